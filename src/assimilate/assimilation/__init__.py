@@ -1,0 +1,1 @@
+"""Losses, schedules and Lightning modules that assimilate generated views into contrastive learning."""

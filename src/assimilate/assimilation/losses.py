@@ -1,0 +1,146 @@
+"""The contrastive losses of the paper: Eq. 1, 4, 12, 13 and their sums (Eq. 14).
+
+All take embeddings that are not normalised, normalise them, and work in fp32 (fp64 for fp64 inputs) whatever the
+precision of the network. Equations 1, 12 and 13 are sums; ours are means over the anchors. With `gather=True` and several
+ranks the anchors are this rank's and the keys are everyone's: the mean over ranks, and of the gradients, is that of one
+process with the global batch.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from assimilate.assimilation.gathering import first_global_row, gather_with_gradient
+
+Embedding = Float[Tensor, "batch dim"]
+
+
+def _unit(z: Tensor) -> Tensor:
+    # Logits divide by τ: at τ = .01, half precision would leave them only two decimals.
+    z = z if z.dtype == torch.float64 else z.float()
+    return F.normalize(z, dim=1)
+
+
+def _check_temperature(temperature: float, base_temperature: float | None) -> None:
+    if not temperature > 0:
+        raise ValueError(f"loss.temperature={temperature} must be above 0 (the paper uses 0.5)")
+    if base_temperature is not None and not base_temperature > 0:
+        raise ValueError(f"loss.base_temperature={base_temperature} must be above 0, or null (SupContrast uses 0.07)")
+
+
+def scale_of(temperature: float, base_temperature: float | None) -> float:
+    """SupContrast multiplies its losses by τ/τ_base (7.14 at τ=.5, τ_base=.07); 1 where there is no τ_base."""
+    _check_temperature(temperature, base_temperature)
+    return 1.0 if base_temperature is None else temperature / base_temperature
+
+
+def info_nce(
+    z1: Embedding,
+    z2: Embedding,
+    *,
+    temperature: float,
+    base_temperature: float | None = None,
+    gather: bool = False,
+) -> Float[Tensor, ""]:
+    """Equation 12 divided by its 2N anchors: ½CE(z1→z2) + ½CE(z2→z1); a view is contrasted with the other view only.
+
+    Args:
+        temperature: τ > 0.
+        base_temperature: if given, the loss is multiplied by temperature / base_temperature.
+
+    Raises:
+        ValueError: τ or the base temperature is not positive.
+    """
+    scale = scale_of(temperature, base_temperature)
+    with torch.autocast(z1.device.type, enabled=False):
+        z1, z2 = _unit(z1), _unit(z2)
+        positive = (z1 * z2).sum(1) / temperature
+        if gather:
+            keys1, keys2 = gather_with_gradient(z1), gather_with_gradient(z2)
+        else:
+            keys1, keys2 = z1, z2
+        logits = z1 @ (keys2 / temperature).T
+        denominator1 = logits.logsumexp(1)
+        # With one rank the second direction's logits are the transpose of the first's.
+        denominator2 = logits.logsumexp(0) if keys1 is z1 else (z2 @ (keys1 / temperature).T).logsumexp(1)
+        return scale * (0.5 * (denominator1 + denominator2) - positive).mean()
+
+
+def multi_view_nt_xent(
+    views: Sequence[Embedding],
+    *,
+    temperature: float,
+    base_temperature: float | None = None,
+    gather: bool = False,
+) -> Float[Tensor, ""]:
+    """Equation 13 (A2-full) divided by its V·N anchors; with two views it is Equation 1.
+
+    Each of the V·N embeddings is an anchor; its positives P(i) are the V−1 other views of its image and its keys A(i) all
+    V·N−1 others. Eq. 13 as printed carries a double minus; this is the loss whose minimum it means.
+
+    Raises:
+        ValueError: τ or the base temperature is not positive.
+    """
+    assert len(views) >= 2, f"a contrastive loss needs at least two views, got {len(views)}"
+    scale = scale_of(temperature, base_temperature)
+    with torch.autocast(views[0].device.type, enabled=False):
+        anchors = [_unit(view) for view in views]
+        num_local = len(anchors[0])
+        gathered = [gather_with_gradient(view) for view in anchors] if gather else anchors
+        keys = torch.cat(gathered)
+        # Σ_{p∈P(i)} z_i·z_p from one sum over views; the self-product is subtracted before any logit is formed.
+        together = torch.stack(anchors).sum(0)
+        positive = torch.cat([(view * (together - view)).sum(1) for view in anchors]) / (temperature * (len(views) - 1))
+        logits = torch.cat(anchors) @ (keys / temperature).T
+        offset = first_global_row(anchors[0]) if gather else 0
+        num_global = len(gathered[0])
+        row = torch.arange(len(views) * num_local, device=logits.device)
+        itself = row // num_local * num_global + row % num_local + offset
+        logits = logits.scatter(1, itself[:, None], float("-inf"))
+        return scale * (logits.logsumexp(1) - positive).mean()
+
+
+def nt_xent(
+    z1: Embedding,
+    z2: Embedding,
+    *,
+    temperature: float,
+    base_temperature: float | None = None,
+    gather: bool = False,
+) -> Float[Tensor, ""]:
+    """Equation 1 divided by its 2N anchors: the keys of an anchor are the 2N−1 other embeddings of the batch.
+
+    Raises:
+        ValueError: τ or the base temperature is not positive.
+    """
+    return multi_view_nt_xent(
+        (z1, z2), temperature=temperature, base_temperature=base_temperature, gather=gather
+    )
+
+
+def alignment(
+    anchors: Sequence[Embedding], appended: Sequence[Embedding], *, temperature: float, alpha: float
+) -> Float[Tensor, ""]:
+    """L_align of Equation 4 divided by its anchors: α/τ · mean_i 1/|k| Σ_{p∈k(i)} z_i·z_p, to be subtracted from a loss.
+
+    The mean runs over the anchors given: with z1 alone (`align_anchors: [0]`, the authors' CIFAR-10 code) it is
+    (α/τ)·mean z1·zp, not half of it. Gradients flow into both sides; nothing is contrasted, so nothing is gathered.
+
+    Args:
+        anchors: the contrasted views to align, one or more.
+        appended: the |k| appended views, one or more.
+
+    Raises:
+        ValueError: τ is not positive, or α is negative.
+    """
+    assert anchors and appended, "alignment needs at least one anchor and one appended view"
+    _check_temperature(temperature, None)
+    if not alpha >= 0:
+        raise ValueError(f"loss.alpha={alpha} must be at least 0 (the paper uses 0.5)")
+    with torch.autocast(anchors[0].device.type, enabled=False):
+        anchor = torch.stack([_unit(view) for view in anchors]).mean(0)
+        generated = torch.stack([_unit(view) for view in appended]).mean(0)
+        return (alpha / temperature) * (anchor * generated).sum(1).mean()

@@ -1,0 +1,91 @@
+"""Which loss a run minimises: base loss, alignment term and scale, from a plain description (Table 11)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from assimilate.assimilation.losses import alignment, info_nce, multi_view_nt_xent, nt_xent, scale_of
+
+LOSSES = ("infonce", "ntxent", "full")
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """The loss of a run.
+
+    Attributes:
+        name: "infonce" (Eq. 12), "ntxent" (Eq. 1) or "full" (Eq. 13: every view contrasts with every other).
+        temperature: τ > 0.
+        base_temperature: if given, the whole loss is multiplied by temperature / base_temperature.
+        alpha: α ≥ 0 of Eq. 4; used only when views are appended.
+        align_anchors: which of the two contrasted views are aligned; (0, 1) is Eq. 4, (0,) the authors' CIFAR-10 code.
+
+    Raises:
+        ValueError: any of them is out of range.
+    """
+
+    name: str
+    temperature: float
+    base_temperature: float | None = None
+    alpha: float = 0.5
+    align_anchors: tuple[int, ...] = (0, 1)
+
+    def __post_init__(self) -> None:
+        if self.name not in LOSSES:
+            raise ValueError(f"loss.name={self.name!r} is unknown; choose one of {', '.join(LOSSES)}")
+        scale_of(self.temperature, self.base_temperature)
+        if not self.alpha >= 0:
+            raise ValueError(f"loss.alpha={self.alpha} must be at least 0 (the paper uses 0.5)")
+        object.__setattr__(self, "align_anchors", tuple(self.align_anchors))
+        if not self.align_anchors or not set(self.align_anchors) <= {0, 1}:
+            raise ValueError(f"loss.align_anchors={list(self.align_anchors)} must be [0], [1] or [0, 1]")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "LossSpec":
+        """Reads a mapping.
+
+        Raises:
+            ValueError: a key that no loss has, or a value out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"loss has no key {', '.join(map(repr, unknown))}; its keys are {', '.join(known)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict that `from_dict` reads."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The minimised `total` = (base − alignment)·τ/τ_base, and its parts before that scale."""
+
+    total: Float[Tensor, ""]
+    base: Float[Tensor, ""]
+    alignment: Float[Tensor, ""] | None
+
+
+def compute_loss(views: Sequence[Float[Tensor, "batch dim"]], spec: LossSpec, *, gather: bool = False) -> LossTerms:
+    """The loss of one step: views 0 and 1 are contrasted, any further ones are aligned with them (Eq. 4, 14).
+
+    Args:
+        views: projector outputs, not normalised, at least two.
+        gather: contrast with the keys of all ranks.
+    """
+    assert len(views) >= 2, f"a contrastive loss needs at least two views, got {len(views)}"
+    scale = scale_of(spec.temperature, spec.base_temperature)
+    if spec.name == "full":
+        base = multi_view_nt_xent(views, temperature=spec.temperature, gather=gather)
+        return LossTerms(scale * base, base, None)
+    pairwise = info_nce if spec.name == "infonce" else nt_xent
+    base = pairwise(views[0], views[1], temperature=spec.temperature, gather=gather)
+    if len(views) == 2:
+        return LossTerms(scale * base, base, None)
+    anchors = [views[index] for index in spec.align_anchors]
+    aligned = alignment(anchors, views[2:], temperature=spec.temperature, alpha=spec.alpha)
+    return LossTerms(scale * (base - aligned), base, aligned)

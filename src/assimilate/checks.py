@@ -1,0 +1,175 @@
+"""Values that no run can use, said before anything starts: the key, the value, what is allowed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assimilate.errors import UserError
+from assimilate.identity import needs_generator, uses_view
+
+STYLEGAN_SIZES = (8, 16, 32, 64, 128, 256)
+TRANSFORMS = ("flip", "weak_crop", "crop50", "crop70", "crop90", "basic", "expert", "none")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule about one dotted key; a key that the configuration lacks is not checked."""
+
+    key: str
+    holds: Callable[[Any], bool]
+    allowed: str
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _positive(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
+def _not_negative(value: Any) -> bool:
+    return _number(value) and value >= 0
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _one_of(*options: Any) -> Callable[[Any], bool]:
+    return lambda value: value in options
+
+
+def _or_auto(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value == "auto" or rule(value)
+
+
+def _or_none(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or rule(value)
+
+
+CHECKS = (
+    Check("seed", _whole, "a whole number ≥ 0"),
+    Check("prepare", _one_of("auto", "only", "plan", "never"), "auto, only, plan or never"),
+    Check("epochs", _count, "a whole number ≥ 1"),
+    Check("batch_size", lambda v: _count(v) and v >= 2, "a whole number ≥ 2 (contrastive losses need negatives)"),
+    Check("batchnorm", _one_of("per_view", "concatenated"), "per_view or concatenated"),
+    Check("data.placement", _one_of("auto", "device", "host"), "auto, device or host"),
+    Check("data.expert.interpolation", _one_of("bilinear", "bicubic"), "bilinear or bicubic"),
+    Check("data.expert.order", _one_of("crop_first", "jitter_first"), "crop_first or jitter_first"),
+    Check("knn.every_n_epochs", _whole, "a whole number ≥ 0 (0: off)"),
+    Check("dataset.image_size", _one_of(*STYLEGAN_SIZES), "8, 16, 32, 64, 128 or 256: StyleGAN2 doubles from 4"),
+    Check("dataset.flip", lambda v: _number(v) and 0 <= v <= 1, "a probability, 0 to 1"),
+    Check("dataset.test_fraction", lambda v: _number(v) and 0 < v < 1, "a share between 0 and 1"),
+    Check("dataset.max_train_images", _or_none(_count), "null or a whole number ≥ 1"),
+    Check("dataset.max_test_images", _or_none(_count), "null or a whole number ≥ 1"),
+    Check("loss.temperature", _positive, "a number > 0"),
+    Check("loss.base_temperature", _or_none(_positive), "null or a number > 0"),
+    Check("loss.alpha", _not_negative, "a number ≥ 0"),
+    Check(
+        "loss.align_anchors", lambda v: v in ([0], [1], [0, 1], [1, 0]), "[0, 1] (Eq. 4), [0] (the reference code) or [1]"
+    ),
+    Check("encoder.width", _count, "a whole number ≥ 1"),
+    Check("optimizer.lr", _positive, "a number > 0"),
+    Check("optimizer.weight_decay", _not_negative, "a number ≥ 0"),
+    Check("optimizer.warmup_epochs", _not_negative, "a number ≥ 0"),
+    Check("view.n_cached", _count, "a whole number ≥ 1"),
+    Check("view.n_sampled", _count, "a whole number ≥ 1"),
+    Check("view.epsilon1", _or_auto(_not_negative), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
+    Check("view.epsilon1", _or_auto(lambda v: v <= 2), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
+    Check("view.epsilon2", _or_auto(_not_negative), "auto or a distance ≥ 0"),
+    Check("view.lambda", _not_negative, "a number ≥ 0"),
+    Check("view.sigma", _not_negative, "a standard deviation ≥ 0"),
+    Check("view.anchor", _one_of("reconstruction", "original"), "reconstruction or original"),
+    Check("view.hinge", _one_of("image", "view"), "image or view"),
+    Check("view.search.optimizer", _one_of("adam", "sgd"), "adam or sgd"),
+    Check("view.search.width", _count, "a whole number ≥ 1"),
+    Check("view.search.iterations", _whole, "a whole number ≥ 0"),
+    Check("view.search.lr", _positive, "a number > 0"),
+    Check("view.search.tolerance", _or_none(_not_negative), "null or a number ≥ 0"),
+    Check("view.search.tolerance_relative", _or_none(_positive), "null or a number > 0"),
+    Check("view.search.initial_noise", _not_negative, "a standard deviation ≥ 0"),
+    Check("assim.generated_transform", _one_of(*TRANSFORMS), ", ".join(TRANSFORMS)),
+    Check("trainer.devices", lambda v: v == "auto" or _count(v), "a whole number ≥ 1"),
+    Check("probe.epochs", _count, "a whole number ≥ 1"),
+    Check("generator.num_steps", _count, "a whole number ≥ 1"),
+    Check("generator.batch_size", _count, "a whole number ≥ 1"),
+    Check("inversion.num_steps", _count, "a whole number ≥ 1"),
+)
+
+
+def _select(config: Mapping[str, Any], key: str) -> tuple[bool, Any]:
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return False, None
+        node = node[part]
+    return True, node
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Check every rule.
+
+    Raises:
+        UserError: the first rule that does not hold.
+    """
+    for check in CHECKS:
+        present, value = _select(config, check.key)
+        if present and not check.holds(value):
+            raise UserError(f"{check.key}={value} cannot be used: allowed is {check.allowed}")
+    view = config["view"]
+    if view.get("n_cached") is not None and uses_view(config) and view["n_sampled"] > view["n_cached"]:
+        raise UserError(
+            f"view.n_sampled={view['n_sampled']} exceeds view.n_cached={view['n_cached']}: "
+            "distinct views are drawn, so at most as many as are cached"
+        )
+    devices = config["trainer"]["devices"]
+    if isinstance(devices, int) and config["batch_size"] % devices:
+        raise UserError(
+            f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
+            f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
+        )
+
+
+def check_built(config: Mapping[str, Any]) -> None:
+    """Refuse what has a place in the configuration but no code yet.
+
+    Raises:
+        UserError: `view=viewmaker`.
+    """
+    if uses_view(config) and config["view"]["name"] == "viewmaker":
+        raise UserError("view=viewmaker is not built yet; built are wsearch, wperturb and expert")
+
+
+def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Refuse an override that the chosen `assim` would ignore; `view=` itself only gets a notice.
+
+    Args:
+        config: the resolved configuration.
+        keys: the keys of the command line's overrides.
+
+    Returns:
+        Notices to print.
+
+    Raises:
+        UserError: an ignored override.
+    """
+    assim, notices = config["assim"]["name"], []
+    ignored: list[str] = []
+    if not uses_view(config):
+        if "view" in keys:
+            notices.append(f"assim={assim} contrasts two expert views: view={config['view']['name']} is not used")
+        ignored += [key for key in keys if key.startswith("view.")]
+        ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors")]
+    elif config["assim"].get("view3") is None:
+        ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors")]
+    if not needs_generator(config):
+        ignored += [key for key in keys if key.split(".")[0] in ("generator", "inversion")]
+    if ignored:
+        why = f"view={config['view']['name']}" if uses_view(config) else "two expert views, nothing generated"
+        raise UserError(f"{', '.join(ignored)} would be ignored: assim={assim} ({why}) does not use it")
+    return notices

@@ -1,0 +1,409 @@
+"""Where conf/ and experiments/ are, how a command becomes a job, and the guard that refuses what would run by mistake."""
+
+import difflib
+import functools
+import itertools
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from assimilate.checks import check_ignored_overrides, check_values
+from assimilate.errors import UserError
+from assimilate.identity import content_hash, run_identity
+
+PACKAGE = Path(__file__).resolve().parent
+# A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
+EXPERIMENTS = PACKAGE / "experiments" if (PACKAGE / "experiments").is_dir() else PACKAGE.parents[1] / "experiments"
+CONFIG_NAME = "config"
+# What to say when a mandatory value was not given.
+MISSING_HINTS = {
+    "dataset.root": "dataset=folder needs the folder of your images: dataset.root=/path/to/images",
+    "trainer.devices": "trainer=ddp needs the number of processes: trainer.devices=2",
+}
+# What may accompany a row without making it another run.
+ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
+NEUTRAL_OVERRIDES = ("trainer", "logger", "prepare", "out", "force", "data.placement", "hydra", "dataset.download")
+
+
+class ExperimentsSearchPath(SearchPathPlugin):
+    """Makes every folder of experiments/ a config group: +table3=<row>, and `glob(*)` over it."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append("assimilate-experiments", f"file://{EXPERIMENTS}")
+
+
+Plugins.instance().register(ExperimentsSearchPath)
+OmegaConf.register_new_resolver(
+    "basename", lambda path: re.sub(r"[^\w.-]+", "_", Path(str(path)).expanduser().resolve().name), replace=True
+)
+
+
+def table_groups() -> list[str]:
+    """Names of the groups of rows: the folders of experiments/."""
+    return sorted(path.name for path in EXPERIMENTS.iterdir() if path.is_dir())
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fully composed run: plain values with the budget's caps applied, and where its results go."""
+
+    stage: str
+    config: dict[str, Any]
+    overrides: tuple[str, ...]
+    identity: dict[str, Any]
+    out: Path
+    run_dir: Path
+    row: str | None  # the paper's row, if nothing but data set, seed and budget was changed
+    notices: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command that composes this job."""
+        return " ".join(["python -m", f"assimilate.{self.stage}", *map(shell_word, self.overrides)])
+
+
+def shell_word(word: str) -> str:
+    """An override as a shell needs it: quoted only where it must be."""
+    return word if re.fullmatch(r"[\w@%+=:,./~-]+", word) else "'" + word.replace("'", "'\\''") + "'"
+
+
+def is_rank() -> bool:
+    """Whether this process is one rank of a distributed launch."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+# ------------------------------------------------------------------------------------------------ composing
+
+
+@contextmanager
+def _hydra_ready() -> Iterator[ConfigLoader]:
+    """Hydra's config loader: that of the running application, or one of our own for the time being."""
+    if GlobalHydra.instance().is_initialized():
+        yield GlobalHydra.instance().config_loader()
+        return
+    with hydra.initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if error.__cause__ is not None and isinstance(error.__cause__, OmegaConfBaseException):
+        lines += [line.strip() for line in str(error.__cause__).splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("full_key", "object_type", "reference_type", "Set the env"))]
+    kept = [line for line in kept if "append to your config use +" not in line and "To append" not in line]
+    text = " ".join(dict.fromkeys(kept)).replace("'\t", "': ").replace("\t", " ")
+    return text.split(" Config search path:")[0].removeprefix("In 'config': ") or type(error).__name__
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """Compose the primary config with these overrides.
+
+    Raises:
+        UserError: an unknown group, option or key, or a value of the wrong type; in one line, with the nearest name.
+    """
+    with _hydra_ready():
+        try:
+            return hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_one_line(error) + _suggestion(error, overrides)) from error
+
+
+def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
+    unknown = re.search(r"Could not override '([\w.]+)'", str(error))
+    if unknown is None:
+        return ""
+    key = unknown.group(1)
+    known = _known_keys(hydra.compose(config_name=CONFIG_NAME, overrides=[]))
+    known += [path.name for path in CONF.iterdir() if path.is_dir()]
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(near)}?" if near else " All keys: --cfg job"
+
+
+def _known_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key in config:
+        name = f"{prefix}{key}"
+        keys.append(name)
+        if not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key):
+            child = config._get_node(key)
+            if isinstance(child, DictConfig):
+                keys += _known_keys(child, f"{name}.")
+    return keys
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    try:
+        missing = [key for key in MISSING_HINTS if OmegaConf.is_missing(*_node_of(config, key))]
+        missing = missing or sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise UserError(MISSING_HINTS.get(missing[0], f"{missing[0]} has no value: give {missing[0]}=…"))
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(_one_line(error)) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "hydra"}
+
+
+def _node_of(config: DictConfig, key: str) -> tuple[Any, str]:
+    group, name = key.split(".")
+    return config[group], name
+
+
+def apply_caps(config: dict[str, Any], caps: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lower every number of `config` that exceeds the budget's cap, in place; None counts as unbounded.
+
+    Returns:
+        A sentence for each value that was lowered from what a user may have asked for.
+    """
+    changed: list[str] = []
+    for key, cap in caps.items():
+        if key not in config:
+            continue
+        if isinstance(cap, Mapping):
+            if isinstance(config[key], dict):
+                changed += apply_caps(config[key], cap, f"{prefix}{key}.")
+        elif config[key] is None or config[key] > cap:
+            changed.append(f"{prefix}{key} {config[key]} → {cap}")
+            config[key] = cap
+    return changed
+
+
+def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> Job:
+    """Resolve, cap, check and place one composed configuration.
+
+    Raises:
+        UserError: a value out of range, an override that the chosen `assim` ignores, a missing value.
+    """
+    plain = _plain(config)
+    row = plain.get("row")
+    with _hydra_ready() as loader:
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    given = {override.key_or_group: override for override in parsed}
+    caps = plain["budget"].get("caps") or {}
+    capped = apply_caps(plain, caps)
+    check_values(plain)
+    notices = check_ignored_overrides(plain, list(given))
+    asked = {line.split(" ")[0] for line in capped} & set(given)
+    for line in capped:
+        if line.split(" ")[0] in asked:
+            notices.append(f"budget={plain['budget']['name']} caps {line}")
+    identity = run_identity(plain)
+    whole_row = None
+    if row is not None and identity == _row_identity(given):
+        whole_row = row
+    out = Path(str(plain["out"])).expanduser().resolve()
+    place = whole_row or f"adhoc/{_override_slug(parsed)}-{content_hash(identity, 8)}"
+    run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
+    return Job(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices))
+
+
+def _row_identity(given: Mapping[str, Override]) -> dict[str, Any]:
+    kept = [override.input_line for key, override in given.items() if key in (*ROW_COMPANIONS, *table_groups())]
+    plain = _plain(compose([line for line in kept if line is not None]))
+    apply_caps(plain, plain["budget"].get("caps") or {})
+    return run_identity(plain)
+
+
+def _override_slug(overrides: Sequence[Override]) -> str:
+    words = []
+    for override in overrides:
+        key = override.key_or_group
+        if key in ("dataset", "seed", "budget", "dataset.root", "dataset.name") or _is_neutral(key):
+            continue
+        words.append(f"{key}={override.get_value_element_as_str()}")
+    return re.sub(r"[^\w=.,+-]+", "_", ",".join(words))[:80] or "default"
+
+
+def _is_neutral(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)
+
+
+# ------------------------------------------------------------------------------------------------ the guard
+
+
+def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
+    """Every combination of a multirun's comma lists, ranges and globs, as the basic sweeper launches them."""
+    with _hydra_ready() as loader:
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            choices = []
+            for override in parsed:
+                key = override.get_key_element()
+                if override.is_discrete_sweep():
+                    choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+                else:
+                    choices.append([str(override.input_line)])
+        except HydraException as error:
+            raise UserError(_one_line(error)) from error
+    for override, values in zip(parsed, choices, strict=True):
+        if not values:
+            raise UserError(f"{override.input_line} matches nothing; rows: {', '.join(_rows(override.key_or_group))}")
+    return [list(combination) for combination in itertools.product(*choices)]
+
+
+def _rows(group: str) -> list[str]:
+    folder = EXPERIMENTS / group
+    return sorted(path.stem for path in folder.glob("*.yaml")) if folder.is_dir() else []
+
+
+def check_additions(overrides: Sequence[str]) -> None:
+    """Refuse `+key` that is neither a table of rows nor below an existing key: a typo would run the default silently.
+
+    Raises:
+        UserError: such a key, an unknown row, or two rows at once.
+    """
+    with _hydra_ready() as loader:
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+        except HydraException as error:
+            raise UserError(_one_line(error)) from error
+    tables = table_groups()
+    rows = [override for override in parsed if override.key_or_group in tables]
+    if len(rows) > 1:
+        raise UserError(f"one row at a time: {' and '.join(str(row.input_line) for row in rows)} were given")
+    for override in parsed:
+        key = override.key_or_group
+        if key in tables:
+            known = _rows(key)
+            value = override.value() if not override.is_sweep_override() else None
+            if isinstance(value, str) and value not in known:
+                near = difflib.get_close_matches(value, known, n=1)
+                hint = f" Did you mean +{key}={near[0]}?" if near else ""
+                raise UserError(f"{key} has no row {value!r}.{hint} Rows: {', '.join(known)}")
+        elif override.is_add() and not override.is_force_add() and "." not in key and key != "hydra":
+            near = difflib.get_close_matches(key, tables, n=1)
+            hint = f"did you mean +{near[0]}=…?" if near else f"tables of rows: {', '.join(tables)}"
+            raise UserError(f"+{key} is no table of the paper and no config group; {hint}")
+        elif (override.is_add() or override.is_force_add()) and not key.startswith("hydra") and not _below_existing(key):
+            raise UserError(f"{override.input_line}: there is no {key.rsplit('.', 1)[0]!r} to add to; all keys: --cfg job")
+
+
+def _below_existing(key: str) -> bool:
+    node: Any = compose([])
+    for part in key.split(".")[:-1] if "." in key else [key]:
+        if not isinstance(node, DictConfig) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def check_out(out: Path) -> None:
+    """Make the output folder, and make sure that it can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UserError(f"out={out} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
+
+
+# ------------------------------------------------------------------------------------------------ stages
+
+INSPECTING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
+MULTIRUN = ("-m", "--multirun")
+
+
+def stage(name: str) -> Callable[[Callable[[Job], None]], Callable[..., int]]:
+    """Make `main(argv) -> exit code` of a stage's body.
+
+    The composed jobs are checked before anything starts: before torch is imported, and before Hydra makes a folder.
+    Exit codes: 0 done, 1 a job failed, 2 the command was wrong.
+    """
+
+    def decorate(body: Callable[[Job], None]) -> Callable[..., int]:
+        @functools.wraps(body)
+        def main(argv: Sequence[str] | None = None) -> int:
+            arguments = list(sys.argv[1:] if argv is None else argv)
+            flags = [word for word in arguments if word.startswith("-")]
+            words = [word for word in arguments if not word.startswith("-")]
+            try:
+                if not any(flag.split("=")[0] in INSPECTING for flag in flags):
+                    _guard(name, words, multirun=any(flag in MULTIRUN for flag in flags))
+                return _launch(name, body, arguments, multirun=any(flag in MULTIRUN for flag in flags))
+            except UserError as error:
+                print(f"assimilate.{name}: {error}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                print(f"\nassimilate.{name}: interrupted; the same command goes on from here", file=sys.stderr)
+                return 130
+
+        return main
+
+    return decorate
+
+
+def _guard(name: str, words: Sequence[str], *, multirun: bool) -> None:
+    check_additions(words)
+    jobs = expand_sweep(words) if multirun else [list(words)]
+    if not multirun:
+        with _hydra_ready() as loader:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+        swept = [str(override.input_line) for override in parsed if override.is_sweep_override()]
+        if swept:
+            raise UserError(f"{swept[0]} is a sweep: add -m to run every value")
+    for job in jobs:
+        check_out(make_job(name, compose(job), job).out)
+
+
+def _launch(name: str, body: Callable[[Job], None], arguments: Sequence[str], *, multirun: bool) -> int:
+    failures: list[Exception] = []
+
+    def task(config: DictConfig) -> None:
+        overrides = list(HydraConfig.get().overrides.task)
+        job = make_job(name, config, overrides)
+        try:
+            body(job)
+        except UserError as error:
+            failures.append(error)
+            if not multirun:
+                return
+            print(f"assimilate.{name} ({' '.join(overrides)}): {error}", file=sys.stderr, flush=True)
+            raise
+
+    task.__module__ = "__main__"
+    saved, saved_env = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [f"assimilate.{name}", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed and swallowed
+    try:
+        hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(task)()
+    except UserError as error:
+        if not multirun:
+            raise
+        failed = len(failures) or 1
+        print(f"assimilate.{name}: {failed} job{'s' * (failed > 1)} of the sweep failed; the first: {error}", file=sys.stderr)
+        return 1
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error)) from error
+    finally:
+        sys.argv = saved
+        if saved_env is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = saved_env
+    if failures:
+        raise failures[0]
+    return 0

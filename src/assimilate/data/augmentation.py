@@ -1,0 +1,156 @@
+"""Augmentation of whole batches: per-image parameters, drawn first and applied after (DESIGN §6; PROTOCOLS 1-3, 8)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from assimilate.data.crop import (
+    CropParameters,
+    Interpolation,
+    cache_sized,
+    check_crop,
+    check_probability,
+    draw_crops,
+    draw_flips,
+    resample,
+)
+from assimilate.data.expert import ExpertAugmentation
+
+Images = UInt8[Tensor, "batch 3 height width"]
+Views = Float[Tensor, "batch 3 size size"]
+
+TRANSFORMS = ("expert", "basic", "crop50", "crop70", "crop90", "weak_crop", "flip", "none")
+_SMALLEST_CROP = {"crop50": 0.5, "crop70": 0.7, "crop90": 0.9, "weak_crop": 0.9}
+
+
+class Augmentation(Protocol):
+    """Turns a batch of stored images into views in [0, 1], each image with parameters of its own."""
+
+    def __call__(
+        self, images: UInt8[Tensor, "batch 3 height width"], rng: torch.Generator
+    ) -> Float[Tensor, "batch 3 size size"]:
+        """Draw parameters from ``rng`` and apply them.
+
+        ``rng`` may live on the CPU while ``images`` do not: the draws are then equal on every device.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """No change but to floats in [0, 1]."""
+
+    def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 height width"]:
+        return images.to(torch.float32).div_(255)
+
+
+@dataclass(frozen=True)
+class FlipAugmentation:
+    """A horizontal flip with ``probability``: what a generated view gets by default (PROTOCOLS 8)."""
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_probability("flip", self.probability)
+
+    def draw(self, count: int, rng: torch.Generator) -> Bool[Tensor, " count"]:
+        """Draw which of ``count`` images are mirrored."""
+        return draw_flips(count, self.probability, rng)
+
+    def apply(self, images: Images, flip: Bool[Tensor, " batch"]) -> Float[Tensor, "batch 3 height width"]:
+        """Mirror the images where ``flip`` says so."""
+        views = images.to(torch.float32).div_(255)
+        return torch.where(flip.to(images.device, non_blocking=True).view(-1, 1, 1, 1), views.flip(-1), views)
+
+    def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 height width"]:
+        return self.apply(images, self.draw(len(images), rng))
+
+
+@dataclass(frozen=True)
+class BasicAugmentation:
+    """RandomResizedCrop, then a horizontal flip; the default box is that of "basic" (Tables 5 and 19)."""
+
+    image_size: int
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_crop(self.image_size, self.scale, self.ratio, self.interpolation)
+        check_probability("flip", self.flip)
+
+    def draw(self, count: int, height: int, width: int, rng: torch.Generator) -> CropParameters:
+        """Draw boxes and flips for ``count`` images of ``height`` x ``width``."""
+        return draw_crops(count, height, width, scale=self.scale, ratio=self.ratio, flip=self.flip, rng=rng)
+
+    def apply(self, images: Images, crops: CropParameters) -> Views:
+        """Cut, resize and mirror."""
+        views = torch.empty(len(images), 3, self.image_size, self.image_size, device=images.device)
+        chunk_size = cache_sized(images, self.image_size)
+        crops = crops.to(images.device)
+        for start in range(0, len(images), chunk_size):
+            chunk = slice(start, start + chunk_size)
+            views[chunk] = resample(images[chunk], crops[chunk], self.image_size, interpolation=self.interpolation)
+        return views
+
+    def __call__(self, images: Images, rng: torch.Generator) -> Views:
+        return self.apply(images, self.draw(len(images), images.shape[-2], images.shape[-1], rng))
+
+
+def normalize(
+    images: Float[Tensor, "batch 3 height width"], mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Float[Tensor, "batch 3 height width"]:
+    """Return (images - mean) / std a channel, in one pass over the batch."""
+    scale = torch.tensor(std, dtype=images.dtype).reciprocal_().view(1, 3, 1, 1)
+    shift = -torch.tensor(mean, dtype=images.dtype).view(1, 3, 1, 1) * scale
+    device = images.device
+    return torch.addcmul(shift.to(device, non_blocking=True), images, scale.to(device, non_blocking=True))
+
+
+def crop_augmentation(
+    name: str, image_size: int, *, flip: float = 0.5, interpolation: Interpolation = "bilinear"
+) -> BasicAugmentation:
+    """Return the crop of ``name``: crop50, crop70, crop90, or weak_crop, which is crop90 (PROTOCOLS 8).
+
+    Scale from .5, .7 or .9 to 1, ratio .9 to 1.1, then a flip with probability ``flip``.
+    """
+    if name not in _SMALLEST_CROP:
+        raise ValueError(f"no crop is called {name!r}; allowed: {', '.join(_SMALLEST_CROP)}")
+    return BasicAugmentation(image_size, (_SMALLEST_CROP[name], 1.0), (0.9, 1.1), flip, interpolation)
+
+
+def make_transform(name: str, image_size: int, *, flip: float, expert: Mapping[str, Any]) -> Augmentation:
+    """Return the transform called ``name``, one of ``TRANSFORMS``.
+
+    ``flip`` is the data set's flip probability and holds for every transform but none (digits: 0). ``expert`` holds
+    keyword arguments of ``ExpertAugmentation``; basic is its crop without the colours. Raises ValueError for an
+    unknown name or setting.
+    """
+    allowed = set(ExpertAugmentation.__dataclass_fields__) - {"image_size", "flip"}
+    if unknown := set(expert) - allowed:
+        raise ValueError(
+            f"the expert augmentation has no setting {', '.join(sorted(unknown))}; allowed: {', '.join(sorted(allowed))}"
+        )
+    expert_view = ExpertAugmentation(
+        image_size,
+        flip=flip,
+        **{key: value if isinstance(value, int | float | str) else tuple(value) for key, value in expert.items()},
+    )
+    if name == "expert":
+        return expert_view
+    if name == "basic":
+        return BasicAugmentation(
+            image_size, expert_view.crop_scale, expert_view.crop_ratio, flip, expert_view.interpolation
+        )
+    if name == "flip":
+        return FlipAugmentation(flip)
+    if name == "none":
+        return Identity()
+    if name in TRANSFORMS:
+        return crop_augmentation(name, image_size, flip=flip)
+    raise ValueError(f"no transform is called {name!r}; allowed: {', '.join(TRANSFORMS)}")

@@ -1,0 +1,206 @@
+"""Random resized crops and flips: one box an image, resampled as torchvision's crop-then-resize."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+# torchvision.transforms.RandomResizedCrop gives up after ten boxes that do not fit and takes a central one.
+_ATTEMPTS = 10
+# Keys' cubic as Pillow and torchvision's antialiased resize use it; torch's plain bicubic has -0.75.
+_CUBIC = -0.5
+# Floats of a chunk on the CPU: with its few temporaries it stays in a core's second-level cache.
+_CHUNK_FLOATS = 2**17
+
+
+@dataclass(frozen=True)
+class CropParameters:
+    """The box of each image in pixels, and whether what is cut out is mirrored left to right."""
+
+    top: Int64[Tensor, " batch"]
+    left: Int64[Tensor, " batch"]
+    height: Int64[Tensor, " batch"]
+    width: Int64[Tensor, " batch"]
+    flip: Bool[Tensor, " batch"]
+
+    def __getitem__(self, index: Tensor | slice) -> "CropParameters":
+        return CropParameters(
+            self.top[index], self.left[index], self.height[index], self.width[index], self.flip[index]
+        )
+
+    def to(self, device: torch.device) -> "CropParameters":
+        """Return the parameters on ``device``, in one transfer."""
+        if self.top.device == device:
+            return self
+        stacked = torch.stack((self.top, self.left, self.height, self.width, self.flip.long()))
+        top, left, height, width, flip = stacked.to(device, non_blocking=True).unbind()
+        return CropParameters(top, left, height, width, flip.bool())
+
+
+def draw_flips(count: int, probability: float, rng: torch.Generator) -> Bool[Tensor, " count"]:
+    """Draw whether each image is mirrored, on the generator's device."""
+    return torch.rand(count, generator=rng, device=rng.device) < probability
+
+
+def draw_crops(
+    count: int,
+    image_height: int,
+    image_width: int,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    flip: float,
+    rng: torch.Generator,
+) -> CropParameters:
+    """Draw boxes with the distribution of ``RandomResizedCrop.get_params``, on the generator's device.
+
+    The area is uniform in ``scale`` (a fraction of the image), the aspect log-uniform in ``ratio`` (width over height).
+    """
+    device = rng.device
+    uniform = torch.rand(4, _ATTEMPTS, count, generator=rng, device=device, dtype=torch.float64)
+    area = image_height * image_width * torch.lerp(*_ends(scale, uniform), uniform[0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = torch.exp(torch.lerp(*_ends((low, high), uniform), uniform[1]))
+    # torch.round rounds halves to even, as Python's round does in torchvision.
+    width = torch.round(torch.sqrt(area * aspect)).long()
+    height = torch.round(torch.sqrt(area / aspect)).long()
+    fits = (width > 0) & (width <= image_width) & (height > 0) & (height <= image_height)
+    first = fits.int().argmax(dim=0, keepdim=True)
+    height, width = height.gather(0, first)[0], width.gather(0, first)[0]
+    # A uniform index among the n positions of a box; float64 keeps floor(u * n) below n.
+    top = (uniform[2].gather(0, first)[0] * (image_height - height + 1)).long()
+    left = (uniform[3].gather(0, first)[0] * (image_width - width + 1)).long()
+    central_height, central_width = _central_box(image_height, image_width, ratio)
+    none_fits = ~fits.any(dim=0)
+    return CropParameters(
+        top=torch.where(none_fits, (image_height - central_height) // 2, top),
+        left=torch.where(none_fits, (image_width - central_width) // 2, left),
+        height=torch.where(none_fits, central_height, height),
+        width=torch.where(none_fits, central_width, width),
+        flip=draw_flips(count, flip, rng),
+    )
+
+
+def whole_image(image_height: int, image_width: int, flip: Bool[Tensor, " batch"]) -> CropParameters:
+    """Return boxes that hold the whole image."""
+    zeros = torch.zeros(len(flip), dtype=torch.long, device=flip.device)
+    return CropParameters(zeros, zeros, zeros + image_height, zeros + image_width, flip)
+
+
+def resample(
+    images: Tensor, crops: CropParameters, size: int, *, interpolation: Interpolation
+) -> Float[Tensor, "batch 3 size size"]:
+    """Cut each image's box out, resize it to ``size`` x ``size`` and mirror it if asked; the result is in [0, 1].
+
+    ``images`` are uint8, or floats in [0, 1], of [batch, 3, height, width]. Taps never leave the box. Matches
+    torchvision's crop followed by ``resize(antialias=True)``, which is its default and what PIL images always get:
+    where a box shrinks the filter widens with it; where it grows, bilinear is the plain one, and bicubic is Pillow's
+    (a = -0.5, taps outside dropped and the rest renormalised), clamped as uint8 would clamp it.
+    """
+    batch, channels, height, width = images.shape
+    rows = _tap_weights(crops.top, crops.height, None, height, size, interpolation)
+    columns = _tap_weights(crops.left, crops.width, crops.flip, width, size, interpolation)
+    if images.dtype == torch.uint8:
+        rows.div_(255)
+    # Two products of small dense matrices cost less than gathering taps, and any filter width is the same to them.
+    with _full_precision(images.device):
+        horizontal = torch.bmm(images.to(torch.float32).view(batch, channels * height, width), columns.mT)
+        views = rows.unsqueeze(1) @ horizontal.view(batch, channels, height, size)
+    return views.clamp_(0, 1)
+
+
+def cache_sized(images: Tensor, size: int) -> int:
+    """Return how many images to augment at a time: all on an accelerator, what a core's cache holds on the CPU."""
+    if images.device.type != "cpu":
+        return max(1, len(images))
+    return max(1, _CHUNK_FLOATS // (3 * max(size * size, images.shape[-2] * images.shape[-1])))
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise ValueError unless ``value`` is a probability."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}; allowed: a probability from 0 to 1")
+
+
+def check_crop(image_size: int, scale: tuple[float, float], ratio: tuple[float, float], interpolation: str) -> None:
+    """Raise ValueError unless the settings describe a random resized crop."""
+    if image_size < 1:
+        raise ValueError(f"image_size is {image_size}; allowed: at least 1")
+    if not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
+        raise ValueError(f"the crop scale is {scale}; allowed: (low, high) with 0 < low ≤ high ≤ 1")
+    if not (len(ratio) == 2 and 0 < ratio[0] <= ratio[1]):
+        raise ValueError(f"the crop ratio is {ratio}; allowed: (low, high) with 0 < low ≤ high")
+    if interpolation not in get_args(Interpolation):
+        raise ValueError(f"interpolation is {interpolation!r}; allowed: {', '.join(get_args(Interpolation))}")
+
+
+def _tap_weights(
+    start: Int64[Tensor, " batch"],
+    length: Int64[Tensor, " batch"],
+    mirror: Bool[Tensor, " batch"] | None,
+    source: int,
+    size: int,
+    interpolation: Interpolation,
+) -> Float[Tensor, "batch size source"]:
+    """Return the weight of every source pixel in every output pixel along one axis; rows sum to one."""
+    device = start.device
+    output = torch.arange(size, device=device, dtype=torch.float32)
+    pixel = torch.arange(source, device=device, dtype=torch.float32)
+    position = output.expand(len(start), size)
+    if mirror is not None:
+        position = torch.where(mirror[:, None], size - 1 - position, position)
+    first = start[:, None].float()
+    step = length[:, None].float() / size
+    center = first + step * (position + 0.5) - 0.5
+    distance = (pixel - center[:, :, None]).abs_()
+    widen = step.clamp(min=1.0).reciprocal()[:, :, None]
+    if interpolation == "bilinear":
+        weights = distance.mul_(-widen).add_(1.0).clamp_(min=0.0)
+    else:
+        weights = _cubic(distance.mul_(widen))
+    inside = (pixel >= first) & (pixel < first + length[:, None])
+    weights.mul_(inside[:, None, :])
+    return weights.div_(weights.sum(dim=2, keepdim=True))
+
+
+@contextlib.contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Keep a run's bf16 or TF32 setting out of the resampling: TF32 weights are off by a tenth of a grey level."""
+    precision = torch.get_float32_matmul_precision()
+    with torch.autocast(device.type, enabled=False):
+        if precision == "highest":
+            yield
+            return
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(precision)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    a = _CUBIC
+    near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
+    far = ((distance - 5) * distance + 8) * distance * a - 4 * a
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+
+
+def _ends(interval: tuple[float, float], like: Tensor) -> tuple[Tensor, Tensor]:
+    low, high = interval
+    return like.new_tensor(low), like.new_tensor(high)
+
+
+def _central_box(image_height: int, image_width: int, ratio: tuple[float, float]) -> tuple[int, int]:
+    aspect = image_width / image_height
+    if aspect < min(ratio):
+        return round(image_width / min(ratio)), image_width
+    if aspect > max(ratio):
+        return image_height, round(image_height * max(ratio))
+    return image_height, image_width

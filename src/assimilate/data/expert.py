@@ -1,0 +1,136 @@
+"""The expert view of contrastive learning: crop, flip, colour jitter, grayscale, each image with its own draws."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from assimilate.data.crop import (
+    CropParameters,
+    Interpolation,
+    cache_sized,
+    check_crop,
+    check_probability,
+    draw_crops,
+    resample,
+)
+from assimilate.data.jitter import JitterParameters, draw_jitter, jitter_by_position, jitter_in_order, to_grayscale
+
+Order = Literal["crop_first", "jitter_first"]
+Images = UInt8[Tensor, "batch 3 height width"]
+Views = Float[Tensor, "batch 3 size size"]
+
+
+@dataclass(frozen=True)
+class ExpertParameters:
+    """What the expert augmentation does to each image."""
+
+    crops: CropParameters
+    jitter: JitterParameters
+
+    def __getitem__(self, index: Tensor | slice) -> "ExpertParameters":
+        return ExpertParameters(self.crops[index], self.jitter[index])
+
+
+@dataclass(frozen=True)
+class ExpertAugmentation:
+    """The expert view of the protocols.
+
+    ``order="crop_first"``: RandomResizedCrop, flip, jitter, grayscale (PROTOCOLS 1, 2). ``order="jitter_first"``:
+    jitter, grayscale, RandomResizedCrop, flip (PROTOCOLS 3). PIL rounds to uint8 after every operation; this does not.
+    """
+
+    image_size: int
+    crop_scale: tuple[float, float] = (0.2, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
+    jitter_probability: float = 0.8
+    grayscale_probability: float = 0.2
+    interpolation: Interpolation = "bilinear"
+    order: Order = "crop_first"
+
+    def __post_init__(self) -> None:
+        check_crop(self.image_size, self.crop_scale, self.crop_ratio, self.interpolation)
+        check_probability("flip", self.flip)
+        check_probability("jitter_probability", self.jitter_probability)
+        check_probability("grayscale_probability", self.grayscale_probability)
+        if len(self.jitter) != 4 or min(self.jitter) < 0 or self.jitter[3] > 0.5:
+            raise ValueError(
+                f"jitter is {self.jitter}; allowed: brightness, contrast and saturation of at least 0, hue in [0, 0.5]"
+            )
+        if self.order not in get_args(Order):
+            raise ValueError(f"order is {self.order!r}; allowed: {', '.join(get_args(Order))}")
+
+    def draw(self, count: int, height: int, width: int, rng: torch.Generator) -> ExpertParameters:
+        """Draw boxes, flips, factors and orders for ``count`` images of ``height`` x ``width``."""
+        crops = draw_crops(count, height, width, scale=self.crop_scale, ratio=self.crop_ratio, flip=self.flip, rng=rng)
+        jitter = draw_jitter(
+            count,
+            strength=self.jitter,
+            jitter_probability=self.jitter_probability,
+            grayscale_probability=self.grayscale_probability,
+            rng=rng,
+        )
+        return ExpertParameters(crops, jitter)
+
+    def apply(self, images: Images, parameters: ExpertParameters) -> Views:
+        """Apply the parameters: in cache-sized groups of one order on the CPU, in whole-batch kernels elsewhere."""
+        if images.device.type == "cpu":
+            return self.apply_by_order(images, parameters)
+        return self.apply_by_position(images, parameters)
+
+    def __call__(self, images: Images, rng: torch.Generator) -> Views:
+        return self.apply(images, self.draw(len(images), images.shape[-2], images.shape[-1], rng))
+
+    def apply_by_order(self, images: Images, parameters: ExpertParameters) -> Views:
+        """Apply to the images of one jitter order at a time, from the crop to the last operation while in cache."""
+        views = torch.empty(len(images), 3, self.image_size, self.image_size)
+        for order, index in _groups_of_one_order(parameters.jitter, cache_sized(images, self.image_size)):
+            own = parameters[index]
+            if self.order == "crop_first":
+                view = self._crop(images[index], own.crops)
+                _color(view, order, own.jitter)
+            else:
+                source = images[index].to(torch.float32).div_(255)
+                _color(source, order, own.jitter)
+                view = self._crop(source, own.crops)
+            views.index_copy_(0, index, view)
+        return views
+
+    def apply_by_position(self, images: Images, parameters: ExpertParameters) -> Views:
+        """Apply with a number of kernels that does not depend on the draws, and without waiting for the device."""
+        crops, jitter = parameters.crops.to(images.device), parameters.jitter.to(images.device)
+        if self.order == "crop_first":
+            return jitter_by_position(self._crop(images, crops), jitter)
+        return self._crop(jitter_by_position(images.to(torch.float32).div_(255), jitter), crops)
+
+    def _crop(self, images: Tensor, crops: CropParameters) -> Views:
+        return resample(images, crops, self.image_size, interpolation=self.interpolation)
+
+
+def _groups_of_one_order(
+    jitter: JitterParameters, chunk_size: int
+) -> Iterator[tuple[tuple[int, ...], Int64[Tensor, " group"]]]:
+    """Yield (order, indices) until every image was yielded once; images that are not jittered have the order ()."""
+    digits = jitter.order * torch.tensor([64, 16, 4, 1])
+    key = torch.where(jitter.jittered, digits.sum(dim=1), -1)
+    sorted_key, by_key = key.sort(stable=True)
+    values, counts = torch.unique_consecutive(sorted_key, return_counts=True)
+    start = 0
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        order = () if value < 0 else (value // 64, value // 16 % 4, value // 4 % 4, value % 4)
+        for chunk in by_key[start : start + count].split(chunk_size):
+            yield order, chunk
+        start += count
+
+
+def _color(images: Float[Tensor, "batch 3 height width"], order: tuple[int, ...], jitter: JitterParameters) -> None:
+    """Jitter all images in one order, then turn those to grayscale that are to be, in place."""
+    jitter_in_order(images, order, jitter.factors)
+    grey = jitter.grayscale.nonzero().squeeze(1)
+    if len(grey):
+        images[grey] = to_grayscale(images[grey])

@@ -1,0 +1,174 @@
+"""Images at rest: uint8 arrays in a folder, read through a memory map."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Statistics = tuple[float, float, float]
+"""One number a channel, red, green, blue, on the scale where a pixel is in [0, 1]."""
+
+# Pixels are read a block at a time, so that a memory map larger than the memory can be hashed and summed.
+_BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """Images as uint8 [N, 3, H, W] (perhaps a memory map) and their labels as int64 [N], or None if unlabelled."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+
+    def __post_init__(self) -> None:
+        assert self.images.dtype == np.uint8 and self.images.ndim == 4, (self.images.dtype, self.images.shape)
+        if self.labels is not None:
+            assert self.labels.dtype == np.int64, self.labels.dtype
+            assert self.labels.shape == self.images.shape[:1], (self.labels.shape, self.images.shape)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_size(self) -> int:
+        """Height of an image in pixels; images are square."""
+        return int(self.images.shape[-1])
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "ImageArrays":
+        """Return the images at ``indices``, in that order, copied into memory."""
+        index = np.asarray(indices, dtype=np.int64)
+        return ImageArrays(self.images[index], None if self.labels is None else self.labels[index])
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """A prepared data set. ``notes`` are sentences that a report must print, such as how the data was split."""
+
+    name: str
+    train: ImageArrays
+    test: ImageArrays | None
+    class_names: tuple[str, ...]
+    fingerprint: str
+    mean: Statistics
+    std: Statistics
+    notes: tuple[str, ...]
+
+
+def save_prepared(
+    folder: Path,
+    *,
+    name: str,
+    train: ImageArrays,
+    test: ImageArrays | None,
+    class_names: Sequence[str],
+    mean: Statistics | None = None,
+    std: Statistics | None = None,
+    notes: Sequence[str] = (),
+) -> ImageDataset:
+    """Write a data set to ``folder`` and return it as ``load_prepared`` reads it.
+
+    ``mean`` and ``std`` are measured on the training pixels unless given. ``dataset.json`` is written last: a folder
+    that holds it is complete. The caller makes the folder appear atomically.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, arrays in (("train", train), ("test", test)):
+        if arrays is None:
+            continue
+        target = folder / f"{part}_images.npy"
+        # A part that was decoded straight into its memory map in this folder is already where it belongs.
+        if not _is_memory_map_of(arrays.images, target):
+            np.save(target, arrays.images)
+        if arrays.labels is not None:
+            np.save(folder / f"{part}_labels.npy", arrays.labels)
+    if mean is None or std is None:
+        measured_mean, measured_std = measure_statistics(train.images)
+        mean, std = mean or measured_mean, std or measured_std
+    description = {
+        "schema": 1,
+        "name": name,
+        "class_names": list(class_names),
+        "fingerprint": fingerprint_of(train, test),
+        "mean": list(mean),
+        "std": list(std),
+        "notes": list(notes),
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return load_prepared(folder)
+
+
+def load_prepared(folder: Path) -> ImageDataset:
+    """Read what ``save_prepared`` wrote; pixels stay on disk behind a read-only memory map.
+
+    Raises ValueError if the folder holds no complete data set or its arrays do not fit together.
+    """
+    try:
+        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        train = _load_part(folder, "train")
+        test = _load_part(folder, "test") if (folder / "test_images.npy").exists() else None
+    except (OSError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f"{folder} holds no complete prepared data set ({error}); remove it to build it again"
+        ) from error
+    return ImageDataset(
+        name=description["name"],
+        train=train,
+        test=test,
+        class_names=tuple(description["class_names"]),
+        fingerprint=description["fingerprint"],
+        mean=_three(description["mean"]),
+        std=_three(description["std"]),
+        notes=tuple(description["notes"]),
+    )
+
+
+def fingerprint_of(train: ImageArrays, test: ImageArrays | None) -> str:
+    """Return the sha256 (hex) of both parts: shapes, pixel bytes and labels. Names and notes do not count."""
+    digest = hashlib.sha256()
+    for part, arrays in (("train", train), ("test", test)):
+        digest.update(f"{part} {None if arrays is None else arrays.images.shape}\n".encode())
+        if arrays is None:
+            continue
+        for block in _blocks(arrays.images):
+            digest.update(np.ascontiguousarray(block).data)
+        digest.update(b"unlabelled" if arrays.labels is None else arrays.labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def measure_statistics(images: NDArray[np.uint8]) -> tuple[Statistics, Statistics]:
+    """Return mean and standard deviation a channel over all pixels, in [0, 1] units, exact to rounding.
+
+    A constant channel gets a standard deviation of 1/255, so that it can be divided by.
+    """
+    histogram = np.zeros((3, 256), dtype=np.int64)
+    for block in _blocks(images):
+        for channel in range(3):
+            histogram[channel] += np.bincount(block[:, channel].reshape(-1), minlength=256)
+    levels = np.arange(256) / 255.0
+    weights = histogram / histogram.sum(axis=1, keepdims=True)
+    mean = weights @ levels
+    variance = (weights * (levels - mean[:, None]) ** 2).sum(axis=1)
+    return _three(mean), _three(np.maximum(np.sqrt(variance), 1 / 255))
+
+
+def _three(values: Sequence[float] | NDArray[np.float64]) -> Statistics:
+    red, green, blue = (round(float(value), 6) for value in values)
+    return red, green, blue
+
+
+def _load_part(folder: Path, part: str) -> ImageArrays:
+    images = np.load(folder / f"{part}_images.npy", mmap_mode="r")
+    labels_path = folder / f"{part}_labels.npy"
+    return ImageArrays(images, np.load(labels_path) if labels_path.exists() else None)
+
+
+def _blocks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    rows = max(1, _BLOCK_BYTES // max(1, int(np.prod(images.shape[1:]))))
+    for start in range(0, len(images), rows):
+        yield images[start : start + rows]
+
+
+def _is_memory_map_of(images: NDArray[np.uint8], path: Path) -> bool:
+    return isinstance(images, np.memmap) and images.filename is not None and Path(images.filename) == path.resolve()

@@ -1,0 +1,140 @@
+"""Colour jitter of a batch: per-image factors in a per-image order, equal to torchvision's functional operations."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+# ITU-R 601-2 luma as torchvision rounds it.
+_LUMA = (0.2989, 0.587, 0.114)
+# Below the smallest difference of two float32 values that matters; only keeps grey pixels from dividing by zero.
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class JitterParameters:
+    """Per image: the order of the four operations (as torchvision numbers them), their factors, and two switches."""
+
+    order: Int64[Tensor, "batch 4"]
+    factors: Float[Tensor, "batch 4"]
+    jittered: Bool[Tensor, " batch"]
+    grayscale: Bool[Tensor, " batch"]
+
+    def __getitem__(self, index: Tensor | slice) -> "JitterParameters":
+        return JitterParameters(self.order[index], self.factors[index], self.jittered[index], self.grayscale[index])
+
+    def to(self, device: torch.device) -> "JitterParameters":
+        """Return the parameters on ``device``."""
+        return JitterParameters(
+            self.order.to(device, non_blocking=True),
+            self.factors.to(device, non_blocking=True),
+            self.jittered.to(device, non_blocking=True),
+            self.grayscale.to(device, non_blocking=True),
+        )
+
+
+def draw_jitter(
+    count: int,
+    *,
+    strength: tuple[float, float, float, float],
+    jitter_probability: float,
+    grayscale_probability: float,
+    rng: torch.Generator,
+) -> JitterParameters:
+    """Draw with the distribution of ``ColorJitter.get_params``, on the generator's device.
+
+    ``strength`` = brightness, contrast, saturation (factors uniform in [max(0, 1 - s), 1 + s]) and hue (a shift
+    uniform in [-s, s] of a full turn).
+    """
+    device = rng.device
+    low = torch.tensor([max(0.0, 1 - s) for s in strength[:3]] + [-strength[HUE]], device=device)
+    high = torch.tensor([1 + s for s in strength[:3]] + [strength[HUE]], device=device)
+    uniform = torch.rand(count, 4, generator=rng, device=device)
+    # Sorting independent uniforms gives every order the same probability.
+    order = torch.rand(count, 4, generator=rng, device=device, dtype=torch.float64).argsort(dim=1)
+    switches = torch.rand(2, count, generator=rng, device=device)
+    return JitterParameters(
+        order=order,
+        factors=torch.lerp(low, high, uniform),
+        jittered=switches[0] < jitter_probability,
+        grayscale=switches[1] < grayscale_probability,
+    )
+
+
+def jitter_in_order(
+    images: Float[Tensor, "batch 3 height width"], order: tuple[int, ...], factors: Float[Tensor, "batch 4"]
+) -> None:
+    """Apply the four operations to all images in one order, in place."""
+    operations = (_brightness, _contrast, _saturation, _hue)
+    for operation in order:
+        operations[operation](images, factors[:, operation].view(-1, 1, 1))
+
+
+def jitter_by_position(
+    images: Float[Tensor, "batch 3 height width"], parameters: JitterParameters
+) -> Float[Tensor, "batch 3 height width"]:
+    """Apply each image's operations in its own order, and grayscale, with a fixed number of kernels and no sync.
+
+    Brightness, contrast and saturation blend the image with black, its mean luma and its luma; at each of the four
+    places every image does its own blend, and the hue is turned where its place has come (zero shift elsewhere).
+    """
+    one = torch.ones((), device=images.device)
+    for place in range(4):
+        operation = torch.where(parameters.jittered, parameters.order[:, place], -1).view(-1, 1, 1)
+        factor = parameters.factors.gather(1, parameters.order[:, place : place + 1]).view(-1, 1, 1)
+        blend = torch.where((operation >= 0) & (operation != HUE), factor, one)
+        luma = _luma(images)
+        mean = luma.mean(dim=(1, 2), keepdim=True)
+        other = torch.where(operation == CONTRAST, mean, luma) * (operation != BRIGHTNESS)
+        images = torch.addcmul(((1 - blend) * other)[:, None], images, blend[:, None]).clamp_(0, 1)
+        turned = images.clone()
+        _hue(turned, factor)
+        images = torch.where((operation == HUE)[:, None], turned, images)
+    return torch.where(parameters.grayscale.view(-1, 1, 1, 1), _luma(images)[:, None], images)
+
+
+def to_grayscale(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+    """Return the luma of each image in all three channels."""
+    return _luma(images)[:, None].expand(-1, 3, -1, -1)
+
+
+def _luma(images: Tensor) -> Float[Tensor, "batch height width"]:
+    red, green, blue = images.unbind(dim=1)
+    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
+
+
+def _brightness(images: Tensor, factor: Tensor) -> None:
+    images.mul_(factor[:, None]).clamp_(0, 1)
+
+
+def _contrast(images: Tensor, factor: Tensor) -> None:
+    mean = _luma(images).mean(dim=(1, 2), keepdim=True)
+    images.mul_(factor[:, None]).add_(((1 - factor) * mean)[:, None]).clamp_(0, 1)
+
+
+def _saturation(images: Tensor, factor: Tensor) -> None:
+    luma = _luma(images).mul_(1 - factor)
+    images.mul_(factor[:, None]).add_(luma[:, None]).clamp_(0, 1)
+
+
+def _hue(images: Tensor, shift: Tensor) -> None:
+    """Turn the hue by ``shift`` of a full turn through exact HSV.
+
+    Value and saturation stay, so the largest and smallest channel do: a channel is the smallest plus the chroma times
+    a trapezoid of the hue in sixths. Algebraically torchvision's conversion there and back, with a third of the work.
+    """
+    red, green, blue = images.unbind(dim=1)
+    largest = torch.maximum(torch.maximum(red, green), blue)
+    smallest = torch.minimum(torch.minimum(red, green), blue)
+    chroma = largest - smallest
+    is_red, is_green = largest == red, largest == green
+    sixths = torch.where(is_red, green - blue, torch.where(is_green, blue - red, red - green))
+    sixths.div_(chroma.clamp(min=_TINY)).add_(shift * 6)
+    sixths.add_(torch.where(is_red, 0.0, torch.where(is_green, 2.0, 4.0)))
+    sixths.sub_((sixths / 6).floor_().mul_(6))
+    for channel, (middle, sign) in enumerate(((3.0, 1.0), (2.0, -1.0), (4.0, -1.0))):
+        # Red is |h - 3| - 1, green 2 - |h - 2|, blue 2 - |h - 4|, each clamped to [0, 1].
+        trapezoid = (sixths - middle).abs_().mul_(sign).add_(-1.0 if sign > 0 else 2.0).clamp_(0, 1)
+        torch.addcmul(smallest, chroma, trapezoid, out=images[:, channel])

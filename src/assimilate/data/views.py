@@ -1,0 +1,41 @@
+"""Where the views of a training step come from: the real image or a source of generated ones, and a transform."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from assimilate.data.augmentation import Augmentation
+
+
+class ViewSource(Protocol):
+    """Generated views of the images of a data set, addressed by the index of the image."""
+
+    @property
+    def num_views(self) -> int:
+        """How many views of an image there are to choose from."""
+        ...
+
+    def gather(
+        self, indices: Int64[Tensor, " batch"], num_sampled: int, rng: torch.Generator
+    ) -> UInt8[Tensor, "batch num_sampled 3 height width"]:
+        """Draw ``num_sampled`` distinct views of each image, uniformly and without replacement (PROTOCOLS 8).
+
+        ``rng`` lives on the CPU, whatever the device of ``indices``: which views are drawn does not depend on
+        where they are kept. The result may live on any device.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ViewSlot:
+    """One view of a training step: the real image or a generated view of it, and what is done to it."""
+
+    source: Literal["image", "generated"]
+    transform: Augmentation
+
+    def __post_init__(self) -> None:
+        if self.source not in ("image", "generated"):
+            raise ValueError(f"the source of a view is {self.source!r}; allowed: image, generated")

@@ -1,0 +1,1 @@
+"""Backbones, projectors and the encoder f that they form."""

@@ -1,0 +1,117 @@
+"""Encoder files: plain containers, written atomically, read without running code."""
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assimilate.encoder.encoder import Encoder, EncoderSpec
+
+_FORMAT = "assimilate-encoder-1"
+Normalization = tuple[float, float, float]
+
+
+def write_torch_file(path: Path, content: Mapping[str, Any]) -> None:
+    """Saves plain containers of tensors so that `path` is at any moment either the old file or the whole new one.
+
+    The file is written beside `path`, fsynced, checked and renamed.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        with zipfile.ZipFile(beside) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise OSError(f"{path}: the copy on disk differs from what was written ({damaged}); is the disk healthy?")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    _fsync_folder(path.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_torch_file(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
+    """Loads a file of plain containers; a pickle that would run code is refused.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or holds more than plain containers and tensors.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path} cannot be read as a checkpoint of plain tensors: {reason}") from error
+
+
+def save_encoder(
+    path: Path,
+    spec: EncoderSpec,
+    state_dict: Mapping[str, Tensor],
+    *,
+    mean: Normalization,
+    std: Normalization,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes an encoder with the normalisation that its inputs need.
+
+    Args:
+        state_dict: of the whole `Encoder` (backbone and projector).
+        mean, std: per channel, for images in [0, 1].
+        extra: anything plain that should travel with it (data set, epochs, seed).
+    """
+    content = {
+        "format": _FORMAT,
+        "encoder": spec.to_dict(),
+        "state_dict": {name: tensor.detach().cpu() for name, tensor in state_dict.items()},
+        "mean": [float(value) for value in mean],
+        "std": [float(value) for value in std],
+        "extra": dict(extra or {}),
+    }
+    write_torch_file(path, content)
+
+
+def load_encoder(path: Path) -> tuple[Encoder, Normalization, Normalization]:
+    """Reads an encoder written by `save_encoder`: (encoder on the CPU in eval mode, mean, std).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, is no encoder of ours, or its weights do not fit its architecture.
+    """
+    content = read_torch_file(path)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(f"{path} is no encoder file of assimilate (format {_FORMAT!r} not found in it)")
+    encoder = Encoder.from_spec(content["encoder"])
+    try:
+        encoder.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights do not fit the encoder {content['encoder']}: {error}") from error
+    mean, std = content["mean"], content["std"]
+    return encoder.eval(), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def load_encoder_extra(path: Path) -> dict[str, Any]:
+    """The plain dict that was saved as `extra` beside an encoder."""
+    return read_torch_file(path)["extra"]

@@ -1,0 +1,78 @@
+"""Backbone and projector as one network f, rebuilt from a plain description."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from assimilate.encoder.backbone import make_backbone
+from assimilate.encoder.projector import make_projector
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """All that determines an encoder's architecture; see `make_backbone` and `make_projector` for the values.
+
+    `hidden_dim` and `output_dim` of None stand for the sizes that the projector's protocol uses.
+    """
+
+    backbone: str = "resnet18"
+    width: int = 64
+    stem: str = "cifar"
+    projector: str = "essl"
+    hidden_dim: int | None = None
+    output_dim: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict that `from_dict` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EncoderSpec":
+        """Reads a mapping.
+
+        Raises:
+            ValueError: a key that no encoder has.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"encoder has no key {', '.join(map(repr, unknown))}; its keys are {', '.join(known)}")
+        return cls(**values)
+
+
+class Encoder(nn.Module):
+    """f: images, already normalised by (mean, std), to features h and projections z.
+
+    Args:
+        spec: the architecture. Parameters are drawn from torch's global generator: use `from_spec` for a seed.
+    """
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.backbone = make_backbone(spec.backbone, width=spec.width, stem=spec.stem)
+        self.projector = make_projector(spec.projector, self.backbone.feature_dim, spec.hidden_dim, spec.output_dim)
+
+    @classmethod
+    def from_spec(cls, spec: EncoderSpec | Mapping[str, Any], *, init_seed: int = 0) -> "Encoder":
+        """Builds an encoder whose parameters depend on (spec, init_seed) alone; the global generator is untouched."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(init_seed)
+            return cls(spec if isinstance(spec, EncoderSpec) else EncoderSpec.from_dict(spec))
+
+    @property
+    def feature_dim(self) -> int:
+        """Dimensions of the features."""
+        return self.backbone.feature_dim
+
+    def features(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature_dim"]:
+        """The backbone's output h, on which probes work."""
+        return self.backbone(x)
+
+    def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
+        """The projector's output z, not normalised; the losses and W-search normalise it."""
+        return self.projector(self.backbone(x))

@@ -1,0 +1,87 @@
+"""The sizes that determine a StyleGAN2: chosen by the user, or read from the shapes in a checkpoint."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+IMAGE_SIZES = (8, 16, 32, 64, 128, 256)
+_WIDE = 512
+
+
+def resolutions(image_size: int) -> list[int]:
+    """Return 4, 8, … ``image_size``."""
+    return [2**power for power in range(2, int(math.log2(image_size)) + 1)]
+
+
+def check_image_size(image_size: int) -> None:
+    """Raise ValueError unless a StyleGAN2 of that size can be built."""
+    if image_size not in IMAGE_SIZES:
+        allowed = ", ".join(str(size) for size in IMAGE_SIZES)
+        raise ValueError(
+            f"dataset.image_size={image_size}: StyleGAN2 makes square images of {allowed} pixels; "
+            "set dataset.image_size to one of them and the images are resized to it"
+        )
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A StyleGAN2 for square RGB images.
+
+    ``channels[i]`` is the width at resolution 4·2^i, the last one at ``image_size``.
+    """
+
+    image_size: int
+    latent_dim: int
+    num_mapping_layers: int
+    channels: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_image_size(self.image_size)
+        assert len(self.channels) == len(resolutions(self.image_size)), (self.image_size, self.channels)
+        for key, value in (("latent_dim", self.latent_dim), ("num_mapping_layers", self.num_mapping_layers)):
+            if value < 1:
+                raise ValueError(f"generator.{key}={value}: must be at least 1")
+
+    @property
+    def num_codes(self) -> int:
+        """L, the number of W+ codes of an image."""
+        return 2 * int(math.log2(self.image_size)) - 2
+
+    def channels_at(self, resolution: int) -> int:
+        return self.channels[resolutions(self.image_size).index(resolution)]
+
+
+def stylegan2_channels(image_size: int, *, channel_multiplier: int = 2, max_channels: int = 512) -> tuple[int, ...]:
+    """Return the widths of PROTOCOLS 4 (4–32 → 512, 64 → 256·multiplier, halved at each doubling), cut at ``max_channels``.
+
+    Raises ValueError for a size that StyleGAN2 cannot make and for widths below 1.
+    """
+    check_image_size(image_size)
+    for key, value in (("channel_multiplier", channel_multiplier), ("max_channels", max_channels)):
+        if value < 1:
+            raise ValueError(f"generator.{key}={value}: must be at least 1")
+    table = {4: _WIDE, 8: _WIDE, 16: _WIDE, 32: _WIDE, 64: 256, 128: 128, 256: 64}
+    return tuple(
+        min(max_channels, table[size] if size <= 32 else table[size] * channel_multiplier)
+        for size in resolutions(image_size)
+    )
+
+
+def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
+    """Read the architecture from the shapes of a generator's state dict. Raises ValueError if it is none of ours."""
+    try:
+        num_mapping_layers = sum(key.startswith("style.") and key.endswith(".weight") for key in state_dict)
+        num_convolutions = sum(key.startswith("convs.") and key.endswith(".conv.weight") for key in state_dict)
+        channels = [state_dict["input.input"].shape[1]]
+        channels += [state_dict[f"convs.{index}.conv.weight"].shape[1] for index in range(0, num_convolutions, 2)]
+        latent_dim = state_dict["conv1.conv.modulation.weight"].shape[1]
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"not the state dict of a StyleGAN2 generator in the rosinality layout: {error} is missing") from None
+    return Architecture(
+        image_size=4 * 2 ** (num_convolutions // 2),
+        latent_dim=latent_dim,
+        num_mapping_layers=num_mapping_layers,
+        channels=tuple(channels),
+    )

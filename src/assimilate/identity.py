@@ -1,0 +1,88 @@
+"""What makes two configurations the same: canonical values, content hashes, and the keys that are no part of a run."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Recorded in every result, never hashed: where and how a run is computed, not what (DESIGN §4).
+NEUTRAL_KEYS = frozenset({"trainer", "logger", "prepare", "out", "force", "row", "paper", "hydra"})
+NEUTRAL_PATHS = frozenset({("data", "placement"), ("budget", "caps"), ("dataset", "download")})
+GENERATED = "generated"
+# Views that are drawn from a cache of generated images; `expert` only when it is cached.
+SEARCHED_SOURCES = frozenset({"wsearch", "wperturb"})
+
+
+def canonical(value: Any) -> Any:
+    """The same value whatever its spelling: 1 and 1.0 are one number, tuples are lists, keys are strings and sorted."""
+    if isinstance(value, Mapping):
+        return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, str | bool) or value is None:
+        return value
+    if isinstance(value, Sequence):
+        return [canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def content_hash(value: Any, length: int = 12) -> str:
+    """Hex digest of a canonical value."""
+    text = json.dumps(canonical(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def view_slots(config: Mapping[str, Any]) -> list[str]:
+    """The run's views in order, e.g. ["expert", "expert", "generated"]: two contrasted, the rest appended."""
+    assim = config["assim"]
+    slots = [assim["view1"], assim["view2"]]
+    if assim.get("view3") is not None:
+        slots += [assim["view3"]] * (config["view"]["n_sampled"] if assim["view3"] == GENERATED else 1)
+    return slots
+
+
+def uses_view(config: Mapping[str, Any]) -> bool:
+    """Whether the arrangement of views has a place for the chosen `view`."""
+    return GENERATED in view_slots(config)
+
+
+def needs_cache(config: Mapping[str, Any]) -> bool:
+    """Whether the run is trained with a cache of views."""
+    view = config["view"]
+    return uses_view(config) and (view["name"] in SEARCHED_SOURCES or bool(view.get("cached", False)))
+
+
+def needs_generator(config: Mapping[str, Any]) -> bool:
+    """Whether the run's views come from a generator."""
+    return uses_view(config) and config["view"]["name"] in SEARCHED_SOURCES
+
+
+def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that decides a run's numbers.
+
+    Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, and the
+    generator and inversion of a run without generated views.
+    """
+    identity = {key: value for key, value in config.items() if key not in NEUTRAL_KEYS}
+    if not uses_view(config):
+        identity.pop("view", None)
+    if not needs_generator(config):
+        identity.pop("generator", None)
+        identity.pop("inversion", None)
+    for group, key in NEUTRAL_PATHS:
+        if isinstance(identity.get(group), Mapping):
+            identity[group] = {name: value for name, value in identity[group].items() if name != key}
+    if config["dataset"]["kind"] != "folder":
+        identity["dataset"] = {name: value for name, value in identity["dataset"].items() if name != "root"}
+    result: dict[str, Any] = canonical(identity)
+    return result
+
+
+def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:
+    """Dotted paths at which two identities differ, each with both values."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        found = []
+        for key in sorted({*first, *second}):
+            found += differing_keys(first.get(key), second.get(key), f"{prefix}.{key}" if prefix else str(key))
+        return found
+    return [] if first == second else [f"{prefix}: {first!r} there, {second!r} here"]
