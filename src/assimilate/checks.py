@@ -71,7 +71,9 @@ CHECKS = (
     Check("loss.base_temperature", _or_none(_positive), "null or a number > 0"),
     Check("loss.alpha", _not_negative, "a number ≥ 0"),
     Check(
-        "loss.align_anchors", lambda v: v in ([0], [1], [0, 1], [1, 0]), "[0, 1] (Eq. 4), [0] (the reference code) or [1]"
+        "loss.align_anchors",
+        lambda v: v in ([0], [1], [0, 1], [1, 0]),
+        "[0, 1] (Eq. 4), [0] (the reference code) or [1]",
     ),
     Check("encoder.width", _count, "a whole number ≥ 1"),
     Check("optimizer.lr", _positive, "a number > 0"),
@@ -95,10 +97,17 @@ CHECKS = (
     Check("view.search.initial_noise", _not_negative, "a standard deviation ≥ 0"),
     Check("assim.generated_transform", _one_of(*TRANSFORMS), ", ".join(TRANSFORMS)),
     Check("trainer.devices", lambda v: v == "auto" or _count(v), "a whole number ≥ 1"),
-    Check("probe.epochs", _count, "a whole number ≥ 1"),
+    Check("probe.num_epochs", _or_none(_count), "null or a whole number ≥ 1"),
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
     Check("generator.batch_size", _count, "a whole number ≥ 1"),
+    Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),
     Check("inversion.num_steps", _count, "a whole number ≥ 1"),
+    Check("inversion.optimization.num_steps", _whole, "a whole number ≥ 0"),
+    Check(
+        "inversion.perceptual",
+        _one_of("vgg19", "discriminator", "encoder", "none"),
+        "vgg19, discriminator, encoder or none",
+    ),
 )
 
 

@@ -294,8 +294,12 @@ def check_additions(overrides: Sequence[str]) -> None:
             near = difflib.get_close_matches(key, tables, n=1)
             hint = f"did you mean +{near[0]}=…?" if near else f"tables of rows: {', '.join(tables)}"
             raise UserError(f"+{key} is no table of the paper and no config group; {hint}")
-        elif (override.is_add() or override.is_force_add()) and not key.startswith("hydra") and not _below_existing(key):
-            raise UserError(f"{override.input_line}: there is no {key.rsplit('.', 1)[0]!r} to add to; all keys: --cfg job")
+        elif (
+            (override.is_add() or override.is_force_add()) and not key.startswith("hydra") and not _below_existing(key)
+        ):
+            raise UserError(
+                f"{override.input_line}: there is no {key.rsplit('.', 1)[0]!r} to add to; all keys: --cfg job"
+            )
 
 
 def _below_existing(key: str) -> bool:
@@ -394,7 +398,10 @@ def _launch(name: str, body: Callable[[Job], None], arguments: Sequence[str], *,
         if not multirun:
             raise
         failed = len(failures) or 1
-        print(f"assimilate.{name}: {failed} job{'s' * (failed > 1)} of the sweep failed; the first: {error}", file=sys.stderr)
+        print(
+            f"assimilate.{name}: {failed} job{'s' * (failed > 1)} of the sweep failed; the first: {error}",
+            file=sys.stderr,
+        )
         return 1
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error

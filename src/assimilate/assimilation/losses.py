@@ -1,9 +1,9 @@
 """The contrastive losses of the paper: Eq. 1, 4, 12, 13 and their sums (Eq. 14).
 
 All take embeddings that are not normalised, normalise them, and work in fp32 (fp64 for fp64 inputs) whatever the
-precision of the network. Equations 1, 12 and 13 are sums; ours are means over the anchors. With `gather=True` and several
-ranks the anchors are this rank's and the keys are everyone's: the mean over ranks, and of the gradients, is that of one
-process with the global batch.
+precision of the network. Equations 1, 12 and 13 are sums; ours are means over the anchors. With `gather=True` and
+several ranks the anchors are this rank's and the keys are everyone's: the mean over ranks, and of the gradients, is
+that of one process with the global batch.
 """
 
 from collections.abc import Sequence
@@ -78,8 +78,8 @@ def multi_view_nt_xent(
 ) -> Float[Tensor, ""]:
     """Equation 13 (A2-full) divided by its V·N anchors; with two views it is Equation 1.
 
-    Each of the V·N embeddings is an anchor; its positives P(i) are the V−1 other views of its image and its keys A(i) all
-    V·N−1 others. Eq. 13 as printed carries a double minus; this is the loss whose minimum it means.
+    Each of the V·N embeddings is an anchor; its positives P(i) are the V−1 other views of its image and its keys A(i)
+    all V·N−1 others. Eq. 13 as printed carries a double minus; this is the loss that it means.
 
     Raises:
         ValueError: τ or the base temperature is not positive.
@@ -91,15 +91,14 @@ def multi_view_nt_xent(
         num_local = len(anchors[0])
         gathered = [gather_with_gradient(view) for view in anchors] if gather else anchors
         keys = torch.cat(gathered)
-        # Σ_{p∈P(i)} z_i·z_p from one sum over views; the self-product is subtracted before any logit is formed.
-        together = torch.stack(anchors).sum(0)
-        positive = torch.cat([(view * (together - view)).sum(1) for view in anchors]) / (temperature * (len(views) - 1))
+        others = [torch.stack([*anchors[:v], *anchors[v + 1 :]]).sum(0) for v in range(len(anchors))]
+        positive = (torch.cat(anchors) * torch.cat(others)).sum(1) / (temperature * (len(views) - 1))
         logits = torch.cat(anchors) @ (keys / temperature).T
         offset = first_global_row(anchors[0]) if gather else 0
         num_global = len(gathered[0])
         row = torch.arange(len(views) * num_local, device=logits.device)
         itself = row // num_local * num_global + row % num_local + offset
-        logits = logits.scatter(1, itself[:, None], float("-inf"))
+        logits.scatter_(1, itself[:, None], float("-inf"))
         return scale * (logits.logsumexp(1) - positive).mean()
 
 
@@ -116,15 +115,13 @@ def nt_xent(
     Raises:
         ValueError: τ or the base temperature is not positive.
     """
-    return multi_view_nt_xent(
-        (z1, z2), temperature=temperature, base_temperature=base_temperature, gather=gather
-    )
+    return multi_view_nt_xent((z1, z2), temperature=temperature, base_temperature=base_temperature, gather=gather)
 
 
 def alignment(
     anchors: Sequence[Embedding], appended: Sequence[Embedding], *, temperature: float, alpha: float
 ) -> Float[Tensor, ""]:
-    """L_align of Equation 4 divided by its anchors: α/τ · mean_i 1/|k| Σ_{p∈k(i)} z_i·z_p, to be subtracted from a loss.
+    """L_align of Equation 4 as a mean over anchors, to be subtracted: α/τ · mean_i 1/|k| Σ_{p∈k(i)} z_i·z_p.
 
     The mean runs over the anchors given: with z1 alone (`align_anchors: [0]`, the authors' CIFAR-10 code) it is
     (α/τ)·mean z1·zp, not half of it. Gradients flow into both sides; nothing is contrasted, so nothing is gathered.
@@ -136,7 +133,7 @@ def alignment(
     Raises:
         ValueError: τ is not positive, or α is negative.
     """
-    assert anchors and appended, "alignment needs at least one anchor and one appended view"
+    assert min(len(anchors), len(appended)) > 0, "alignment needs at least one anchor and one appended view"
     _check_temperature(temperature, None)
     if not alpha >= 0:
         raise ValueError(f"loss.alpha={alpha} must be at least 0 (the paper uses 0.5)")

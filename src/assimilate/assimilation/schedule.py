@@ -9,7 +9,7 @@ SCHEDULES = ("cosine_with_warmup", "supcontrast", "cosine_per_epoch", "multistep
 
 
 def cosine_with_warmup(step: int, *, lr: float, num_steps: int, warmup_steps: int) -> float:
-    """E-SSL, CLSP: linear from 0 over `warmup_steps`, then a half cosine to 0 at `num_steps`, every step (PROTOCOLS 1)."""
+    """E-SSL: linear from 0 over `warmup_steps`, then a half cosine to 0 at `num_steps`, every step (PROTOCOLS 1)."""
     if step < warmup_steps:
         return lr * step / warmup_steps
     # One step past the last: reached by no update, but a scheduler asks for it after the final one.
@@ -43,7 +43,7 @@ def cosine_per_epoch(step: int, *, lr: float, epochs: int, steps_per_epoch: int)
 def multistep(
     step: int, *, lr: float, steps_per_epoch: int, warmup_steps: int, milestones: tuple[int, ...], gamma: float
 ) -> float:
-    """htdt: linear over the first `warmup_steps` (the first at lr/warmup_steps), ×gamma at each epoch of `milestones`."""
+    """htdt: linear over `warmup_steps` (the first at lr/warmup_steps), ×gamma at each of `milestones` (PROTOCOLS 3)."""
     warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     epoch = step // steps_per_epoch
     return lr * warm * gamma ** sum(epoch >= milestone for milestone in milestones)
@@ -139,9 +139,7 @@ def learning_rate(spec: OptimizerSpec, steps_per_epoch: int) -> Callable[[int], 
             final=spec.final,
         )
     if spec.schedule == "cosine_per_epoch":
-        return lambda step: cosine_per_epoch(
-            step, lr=spec.lr, epochs=spec.epochs, steps_per_epoch=steps_per_epoch
-        )
+        return lambda step: cosine_per_epoch(step, lr=spec.lr, epochs=spec.epochs, steps_per_epoch=steps_per_epoch)
     if spec.schedule == "multistep":
         return lambda step: multistep(
             step,

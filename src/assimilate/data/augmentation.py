@@ -134,13 +134,11 @@ def make_transform(name: str, image_size: int, *, flip: float, expert: Mapping[s
     allowed = set(ExpertAugmentation.__dataclass_fields__) - {"image_size", "flip"}
     if unknown := set(expert) - allowed:
         raise ValueError(
-            f"the expert augmentation has no setting {', '.join(sorted(unknown))}; allowed: {', '.join(sorted(allowed))}"
+            f"the expert augmentation has no setting {', '.join(sorted(unknown))}; "
+            f"allowed: {', '.join(sorted(allowed))}"
         )
-    expert_view = ExpertAugmentation(
-        image_size,
-        flip=flip,
-        **{key: value if isinstance(value, int | float | str) else tuple(value) for key, value in expert.items()},
-    )
+    settings: dict[str, Any] = {key: _plain(value) for key, value in expert.items()}
+    expert_view = ExpertAugmentation(image_size, flip=flip, **settings)
     if name == "expert":
         return expert_view
     if name == "basic":
@@ -154,3 +152,8 @@ def make_transform(name: str, image_size: int, *, flip: float, expert: Mapping[s
     if name in TRANSFORMS:
         return crop_augmentation(name, image_size, flip=flip)
     raise ValueError(f"no transform is called {name!r}; allowed: {', '.join(TRANSFORMS)}")
+
+
+def _plain(value: Any) -> Any:
+    """Return a list from a YAML file as the tuple that a frozen setting is."""
+    return tuple(value) if isinstance(value, list) else value

@@ -95,9 +95,14 @@ def whole_image(image_height: int, image_width: int, flip: Bool[Tensor, " batch"
 
 
 def resample(
-    images: Tensor, crops: CropParameters, size: int, *, interpolation: Interpolation
+    images: Tensor,
+    crops: CropParameters,
+    size: int,
+    *,
+    interpolation: Interpolation,
+    out: Float[Tensor, "batch 3 size size"] | None = None,
 ) -> Float[Tensor, "batch 3 size size"]:
-    """Cut each image's box out, resize it to ``size`` x ``size`` and mirror it if asked; the result is in [0, 1].
+    """Cut each image's box out, resize it to ``size`` x ``size`` and mirror it if asked; the result, in ``out`` if given, is in [0, 1].
 
     ``images`` are uint8, or floats in [0, 1], of [batch, 3, height, width]. Taps never leave the box. Matches
     torchvision's crop followed by ``resize(antialias=True)``, which is its default and what PIL images always get:
@@ -112,7 +117,7 @@ def resample(
     # Two products of small dense matrices cost less than gathering taps, and any filter width is the same to them.
     with _full_precision(images.device):
         horizontal = torch.bmm(images.to(torch.float32).view(batch, channels * height, width), columns.mT)
-        views = rows.unsqueeze(1) @ horizontal.view(batch, channels, height, size)
+        views = torch.matmul(rows.unsqueeze(1), horizontal.view(batch, channels, height, size), out=out)
     return views.clamp_(0, 1)
 
 
@@ -150,23 +155,21 @@ def _tap_weights(
     interpolation: Interpolation,
 ) -> Float[Tensor, "batch size source"]:
     """Return the weight of every source pixel in every output pixel along one axis; rows sum to one."""
-    device = start.device
-    output = torch.arange(size, device=device, dtype=torch.float32)
-    pixel = torch.arange(source, device=device, dtype=torch.float32)
-    position = output.expand(len(start), size)
+    output = torch.arange(size, device=start.device, dtype=torch.float32)
+    pixel = torch.arange(source, device=start.device, dtype=torch.float32)
+    first, extent = start.to(torch.float32)[:, None], length.to(torch.float32)[:, None]
+    step = extent / size
     if mirror is not None:
-        position = torch.where(mirror[:, None], size - 1 - position, position)
-    first = start[:, None].float()
-    step = length[:, None].float() / size
-    center = first + step * (position + 0.5) - 0.5
-    distance = (pixel - center[:, :, None]).abs_()
+        output = torch.where(mirror[:, None], size - 1 - output, output)
+    center = torch.addcmul(first - 0.5, step, output + 0.5)
+    # A pixel outside the box is infinitely far from everything in it.
+    inside = torch.where((pixel >= first) & (pixel < first + extent), pixel, torch.inf)
+    distance = (inside[:, None, :] - center[:, :, None]).abs_()
     widen = step.clamp(min=1.0).reciprocal()[:, :, None]
     if interpolation == "bilinear":
         weights = distance.mul_(-widen).add_(1.0).clamp_(min=0.0)
     else:
         weights = _cubic(distance.mul_(widen))
-    inside = (pixel >= first) & (pixel < first + length[:, None])
-    weights.mul_(inside[:, None, :])
     return weights.div_(weights.sum(dim=2, keepdim=True))
 
 
@@ -189,7 +192,7 @@ def _cubic(distance: Tensor) -> Tensor:
     a = _CUBIC
     near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
     far = ((distance - 5) * distance + 8) * distance * a - 4 * a
-    return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
 
 
 def _ends(interval: tuple[float, float], like: Tensor) -> tuple[Tensor, Tensor]:

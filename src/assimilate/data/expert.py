@@ -1,6 +1,5 @@
 """The expert view of contrastive learning: crop, flip, colour jitter, grayscale, each image with its own draws."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -88,18 +87,19 @@ class ExpertAugmentation:
 
     def apply_by_order(self, images: Images, parameters: ExpertParameters) -> Views:
         """Apply to the images of one jitter order at a time, from the crop to the last operation while in cache."""
+        by_order, groups = _groups_of_one_order(parameters.jitter, cache_sized(images, self.image_size))
+        images, parameters = images[by_order], parameters[by_order]
         views = torch.empty(len(images), 3, self.image_size, self.image_size)
-        for order, index in _groups_of_one_order(parameters.jitter, cache_sized(images, self.image_size)):
-            own = parameters[index]
+        for order, group in groups:
+            own, view = parameters[group], views[group]
             if self.order == "crop_first":
-                view = self._crop(images[index], own.crops)
+                self._crop(images[group], own.crops, out=view)
                 _color(view, order, own.jitter)
             else:
-                source = images[index].to(torch.float32).div_(255)
+                source = images[group].to(torch.float32).div_(255)
                 _color(source, order, own.jitter)
-                view = self._crop(source, own.crops)
-            views.index_copy_(0, index, view)
-        return views
+                self._crop(source, own.crops, out=view)
+        return views[by_order.argsort()]
 
     def apply_by_position(self, images: Images, parameters: ExpertParameters) -> Views:
         """Apply with a number of kernels that does not depend on the draws, and without waiting for the device."""
@@ -108,24 +108,28 @@ class ExpertAugmentation:
             return jitter_by_position(self._crop(images, crops), jitter)
         return self._crop(jitter_by_position(images.to(torch.float32).div_(255), jitter), crops)
 
-    def _crop(self, images: Tensor, crops: CropParameters) -> Views:
-        return resample(images, crops, self.image_size, interpolation=self.interpolation)
+    def _crop(self, images: Tensor, crops: CropParameters, out: Tensor | None = None) -> Views:
+        return resample(images, crops, self.image_size, interpolation=self.interpolation, out=out)
 
 
 def _groups_of_one_order(
     jitter: JitterParameters, chunk_size: int
-) -> Iterator[tuple[tuple[int, ...], Int64[Tensor, " group"]]]:
-    """Yield (order, indices) until every image was yielded once; images that are not jittered have the order ()."""
+) -> tuple[Int64[Tensor, " batch"], list[tuple[tuple[int, ...], slice]]]:
+    """Return indices that sort the images by jitter order, and the (order, slice) groups of what is sorted so.
+
+    Images that are not jittered have the order (); no group is larger than ``chunk_size``.
+    """
     digits = jitter.order * torch.tensor([64, 16, 4, 1])
-    key = torch.where(jitter.jittered, digits.sum(dim=1), -1)
-    sorted_key, by_key = key.sort(stable=True)
-    values, counts = torch.unique_consecutive(sorted_key, return_counts=True)
+    key, by_order = torch.where(jitter.jittered, digits.sum(dim=1), -1).sort(stable=True)
+    values, counts = torch.unique_consecutive(key, return_counts=True)
+    groups: list[tuple[tuple[int, ...], slice]] = []
     start = 0
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         order = () if value < 0 else (value // 64, value // 16 % 4, value // 4 % 4, value % 4)
-        for chunk in by_key[start : start + count].split(chunk_size):
-            yield order, chunk
-        start += count
+        stop = start + count
+        groups += [(order, slice(first, min(first + chunk_size, stop))) for first in range(start, stop, chunk_size)]
+        start = stop
+    return by_order, groups
 
 
 def _color(images: Float[Tensor, "batch 3 height width"], order: tuple[int, ...], jitter: JitterParameters) -> None:

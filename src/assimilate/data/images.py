@@ -24,7 +24,8 @@ class ImageArrays:
     labels: NDArray[np.int64] | None
 
     def __post_init__(self) -> None:
-        assert self.images.dtype == np.uint8 and self.images.ndim == 4, (self.images.dtype, self.images.shape)
+        assert self.images.dtype == np.uint8, self.images.dtype
+        assert self.images.ndim == 4, self.images.shape
         if self.labels is not None:
             assert self.labels.dtype == np.int64, self.labels.dtype
             assert self.labels.shape == self.images.shape[:1], (self.labels.shape, self.images.shape)
@@ -106,22 +107,20 @@ def load_prepared(folder: Path) -> ImageDataset:
     """
     try:
         description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        train = _load_part(folder, "train")
-        test = _load_part(folder, "test") if (folder / "test_images.npy").exists() else None
-    except (OSError, ValueError, AssertionError) as error:
+        return ImageDataset(
+            name=description["name"],
+            train=_load_part(folder, "train"),
+            test=_load_part(folder, "test") if (folder / "test_images.npy").exists() else None,
+            class_names=tuple(description["class_names"]),
+            fingerprint=description["fingerprint"],
+            mean=_three(description["mean"]),
+            std=_three(description["std"]),
+            notes=tuple(description["notes"]),
+        )
+    except (OSError, ValueError, KeyError, AssertionError) as error:
         raise ValueError(
             f"{folder} holds no complete prepared data set ({error}); remove it to build it again"
         ) from error
-    return ImageDataset(
-        name=description["name"],
-        train=train,
-        test=test,
-        class_names=tuple(description["class_names"]),
-        fingerprint=description["fingerprint"],
-        mean=_three(description["mean"]),
-        std=_three(description["std"]),
-        notes=tuple(description["notes"]),
-    )
 
 
 def fingerprint_of(train: ImageArrays, test: ImageArrays | None) -> str:

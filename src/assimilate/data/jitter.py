@@ -49,8 +49,8 @@ def draw_jitter(
     uniform in [-s, s] of a full turn).
     """
     device = rng.device
-    low = torch.tensor([max(0.0, 1 - s) for s in strength[:3]] + [-strength[HUE]], device=device)
-    high = torch.tensor([1 + s for s in strength[:3]] + [strength[HUE]], device=device)
+    low = torch.tensor([max(0.0, 1 - s) for s in strength[:3]] + [-strength[HUE]], device=device, dtype=torch.float32)
+    high = torch.tensor([1 + s for s in strength[:3]] + [strength[HUE]], device=device, dtype=torch.float32)
     uniform = torch.rand(count, 4, generator=rng, device=device)
     # Sorting independent uniforms gives every order the same probability.
     order = torch.rand(count, 4, generator=rng, device=device, dtype=torch.float64).argsort(dim=1)
@@ -122,19 +122,18 @@ def _saturation(images: Tensor, factor: Tensor) -> None:
 def _hue(images: Tensor, shift: Tensor) -> None:
     """Turn the hue by ``shift`` of a full turn through exact HSV.
 
-    Value and saturation stay, so the largest and smallest channel do: a channel is the smallest plus the chroma times
-    a trapezoid of the hue in sixths. Algebraically torchvision's conversion there and back, with a third of the work.
+    Value and saturation stay, so the largest and the smallest channel do, and each channel is the smallest plus the
+    chroma times a trapezoid of the hue. The hue in sixths, less 3, is 2 + (r + smallest - g - b) / chroma with the
+    sign of b - g (a grey pixel has any hue: its chroma is 0). Algebraically this is torchvision's conversion there and
+    back, without its six cases.
     """
     red, green, blue = images.unbind(dim=1)
-    largest = torch.maximum(torch.maximum(red, green), blue)
     smallest = torch.minimum(torch.minimum(red, green), blue)
-    chroma = largest - smallest
-    is_red, is_green = largest == red, largest == green
-    sixths = torch.where(is_red, green - blue, torch.where(is_green, blue - red, red - green))
-    sixths.div_(chroma.clamp(min=_TINY)).add_(shift * 6)
-    sixths.add_(torch.where(is_red, 0.0, torch.where(is_green, 2.0, 4.0)))
-    sixths.sub_((sixths / 6).floor_().mul_(6))
-    for channel, (middle, sign) in enumerate(((3.0, 1.0), (2.0, -1.0), (4.0, -1.0))):
-        # Red is |h - 3| - 1, green 2 - |h - 2|, blue 2 - |h - 4|, each clamped to [0, 1].
-        trapezoid = (sixths - middle).abs_().mul_(sign).add_(-1.0 if sign > 0 else 2.0).clamp_(0, 1)
-        torch.addcmul(smallest, chroma, trapezoid, out=images[:, channel])
+    chroma = torch.maximum(torch.maximum(red, green), blue).sub_(smallest)
+    hue = (red + smallest).sub_(green).sub_(blue).div_(chroma.clamp(min=_TINY)).add_(2)
+    hue.copysign_(blue - green).add_(shift * 6)
+    hue.sub_((hue / 6).round_().mul_(6))
+    for channel, middle in enumerate((0.0, -1.0, 1.0)):
+        trapezoid = (hue - middle).abs_()
+        trapezoid = trapezoid.sub_(1) if channel == 0 else trapezoid.neg_().add_(2)
+        torch.addcmul(smallest, chroma, trapezoid.clamp_(0, 1), out=images[:, channel])

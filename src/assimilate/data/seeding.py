@@ -14,7 +14,8 @@ def derive_seed(*parts: int | str) -> int:
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         # bool is an int in Python; as a part of a seed it is a mistake more often than not.
-        assert isinstance(part, int | str) and not isinstance(part, bool), f"not a part of a seed: {part!r}"
+        assert type(part) is not bool, f"not a part of a seed: {part!r}"
+        assert isinstance(part, int | str), f"not a part of a seed: {part!r}"
         token = f"{'i' if isinstance(part, int) else 's'}{part}".encode()
         digest.update(len(token).to_bytes(8, "little") + token)
     return int.from_bytes(digest.digest(), "little") >> 1

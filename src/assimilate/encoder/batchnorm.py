@@ -51,8 +51,10 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
         # The second pass around the global mean avoids the cancellation of E[x²] − E[x]².
         variance = _AllReduceSum.apply(centered.square().sum(reduced)) / count
         if self.track_running_stats:
-            assert self.running_mean is not None and self.running_var is not None
-            assert self.num_batches_tracked is not None and self.momentum is not None
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None, "a cumulative average (momentum=None) is not supported"
             with torch.no_grad():
                 self.num_batches_tracked += 1
                 unbiased = variance.detach() * (count / max(count - 1, 1))

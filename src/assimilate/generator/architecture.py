@@ -54,8 +54,9 @@ class Architecture:
 
 
 def stylegan2_channels(image_size: int, *, channel_multiplier: int = 2, max_channels: int = 512) -> tuple[int, ...]:
-    """Return the widths of PROTOCOLS 4 (4–32 → 512, 64 → 256·multiplier, halved at each doubling), cut at ``max_channels``.
+    """Return the widths of PROTOCOLS 4, cut at ``max_channels``.
 
+    Up to 32² there are 512 channels, at 64² 256·multiplier, and half as many with each further doubling.
     Raises ValueError for a size that StyleGAN2 cannot make and for widths below 1.
     """
     check_image_size(image_size)
@@ -78,7 +79,7 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
         channels += [state_dict[f"convs.{index}.conv.weight"].shape[1] for index in range(0, num_convolutions, 2)]
         latent_dim = state_dict["conv1.conv.modulation.weight"].shape[1]
     except (KeyError, IndexError) as error:
-        raise ValueError(f"not the state dict of a StyleGAN2 generator in the rosinality layout: {error} is missing") from None
+        raise ValueError(f"no StyleGAN2 generator in the rosinality layout: {error} is missing") from None
     return Architecture(
         image_size=4 * 2 ** (num_convolutions // 2),
         latent_dim=latent_dim,

@@ -1,4 +1,4 @@
-"""Layers with an equalised learning rate: weights rest at unit variance and are scaled where they are used (PROTOCOLS 4)."""
+"""Layers with an equalised learning rate: weights rest at unit variance and are scaled where they are used."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 LEAKY_SLOPE = 0.2
 LEAKY_GAIN = math.sqrt(2.0)
-"""A leaky ReLU is followed by this factor, which keeps the variance; being positively homogeneous, it lets the factor ride in front."""
+"""Follows every leaky ReLU and keeps the variance. As leaky(√2·x) = √2·leaky(x), layers fold it into what precedes."""
 
 
 class PixelNorm(nn.Module):
@@ -20,7 +20,7 @@ class PixelNorm(nn.Module):
 
 
 class EqualLinear(nn.Module):
-    """y = x · (weight · lr_multiplier/√in)ᵀ + bias · lr_multiplier, with a leaky ReLU · √2 behind it if ``activated``."""
+    """x · (weight · lr_multiplier/√in)ᵀ + bias · lr_multiplier, with a leaky ReLU · √2 behind it if ``activated``."""
 
     def __init__(
         self,
@@ -50,7 +50,9 @@ class EqualLinear(nn.Module):
 class EqualConv2d(nn.Module):
     """A convolution without bias whose weight is scaled by 1/√fan_in where it is used."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.scale = 1.0 / math.sqrt(in_channels * kernel_size**2)

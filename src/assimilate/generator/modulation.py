@@ -13,11 +13,11 @@ from assimilate.generator.resample import Blur
 
 
 class ModulatedConv2d(nn.Module):
-    """A convolution whose input channels are scaled by a style and whose output is demodulated (StyleGAN2, section 2.2).
+    """A convolution whose input is scaled by a style and whose output is demodulated (StyleGAN2, section 2.2).
 
-    The grouped form builds a weight for every image, scale·W·s, divided by its norm √(Σ (scale·W·s)² + 1e-8). Scaling the
-    input by s, convolving with the one shared weight and scaling the output by the same norm, which is a product of s² with
-    the precomputed Σ_kk (scale·W)², gives the same result without the weights of each image. Up-sampling is a transposed
+    The grouped form builds a weight for every image, scale·W·s, divided by its norm √(Σ (scale·W·s)² + 1e-8). Scaling
+    the input by s, convolving with the one shared weight and dividing the output by the same norm, a product of s² with
+    Σ_kk (scale·W)², gives the same result without a weight of its own for each image. Up-sampling is a transposed
     convolution of stride 2 and then a blur with gain 4.
     """
 
@@ -61,7 +61,7 @@ class ModulatedConv2d(nn.Module):
     def convolve(
         self, features: Float[Tensor, "batch in height width"], codes: Float[Tensor, "batch dim"]
     ) -> tuple[Float[Tensor, "batch out height2 width2"], Float[Tensor, "batch out"] | None]:
-        """Return the convolution before demodulation, and the factor of each image and channel that is still to be applied.
+        """Return the convolution before demodulation, and the demodulating factor of each image and channel.
 
         The factor is None without demodulation. The caller folds it into whatever it multiplies next.
         """

@@ -43,7 +43,8 @@ class Filter(nn.Module):
         """One depthwise weight a pass: first along rows, then along columns; or a single 4×4 one."""
         if not self.separable:
             return [self.kernel.expand(channels, 1, 4, 4)]
-        return [self.row.view(1, 1, 1, 4).expand(channels, 1, 1, 4), self.column.view(1, 1, 4, 1).expand(channels, 1, 4, 1)]
+        row, column = self.row.view(1, 1, 1, 4), self.column.view(1, 1, 4, 1)
+        return [row.expand(channels, 1, 1, 4), column.expand(channels, 1, 4, 1)]
 
 
 class Blur(Filter):

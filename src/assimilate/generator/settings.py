@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class TrainingSettings:
     """Settings of ``train_stylegan2``; times are counted in steps of one discriminator and one generator update.
 
-    ``r1_every`` and ``path_length_every`` make a regulariser lazy: it is applied every so many steps, with as much more weight, and
-    Adam's rates are corrected for the additional updates. ``ema_decay`` is per step; None means .5^(32/10000). A real image
-    is flipped with ``flip_probability``.
+    ``r1_every`` and ``path_length_every`` make a regulariser lazy: it is applied every so many steps, with as much more
+    weight, and Adam's rates are corrected for the additional updates. ``ema_decay`` is per step. A real image is
+    flipped with ``flip_probability`` and, where an augmentation is given, augmented with ``augmentation_probability``.
     """
 
     num_steps: int = 800_000
@@ -29,11 +29,12 @@ class TrainingSettings:
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        for name in (
-            "num_steps", "batch_size", "r1_every", "path_length_every", "path_length_batch_shrink", "checkpoint_every", "log_every"
-        ):  # fmt: skip
+        for name in ("num_steps", "batch_size", "checkpoint_every", "log_every"):
             self._require(name, getattr(self, name) >= 1, "must be at least 1")
-        self._require("batch_size", self.batch_size < 4 or self.batch_size % 4 == 0, "must be a multiple of 4, or below 4")
+        for name in ("r1_every", "path_length_every", "path_length_batch_shrink"):
+            self._require(name, getattr(self, name) >= 1, "must be at least 1")
+        fits = self.batch_size < 4 or self.batch_size % 4 == 0
+        self._require("batch_size", fits, "must be a multiple of 4, or below 4")
         self._require("lr", self.lr > 0, "must be above 0")
         for name in ("r1_weight", "path_length_weight"):
             self._require(name, getattr(self, name) >= 0, "must not be negative; 0 switches the term off")

@@ -1,0 +1,1 @@
+"""What runs look like from the outside: distances, label agreement, curves and picture grids."""

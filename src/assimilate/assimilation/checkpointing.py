@@ -1,0 +1,112 @@
+"""Checkpoints that a kill cannot spoil: an atomic CheckpointIO, and the callback that saves resume points."""
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+
+from assimilate.encoder.checkpoint import read_torch_file, write_torch_file
+
+LAST = "last.ckpt"
+
+
+class NonFiniteTrainingError(FloatingPointError):
+    """The loss or the weights became NaN or infinite."""
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint that `path` replaced is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside, fsyncs, checks, renames; the checkpoint before stays as `<stem>.previous<suffix>`.
+
+    Lightning's own plugin writes through a temporary folder and moves, which a kill can cut in the middle.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Saves a checkpoint of plain containers; a kill at any moment leaves a readable one."""
+        assert storage_options is None, "a file system path needs no storage options"
+        path = Path(path)
+        if path.exists():
+            link = path.with_name(f".{path.name}.{os.getpid()}.link")
+            link.unlink(missing_ok=True)
+            os.link(path, link)
+            os.replace(link, previous_of(path))
+        write_torch_file(path, checkpoint)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Loads a checkpoint without running code; a damaged one gives way to the one before it, with a warning.
+
+        Raises:
+            ValueError: neither can be read.
+        """
+        path = Path(path)
+        location: Any = "cpu" if map_location is None else map_location
+        try:
+            return read_torch_file(path, map_location=location)
+        except (ValueError, FileNotFoundError) as error:
+            if not previous_of(path).is_file():
+                raise
+            content = read_torch_file(previous_of(path), map_location=location)
+            warnings.warn(f"{error}; going on from the checkpoint before it, {previous_of(path)}", stacklevel=2)
+            return content
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Removes a checkpoint and the one before it."""
+        Path(path).unlink(missing_ok=True)
+        previous_of(Path(path)).unlink(missing_ok=True)
+
+
+class ResumePoint(Checkpoint):
+    """Saves `folder/last.ckpt` every `every_n_epochs` epochs, after the last one, and every `every_n_steps` if given.
+
+    It runs after all other callbacks, so their state of the same moment is inside. Weights that are not finite are
+    never saved.
+    """
+
+    def __init__(self, folder: Path, *, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
+        super().__init__()
+        self.path = Path(folder) / LAST
+        self.every_n_epochs = every_n_epochs
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves in the middle of an epoch."""
+        if self.every_n_steps is None or trainer.global_step % self.every_n_steps:
+            return
+        # The last batch's point is saved at the end of its epoch, with the epoch's record in it.
+        if batch_idx + 1 < trainer.num_training_batches and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._save(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves at the end of an epoch."""
+        done = trainer.current_epoch + 1
+        if done % self.every_n_epochs == 0 or done == trainer.max_epochs:
+            self._save(trainer, pl_module)
+
+    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in pl_module.parameters()):
+            raise NonFiniteTrainingError(
+                f"weights are NaN or infinite after {trainer.global_step} steps (epoch {trainer.current_epoch}); "
+                "lower optimizer.lr or raise optimizer.warmup_epochs. " + describe_last_good(self.path)
+            )
+        trainer.save_checkpoint(self.path)
+
+
+def describe_last_good(path: Path) -> str:
+    """A sentence that says where training could go on from."""
+    if path.is_file():
+        return f"The last good checkpoint is {path}."
+    return "No checkpoint had been saved yet."

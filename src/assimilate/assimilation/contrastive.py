@@ -1,0 +1,149 @@
+"""What SimCLR, A1 and A2 share as LightningModules: the encoder, one step, and the optimiser."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from assimilate.assimilation.objective import LossSpec, compute_loss
+from assimilate.assimilation.schedule import OptimizerSpec, learning_rate
+from assimilate.encoder.batchnorm import synchronize_batchnorm
+from assimilate.encoder.checkpoint import save_encoder
+from assimilate.encoder.encoder import Encoder, EncoderSpec
+
+BATCHNORM_MODES = ("per_view", "concatenated", "per_view_backbone")
+
+
+class _Views(NamedTuple):
+    """The part of a data module's batch that a step uses."""
+
+    views: tuple[Tensor, ...]
+    indices: Tensor
+
+
+class ContrastiveModule(pl.LightningModule):
+    """Trains an encoder with a contrastive loss on batches of two or more views of each image.
+
+    All hyper-parameters are plain containers, so `load_from_checkpoint(path)` needs nothing but the path.
+
+    Args:
+        encoder: `EncoderSpec.to_dict()`.
+        loss: keys of `LossSpec`.
+        optimizer: keys of `OptimizerSpec`.
+        mean, std: the normalisation that the data module applies; stored with the encoder.
+        batchnorm: "per_view" (one forward a view; E-SSL), "concatenated" (one forward for all views; SupContrast) or
+            "per_view_backbone" (backbone a view, projector on the concatenation; Table 8).
+        init_seed: the seed from which the parameters are drawn.
+
+    Raises:
+        ValueError: a key or value that does not exist.
+    """
+
+    min_views = 2
+    max_views: int | None = None
+
+    def __init__(
+        self,
+        *,
+        encoder: Mapping[str, Any],
+        loss: Mapping[str, Any],
+        optimizer: Mapping[str, Any],
+        mean: Sequence[float],
+        std: Sequence[float],
+        batchnorm: str = "per_view",
+        init_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batchnorm not in BATCHNORM_MODES:
+            raise ValueError(f"encoder.batchnorm={batchnorm!r} is unknown; choose one of {', '.join(BATCHNORM_MODES)}")
+        self.encoder_spec = EncoderSpec.from_dict(encoder)
+        self.loss_spec = LossSpec.from_dict(loss)
+        self.optimizer_spec = OptimizerSpec.from_dict(optimizer)
+        self.batchnorm = batchnorm
+        self.mean = (float(mean[0]), float(mean[1]), float(mean[2]))
+        self.std = (float(std[0]), float(std[1]), float(std[2]))
+        self.save_hyperparameters(
+            {
+                "encoder": self.encoder_spec.to_dict(),
+                "loss": self.loss_spec.to_dict(),
+                "optimizer": self.optimizer_spec.to_dict(),
+                "mean": self.mean,
+                "std": self.std,
+                "batchnorm": batchnorm,
+                "init_seed": init_seed,
+            },
+            logger=False,
+        )
+        self.encoder = Encoder.from_spec(self.encoder_spec, init_seed=init_seed)
+
+    def setup(self, stage: str) -> None:
+        """Under several ranks BatchNorm sees the global batch, so that ranks do not change the result."""
+        if stage != "fit":
+            return
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        if on_cpu:
+            # Measured on one core: forward and backward of narrow ResNets 1.3-1.5 times as fast.
+            self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.trainer.world_size > 1:
+            if on_cpu:
+                synchronize_batchnorm(self.encoder)
+            else:
+                nn.SyncBatchNorm.convert_sync_batchnorm(self.encoder)
+
+    def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
+        """The projector's output for normalised images."""
+        return self.encoder(x)
+
+    def embed(self, views: Sequence[Float[Tensor, "batch 3 height width"]]) -> list[Float[Tensor, "batch output_dim"]]:
+        """Projections of all views, with BatchNorm statistics per view or over all of them as the recipe says."""
+        views = [view.to(self.dtype) for view in views]
+        if self.batchnorm == "per_view":
+            return [self.encoder(view) for view in views]
+        if self.batchnorm == "concatenated":
+            return list(self.encoder(torch.cat(views)).chunk(len(views)))
+        features = torch.cat([self.encoder.features(view) for view in views])
+        return list(self.encoder.projector(features).chunk(len(views)))
+
+    def training_step(self, batch: _Views, batch_idx: int) -> dict[str, Tensor]:
+        """The loss of a batch, and its two terms for the record where views are appended."""
+        num_views = len(batch.views)
+        if num_views < self.min_views or (self.max_views is not None and num_views > self.max_views):
+            wanted = f"exactly {self.min_views}" if self.max_views else f"at least {self.min_views}"
+            name = type(self).__name__
+            raise ValueError(f"{name} trains on {wanted} views of an image, but the data module gives {num_views}")
+        terms = compute_loss(self.embed(batch.views), self.loss_spec, gather=True)
+        if terms.alignment is None:
+            return {"loss": terms.total}
+        return {"loss": terms.total, "base": terms.base.detach(), "alignment": terms.alignment.detach()}
+
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch of the data module at hand."""
+        # Not trainer.estimated_stepping_batches: it sets the loader up before Lightning restores the loader's position,
+        # which then never happens.
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert datamodule is not None, "train with a data module, so that the epoch's length is known"
+        num_batches = len(datamodule.train_dataloader())
+        return math.ceil(num_batches / self.trainer.accumulate_grad_batches)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """SGD or Adam over all parameters; the learning rate is set anew every step."""
+        spec = self.optimizer_spec
+        # The base rate is 1, so that the multiplier of LambdaLR is the rate itself, exactly.
+        if spec.name == "sgd":
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                self.parameters(), lr=1.0, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True
+            )
+        else:
+            optimizer = torch.optim.Adam(self.parameters(), lr=1.0, weight_decay=spec.weight_decay, fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate(spec, self.steps_per_epoch()))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def save_encoder(self, path: Path, extra: Mapping[str, Any] | None = None) -> None:
+        """Writes the trained encoder alone, for `load_encoder` (f of W-search, the probes)."""
+        save_encoder(path, self.encoder_spec, self.encoder.state_dict(), mean=self.mean, std=self.std, extra=extra)

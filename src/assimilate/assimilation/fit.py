@@ -1,0 +1,121 @@
+"""Training from first step to last, across any number of interruptions."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import Strategy
+
+from assimilate.assimilation.checkpointing import LAST, AtomicCheckpointIO, ResumePoint, previous_of
+from assimilate.assimilation.record import TrainingRecord
+from assimilate.data.progress import Progress, silent
+
+
+def fit(
+    module: pl.LightningModule,
+    datamodule: pl.LightningDataModule,
+    *,
+    max_epochs: int,
+    workdir: Path,
+    accelerator: str = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
+    strategy: str | Strategy = "auto",
+    precision: str = "32-true",
+    accumulate_grad_batches: int = 1,
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
+    log_every_n_steps: int = 50,
+    checkpoint_every_n_epochs: int = 1,
+    checkpoint_every_n_steps: int | None = None,
+    progress: Progress = silent,
+) -> TrainingRecord:
+    """Trains `module` for `max_epochs` epochs and returns its record; `module` then holds the final weights.
+
+    Goes on from `workdir/last.ckpt` where there is one: on one machine the result has the same bits as an uninterrupted
+    run's, given a data module whose loader saves its position and whose draws are seeded by position. A finished run
+    returns at once. Under several ranks every rank calls this function (`torch.distributed.run` starts them).
+
+    Args:
+        workdir: where checkpoints go; each is written atomically and the one before is kept.
+        strategy: "auto" takes DDP when there is more than one device.
+        precision: Lightning's, e.g. "32-true", "bf16-mixed", "64-true"; losses are computed in fp32 or fp64.
+        accumulate_grad_batches: batches an optimiser step; each contrasts with its own batch's negatives only.
+        callbacks: further callbacks, e.g. `KNNMonitor`; their state is part of the checkpoint.
+        loggers: get accumulated values once in `log_every_n_steps` steps.
+        checkpoint_every_n_steps: also save in the middle of an epoch.
+
+    Raises:
+        ValueError: last.ckpt belongs to a run with other hyper-parameters, or cannot be read.
+        NonFiniteTrainingError: the loss or the weights are not finite; the last good checkpoint stays.
+    """
+    if max_epochs < 1:
+        raise ValueError(f"epochs={max_epochs} must be at least 1")
+    workdir = Path(workdir)
+    last = workdir / LAST
+    checkpoint_io = AtomicCheckpointIO()
+    resume = last.is_file() or previous_of(last).is_file()
+    if resume:
+        _check_same_run(module, checkpoint_io.load_checkpoint(last), last)
+    record = TrainingRecord(log_every_n_steps=log_every_n_steps, progress=progress, workdir=workdir)
+    save = ResumePoint(workdir, every_n_epochs=checkpoint_every_n_epochs, every_n_steps=checkpoint_every_n_steps)
+    with _quiet_lightning():
+        trainer = pl.Trainer(
+            max_epochs=max_epochs,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
+            precision=precision,  # type: ignore[arg-type]
+            accumulate_grad_batches=accumulate_grad_batches,
+            callbacks=[record, *callbacks, save],
+            logger=list(loggers) or False,
+            log_every_n_steps=log_every_n_steps,
+            plugins=[checkpoint_io],
+            default_root_dir=workdir,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+        )
+        trainer.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)
+    return record
+
+
+def _check_same_run(module: pl.LightningModule, checkpoint: Mapping[str, Any], path: Path) -> None:
+    saved, wanted = checkpoint.get("hyper_parameters", {}), dict(module.hparams)
+    differing = sorted(key for key in {*saved, *wanted} if _plain(saved.get(key)) != _plain(wanted.get(key)))
+    if differing:
+        detail = "; ".join(f"{key}: {saved.get(key)} there, {wanted.get(key)} here" for key in differing)
+        raise ValueError(
+            f"{path} belongs to another run ({detail}); choose another out=, or start anew with force=true"
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    # Which devices there are is the caller's to report; a resume mid-epoch and a loader of ours are meant.
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

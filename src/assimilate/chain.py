@@ -1,0 +1,281 @@
+"""What a run is made of: one projection of the configuration per kind of artifact, torch-free so that plans are quick.
+
+images → generator → latents ─┐
+   └→ encoder f → ε1 ─────────┴→ views → encoder → probe
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assimilate.artifacts import Artifact, digest_file
+from assimilate.errors import UserError
+from assimilate.identity import GENERATED, needs_cache, needs_generator, view_slots
+
+# Raised when a stage's output changes for the same content.
+STAGE_VERSIONS = {
+    "prepare_data": 1,
+    "train_generator": 1,
+    "invert": 1,
+    "train": 1,
+    "calibrate": 1,
+    "make_views": 1,
+    "evaluate": 1,
+}
+BUILDER_OF = {
+    "datasets": "assimilate.prepare_data",
+    "generators": "assimilate.train_generator",
+    "latents": "assimilate.invert",
+    "encoders": "assimilate.train",
+    "calibrations": "assimilate.calibrate",
+    "views": "assimilate.make_views",
+    "probes": "assimilate.evaluate",
+}
+UNKNOWN_FINGERPRINT = "not prepared yet"
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the chain needs to know of a prepared data set."""
+
+    fingerprint: str
+    num_train: int
+    labelled: bool
+    has_test: bool
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The artifacts of one run; None where the run has no use for one."""
+
+    data: Artifact
+    generator: Artifact | None
+    latents: Artifact | None
+    reference: Artifact | None  # the SimCLR encoder f
+    calibration: Artifact | None
+    views: Artifact | None
+    encoder: Artifact
+    probe: Artifact | None
+    reference_probe: Artifact | None
+
+    def upstream(self) -> list[Artifact]:
+        """What must exist before the run's own training, in the order of building."""
+        steps = [self.data, self.generator, self.latents, self.reference, self.calibration, self.views]
+        return [step for step in steps if step is not None]
+
+    def all(self) -> list[Artifact]:
+        """Everything, in the order of building; an artifact with two roles is named once."""
+        steps = [*self.upstream(), self.reference_probe, self.encoder, self.probe]
+        unique = {step.label: step for step in steps if step is not None}
+        return list(unique.values())
+
+
+def artifact_root(out: Path) -> Path:
+    """Where artifacts are kept below `out`."""
+    return out / "artifacts"
+
+
+def _file_content(path: str, key: str) -> dict[str, str]:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"{key}={path}: there is no such file")
+    return {"sha256": digest_file(file)}
+
+
+def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
+    """The prepared arrays. A folder of images is known by the names, sizes and times of its files.
+
+    Raises:
+        UserError: `dataset.root` is missing, empty, or not a folder of images.
+    """
+    dataset = config["dataset"]
+    content: dict[str, Any] = {
+        key: dataset[key] for key in ("kind", "image_size", "max_train_images", "max_test_images")
+    }
+    if dataset["kind"] == "folder":
+        from assimilate.data.listing import scan_folder
+
+        try:
+            listing = scan_folder(Path(dataset["root"]).expanduser())
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        content |= {"listing": listing.key, "test_fraction": dataset["test_fraction"]}
+    if dataset.get("mean") is not None or dataset.get("std") is not None:
+        content |= {"mean": dataset["mean"], "std": dataset["std"]}
+    return Artifact(
+        "datasets",
+        dataset["name"],
+        f"{dataset['image_size']}px",
+        content,
+        {},
+        "prepare_data",
+        STAGE_VERSIONS["prepare_data"],
+        artifact_root(out),
+    )
+
+
+class _Projection:
+    """Turns a configuration into artifacts; one method a kind."""
+
+    def __init__(self, config: Mapping[str, Any], out: Path, facts: DataFacts) -> None:
+        self._config = config
+        self._root = artifact_root(out)
+        self._fingerprint = facts.fingerprint
+
+    def _artifact(
+        self, kind: str, name: str, stage: str, content: Mapping[str, Any], parents: Mapping[str, Artifact | None]
+    ) -> Artifact:
+        present = {role: parent for role, parent in parents.items() if parent is not None}
+        return Artifact(
+            kind,
+            self._config["dataset"]["name"],
+            name,
+            {"data": self._fingerprint, **content},
+            present,
+            stage,
+            STAGE_VERSIONS[stage],
+            self._root,
+        )
+
+    def generator(self) -> Artifact:
+        config = self._config["generator"]
+        if config.get("checkpoint") is not None:
+            content = {"checkpoint": _file_content(config["checkpoint"], "generator.checkpoint")}
+            return self._artifact("generators", "imported", "train_generator", content, {})
+        # Truncation is a matter of synthesis, not of training.
+        left_out = {"checkpoint", "truncation", "checkpoint_every"}
+        settings = {key: value for key, value in config.items() if key not in left_out}
+        content = {**settings, "flip": self._config["dataset"]["flip"]}
+        return self._artifact("generators", config["name"], "train_generator", content, {})
+
+    def latents(self, generator: Artifact, reference: Artifact | None) -> Artifact:
+        config = self._config["inversion"]
+        content: dict[str, Any] = {"truncation": self._config["generator"]["truncation"]}
+        if config.get("latents") is not None:
+            content["latents"] = _file_content(config["latents"], "inversion.latents")
+            return self._artifact("latents", "imported", "invert", content, {"generator": generator})
+        settings = {
+            key: value for key, value in config.items() if key not in {"checkpoint", "latents", "checkpoint_every"}
+        }
+        content |= settings
+        if config.get("checkpoint") is not None:
+            content["checkpoint"] = _file_content(config["checkpoint"], "inversion.checkpoint")
+        perceptual = reference if config["perceptual"] == "encoder" else None
+        parents = {"generator": generator, "encoder": perceptual}
+        return self._artifact("latents", config["name"], "invert", content, parents)
+
+    def _training(self) -> dict[str, Any]:
+        config = self._config
+        keys = ("epochs", "batch_size", "drop_last", "batchnorm", "encoder", "optimizer")
+        dataset = config["dataset"]
+        return {
+            **{key: config[key] for key in keys},
+            "image_size": dataset["image_size"],
+            "flip": dataset["flip"],
+            "expert": config["data"]["expert"],
+        }
+
+    def reference(self) -> Artifact:
+        """f: the data set's SimCLR row, whatever this run's loss, assimilation and seed are."""
+        config, view_encoder = self._config, self._config["view"]["encoder"]
+        if view_encoder.get("checkpoint") is not None:
+            content = {"checkpoint": _file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
+            return self._artifact("encoders", "imported", "train", content, {})
+        loss = {key: config["loss"][key] for key in ("temperature", "base_temperature")}
+        content = {
+            **self._training(),
+            "assim": "simclr",
+            "slots": ["expert", "expert"],
+            "loss": {"name": config["simclr_loss"], **loss},
+            "seed": view_encoder["seed"],
+        }
+        return self._artifact("encoders", "simclr", "train", content, {})
+
+    def encoder(self, views: Artifact | None) -> Artifact:
+        """The run's own encoder."""
+        config = self._config
+        slots, appended = view_slots(config), view_slots(config)[2:]
+        generated = GENERATED in slots
+        if generated and not needs_cache(config):
+            # An expert view that is drawn on the fly is no generated view at all.
+            slots = [config["view"]["name"] if slot == GENERATED else slot for slot in slots]
+            generated = False
+        left_out = set() if appended else {"alpha", "align_anchors"}
+        assim = config["assim"]["name"] if generated or appended else "simclr"
+        content: dict[str, Any] = {
+            **self._training(),
+            "assim": assim,
+            "slots": slots,
+            "loss": {key: value for key, value in config["loss"].items() if key not in left_out},
+            "seed": config["seed"],
+        }
+        if generated:
+            content["generated_transform"] = config["assim"]["generated_transform"]
+        name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
+        return self._artifact("encoders", name, "train", content, {"views": views})
+
+    def calibration(self, reference: Artifact) -> Artifact:
+        content = {
+            "expert": self._config["data"]["expert"],
+            "flip": self._config["dataset"]["flip"],
+            "image_size": self._config["dataset"]["image_size"],
+            "seed": 0,
+        }
+        return self._artifact("calibrations", "epsilon1", "calibrate", content, {"encoder": reference})
+
+    def views(self, parents: Mapping[str, Artifact | None]) -> Artifact:
+        view = self._config["view"]
+        content = {key: value for key, value in view.items() if key not in {"n_sampled", "encoder", "cached"}}
+        if view["name"] == "expert":
+            content |= {
+                "expert": self._config["data"]["expert"],
+                "flip": self._config["dataset"]["flip"],
+                "image_size": self._config["dataset"]["image_size"],
+            }
+        else:
+            content["truncation"] = self._config["generator"]["truncation"]
+        return self._artifact("views", view["name"], "make_views", content, parents)
+
+    def probe(self, encoder: Artifact) -> Artifact:
+        content = {"probe": self._config["probe"], "flip": self._config["dataset"]["flip"]}
+        return self._artifact("probes", encoder.name, "evaluate", content, {"encoder": encoder})
+
+
+def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain:
+    """All artifacts of a run.
+
+    Raises:
+        UserError: a checkpoint that the user brings is not there.
+    """
+    project = _Projection(config, out, facts)
+    searched = needs_generator(config)
+    uses_reference = searched and (
+        config["view"]["name"] == "wsearch" or config["inversion"]["perceptual"] == "encoder"
+    )
+    generator = project.generator() if searched else None
+    reference = project.reference() if uses_reference else None
+    latents = project.latents(generator, reference) if generator is not None else None
+    calibration = views = None
+    if needs_cache(config):
+        parents = {"generator": generator, "latents": latents}
+        if config["view"]["name"] == "wsearch":
+            assert reference is not None
+            if config["view"]["epsilon1"] == "auto":
+                calibration = project.calibration(reference)
+            parents |= {"encoder": reference, "calibration": calibration}
+        views = project.views(parents)
+    encoder = project.encoder(views)
+    probing = facts.labelled and facts.has_test
+    own_reference = reference is not None and reference.name == "simclr"
+    return Chain(
+        data=data_artifact(config, out),
+        generator=generator,
+        latents=latents,
+        reference=reference,
+        calibration=calibration,
+        views=views,
+        encoder=encoder,
+        probe=project.probe(encoder) if probing else None,
+        reference_probe=project.probe(reference) if probing and own_reference and reference is not None else None,
+    )

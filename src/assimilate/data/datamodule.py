@@ -1,0 +1,148 @@
+"""The Lightning data module of contrastive training: indices in, normalised views of whole batches out."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from assimilate.data.augmentation import Augmentation, normalize
+from assimilate.data.images import ImageArrays, Statistics
+from assimilate.data.order import IndexBatch, IndexBatches, fixed_subset
+from assimilate.data.placement import PlacedImages, Placement
+from assimilate.data.seeding import generator
+from assimilate.data.views import ViewSlot, ViewSource
+
+
+class ContrastiveBatch(NamedTuple):
+    """The views of a training step, one tensor a slot, row i of each showing the image ``indices[i]``."""
+
+    views: tuple[Float[Tensor, "batch 3 height width"], ...]
+    indices: Int64[Tensor, " batch"]
+
+
+class ContrastiveDataModule(LightningDataModule):
+    """Serves ``ContrastiveBatch`` es of normalised views.
+
+    The loader yields indices; ``on_after_batch_transfer`` gathers uint8 images and generated views, augments all
+    slots of one transform in one call on the model's device, and normalises. Every draw comes from a generator named
+    by (seed, purpose, epoch, batch, rank), so a run that resumes from a checkpoint continues exactly. Give the
+    Trainer ``use_distributed_sampler=False``; the ranks share a global batch here.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageArrays,
+        *,
+        mean: Statistics,
+        std: Statistics,
+        slots: Sequence[ViewSlot],
+        batch_size: int,
+        seed: int,
+        view_source: ViewSource | None,
+        drop_last: bool,
+        placement: Placement = "auto",
+        num_samples: int | None = None,
+    ) -> None:
+        """``batch_size`` is global; ``num_samples`` trains on ``fixed_subset(len(dataset), num_samples)``.
+
+        Raises ValueError for settings that contradict each other or the data.
+        """
+        super().__init__()
+        if not slots:
+            raise ValueError("a training step needs at least one view")
+        self._num_generated = sum(slot.source == "generated" for slot in slots)
+        if self._num_generated and view_source is None:
+            raise ValueError("a slot takes generated views, but there is no source of them: choose one with view=")
+        if view_source is not None and self._num_generated > view_source.num_views:
+            raise ValueError(
+                f"{self._num_generated} generated views an image are wanted, but the source holds "
+                f"{view_source.num_views}; raise view.num_views or use fewer generated slots"
+            )
+        if num_samples is not None and not 0 < num_samples <= len(dataset):
+            raise ValueError(f"data.num_samples is {num_samples}; allowed: 1 to {len(dataset)}, the training images")
+        self._dataset, self._mean, self._std = dataset, mean, std
+        self._slots, self._view_source = tuple(slots), view_source
+        self._batch_size, self._seed, self._drop_last = batch_size, seed, drop_last
+        self._placement: Placement = placement
+        self._indices = np.arange(len(dataset)) if num_samples is None else fixed_subset(len(dataset), num_samples)
+        self._placed: PlacedImages | None = None
+        # Before any rank starts: an impossible batch size is an error of the settings, not of the training.
+        self.index_batches(rank=0, world_size=1)
+
+    def index_batches(self, *, rank: int, world_size: int) -> IndexBatches:
+        """Return the index batches of one rank, at the start of the run."""
+        return IndexBatches(
+            self._indices,
+            batch_size=self._batch_size,
+            seed=self._seed,
+            drop_last=self._drop_last,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def train_dataloader(self) -> IndexBatches:
+        return self.index_batches(rank=self._rank, world_size=self._world_size)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Note the device; the indices stay where they are until it is known where the images live."""
+        if not isinstance(batch, IndexBatch):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        if self._placed is None or self._placed.device != device:
+            self._placed = PlacedImages(
+                self._dataset.images,
+                device,
+                placement=self._placement,
+                num_sharing=self._world_size if device.type == "cpu" else 1,
+            )
+        return batch
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return self.serve(batch) if isinstance(batch, IndexBatch) else batch
+
+    @torch.no_grad()
+    def serve(self, batch: IndexBatch) -> ContrastiveBatch:
+        """Return the views of ``batch`` on the device of the last transfer."""
+        assert self._placed is not None, "transfer_batch_to_device comes first"
+        device, place = self._placed.device, (batch.epoch, batch.batch, self._rank)
+        indices = batch.indices.to(device, non_blocking=True)
+        images = self._placed.gather(batch.indices)
+        generated: list[Tensor] = []
+        if self._num_generated:
+            assert self._view_source is not None
+            views_rng = generator(self._seed, "views", *place)
+            # On the CPU: a source behind a memory map needs the indices there, one on the device moves them.
+            gathered = self._view_source.gather(batch.indices, self._num_generated, views_rng)
+            generated = list(gathered.to(device, non_blocking=True).unbind(dim=1))
+        sources = [images if slot.source == "image" else generated.pop(0) for slot in self._slots]
+        augment_rng = generator(self._seed, "augment", *place)
+        views: list[Tensor] = [images] * len(self._slots)
+        for transform, members in self._slots_of_one_transform(sources):
+            augmented = transform(torch.cat([sources[member] for member in members]), augment_rng)
+            parts = normalize(augmented, self._mean, self._std).chunk(len(members))
+            for member, part in zip(members, parts, strict=True):
+                views[member] = part
+        return ContrastiveBatch(tuple(views), indices)
+
+    def _slots_of_one_transform(self, sources: Sequence[Tensor]) -> list[tuple[Augmentation, list[int]]]:
+        """Group slots whose transform is equal and whose stored images are equally large."""
+        groups: list[tuple[Augmentation, list[int]]] = []
+        for member, slot in enumerate(self._slots):
+            for transform, members in groups:
+                if transform == slot.transform and sources[members[0]].shape == sources[member].shape:
+                    members.append(member)
+                    break
+            else:
+                groups.append((slot.transform, [member]))
+        return groups
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_rank
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size

@@ -1,0 +1,148 @@
+"""Stage: probe a trained row and write its result.
+
+python -m assimilate.evaluate dataset=cifar100 view=wsearch assim=a2
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from assimilate.artifacts import Artifact
+from assimilate.config import Job, stage
+from assimilate.session import Session
+
+RESULT = "probe.json"
+CURVE_LABEL = "5-NN, majority vote, cosine, backbone features, un-augmented"
+
+
+def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+    """Fill `staging` with linear-probe and kNN accuracies of an encoder and of its random initialisation.
+
+    Raises:
+        ValueError: the probe diverged.
+    """
+    import torch
+
+    from assimilate.encoder.encoder import Encoder
+    from assimilate.probes.features import extract_features, freeze
+    from assimilate.probes.knn import knn_metrics
+    from assimilate.probes.linear import linear_probe
+    from assimilate.train import load_trained
+
+    dataset, config = session.dataset, session.config["probe"]
+    assert dataset.test is not None
+    encoder, mean, std = load_trained(artifact.parents["encoder"])
+    freeze(encoder.to(session.device))
+
+    def features_of(network: Encoder) -> list[Any]:
+        assert dataset.test is not None
+        return [extract_features(network, arrays, mean=mean, std=std) for arrays in (dataset.train, dataset.test)]
+
+    train_y, test_y = torch.as_tensor(dataset.train.labels), torch.as_tensor(dataset.test.labels)
+    bank, queries = features_of(encoder)
+    neighbours = knn_metrics(bank, train_y, queries, test_y, k=min(5, len(train_y)))
+    fresh = Encoder.from_spec(encoder.spec, init_seed=artifact.parents["encoder"].content.get("seed", 0))
+    freeze(fresh.to(session.device))
+    untrained_bank, untrained_queries = features_of(fresh)
+    untrained = knn_metrics(untrained_bank, train_y, untrained_queries, test_y, k=min(5, len(train_y)))
+    with session.terminal.bar(f"Probing {artifact.name}") as progress:
+        probe = linear_probe(
+            encoder,
+            dataset.train,
+            dataset.test,
+            mean=mean,
+            std=std,
+            preset=config["name"],
+            seeds=tuple(config["seeds"]),
+            num_classes=len(dataset.class_names),
+            num_epochs=config["num_epochs"],
+            batch_size=config["batch_size"],
+            lr=config["lr"],
+            flip=session.config["dataset"]["flip"],
+            augmentation_seed=config["augmentation_seed"],
+            num_draws=config["num_draws"],
+            progress=progress,
+        )
+    metrics: dict[str, Any] = dict(probe.summary())
+    names = {"knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
+    for name, value in neighbours.items():
+        metrics[names.get(name, name)] = {"mean": value, "std": 0.0, "n": 1, "values": [value]}
+    protocols = {
+        "acc1": probe.label,
+        "acc5": probe.label,
+        "knn5": CURVE_LABEL,
+        "knn5_euclidean": "5-NN, majority vote, Euclidean, un-normalised backbone features",
+        "knn200": "200-NN, cosine, weight exp(s/.1): what the E-SSL code calls kNN",
+    }
+    result = {
+        "metrics": metrics,
+        "protocols": {name: label for name, label in protocols.items() if name in metrics},
+        "spread_over": "probe seeds of one training run",
+        "untrained": {names.get(name, name): value for name, value in untrained.items()},
+    }
+    (staging / RESULT).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return {"acc1": probe.mean("acc1"), "knn5": neighbours.get("knn5_cosine")}, frozenset()
+
+
+def read_probe(artifact: Artifact) -> dict[str, Any]:
+    """What `build` measured."""
+    result: dict[str, Any] = json.loads((artifact.path / RESULT).read_text())
+    return result
+
+
+def evaluate_run(session: Session) -> None:
+    """Probe the run's encoder (and f, the SimCLR baseline), write metrics.json and the report, print the table."""
+    from assimilate.report import print_table, write_run_report
+    from assimilate.runs import write_metrics
+    from assimilate.train import CURVE, read_rows
+
+    chain, job = session.chain, session.job
+    for probe in (chain.reference_probe, chain.probe):
+        if probe is not None:
+            session.ensure(probe)
+    measured = read_probe(chain.probe) if chain.probe is not None else {"metrics": {}, "protocols": {}}
+    if chain.probe is None:
+        why = "no labels" if session.dataset.train.labels is None else "no test images"
+        session.terminal.say(f"probes skipped: {why}")
+        measured["skipped"] = why
+    result = {
+        **measured,
+        "knn_curve": [[row["epoch"], row["knn5"]] for row in read_rows(chain.encoder.path / CURVE)],
+        "seconds": {step.label: step.manifest()["facts"]["seconds"] for step in chain.all()},
+        "device": chain.encoder.manifest()["facts"]["device"],
+        "data_fingerprint": session.dataset.fingerprint,
+        "data_notes": list(session.dataset.notes),
+        "artifacts": {step.label: step.manifest()["digest"] for step in chain.all()},
+    }
+    if chain.reference_probe is not None:
+        result["baseline"] = {"artifact": chain.reference_probe.label, **read_probe(chain.reference_probe)}
+    write_metrics(job, result)
+    report = write_run_report(session)
+    print_table(session)
+    session.summarize()
+    total = sum(result["seconds"].values())
+    session.terminal.say(f"compute: {session.seconds:.0f} s now; {total:.0f} s for the whole chain when it was built")
+    session.terminal.say(f"result:  {job.run_dir / 'metrics.json'}")
+    session.terminal.say(f"report:  {report}")
+
+
+@stage("evaluate")
+def main(job: Job) -> None:
+    """Evaluate this job's trained encoder; trains it first if it is missing and prepare=auto."""
+    from assimilate.checks import check_built
+    from assimilate.runs import claim_run_folder
+
+    check_built(job.config)
+    session = Session(job)
+    if session.prepare == "plan":
+        session.print_plan()
+        return
+    claim_run_folder(job)
+    session.ensure_all(session.chain.upstream())
+    session.ensure(session.chain.encoder)
+    evaluate_run(session)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

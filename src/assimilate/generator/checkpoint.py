@@ -1,0 +1,144 @@
+"""Checkpoints in the dict that StyleGAN2 programs share: g, d, g_ema, g_optim, d_optim, args, ada_aug_p."""
+
+import argparse
+import os
+import pathlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from assimilate.generator.architecture import architecture_of
+from assimilate.generator.discriminator import Discriminator
+from assimilate.generator.state import GeneratorState, mean_latent
+from assimilate.generator.stylegan2 import Generator
+
+
+def _allowed_globals() -> list[Any]:
+    """What foreign checkpoints hold beside tensors and plain containers; old and new names of the same things."""
+    allowed: list[Any] = [argparse.Namespace]
+    allowed += [(pathlib.PosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")]
+    scalar = np.float64(0).__reduce__()[0]
+    allowed += [(scalar, f"{module}.multiarray.scalar") for module in ("numpy.core", "numpy._core")]
+    allowed.append(np.dtype)
+    kinds = (np.bool_, np.int32, np.int64, np.uint8, np.float32, np.float64)
+    return allowed + [type(np.dtype(kind)) for kind in kinds]
+
+
+def write_atomically(path: Path, content: dict[str, Any]) -> None:
+    """Save beside ``path``, flush to disk and rename, so that a kill leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with beside.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, *, key: str) -> dict[str, Any]:
+    """Load a checkpoint dict without running any code that it may hold.
+
+    ``key`` is the config key that the path came from. Raises ValueError if the file is missing, damaged, no dict, or a
+    pickle that needs more than tensors, plain containers and the allow-list above.
+    """
+    try:
+        with torch.serialization.safe_globals(_allowed_globals()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{key}={path}: no such file") from None
+    except pickle.UnpicklingError as error:
+        lines = str(error).splitlines()
+        reason = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), lines[0])
+        raise ValueError(
+            f"{key}={path}: refused, because it holds more than tensors and plain containers, and loading it could run "
+            f"code ({reason.strip()}); save its state dicts alone and give that file"
+        ) from None
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{key}={path}: not a readable checkpoint ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{key}={path}: holds a {type(content).__name__}; a dict with the key g_ema is needed")
+    return content
+
+
+def load_strictly(network: nn.Module, state_dict: dict[str, Any], *, origin: str) -> None:
+    """Load ``state_dict`` into ``network``. Raises ValueError, led by ``origin``, unless keys and shapes agree."""
+    try:
+        network.load_state_dict(state_dict)
+    except RuntimeError as error:
+        raise ValueError(f"{origin} does not fit: {error}") from None
+
+
+def save_stylegan2(path: Path, state: GeneratorState, *, extra: dict[str, Any] | None = None) -> None:
+    """Write ``state`` atomically; ``extra`` (plain containers) is kept under the key ``extra``."""
+    architecture = state.architecture
+    widest = max(architecture.channels)
+    content: dict[str, Any] = {
+        "g_ema": state.generator_ema.state_dict(),
+        "args": argparse.Namespace(
+            size=architecture.image_size,
+            latent=architecture.latent_dim,
+            n_mlp=architecture.num_mapping_layers,
+            channels=list(architecture.channels),
+            max_channels=widest,
+            iter=state.step,
+        ),
+        "ada_aug_p": 0.0,
+        "latent_mean": state.latent_mean.detach().cpu(),
+        "history": state.history,
+        "mean_path_length": state.mean_path_length,
+        "extra": extra or {},
+    }
+    for key, network in (("g", state.generator), ("d", state.discriminator)):
+        if network is not None:
+            content[key] = network.state_dict()
+    content |= state.optimizers
+    write_atomically(path, content)
+
+
+def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_seed: int = 0) -> GeneratorState:
+    """Load a StyleGAN2 on the CPU, ours or one made by another program, reading its architecture from the shapes.
+
+    A file without a truncation mean gets the mean of 4096 mapped latents drawn from ``latent_mean_seed``. Raises
+    ValueError (naming generator.checkpoint) for what ``read_checkpoint`` refuses, a file without g_ema, keys or shapes
+    that are not of the rosinality layout, and an image size other than ``image_size``.
+    """
+    content = read_checkpoint(path, key="generator.checkpoint")
+    origin = f"generator.checkpoint={path}"
+    if "g_ema" not in content:
+        raise ValueError(f"{origin}: has no g_ema, only {sorted(map(str, content))}")
+    try:
+        architecture = architecture_of(content["g_ema"])
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
+    if image_size is not None and architecture.image_size != image_size:
+        raise ValueError(
+            f"{origin}: makes images of {architecture.image_size}×{architecture.image_size}, but dataset.image_size="
+            f"{image_size}; set dataset.image_size={architecture.image_size} or give another checkpoint"
+        )
+    # Building a network draws initial weights, which must not move the caller's random state.
+    with torch.random.fork_rng(devices=[]):
+        generator_ema = Generator(architecture)
+        generator = Generator(architecture) if "g" in content else None
+        discriminator = Discriminator(architecture) if "d" in content else None
+    for name, network in (("g_ema", generator_ema), ("g", generator), ("d", discriminator)):
+        if network is not None:
+            load_strictly(network, content[name], origin=f"{origin}: {name}")
+    latent_mean = content.get("latent_mean")
+    return GeneratorState(
+        architecture=architecture,
+        generator_ema=generator_ema,
+        latent_mean=mean_latent(generator_ema, seed=latent_mean_seed) if latent_mean is None else latent_mean,
+        generator=generator,
+        discriminator=discriminator,
+        step=int(getattr(content.get("args"), "iter", 0)),
+        history=content.get("history", []),
+        optimizers={key: content[key] for key in ("g_optim", "d_optim") if key in content},
+        mean_path_length=float(content.get("mean_path_length", 0.0)),
+    )

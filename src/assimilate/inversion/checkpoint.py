@@ -1,0 +1,56 @@
+"""Checkpoints of the in-domain encoder in the dict of PROTOCOLS 5: e, d, e_optim, d_optim, args."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assimilate.generator.checkpoint import load_strictly, read_checkpoint, write_atomically
+from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+
+_KEY = "inversion.checkpoint"
+
+
+def save_inversion_encoder(path: Path, encoder: InversionEncoder, **content: Any) -> None:
+    """Write the encoder atomically under the key ``e``; ``content`` (plain containers) goes beside it."""
+    spec = encoder.spec
+    arguments = argparse.Namespace(size=spec.image_size, latent=spec.latent_dim, channels=list(spec.channels))
+    write_atomically(path, {"e": encoder.state_dict(), "args": arguments} | content)
+
+
+def load_inversion_encoder(path: Path, *, image_size: int, num_codes: int, latent_dim: int) -> InversionEncoder:
+    """Load an encoder, ours or one made by another program, for a generator of the given size and latents, on the CPU.
+
+    Raises ValueError (naming inversion.checkpoint) for a file that is unreadable, refused or unfit for the generator.
+    """
+    origin = f"{_KEY}={path}"
+    content = read_checkpoint(path, key=_KEY)
+    if "e" not in content:
+        raise ValueError(f"{origin}: has no encoder under the key e, only {sorted(map(str, content))}")
+    size, channels, width = _shapes(content["e"], origin)
+    if size != image_size:
+        raise ValueError(f"{origin}: takes images of {size}×{size}, but the generator makes {image_size}×{image_size}")
+    if width != num_codes * latent_dim:
+        raise ValueError(
+            f"{origin}: gives {width} numbers an image, but the generator takes {num_codes} codes of {latent_dim} "
+            f"({num_codes * latent_dim}); the encoder belongs to another generator"
+        )
+    with torch.random.fork_rng(devices=[]):
+        encoder = InversionEncoder(InversionEncoderSpec(image_size, num_codes, latent_dim, channels))
+    load_strictly(encoder, content["e"], origin=f"{origin}: e")
+    return encoder
+
+
+def _shapes(state_dict: Mapping[str, Tensor], origin: str) -> tuple[int, tuple[int, ...], int]:
+    """Read image size, widths from 4×4 upwards, and numbers an image from a state dict."""
+    num_blocks = sum(key.endswith(".conv2.1.weight") for key in state_dict)
+    try:
+        channels = [state_dict["convs.0.0.weight"].shape[0]]
+        channels += [state_dict[f"convs.{block}.conv2.1.weight"].shape[0] for block in range(1, num_blocks + 1)]
+        width = state_dict[f"convs.{num_blocks + 1}.weight"].shape[0]
+    except KeyError as error:
+        raise ValueError(f"{origin}: e is not an encoder of the in-domain layout: {error} is missing") from None
+    return 4 * 2**num_blocks, tuple(reversed(channels)), width

@@ -1,0 +1,125 @@
+"""Inversion of a whole data set: train the encoder, then optimise the codes of each image."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assimilate.data.images import ImageArrays
+from assimilate.data.progress import Progress, silent
+from assimilate.generator.discriminator import Discriminator
+from assimilate.generator.protocol import LatentGenerator
+from assimilate.generator.real_images import to_unit_range
+from assimilate.inversion.encoder import InversionEncoder
+from assimilate.inversion.optimization import optimize_codes
+from assimilate.inversion.perceptual import FeatureExtractor
+from assimilate.inversion.settings import EncoderSettings, OptimizationSettings
+from assimilate.inversion.tiles import Codes, Errors, TileFolder
+from assimilate.inversion.training import train_inversion_encoder
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Pre-truncation codes float32 [N, L, D], a read-only memory map, and the mean squared error of each image.
+
+    Errors are of clamped images on the scale of [-1, 1]; ``initial_errors`` are those of the encoder's guess.
+    ``history`` is the record of the encoder's training, empty where a trained encoder was given.
+    """
+
+    latents: Codes
+    errors: Errors
+    initial_errors: Errors
+    encoder: InversionEncoder
+    history: list[dict[str, float]]
+
+
+def invert(
+    generator: LatentGenerator,
+    images: ImageArrays,
+    *,
+    encoder_settings: EncoderSettings,
+    optimization_settings: OptimizationSettings,
+    encoder_channels: tuple[int, ...],
+    features: FeatureExtractor,
+    discriminator: Discriminator | None,
+    workdir: Path,
+    seed: int,
+    encoder: InversionEncoder | None = None,
+    device: torch.device | str = "cpu",
+    encoder_progress: Progress = silent,
+    progress: Progress = silent,
+) -> Inversion:
+    """Train an in-domain encoder (or take ``encoder``), optimise the codes of every image, and return them.
+
+    ``progress`` counts images. Generator and ``features`` are frozen and on ``device``. Both parts go on from what
+    ``workdir`` holds. Raises ValueError as ``train_inversion_encoder`` does, and if a reconstruction is not finite.
+    """
+    history: list[dict[str, float]] = []
+    if encoder is None:
+        encoder, history = train_inversion_encoder(
+            generator,
+            images,
+            channels=encoder_channels,
+            settings=encoder_settings,
+            features=features,
+            discriminator=discriminator,
+            workdir=workdir,
+            seed=seed,
+            device=device,
+            progress=encoder_progress,
+        )
+    encoder = encoder.to(device).eval().requires_grad_(False)
+    latents, errors, initial_errors = _optimize_all(
+        generator, encoder, features, images, optimization_settings, workdir, torch.device(device), progress
+    )
+    return Inversion(latents, errors, initial_errors, encoder, history)
+
+
+def _optimize_all(
+    generator: LatentGenerator,
+    encoder: InversionEncoder,
+    features: FeatureExtractor,
+    images: ImageArrays,
+    settings: OptimizationSettings,
+    workdir: Path,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[Codes, Errors, Errors]:
+    size = settings.tile
+    num_tiles = -(-len(images) // size)
+    identity = asdict(settings) | {"encoder": _digest(encoder), "num_images": len(images)}
+    folder = TileFolder(workdir / "tiles", identity)
+    for tile in range(num_tiles):
+        begin, end = tile * size, min((tile + 1) * size, len(images))
+        if folder.has(tile):
+            progress(end, len(images), {})
+            continue
+        # The last tile is filled up with its own last image: kernels see the same shape for every image.
+        chosen = np.minimum(np.arange(begin, begin + size), end - 1)
+        pixels = torch.from_numpy(np.array(images.images[chosen])).to(device)
+        optimized = optimize_codes(generator, encoder, features, to_unit_range(pixels), settings)
+        error = float(optimized.errors[: end - begin].mean())
+        if not np.isfinite(error):
+            raise ValueError(
+                f"inversion.optimization.lr={settings.lr}: images {begin}…{end - 1} have no finite reconstruction; "
+                "finished tiles are kept; a lower inversion.optimization.lr or another generator.checkpoint helps"
+            )
+        folder.save(tile, optimized, end - begin)
+        progress(end, len(images), {"mse": error})
+    shape = (len(images), generator.num_codes, generator.latent_dim)
+    return folder.merge(num_tiles, shape, workdir / "latents.npy")
+
+
+def _digest(encoder: InversionEncoder) -> str:
+    digest = hashlib.sha256()
+    for name, value in encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(_bytes(value))
+    return digest.hexdigest()
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.detach().cpu().contiguous().numpy().tobytes()

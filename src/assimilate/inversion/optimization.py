@@ -1,0 +1,81 @@
+"""Per-image optimisation of the codes, from the encoder's guess (PROTOCOLS 5)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from assimilate.generator.protocol import LatentGenerator
+from assimilate.inversion.encoder import InversionEncoder
+from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
+from assimilate.inversion.settings import OptimizationSettings
+
+
+@dataclass(frozen=True)
+class OptimizedTile:
+    """Pre-truncation codes and the mean squared error of the clamped reconstructions, on the scale of [-1, 1].
+
+    ``initial_errors`` are those of the encoder's guess.
+    """
+
+    codes: Float[Tensor, "batch codes dim"]
+    errors: Float[Tensor, " batch"]
+    initial_errors: Float[Tensor, " batch"]
+
+
+def optimize_codes(
+    generator: LatentGenerator,
+    encoder: InversionEncoder,
+    features: FeatureExtractor,
+    images: Float[Tensor, "batch 3 size size"],
+    settings: OptimizationSettings,
+) -> OptimizedTile:
+    """Minimise MSE + perceptual + in_domain_weight·MSE(w0, e(g(w))) over the codes of each image, from w0 = e(x).
+
+    The losses of the images are summed, never averaged, and Adam works on each number by itself: an image is optimised
+    as if it were alone. Returns, for each image, the codes with the lowest loss seen (the reference returns the last).
+    Images are in [-1, 1]; generator, encoder and features are frozen.
+    """
+    with torch.no_grad():
+        start = encoder(images)
+        target = features(images) if settings.perceptual_weight > 0 else ()
+    codes = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([codes], lr=settings.lr, fused=True)
+    best_codes, best_loss = start, torch.full((len(images),), math.inf, device=images.device)
+    for step in range(settings.num_steps + 1):
+        last = step == settings.num_steps
+        with torch.set_grad_enabled(not last):
+            made = generator.synthesize(codes)
+            losses = settings.mse_weight * (made - images).square().flatten(1).mean(dim=1)
+            if settings.perceptual_weight > 0:
+                losses = losses + settings.perceptual_weight * perceptual_distance(features(made), target)
+            if settings.in_domain_weight > 0:
+                drift = (encoder(made) - start).square().flatten(1).mean(dim=1)
+                losses = losses + settings.in_domain_weight * drift
+        with torch.no_grad():
+            better = losses < best_loss
+            best_loss = torch.where(better, losses, best_loss)
+            best_codes = torch.where(better[:, None, None], codes, best_codes)
+        if not last:
+            optimizer.param_groups[0]["lr"] = learning_rate(settings, step)
+            optimizer.zero_grad()
+            losses.sum().backward()
+            optimizer.step()
+    errors, initial_errors = (_reconstruction_errors(generator, each, images) for each in (best_codes, start))
+    return OptimizedTile(best_codes, errors, initial_errors)
+
+
+def learning_rate(settings: OptimizationSettings, step: int) -> float:
+    """Return the rate of ``step`` (from 0): constant, or half a cosine from ``lr`` down to 0."""
+    if settings.lr_schedule == "constant":
+        return settings.lr
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * step / settings.num_steps))
+
+
+@torch.no_grad()
+def _reconstruction_errors(
+    generator: LatentGenerator, codes: Float[Tensor, "batch codes dim"], images: Float[Tensor, "batch 3 size size"]
+) -> Float[Tensor, " batch"]:
+    return (generator.synthesize(codes).clamp(-1, 1) - images).square().flatten(1).mean(dim=1)

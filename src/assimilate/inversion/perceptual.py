@@ -1,0 +1,100 @@
+"""The perceptual term of Eq. 5: L1 distance between feature maps of a frozen network (PROTOCOLS 5, DESIGN 7)."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import torchvision
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from assimilate.generator.discriminator import Discriminator
+
+FeatureExtractor = Callable[[Float[Tensor, "batch 3 size size"]], Sequence[Float[Tensor, "batch _ _ _"]]]
+"""Images in [-1, 1] to feature maps, each image on its own."""
+
+_VGG_SLICES = (2, 7, 12, 21, 30)
+
+
+def perceptual_distance(
+    first: Sequence[Float[Tensor, "batch _ _ _"]], second: Sequence[Float[Tensor, "batch _ _ _"]]
+) -> Float[Tensor, " batch"] | float:
+    """Return, for each image, the sum over maps of the mean absolute difference; 0.0 where there are no maps."""
+    return sum(((one - other).abs().flatten(1).mean(dim=1) for one, other in zip(first, second, strict=True)), 0.0)
+
+
+def no_features(images: Float[Tensor, "batch 3 size size"]) -> Sequence[Float[Tensor, "batch _ _ _"]]:
+    """``perceptual=none``: no maps, so the term vanishes."""
+    return ()
+
+
+class DiscriminatorFeatures(nn.Module):
+    """``perceptual=discriminator``: the maps behind every block of the GAN's own discriminator. Needs no download."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, images: Float[Tensor, "batch 3 size size"]) -> list[Float[Tensor, "batch _ _ _"]]:
+        return self.discriminator.features(images)
+
+
+class Vgg19Features(nn.Module):
+    """``perceptual=vgg19``, the paper's: ImageNet VGG19 behind relu1_1, 2_1, 3_1, 4_1 and 5_1.
+
+    It is fed with [-1, 1] as it is, without ImageNet's normalisation.
+
+    Raises ValueError if torchvision cannot get the weights.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = torchvision.models.VGG19_Weights.IMAGENET1K_V1
+        try:
+            layers = torchvision.models.vgg19(weights=weights).features
+        except (OSError, RuntimeError) as error:
+            file = weights.url.rsplit("/", 1)[1]
+            raise ValueError(
+                f"inversion.perceptual=vgg19: the weights cannot be had ({error}); put {file} into "
+                f"{torch.hub.get_dir()}/checkpoints, or set inversion.perceptual=discriminator, which needs no download"
+            ) from None
+        self.slices = nn.ModuleList(layers[begin:end] for begin, end in pairwise((0, *_VGG_SLICES)))
+        for module in self.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = False
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Float[Tensor, "batch 3 size size"]) -> list[Float[Tensor, "batch _ _ _"]]:
+        maps = []
+        for part in self.slices:
+            images = part(images)
+            maps.append(images)
+        return maps
+
+
+class ResNetFeatures(nn.Module):
+    """``perceptual=encoder``: the maps behind the stages of a torchvision ResNet, such as the project's own encoder.
+
+    Images are moved to [0, 1] and normalised by ``mean`` and ``std`` first.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.backbone = backbone.eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Float[Tensor, "batch 3 size size"]) -> list[Float[Tensor, "batch _ _ _"]]:
+        values = ((images + 1.0) / 2.0 - self.mean) / self.std
+        maps = []
+        for name, layer in self.backbone.named_children():
+            if name == "avgpool":
+                break
+            values = layer(values)
+            if name.startswith("layer"):
+                maps.append(values)
+        assert maps, "the backbone has no layer1, layer2, …"
+        return maps

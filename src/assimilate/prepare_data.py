@@ -1,0 +1,116 @@
+"""Stage: decode a data set once into uint8 arrays with a fingerprint.
+
+python -m assimilate.prepare_data dataset=folder dataset.root=/my/images
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assimilate.artifacts import Artifact
+from assimilate.config import Job, stage
+from assimilate.errors import UserError
+from assimilate.session import Session
+
+
+def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+    """Fill `staging` with the prepared arrays.
+
+    Raises:
+        UserError: the data set is of a kind that is not built yet.
+        ValueError: images that cannot be read, all of them listed.
+    """
+    from assimilate.data.images import ImageArrays, save_prepared
+    from assimilate.data.order import fixed_subset
+
+    config = session.config["dataset"]
+    with session.terminal.bar(f"Preparing {config['name']}") as progress:
+        dataset = _prepare(config, staging, progress)
+        limits = (config["max_train_images"], config["max_test_images"])
+        if _exceeds(dataset.train, limits[0]) or _exceeds(dataset.test, limits[1]):
+            parts: list[ImageArrays | None] = []
+            notes = list(dataset.notes)
+            for arrays, limit, what in ((dataset.train, limits[0], "training"), (dataset.test, limits[1], "test")):
+                if arrays is not None and _exceeds(arrays, limit):
+                    notes.append(f"A fixed random subset of {limit} of the {len(arrays)} {what} images is used.")
+                    arrays = arrays.subset(np.sort(fixed_subset(len(arrays), limit)))
+                elif arrays is not None:
+                    arrays = arrays.subset(np.arange(len(arrays)))
+                parts.append(arrays)
+            assert parts[0] is not None
+            for stale in staging.glob("*.npy"):
+                stale.unlink()
+            dataset = save_prepared(
+                staging,
+                name=dataset.name,
+                train=parts[0],
+                test=parts[1],
+                class_names=dataset.class_names,
+                mean=dataset.mean,
+                std=dataset.std,
+                notes=notes,
+            )
+    facts = {
+        "num_train": len(dataset.train),
+        "num_test": 0 if dataset.test is None else len(dataset.test),
+        "classes": len(dataset.class_names),
+        "fingerprint": dataset.fingerprint,
+    }
+    for note in dataset.notes:
+        session.terminal.say(f"  {note}")
+    return facts, frozenset()
+
+
+def _exceeds(arrays: Any, limit: int | None) -> bool:
+    return arrays is not None and limit is not None and len(arrays) > limit
+
+
+def _prepare(config: dict[str, Any], staging: Path, progress: Any) -> Any:
+    size, kind = config["image_size"], config["kind"]
+    mean = None if config.get("mean") is None else tuple(config["mean"])
+    std = None if config.get("std") is None else tuple(config["std"])
+    if kind == "digits":
+        from assimilate.data.digits import prepare_digits
+
+        return prepare_digits(staging, image_size=size, progress=progress)
+    if kind == "folder":
+        from assimilate.data.folder import prepare_folder
+
+        return prepare_folder(
+            staging,
+            Path(config["root"]).expanduser(),
+            image_size=size,
+            test_fraction=config["test_fraction"],
+            name=config["name"],
+            mean=mean,
+            std=std,
+            progress=progress,
+        )
+    if kind in ("cifar10", "cifar100"):
+        from assimilate.data.cifar import prepare_cifar
+
+        if size != 32:
+            raise UserError(f"dataset.image_size={size}: {kind} has images of 32²")
+        root = Path(config["root"]).expanduser()
+        return prepare_cifar(staging, root, variant=kind, download=config["download"], progress=progress)
+    raise UserError(f"dataset.kind={kind} is not built yet; built are digits, folder, cifar10 and cifar100")
+
+
+@stage("prepare_data")
+def main(job: Job) -> None:
+    """Prepare the images and say what they are."""
+    session = Session(job)
+    if session.prepare == "plan":
+        session.print_plan()
+        return
+    path = session.ensure(session.data)
+    dataset = session.dataset
+    held_out = 0 if dataset.test is None else len(dataset.test)
+    session.terminal.say(f"{dataset.name}: {len(dataset.train)} training and {held_out} test images in {path}")
+    session.summarize()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

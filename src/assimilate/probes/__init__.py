@@ -1,0 +1,1 @@
+"""Probes of a frozen encoder: features in, (metric, value) out."""

@@ -1,0 +1,91 @@
+"""Features of a frozen encoder."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from assimilate.data.augmentation import Augmentation, Identity, normalize
+from assimilate.data.images import ImageArrays, Statistics
+from assimilate.data.seeding import generator
+from assimilate.encoder.encoder import Encoder
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Puts a module in eval mode and takes the gradients from its parameters, for good; returns it."""
+    return module.eval().requires_grad_(False)
+
+
+def assert_frozen(module: nn.Module) -> None:
+    """Refuses a module that a probe could change, or whose BatchNorm would see the batch.
+
+    Raises:
+        ValueError: a part is in train mode, or a parameter takes gradients.
+    """
+    _assert_eval(module)
+    learning = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    if learning:
+        raise ValueError(
+            f"a probe needs a frozen encoder, but {len(learning)} of its parameters take gradients "
+            f"({learning[0]}, …); call freeze(encoder) first"
+        )
+
+
+def _assert_eval(module: nn.Module) -> None:
+    training = [name or type(module).__name__ for name, part in module.named_modules() if part.training]
+    if training:
+        raise ValueError(
+            f"a probe needs an encoder in eval mode, but {len(training)} of its parts are in train mode "
+            f"({training[0]}, …): BatchNorm would use the batch's statistics; call freeze(encoder) first"
+        )
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode for the duration of a block; each part returns to the mode that it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@torch.no_grad()
+def extract_features(
+    encoder: Encoder,
+    images: ImageArrays,
+    *,
+    mean: Statistics,
+    std: Statistics,
+    batch_size: int = 512,
+    device: torch.device | str | None = None,
+    transform: Augmentation | None = None,
+    seed: tuple[int | str, ...] = ("features",),
+) -> Float[Tensor, "n feature_dim"]:
+    """The backbone's features of all images, in their order, on `device`.
+
+    Args:
+        encoder: in eval mode; it is on `device` already.
+        mean, std: the normalisation of its inputs.
+        device: None takes the encoder's.
+        transform: what is done to the uint8 images; None only converts them. Chunk j of `batch_size` images draws from
+            the generator named by (*seed, j), so draws depend on batch_size where there are any.
+
+    Raises:
+        ValueError: a part of the encoder is in train mode.
+    """
+    _assert_eval(encoder)
+    parameter = next(encoder.parameters())
+    device = parameter.device if device is None else torch.device(device)
+    transform = Identity() if transform is None else transform
+    features = torch.empty(len(images), encoder.feature_dim, device=device, dtype=parameter.dtype)
+    for chunk, start in enumerate(range(0, len(images), batch_size)):
+        # A copy: the array may be a read-only memory map.
+        stored = torch.from_numpy(images.images[start : start + batch_size].copy()).to(device, non_blocking=True)
+        views = normalize(transform(stored, generator(*seed, chunk)), mean, std)
+        features[start : start + len(stored)] = encoder.features(views.to(parameter.dtype))
+    return features

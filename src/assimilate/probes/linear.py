@@ -1,0 +1,218 @@
+"""The linear probe: several seeds trained together on the same frozen features (DESIGN §6)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from assimilate.data.images import ImageArrays, Statistics
+from assimilate.data.progress import Progress, silent
+from assimilate.data.seeding import generator
+from assimilate.encoder.encoder import Encoder
+from assimilate.probes.features import assert_frozen, extract_features
+from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
+
+_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Accuracies in percent, one a seed: `values["acc1"]`, and `values["acc5"]` where there are more than 5 classes.
+
+    `weight` [seeds, classes, dim] and `bias` [seeds, classes] are those of the last epoch.
+    """
+
+    protocol: str
+    label: str
+    seeds: tuple[int, ...]
+    values: dict[str, tuple[float, ...]]
+    weight: Float[Tensor, "seeds classes dim"]
+    bias: Float[Tensor, "seeds classes"]
+
+    def mean(self, metric: str = "acc1") -> float:
+        """Mean over probe seeds."""
+        return math.fsum(self.values[metric]) / len(self.values[metric])
+
+    def std(self, metric: str = "acc1") -> float:
+        """Population standard deviation over probe seeds (not over pretraining seeds)."""
+        mean = self.mean(metric)
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in self.values[metric]) / len(self.values[metric]))
+
+    def summary(self) -> dict[str, dict[str, float | int | list[float]]]:
+        """{metric: {mean, std, n, values}}, as metrics.json holds it."""
+        return {
+            metric: {"mean": self.mean(metric), "std": self.std(metric), "n": len(values), "values": list(values)}
+            for metric, values in self.values.items()
+        }
+
+
+def linear_probe(
+    encoder: Encoder,
+    train: ImageArrays,
+    test: ImageArrays,
+    *,
+    mean: Statistics,
+    std: Statistics,
+    preset: str = "essl",
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    num_classes: int | None = None,
+    num_epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    flip: float = 0.5,
+    augmentation_seed: int = 0,
+    num_draws: int | None = None,
+    feature_batch_size: int = 512,
+    progress: Progress = silent,
+) -> ProbeResult:
+    """Trains one linear classifier a seed on the frozen backbone's features and measures it on the whole test set.
+
+    The features of an epoch are computed once and serve all seeds; each seed has its own initialisation and order, and
+    its result does not depend on which other seeds run. Augmentation depends on (augmentation_seed, epoch, image).
+
+    Args:
+        encoder: frozen (see `freeze`), on the device to use.
+        mean, std: the normalisation of its inputs.
+        preset: a key of `PROTOCOLS`.
+        num_classes: None takes one more than the largest training label.
+        num_epochs, batch_size, lr: None takes the protocol's. A batch never exceeds the training set.
+        flip: probability of a horizontal flip where the protocol augments (0 for digits).
+        num_draws: augmentation draws that the epochs take turns with; None draws anew in each epoch as the protocols
+            do. Fewer save time: features are computed num_draws times in all.
+        feature_batch_size: images a forward pass; it enters the augmentation draws.
+        progress: called after each epoch as progress(epochs done, epochs in all, {"loss": …}).
+
+    Raises:
+        ValueError: unknown preset, unlabelled images, an encoder that is not frozen, or a diverged classifier.
+    """
+    if preset not in PROTOCOLS:
+        raise ValueError(f"probe.preset={preset!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+    if train.labels is None or test.labels is None:
+        raise ValueError("a probe needs labelled training and test images; this data set is unlabelled")
+    if not seeds:
+        raise ValueError("probe.seeds is empty; give at least one seed")
+    assert_frozen(encoder)
+    protocol = PROTOCOLS[preset]
+    num_epochs = protocol.num_epochs if num_epochs is None else num_epochs
+    num_draws = num_epochs if num_draws is None else num_draws
+    if num_epochs < 1 or num_draws < 1:
+        raise ValueError(f"probe.num_epochs={num_epochs} and probe.num_draws={num_draws} must be at least 1")
+    if protocol.crop_scale is None:
+        num_draws = 1
+    transform = protocol.train_transform(train.image_size, flip)
+
+    def features_of_draw(draw: int) -> Tensor:
+        return extract_features(
+            encoder, train, mean=mean, std=std, batch_size=feature_batch_size, transform=transform,
+            seed=("probe", augmentation_seed, draw),
+        )  # fmt: skip
+
+    test_x = extract_features(
+        encoder, test, mean=mean, std=std, batch_size=feature_batch_size, transform=protocol.test_transform()
+    )
+    train_y = torch.as_tensor(train.labels, device=test_x.device)
+    test_y = torch.as_tensor(test.labels, device=test_x.device)
+    classes = int(train_y.max()) + 1 if num_classes is None else num_classes
+    classifiers = _Classifiers(
+        seeds, classes, test_x.shape[1], num_images=len(train), like=test_x, lr=protocol.lr if lr is None else lr,
+        batch_size=min(protocol.batch_size if batch_size is None else batch_size, len(train)), protocol=protocol,
+        num_epochs=num_epochs,
+    )  # fmt: skip
+    kept: dict[int, Tensor] = {}
+    per_epoch: list[dict[str, list[float]]] = []
+    for epoch in range(num_epochs):
+        draw = epoch % num_draws
+        if num_draws < num_epochs:
+            features = kept[draw] if draw in kept else kept.setdefault(draw, features_of_draw(draw))
+        else:
+            features = features_of_draw(draw)
+        loss = classifiers.train_epoch(epoch, features, train_y)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the linear probe diverged in epoch {epoch} (loss {loss}): lower probe.lr={classifiers.lr}"
+            )
+        if protocol.report == "best" or epoch == num_epochs - 1:
+            per_epoch.append(classifiers.accuracies(test_x, test_y))
+        progress(epoch + 1, num_epochs, {"loss": loss})
+    # Each seed's reported epoch: the last, or the first with the highest top-1.
+    chosen = [max(per_epoch, key=lambda accuracies, s=s: accuracies["acc1"][s]) for s in range(len(seeds))]  # type: ignore[misc]
+    values = {metric: tuple(at[metric][s] for s, at in enumerate(chosen)) for metric in per_epoch[0]}
+    return ProbeResult(preset, protocol.label, tuple(seeds), values, classifiers.weight, classifiers.bias)
+
+
+class _Classifiers:
+    """Softmax regressions of several seeds as one batched product, trained by SGD with momentum."""
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        num_classes: int,
+        dim: int,
+        *,
+        num_images: int,
+        like: Tensor,
+        lr: float,
+        batch_size: int,
+        num_epochs: int,
+        protocol: ProbeProtocol,
+    ) -> None:
+        self.seeds = seeds
+        self.lr = lr
+        self.batch_size = batch_size
+        self.num_epochs = num_epochs
+        self.protocol = protocol
+        self.num_images = num_images
+        steps = num_images / batch_size
+        self.steps_per_epoch = int(steps) if protocol.drop_last else math.ceil(steps)
+        bound = 1 / math.sqrt(dim)  # torch.nn.Linear's initialisation, weight and bias
+        drawn = [
+            torch.rand(num_classes, dim + 1, generator=generator("probe", "init", seed), dtype=torch.float64)
+            for seed in seeds
+        ]
+        parameters = torch.stack(drawn).mul_(2 * bound).sub_(bound).to(like)
+        self.weight, self.bias = parameters[..., :dim].contiguous(), parameters[..., dim].contiguous()
+        self._weight_velocity, self._bias_velocity = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+
+    def _learning_rate(self, step: int) -> float:
+        if self.protocol.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * step / (self.num_epochs * self.steps_per_epoch)))
+        epoch = step // self.steps_per_epoch
+        # SupContrast's epochs count from 1 and its rate falls once the epoch exceeds 60, 75, 90 of 100.
+        return self.lr * 0.2 ** sum(epoch >= share * self.num_epochs for share in (0.6, 0.75, 0.9))
+
+    def train_epoch(self, epoch: int, features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"]) -> float:
+        """One epoch for every seed; the mean loss over seeds and steps."""
+        orders = torch.stack(
+            [torch.randperm(self.num_images, generator=generator("probe", "order", seed, epoch)) for seed in self.seeds]
+        ).to(features.device)
+        total = torch.zeros((), dtype=torch.float64, device=features.device)
+        for batch in range(self.steps_per_epoch):
+            index = orders[:, batch * self.batch_size : (batch + 1) * self.batch_size]
+            x, y = features[index], labels[index].unsqueeze(2)
+            log_p = torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(1, 2)).log_softmax(2)
+            total -= log_p.gather(2, y).mean()
+            # Gradient of the mean cross-entropy with respect to the logits: (p − onehot(y))/B.
+            gradient = log_p.exp_().scatter_add_(2, y, log_p.new_full((), -1.0).expand(y.shape)).div_(index.shape[1])
+            self._weight_velocity.mul_(_MOMENTUM).baddbmm_(gradient.transpose(1, 2), x)
+            self._bias_velocity.mul_(_MOMENTUM).add_(gradient.sum(1))
+            lr = self._learning_rate(epoch * self.steps_per_epoch + batch)
+            self.weight.sub_(self._weight_velocity, alpha=lr)
+            self.bias.sub_(self._bias_velocity, alpha=lr)
+        return float(total) / self.steps_per_epoch
+
+    def accuracies(self, features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"]) -> dict[str, list[float]]:
+        """Top-1 and top-5 accuracy over all images in percent, one a seed."""
+        top_k = (1, 5) if self.weight.shape[1] > 5 else (1,)
+        right = torch.zeros(len(top_k), len(self.seeds), dtype=torch.int64)
+        for start in range(0, len(features), 4096):
+            x, y = features[start : start + 4096], labels[start : start + 4096]
+            logits = torch.einsum("nd,scd->snc", x, self.weight) + self.bias.unsqueeze(1)
+            own = logits.gather(2, y.expand(len(self.seeds), -1).unsqueeze(2))
+            # Classes ahead of the label's: larger logits, and equal ones of a lower label.
+            ahead = (logits > own) | ((logits == own) & (torch.arange(logits.shape[2], device=y.device) < y[:, None]))
+            rank = ahead.sum(2)
+            right += torch.stack([(rank < k).sum(1) for k in top_k]).cpu()
+        return {f"acc{k}": (100.0 * right[i].double() / len(features)).tolist() for i, k in enumerate(top_k)}

@@ -1,0 +1,81 @@
+"""The kNN curve during training (Figure 4)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from assimilate.data.images import ImageArrays
+from assimilate.probes.features import evaluating, extract_features
+from assimilate.probes.knn import knn_accuracy
+
+
+class KNNMonitor(pl.Callback):
+    """Measures k-NN accuracy of clean backbone features before training and every `every_n_epochs` epochs.
+
+    `curve` holds (epochs completed, accuracy in percent), from (0, random initialisation) on, and is part of the
+    checkpoint. Loggers get it as `knn{k}_cosine`. Nothing random is drawn and the encoder is left as it was.
+
+    Args:
+        train, test: labelled images; the bank and the queries.
+        k: neighbours (majority vote, cosine).
+        num_bank: use only the first so many training images as the bank, to keep the curve cheap; None takes all.
+    """
+
+    def __init__(
+        self,
+        train: ImageArrays,
+        test: ImageArrays,
+        *,
+        every_n_epochs: int = 1,
+        k: int = 5,
+        num_bank: int | None = None,
+        batch_size: int = 512,
+    ) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"knn.every_n_epochs={every_n_epochs} must be at least 1")
+        assert train.labels is not None, "kNN needs labels"
+        assert test.labels is not None, "kNN needs labels"
+        self.curve: list[tuple[int, float]] = []
+        self.every_n_epochs = every_n_epochs
+        self.k = k
+        self._bank = ImageArrays(train.images[:num_bank], train.labels[:num_bank])
+        self._test = test
+        self._batch_size = batch_size
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The random initialisation's point, unless a resumed curve has it."""
+        if not self.curve:
+            self._measure(trainer, pl_module, epoch=0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A point every so many epochs and after the last one."""
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs:
+            self._measure(trainer, pl_module, epoch=epoch)
+
+    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, epoch: int) -> None:
+        # No collective is involved in eval mode, so the other ranks simply wait at their next one.
+        if not trainer.is_global_zero:
+            return
+        encoder, mean, std = pl_module.encoder, pl_module.mean, pl_module.std
+        with evaluating(encoder):  # type: ignore[arg-type]
+            bank, queries = (
+                extract_features(encoder, arrays, mean=mean, std=std, batch_size=self._batch_size)  # type: ignore
+                for arrays in (self._bank, self._test)
+            )
+        accuracy = knn_accuracy(
+            bank, torch.as_tensor(self._bank.labels), queries, torch.as_tensor(self._test.labels), k=self.k
+        )
+        self.curve.append((epoch, accuracy))
+        for logger in trainer.loggers:
+            logger.log_metrics({f"knn{self.k}_cosine": accuracy, "epoch": epoch}, step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curve so far."""
+        return {"curve": [list(point) for point in self.curve]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continues a curve."""
+        self.curve = [(int(epoch), float(accuracy)) for epoch, accuracy in state_dict["curve"]]

@@ -1,0 +1,231 @@
+"""One job at work: its chain of artifacts, found or built, on one device, with a terminal to report to."""
+
+import importlib
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assimilate.artifacts import Artifact, Store
+from assimilate.chain import BUILDER_OF, UNKNOWN_FINGERPRINT, Chain, DataFacts, build_chain, data_artifact
+from assimilate.config import Job, is_rank, shell_word
+from assimilate.errors import UserError
+from assimilate.estimates import estimate
+from assimilate.terminal import Terminal
+
+if TYPE_CHECKING:
+    from assimilate.data.images import ImageDataset
+
+TITLES = {
+    "datasets": "Preparing images",
+    "generators": "Training StyleGAN2",
+    "latents": "Inverting images",
+    "encoders": "Training encoder",
+    "calibrations": "Measuring ε1",
+    "views": "Making views",
+    "probes": "Probing",
+}
+
+
+class Session:
+    """Finds, builds and remembers what a job needs.
+
+    Args:
+        job: the composed job.
+        prepare: instead of the job's own `prepare`.
+
+    Raises:
+        UserError: the data set cannot be read, a checkpoint is missing, no GPU where one is asked for.
+    """
+
+    def __init__(self, job: Job, *, prepare: str | None = None) -> None:
+        self.job = job
+        self.config = job.config
+        self.prepare = prepare or str(job.config["prepare"])
+        self.terminal = Terminal(quiet=is_rank() and _rank() != 0)
+        self.store = Store(self.prepare, self.command_for, self.terminal.say)
+        self.data = data_artifact(job.config, job.out)
+        self._started = time.monotonic()
+        for notice in job.notices:
+            self.terminal.say(f"note: {notice}")
+
+    # ------------------------------------------------------------------------------------------ the chain
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The artifacts of the job. Prepares the images first, unless this is only a plan."""
+        if self.prepare == "plan" and not self.store.has(self.data):
+            facts = DataFacts(UNKNOWN_FINGERPRINT, 0, labelled=True, has_test=True)
+        else:
+            self.ensure(self.data)
+            dataset = self.dataset
+            facts = DataFacts(
+                dataset.fingerprint,
+                len(dataset.train),
+                labelled=dataset.train.labels is not None,
+                has_test=dataset.test is not None,
+            )
+        return build_chain(self.config, self.job.out, facts)
+
+    @cached_property
+    def dataset(self) -> "ImageDataset":
+        """The prepared images."""
+        from assimilate.data.images import load_prepared
+
+        return load_prepared(self.data.path)
+
+    def ensure(self, artifact: Artifact) -> Path:
+        """Find the artifact or build it, its parents first.
+
+        Returns:
+            Its folder.
+
+        Raises:
+            UserError: it is missing or damaged under prepare=never, or cannot be built.
+        """
+        for parent in artifact.parents.values():
+            self.ensure(parent)
+        if self.store.has(artifact):
+            self.store.reuse(artifact)
+            return artifact.path
+        if is_rank():
+            raise UserError(
+                f"{artifact.label} is missing, and a rank does not build it: run the same command with prepare=only first"
+            )
+        if artifact.kind != "datasets":
+            self.dataset  # noqa: B018  images first, whatever else is missing
+        builder = importlib.import_module(BUILDER_OF[artifact.kind]).build
+        use_threads(self.config)
+
+        def build(staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+            started = time.monotonic()
+            facts, volatile = builder(self, artifact, staging)
+            earlier = float(facts.pop("earlier_seconds", 0.0))
+            seconds = time.monotonic() - started + earlier
+            self.terminal.say(f"  {TITLES[artifact.kind]} ({artifact.name}): done in {seconds:.1f} s")
+            return {"seconds": round(seconds, 3), "device": self.device_name, **facts}, volatile
+
+        try:
+            self.store.build(artifact, self.config, build)
+        except ValueError as error:  # a room's word to the user
+            raise UserError(str(error)) from error
+        return artifact.path
+
+    def ensure_all(self, artifacts: Sequence[Artifact]) -> None:
+        """`ensure` each of them, in order."""
+        for artifact in artifacts:
+            self.ensure(artifact)
+
+    # ------------------------------------------------------------------------------------------ words
+
+    def command_for(self, artifact: Artifact) -> str:
+        """The command that builds an artifact of this job."""
+        words = [word for word in self.job.overrides if not word.startswith(("prepare=", "force="))]
+        stage = {"encoders": "train", "calibrations": "make_views"}.get(artifact.kind, artifact.stage)
+        if artifact.kind == "encoders" and artifact.label != self.chain.encoder.label:
+            words.append("prepare=only")
+        return " ".join(["python -m", f"assimilate.{stage}", *map(shell_word, words)])
+
+    def print_plan(self) -> None:
+        """What exists and what would be built, with estimated time and disk."""
+        chain = self.chain
+        facts_known = self.store.has(self.data)
+        say = self.terminal.say
+        say(f"plan for {self.job.command}")
+        say(f"  out     {self.job.out}")
+        say(f"  run     {self.job.run_dir}")
+        say(f"  device  {self.device_name}" if facts_known else "  device  as trainer= says")
+        hours = disk = 0.0
+        for artifact in chain.all():
+            if self.store.has(artifact):
+                say(f"  exists  {artifact.label}")
+                continue
+            cost = estimate(artifact, self.config, on_gpu=self.device == "cuda")
+            hours, disk = hours + cost.hours, disk + cost.megabytes
+            label = artifact.label if facts_known or artifact.kind == "datasets" else f"{artifact.kind}/{artifact.name}"
+            say(f"  build   {label:<60} about {cost.text}   {self.command_for(artifact)}")
+        if hours or disk:
+            say(f"  in all about {_duration(hours)} and {disk:,.0f} MB on {self.device_name} (rough estimates)")
+            say("  faster: budget=short or budget=smoke (labelled so everywhere)")
+            say(
+                "  bring your own: generator.checkpoint= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+            )
+        else:
+            say("  nothing to build")
+
+    def announce(self) -> None:
+        """Before anything long: what is missing, what it may cost, and how to avoid it."""
+        missing = [artifact for artifact in self.chain.all() if not self.store.has(artifact)]
+        if not missing:
+            return
+        costs = [estimate(artifact, self.config, on_gpu=self.device == "cuda") for artifact in missing]
+        say = self.terminal.say
+        say(f"to build, on {self.device_name} (rough estimates):")
+        for artifact, cost in zip(missing, costs, strict=True):
+            say(f"  {artifact.label:<60} about {cost.text}")
+        if sum(cost.hours for cost in costs) > 0.25:
+            say("  faster: budget=short or budget=smoke; stop here with prepare=plan")
+            say(
+                "  bring your own: generator.checkpoint= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+            )
+
+    def summarize(self) -> None:
+        """What was reused and what was built."""
+        if self.store.reused:
+            self.terminal.say("reused: " + ", ".join(artifact.label for artifact in self.store.reused))
+        if self.store.built:
+            built = ", ".join(f"{artifact.label} ({seconds:.0f} s)" for artifact, seconds in self.store.built)
+            self.terminal.say(f"built:  {built}")
+        else:
+            self.terminal.say("built:  nothing, all of it was there")
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds since the session began."""
+        return time.monotonic() - self._started
+
+    # ------------------------------------------------------------------------------------------ the machine
+
+    @cached_property
+    def device(self) -> str:
+        """ "cuda" or "cpu".
+
+        Raises:
+            UserError: trainer=gpu without a GPU.
+        """
+        import torch
+
+        wanted = self.config["trainer"]["accelerator"]
+        if wanted == "gpu" and not torch.cuda.is_available():
+            raise UserError(
+                "trainer=gpu, but torch sees no CUDA device: use trainer=cpu, or trainer=auto to take what is there"
+            )
+        return "cuda" if wanted in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def device_name(self) -> str:
+        """What the device is called, e.g. "CPU (2 threads)"."""
+        import torch
+
+        if self.device == "cuda":
+            return str(torch.cuda.get_device_name())
+        return f"CPU ({torch.get_num_threads()} threads)"
+
+
+def use_threads(config: dict[str, Any]) -> None:
+    """Limit torch's CPU threads where the trainer says so."""
+    import torch
+
+    if config["trainer"]["num_threads"] is not None:
+        torch.set_num_threads(int(config["trainer"]["num_threads"]))
+
+
+def _rank() -> int:
+    import os
+
+    return int(os.environ.get("RANK", "0"))
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours >= 1 / 60 else f"{hours * 3600:.0f} s"

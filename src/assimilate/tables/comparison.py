@@ -1,0 +1,66 @@
+"""A run against its baseline and against the paper, as rows of text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+METRIC_NAMES = {
+    "acc1": "linear probe, top-1 (%)",
+    "acc5": "linear probe, top-5 (%)",
+    "knn5": "5-NN, cosine (%)",
+    "knn5_euclidean": "5-NN, Euclidean (%)",
+    "knn200": "200-NN, weighted (%)",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric: what the random initialisation, the baseline and the run reach, and what the paper prints."""
+
+    metric: str
+    untrained: str
+    baseline: str
+    run: str
+    difference: str
+    paper: str
+
+
+def number(value: Mapping[str, Any] | None) -> str:
+    """ "92.90 ± 0.05 (n=5)"; a single value without a spread; "–" for nothing."""
+    if value is None:
+        return "–"
+    if value.get("n", 1) == 1:
+        return f"{value['mean']:.2f}"
+    return f"{value['mean']:.2f} ± {value['std']:.2f}"
+
+
+def paper_number(value: Any) -> str:
+    """A number as a row file gives it: plain, or {mean, std}."""
+    if value is None:
+        return "–"
+    if isinstance(value, Mapping):
+        return f"{value['mean']} ± {value['std']}"
+    return f"{value}"
+
+
+def compare(result: Mapping[str, Any]) -> list[Line]:
+    """Lines of a metrics.json, for every metric that the run has."""
+    baseline = result.get("baseline", {}).get("metrics", {})
+    lines = []
+    for metric, name in METRIC_NAMES.items():
+        own = result["metrics"].get(metric)
+        if own is None:
+            continue
+        other = baseline.get(metric)
+        start = result.get("untrained", {}).get(metric)
+        lines.append(
+            Line(
+                metric=name,
+                untrained="–" if start is None else f"{start:.2f}",
+                baseline=number(other),
+                run=number(own),
+                difference="–" if other is None else f"{own['mean'] - other['mean']:+.2f}",
+                paper=paper_number(result.get("paper", {}).get(metric)),
+            )
+        )
+    return lines

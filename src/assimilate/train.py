@@ -1,0 +1,198 @@
+"""Stage: train one row, and whatever it depends on; probe it; write its result and its report.
+
+python -m assimilate.train                                        the whole chain on real digit scans
+python -m assimilate.train dataset=cifar100 view=wsearch assim=a2
+"""
+
+import csv
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assimilate.artifacts import Artifact
+from assimilate.checks import check_built
+from assimilate.config import Job, is_rank, stage
+from assimilate.session import Session
+
+if TYPE_CHECKING:
+    from assimilate.data.augmentation import Augmentation
+    from assimilate.encoder.encoder import Encoder
+    from assimilate.views.embedding import FrozenEmbedding
+
+ENCODER = "encoder.pt"
+HISTORY = "history.csv"
+CURVE = "knn_curve.csv"
+RESUMABLE = ("last.ckpt", "last.previous.ckpt")
+
+
+@stage("train")
+def main(job: Job) -> None:
+    """Run one job."""
+    from assimilate.evaluate import evaluate_run
+    from assimilate.launch import train_as_rank
+    from assimilate.runs import claim_run_folder
+
+    check_built(job.config)
+    if is_rank():
+        train_as_rank(Session(job, prepare="never"))
+        return
+    session = Session(job)
+    if session.prepare == "plan":
+        session.print_plan()
+        return
+    session.terminal.say(f"run: {job.run_dir}")
+    claim_run_folder(job)
+    chain = session.chain
+    session.announce()
+    session.ensure_all(chain.upstream())
+    if session.prepare == "only":
+        session.summarize()
+        session.terminal.say("prepare=only: upstream is complete, nothing was trained")
+        return
+    if job.config["force"]:
+        for artifact in (chain.encoder, chain.probe):
+            if artifact is not None and artifact.path.is_dir():
+                shutil.rmtree(artifact.path)
+    session.ensure(chain.encoder)
+    evaluate_run(session)
+
+
+def make_transforms(config: dict[str, Any]) -> Callable[[str], "Augmentation"]:
+    """The transforms of a configuration's data set, by name."""
+    from assimilate.data.augmentation import make_transform
+
+    dataset, expert = config["dataset"], config["data"]["expert"]
+    return lambda name: make_transform(name, dataset["image_size"], flip=dataset["flip"], expert=expert)
+
+
+def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+    """Fill `staging` with a trained encoder, its loss history and its kNN curve; or with one that the user brings.
+
+    Raises:
+        ValueError: the checkpoint does not fit, or training is not finite.
+        UserError: a rank failed.
+    """
+    from assimilate.launch import launch_ranks
+
+    if artifact.name == "imported":
+        from assimilate.encoder.checkpoint import load_encoder, save_encoder
+
+        encoder, mean, std = load_encoder(Path(session.config["view"]["encoder"]["checkpoint"]).expanduser())
+        save_encoder(staging / ENCODER, encoder.spec, encoder.state_dict(), mean=mean, std=std)
+        return {"imported": True}, frozenset()
+    trainer = session.config["trainer"]
+    if trainer["devices"] != 1:
+        launch_ranks(session, artifact)
+    else:
+        fit_encoder(session, artifact, staging)
+    for name in RESUMABLE:
+        (staging / name).unlink(missing_ok=True)
+    return {"ranks": trainer["devices"]}, frozenset({HISTORY})
+
+
+def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
+    """Train the encoder of `artifact` in this process, from the last checkpoint in `staging` if there is one."""
+    from assimilate.assimilation.a1 import A1
+    from assimilate.assimilation.a2 import A2
+    from assimilate.assimilation.fit import fit
+    from assimilate.assimilation.simclr import SimCLR
+    from assimilate.data.datamodule import ContrastiveDataModule
+    from assimilate.data.views import ViewSlot
+    from assimilate.probes.monitor import KNNMonitor
+    from assimilate.tracking import open_tracker
+    from assimilate.views.cache import CachedViews
+
+    content, dataset, trainer = artifact.content, session.dataset, session.config["trainer"]
+    transform = make_transforms(session.config)
+    slots = [
+        ViewSlot("generated", transform(content["generated_transform"]))
+        if slot == "generated"
+        else ViewSlot("image", transform(slot))
+        for slot in content["slots"]
+    ]
+    source = CachedViews.open(artifact.parents["views"].path) if "views" in artifact.parents else None
+    datamodule = ContrastiveDataModule(
+        dataset.train,
+        mean=dataset.mean,
+        std=dataset.std,
+        slots=slots,
+        batch_size=content["batch_size"],
+        seed=content["seed"],
+        view_source=source,
+        drop_last=content["drop_last"],
+        placement=session.config["data"]["placement"],
+    )
+    module = {"simclr": SimCLR, "a1": A1, "a2": A2}[content["assim"]](
+        encoder=content["encoder"],
+        loss=content["loss"],
+        optimizer={**content["optimizer"], "epochs": content["epochs"]},
+        mean=dataset.mean,
+        std=dataset.std,
+        batchnorm=content["batchnorm"],
+        init_seed=content["seed"],
+    )
+    monitors = []
+    every = session.config["knn"]["every_n_epochs"]
+    if every and dataset.test is not None and dataset.train.labels is not None:
+        monitors = [KNNMonitor(dataset.train, dataset.test, every_n_epochs=every, k=min(5, len(dataset.train)))]
+    ranks = trainer["devices"]
+    with (
+        open_tracker(session, artifact) as loggers,
+        session.terminal.bar(f"Training {artifact.name}") as progress,
+    ):
+        record = fit(
+            module,
+            datamodule,
+            max_epochs=content["epochs"],
+            workdir=staging,
+            accelerator="gpu" if session.device == "cuda" else "cpu",
+            devices=ranks,
+            strategy="ddp" if ranks != 1 else "auto",
+            precision=trainer["precision"],
+            callbacks=monitors,
+            loggers=loggers,
+            progress=progress,
+        )
+    if not module.trainer.is_global_zero:
+        return
+    module.save_encoder(staging / ENCODER)
+    _write_rows(staging / HISTORY, record.rows)
+    curve = [{"epoch": epoch, "knn5": accuracy} for monitor in monitors for epoch, accuracy in monitor.curve]
+    _write_rows(staging / CURVE, curve)
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """A table of numbers that `build` wrote; empty where there is none."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as stream:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
+
+
+def load_trained(artifact: Artifact) -> tuple["Encoder", tuple[float, float, float], tuple[float, float, float]]:
+    """(encoder on the CPU in eval mode, mean, std) of an encoder artifact."""
+    from assimilate.encoder.checkpoint import load_encoder
+
+    return load_encoder(artifact.path / ENCODER)
+
+
+def load_reference(session: Session, artifact: Artifact) -> "FrozenEmbedding":
+    """f of an encoder artifact: frozen, normalising, on the session's device."""
+    from assimilate.views.embedding import FrozenEmbedding
+
+    encoder, mean, std = load_trained(artifact)
+    return FrozenEmbedding(encoder, mean=mean, std=std).to(session.device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Stage: train the generator of the views.
+
+python -m assimilate.train_generator dataset=cifar10
+"""
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assimilate.artifacts import Artifact
+from assimilate.config import Job, stage
+from assimilate.session import Session
+
+if TYPE_CHECKING:
+    from assimilate.generator.state import GeneratorState
+    from assimilate.generator.truncated import TruncatedStyleGAN2
+
+GENERATOR = "generator.pt"
+HISTORY = "history.csv"
+# What an interrupted training goes on from; renamed to GENERATOR when it is finished.
+RESUMABLE = "training.pt"
+
+
+def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+    """Fill `staging` with a trained StyleGAN2, or with the one that the user brings.
+
+    Raises:
+        ValueError: the checkpoint does not fit the data set, or training is not finite.
+    """
+    from assimilate.generator.architecture import Architecture, stylegan2_channels
+    from assimilate.generator.checkpoint import load_stylegan2, save_stylegan2
+    from assimilate.generator.settings import TrainingSettings
+    from assimilate.generator.training import train_stylegan2
+
+    config = session.config["generator"]
+    size = session.config["dataset"]["image_size"]
+    if config["checkpoint"] is not None:
+        state = load_stylegan2(Path(config["checkpoint"]).expanduser(), image_size=size)
+        save_stylegan2(staging / GENERATOR, state)
+        return {"imported": True}, frozenset()
+    architecture = Architecture(
+        image_size=size,
+        latent_dim=config["latent_dim"],
+        num_mapping_layers=config["num_mapping_layers"],
+        channels=stylegan2_channels(
+            size, channel_multiplier=config["channel_multiplier"], max_channels=config["max_channels"]
+        ),
+    )
+    settings = TrainingSettings(
+        num_steps=config["num_steps"],
+        batch_size=config["batch_size"],
+        lr=config["lr"],
+        r1_weight=config["r1_weight"],
+        r1_every=config["r1_every"],
+        path_length_weight=config["path_length_weight"],
+        path_length_every=config["path_length_every"],
+        path_length_batch_shrink=config["path_length_batch_shrink"],
+        mixing_probability=config["mixing_probability"],
+        ema_decay=0.5 ** (1 / config["ema_half_life_steps"]),
+        flip_probability=session.config["dataset"]["flip"],
+        checkpoint_every=config["checkpoint_every"],
+    )
+    with session.terminal.bar("Training StyleGAN2") as progress:
+        state = train_stylegan2(
+            session.dataset.train,
+            architecture=architecture,
+            settings=settings,
+            workdir=staging,
+            seed=config["seed"],
+            device=session.device,
+            progress=progress,
+        )
+    _write_history(staging / HISTORY, state)
+    (staging / RESUMABLE).rename(staging / GENERATOR)
+    return {"steps": state.step, "parameters": _num_parameters(state)}, frozenset()
+
+
+def _num_parameters(state: "GeneratorState") -> int:
+    return sum(parameter.numel() for parameter in state.generator_ema.parameters())
+
+
+def _write_history(path: Path, state: "GeneratorState") -> None:
+    names = list(dict.fromkeys(name for row in state.history for name in row))
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(state.history)
+
+
+def load_state(artifact: Artifact) -> "GeneratorState":
+    """The trained networks of a generator artifact, on the CPU."""
+    from assimilate.generator.checkpoint import load_stylegan2
+
+    return load_stylegan2(artifact.path / GENERATOR)
+
+
+def load_generator(session: Session, artifact: Artifact) -> "TruncatedStyleGAN2":
+    """g of a generator artifact: frozen, truncated, on the session's device."""
+    from assimilate.generator.truncated import TruncatedStyleGAN2
+
+    truncation = session.config["generator"]["truncation"]
+    return TruncatedStyleGAN2.from_state(load_state(artifact), truncation=truncation).to(session.device)
+
+
+@stage("train_generator")
+def main(job: Job) -> None:
+    """Train the generator of this job's views."""
+    from assimilate.errors import UserError
+
+    session = Session(job)
+    if session.prepare == "plan":
+        session.print_plan()
+        return
+    if session.chain.generator is None:
+        raise UserError(
+            f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no generator"
+        )
+    path = session.ensure(session.chain.generator)
+    session.terminal.say(f"generator: {path}")
+    session.summarize()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""The view cache on disk: written an image at a time so that a killed run goes on, read through a memory map."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+IMAGES = "images.npy"
+DONE = "done.npy"
+# Entries are flushed to disk, then marked as done, this many images at a time.
+FLUSH_EVERY = 64
+
+
+class _ArrayFile:
+    """A .npy file of fixed shape whose rows are written in place, with its space reserved: a full disk is an
+    ordinary OSError here, where a sparse memory map would end the process."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._row_bytes = int(np.prod(shape[1:])) * self.dtype.itemsize
+        if not path.exists():
+            beside = path.with_name(f".{path.name}.{os.getpid()}")
+            with beside.open("wb") as stream:
+                header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+                size = stream.tell() + shape[0] * self._row_bytes
+                stream.flush()
+                try:
+                    os.posix_fallocate(stream.fileno(), 0, size)
+                except OSError:
+                    beside.unlink(missing_ok=True)
+                    raise
+                os.fsync(stream.fileno())
+            beside.replace(path)
+        existing = np.load(path, mmap_mode="r")
+        if existing.shape != shape or existing.dtype != self.dtype:
+            raise ValueError(f"{path} holds {existing.dtype} {existing.shape}, not {self.dtype} {shape}")
+        assert isinstance(existing, np.memmap)
+        self._offset = int(existing.offset)
+        del existing
+        self._handle = os.open(path, os.O_RDWR)
+
+    def write(self, index: int, row: NDArray[np.generic]) -> None:
+        data = np.asarray(row, dtype=self.dtype)
+        assert data.shape == self.shape[1:], (data.shape, self.shape)
+        data = np.ascontiguousarray(data)
+        view, position = memoryview(data.reshape(-1).view(np.uint8)), self._offset + index * self._row_bytes
+        while view:
+            written = os.pwrite(self._handle, view, position)
+            view, position = view[written:], position + written
+
+    def sync(self) -> None:
+        os.fsync(self._handle)
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+class ViewCacheWriter:
+    """Fills a cache folder, possibly one that an interrupted run began.
+
+    Args:
+        folder: where the arrays go.
+        image_shape: (N, n, 3, H, W).
+        fields: further arrays by file stem: (shape, dtype), the first axis being N.
+
+    Raises:
+        ValueError: the folder holds arrays of other shapes.
+        OSError: the disk is full.
+    """
+
+    def __init__(
+        self, folder: Path, image_shape: tuple[int, ...], fields: Mapping[str, tuple[tuple[int, ...], str]]
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._images = _ArrayFile(folder / IMAGES, image_shape, "|u1")
+        self._fields = {
+            name: _ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()
+        }
+        self._done_file = _ArrayFile(folder / DONE, (image_shape[0],), "|u1")
+        self.done: NDArray[np.bool_] = np.load(folder / DONE).astype(bool)
+        self._unsynced: list[int] = []
+
+    def pending(self) -> list[int]:
+        """Images whose views are not there yet, in order."""
+        return [int(index) for index in np.flatnonzero(~self.done)]
+
+    def write(self, index: int, images: NDArray[np.uint8], **fields: NDArray[np.generic]) -> None:
+        """Store the views of one image."""
+        assert fields.keys() == self._fields.keys(), (fields.keys(), self._fields.keys())
+        self._images.write(index, images)
+        for name, row in fields.items():
+            self._fields[name].write(index, row)
+        self._unsynced.append(index)
+        if len(self._unsynced) >= FLUSH_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring what was written to disk, then mark it as done: the map never promises what is not there."""
+        for file in (self._images, *self._fields.values()):
+            file.sync()
+        for index in self._unsynced:
+            self._done_file.write(index, np.ones((), dtype=np.uint8))
+            self.done[index] = True
+        self._done_file.sync()
+        self._unsynced.clear()
+
+    def __enter__(self) -> "ViewCacheWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Flush, except on a full disk, and release the files. What was flushed before stays."""
+        try:
+            if not isinstance(error, OSError):
+                self.flush()
+        finally:
+            for file in (self._images, *self._fields.values(), self._done_file):
+                file.close()
+
+
+class CachedViews:
+    """Serves views from an array [N, n, 3, H, W], in memory, on a device, or behind a memory map (a ViewSource).
+
+    Args:
+        images: uint8 [N, n, 3, H, W].
+        device: keep the whole array there; None gathers from where it is, a batch at a time.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], *, device: str | None = None) -> None:
+        assert images.dtype == np.uint8, images.dtype
+        assert images.ndim == 5, images.shape
+        self._array = images
+        self._resident = None if device is None else torch.from_numpy(np.array(images)).to(device)
+
+    @classmethod
+    def open(cls, folder: Path, *, device: str | None = None) -> "CachedViews":
+        """Open a finished cache folder."""
+        return cls(np.load(folder / IMAGES, mmap_mode="r"), device=device)
+
+    @property
+    def num_views(self) -> int:
+        """Views an image."""
+        return int(self._array.shape[1])
+
+    def gather(
+        self, indices: Int64[Tensor, " batch"], num_sampled: int, rng: torch.Generator
+    ) -> UInt8[Tensor, "batch num_sampled 3 height width"]:
+        """Draw distinct views of each image, uniformly (PROTOCOLS 8).
+
+        Args:
+            indices: images of the data set.
+            num_sampled: how many views of each, at most `num_views`.
+            rng: source of the draw, on the CPU.
+        """
+        assert 1 <= num_sampled <= self.num_views, (num_sampled, self.num_views)
+        order = torch.rand(len(indices), self.num_views, generator=rng).argsort(dim=1)
+        chosen = order[:, :num_sampled]
+        if self._resident is not None:
+            device = self._resident.device
+            return self._resident[indices.to(device)[:, None], chosen.to(device)]
+        rows = indices.cpu().numpy()
+        return torch.from_numpy(self._array[rows[:, None], chosen.numpy()])

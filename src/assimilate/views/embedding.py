@@ -1,0 +1,47 @@
+"""f as the search sees it: GAN images in, points on the unit sphere out."""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FrozenEmbedding(nn.Module):
+    """f(x): images in [−1, 1] → projector output of norm 1, in eval mode and without weight gradients (PROTOCOLS 6).
+
+    Args:
+        encoder: maps normalised images to projector outputs.
+        mean: of the images in [0, 1] on which the encoder was trained, a channel.
+        std: likewise.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, *, mean: tuple[float, float, float], std: tuple[float, float, float]
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder.eval().requires_grad_(False)
+        # (x + 1)/2 and the normalisation in one multiply-add.
+        spread = torch.tensor(std).view(1, 3, 1, 1)
+        self.register_buffer("scale", 0.5 / spread)
+        self.register_buffer("shift", (0.5 - torch.tensor(mean).view(1, 3, 1, 1)) / spread)
+
+    def train(self, mode: bool = True) -> "FrozenEmbedding":
+        """Stays in eval mode: f is frozen."""
+        return super().train(False)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+        """Embed images in [−1, 1]; gradients flow to the images alone."""
+        scale, shift = cast(Tensor, self.scale), cast(Tensor, self.shift)
+        return F.normalize(self.encoder(torch.addcmul(shift, images, scale)), dim=1)
+
+
+def to_pixels(images: Float[Tensor, "... 3 height width"]) -> UInt8[Tensor, "... 3 height width"]:
+    """Images in [−1, 1] (clamped) to the nearest of 256 levels."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round_().to(torch.uint8)
+
+
+def from_pixels(pixels: UInt8[Tensor, "... 3 height width"]) -> Float[Tensor, "... 3 height width"]:
+    """Inverse of `to_pixels` on its levels: uint8 to floats in [−1, 1]."""
+    return pixels.to(torch.float32).div_(127.5).sub_(1)

@@ -1,0 +1,44 @@
+"""Cached expert views (Table 6, "Expert + A2", not on the fly): n draws of the expert transformation, kept."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from assimilate.data.augmentation import Augmentation
+from assimilate.data.progress import Progress, silent
+from assimilate.data.seeding import generator as seeded
+
+
+def draw_expert_views(
+    images: NDArray[np.uint8],
+    indices: Sequence[int],
+    transform: Augmentation,
+    emit: Callable[[int, UInt8[Tensor, "views 3 height width"]], None],
+    *,
+    num_views: int,
+    seed: int,
+    progress: Progress = silent,
+) -> None:
+    """Draw `num_views` views of each image, independently for every image and view.
+
+    The reference code shares one draw among a batch (PROTOCOLS, trap 3); this is the intended, independent form.
+
+    Args:
+        images: uint8 [N, 3, H, W].
+        indices: which images to work on.
+        transform: the expert transformation.
+        emit: receives (image, its views) in order.
+        num_views: views an image.
+        seed: with the image's index, the only source of randomness.
+        progress: called as images are finished.
+    """
+    for done, index in enumerate(indices, start=1):
+        image = torch.from_numpy(np.array(images[index]))
+        views = transform(image.expand(num_views, -1, -1, -1).contiguous(), seeded(seed, "expert", int(index)))
+        emit(index, (views * 255).round_().to(torch.uint8))
+        if done % 64 == 0 or done == len(indices):
+            progress(done, len(indices), {})

@@ -1,0 +1,212 @@
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from tiny_training import FixedViews, fit_tiny, tiny_data, tiny_images, tiny_module
+
+from assimilate.assimilation.a2 import A2
+from assimilate.assimilation.checkpointing import AtomicCheckpointIO, NonFiniteTrainingError
+from assimilate.assimilation.losses import alignment, info_nce
+from assimilate.assimilation.simclr import SimCLR
+from assimilate.encoder.checkpoint import load_encoder
+
+
+class StopAt(pl.Callback):
+    """Kills the run after a number of optimiser steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise KeyError("killed")
+
+
+def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def without_seconds(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+# Three batches an epoch: killed in the middle of epoch 1, at its end, and in the middle of epoch 2.
+@pytest.mark.parametrize("step", [2, 3, 5, 8])
+@pytest.mark.parametrize("assim", ["simclr", "a2"])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, assim: str, step: int) -> None:
+    whole = tiny_module(assim)
+    record = fit_tiny(whole, tiny_data(assim), tmp_path / "whole", log_every_n_steps=2)
+    with pytest.raises(KeyError, match="killed"):
+        fit_tiny(
+            tiny_module(assim),
+            tiny_data(assim),
+            tmp_path / "cut",
+            callbacks=[StopAt(step)],
+            checkpoint_every_n_steps=1,
+            log_every_n_steps=2,
+        )
+    torch.manual_seed(step)  # the global generator is in another state and must not matter
+    resumed = tiny_module(assim)
+    again = fit_tiny(resumed, tiny_data(assim), tmp_path / "cut", log_every_n_steps=2)
+    expected, actual = weights(whole), weights(resumed)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+    # The loss windows of 2 steps end at other steps after a resume in the middle: sums differ by rounding alone.
+    for row, other in zip(without_seconds(record.rows), without_seconds(again.rows), strict=True):
+        assert row == pytest.approx(other, rel=1e-14)
+
+
+def test_record(tmp_path: Path) -> None:
+    seen: list[tuple[int, int, dict]] = []
+    module, data = tiny_module("a2"), tiny_data("a2")
+    logger = CSVLogger(tmp_path, name=None, version="")
+    record = fit_tiny(
+        module,
+        data,
+        tmp_path,
+        log_every_n_steps=2,
+        loggers=[logger],
+        progress=lambda done, total, values: seen.append((done, total, dict(values))),
+    )
+    assert [row["epoch"] for row in record.rows] == [1, 2, 3]
+    assert [row["step"] for row in record.rows] == [3, 6, 9]
+    # lr of the last step of each epoch: warm-up over 3 steps, then a cosine over 6.
+    assert [row["lr"] for row in record.rows] == pytest.approx(
+        [0.1 * 2 / 3, 0.1 * 0.5 * (1 + 0.5), 0.1 * 0.5 * (1 - 0.75**0.5)]
+    )
+    for row in record.rows:
+        assert row["loss"] == pytest.approx(row["base"] - row["alignment"], rel=1e-5)
+    assert [(done, total) for done, total, _ in seen] == [(step, 9) for step in range(1, 10)]
+    assert set(seen[-1][2]) == {"epoch", "loss", "lr"}
+    logged = (tmp_path / "metrics.csv").read_text()
+    assert "train/loss" in logged
+    assert "train/lr" in logged
+
+
+def test_a_step_is_the_loss_of_the_views(tmp_path: Path) -> None:
+    module, data = tiny_module("a2"), tiny_data("a2", fixed=True, batch_size=24)
+    first = tiny_module("a2")
+    record = fit_tiny(module, data, tmp_path, max_epochs=1)
+    arrays = tiny_images()
+    images = torch.from_numpy(arrays.images)
+    views = [images, *FixedViews(arrays).gather(torch.arange(24), 3, torch.Generator()).unbind(1)]
+    z = [first.encoder((view / 255 - 0.5) / 0.25) for view in views]
+    expected = info_nce(z[0], z[1], temperature=0.5) - alignment(z[:2], z[2:], temperature=0.5, alpha=0.5)
+    assert record.rows[0]["loss"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_batchnorm_modes_see_the_batches_that_they_name() -> None:
+    views = [torch.randn(6, 3, 8, 8) + shift for shift in range(3)]
+    together = torch.cat(views)
+    per_view = tiny_module(batchnorm="per_view")
+    assert torch.equal(per_view.embed(views)[1], tiny_module().encoder(views[1]))
+    concatenated = tiny_module(batchnorm="concatenated")
+    assert torch.equal(torch.cat(concatenated.embed(views)), tiny_module().encoder(together))
+    split = tiny_module(batchnorm="per_view_backbone")
+    other = tiny_module().encoder
+    expected = other.projector(torch.cat([other.features(view) for view in views]))
+    assert torch.equal(torch.cat(split.embed(views)), expected)
+
+
+def test_a_checkpoint_reloads_without_a_config(tmp_path: Path) -> None:
+    module = tiny_module("a2", loss={"name": "ntxent", "temperature": 0.2, "align_anchors": [0]}, init_seed=7)
+    fit_tiny(module, tiny_data("a2"), tmp_path)
+    loaded = A2.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert loaded.loss_spec == module.loss_spec
+    assert loaded.optimizer_spec == module.optimizer_spec
+    expected, actual = weights(module), weights(loaded)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+    module.save_encoder(tmp_path / "encoder.pt", {"epochs": 3})
+    encoder, mean, std = load_encoder(tmp_path / "encoder.pt")
+    assert (mean, std) == (module.mean, module.std)
+    assert torch.equal(encoder.backbone.conv1.weight, module.encoder.backbone.conv1.weight)
+
+
+def test_a_finished_run_returns_its_record(tmp_path: Path) -> None:
+    record = fit_tiny(tiny_module(), tiny_data(), tmp_path)
+    again_module = tiny_module()
+    again = fit_tiny(again_module, tiny_data(), tmp_path)
+    assert again.rows == record.rows
+    saved = SimCLR.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert torch.equal(saved.encoder.backbone.conv1.weight, again_module.encoder.backbone.conv1.weight)
+
+
+def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
+    fit_tiny(tiny_module(), tiny_data(), tmp_path)
+    with pytest.raises(ValueError, match=r"another run.*temperature"):
+        fit_tiny(tiny_module(loss={"name": "infonce", "temperature": 0.4}), tiny_data(), tmp_path)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    whole = tiny_module()
+    fit_tiny(whole, tiny_data(), tmp_path)
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:5000])
+    resumed = tiny_module()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        record = fit_tiny(resumed, tiny_data(), tmp_path)
+    assert any("going on from the checkpoint before" in str(warning.message) for warning in caught)
+    assert len(record.rows) == 3
+    expected, actual = weights(whole), weights(resumed)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def test_checkpoint_io_leaves_nothing_beside(tmp_path: Path) -> None:
+    checkpoint_io = AtomicCheckpointIO()
+    for value in range(3):
+        checkpoint_io.save_checkpoint({"value": value}, tmp_path / "last.ckpt")
+    assert checkpoint_io.load_checkpoint(tmp_path / "last.ckpt") == {"value": 2}
+    assert checkpoint_io.load_checkpoint(tmp_path / "last.previous.ckpt") == {"value": 1}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "last.previous.ckpt"]
+    checkpoint_io.remove_checkpoint(tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+class Poison(pl.Callback):
+    """Makes a weight NaN before a given step."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if trainer.global_step == 4:
+            with torch.no_grad():
+                next(pl_module.parameters()).fill_(float("nan"))
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteTrainingError, match=r"the loss became nan.*optimizer\.lr.*last good checkpoint"):
+        fit_tiny(tiny_module(), tiny_data(), tmp_path, callbacks=[Poison()])
+    saved = SimCLR.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert all(parameter.isfinite().all() for parameter in saved.parameters())
+    clean, resumed = tiny_module(), tiny_module()
+    fit_tiny(clean, tiny_data(), tmp_path / "clean")
+    fit_tiny(resumed, tiny_data(), tmp_path)
+    assert torch.equal(clean.encoder.backbone.conv1.weight, resumed.encoder.backbone.conv1.weight)
+
+
+def test_nan_weights_are_never_saved(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteTrainingError, match="weights are NaN"):
+        fit_tiny(tiny_module(), tiny_data(), tmp_path, callbacks=[Poison()], checkpoint_every_n_steps=1)
+
+
+def test_accumulated_batches(tmp_path: Path) -> None:
+    record = fit_tiny(tiny_module(), tiny_data(batch_size=4), tmp_path, accumulate_grad_batches=2, max_epochs=1)
+    assert record.rows[0]["step"] == 3
+    # The loss of batches of 4 lies near log 4, not near its half.
+    assert 0.8 < record.rows[0]["loss"] < 2.0
+
+
+def test_the_number_of_views_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="A2 trains on at least 3 views"):
+        fit_tiny(tiny_module("a2"), tiny_data("simclr"), tmp_path / "a")
+    with pytest.raises(ValueError, match="A1 trains on exactly 2 views"):
+        fit_tiny(tiny_module("a1"), tiny_data("a2"), tmp_path / "b")
+
+
+def test_bf16(tmp_path: Path) -> None:
+    record = fit_tiny(tiny_module("a2"), tiny_data("a2"), tmp_path, precision="bf16-mixed", max_epochs=1)
+    assert record.rows[0]["loss"] == pytest.approx(
+        fit_tiny(tiny_module("a2"), tiny_data("a2"), tmp_path / "fp32", max_epochs=1).rows[0]["loss"], abs=0.1
+    )
