@@ -180,10 +180,10 @@ class _Projection:
         """f: the data set's SimCLR row, whatever this run's loss, assimilation and seed are."""
         config, view_encoder = self._config, self._config["view"]["encoder"]
         if view_encoder.get("checkpoint") is not None:
-            content = {"checkpoint": _file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
-            return self._artifact("encoders", "imported", "train", content, {})
+            given = {"checkpoint": _file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
+            return self._artifact("encoders", "imported", "train", given, {})
         loss = {key: config["loss"][key] for key in ("temperature", "base_temperature")}
-        content = {
+        content: dict[str, Any] = {
             **self._training(),
             "assim": "simclr",
             "slots": ["expert", "expert"],

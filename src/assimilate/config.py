@@ -141,7 +141,7 @@ def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
 
 def _known_keys(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
-    for key in config:
+    for key in map(str, config):
         name = f"{prefix}{key}"
         keys.append(name)
         if not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key):

@@ -50,7 +50,7 @@ def open_tracker(session: "Session", artifact: Artifact) -> Iterator[list["Logge
     try:
         yield [WandbLogger(experiment=run)]
     finally:
-        run.finish(quiet=True)
+        run.finish()
 
 
 def _mode(asked: str) -> Any:

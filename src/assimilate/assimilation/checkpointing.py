@@ -72,6 +72,8 @@ class ResumePoint(Checkpoint):
 
     It runs after all other callbacks, so their state of the same moment is inside. Weights that are not finite are
     never saved.
+
+    It also restores the loader's position: Lightning 2.6 forgets it for a checkpoint from the end of an epoch.
     """
 
     def __init__(self, folder: Path, *, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
@@ -79,6 +81,21 @@ class ResumePoint(Checkpoint):
         self.path = Path(folder) / LAST
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
+        self._loader_state: dict[str, Any] | None = None
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keeps the loader's state until there is a loader."""
+        states = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
+        self._loader_state = states[0] if states else None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts the loader where the checkpoint was; no batch has been asked for yet."""
+        if self._loader_state is not None:
+            loader: Any = trainer.train_dataloader
+            loader.load_state_dict(self._loader_state)
+            self._loader_state = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -95,14 +95,9 @@ def whole_image(image_height: int, image_width: int, flip: Bool[Tensor, " batch"
 
 
 def resample(
-    images: Tensor,
-    crops: CropParameters,
-    size: int,
-    *,
-    interpolation: Interpolation,
-    out: Float[Tensor, "batch 3 size size"] | None = None,
+    images: Tensor, crops: CropParameters, size: int, *, interpolation: Interpolation
 ) -> Float[Tensor, "batch 3 size size"]:
-    """Cut each image's box out, resize it to ``size`` x ``size`` and mirror it if asked; the result, in ``out`` if given, is in [0, 1].
+    """Cut each image's box out, resize it to ``size`` x ``size`` and mirror it if asked; the result is in [0, 1].
 
     ``images`` are uint8, or floats in [0, 1], of [batch, 3, height, width]. Taps never leave the box. Matches
     torchvision's crop followed by ``resize(antialias=True)``, which is its default and what PIL images always get:
@@ -117,7 +112,7 @@ def resample(
     # Two products of small dense matrices cost less than gathering taps, and any filter width is the same to them.
     with _full_precision(images.device):
         horizontal = torch.bmm(images.to(torch.float32).view(batch, channels * height, width), columns.mT)
-        views = torch.matmul(rows.unsqueeze(1), horizontal.view(batch, channels, height, size), out=out)
+        views = rows.unsqueeze(1) @ horizontal.view(batch, channels, height, size)
     return views.clamp_(0, 1)
 
 

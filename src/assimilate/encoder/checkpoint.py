@@ -61,7 +61,8 @@ def read_torch_file(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    # torch reports a truncated archive as any of these, depending on where it ends.
+    except (UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} cannot be read as a checkpoint of plain tensors: {reason}") from error
 

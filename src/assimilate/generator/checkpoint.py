@@ -60,8 +60,10 @@ def read_checkpoint(path: Path, *, key: str) -> dict[str, Any]:
             f"{key}={path}: refused, because it holds more than tensors and plain containers, and loading it could run "
             f"code ({reason.strip()}); save its state dicts alone and give that file"
         ) from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{key}={path}: not a readable checkpoint ({error})") from None
+    except (
+        Exception
+    ) as error:  # An unpickler that is fed a damaged file raises anything, KeyError and struct.error too.
+        raise ValueError(f"{key}={path}: not a readable checkpoint ({type(error).__name__}: {error})") from None
     if not isinstance(content, dict):
         raise ValueError(f"{key}={path}: holds a {type(content).__name__}; a dict with the key g_ema is needed")
     return content
@@ -72,7 +74,9 @@ def load_strictly(network: nn.Module, state_dict: dict[str, Any], *, origin: str
     try:
         network.load_state_dict(state_dict)
     except RuntimeError as error:
-        raise ValueError(f"{origin} does not fit: {error}") from None
+        problems = [line.strip() for line in str(error).splitlines()[1:]]
+        more = f" … and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError(f"{origin} does not fit: {' '.join(problems[:3])}{more}") from None
 
 
 def save_stylegan2(path: Path, state: GeneratorState, *, extra: dict[str, Any] | None = None) -> None:

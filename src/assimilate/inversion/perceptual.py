@@ -1,5 +1,6 @@
 """The perceptual term of Eq. 5: L1 distance between feature maps of a frozen network (PROTOCOLS 5, DESIGN 7)."""
 
+import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -29,11 +30,14 @@ def no_features(images: Float[Tensor, "batch 3 size size"]) -> Sequence[Float[Te
 
 
 class DiscriminatorFeatures(nn.Module):
-    """``perceptual=discriminator``: the maps behind every block of the GAN's own discriminator. Needs no download."""
+    """``perceptual=discriminator``: the maps behind every block of a frozen copy of the GAN's own discriminator.
+
+    Needs no download.
+    """
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
-        self.discriminator = discriminator
+        self.discriminator = copy.deepcopy(discriminator).eval().requires_grad_(False)
 
     def forward(self, images: Float[Tensor, "batch 3 size size"]) -> list[Float[Tensor, "batch _ _ _"]]:
         return self.discriminator.features(images)

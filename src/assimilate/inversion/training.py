@@ -129,8 +129,9 @@ def train_inversion_encoder(
     """Train the encoder on real images and return it, frozen, with its record of mean losses.
 
     ``channels`` are its widths from 4×4 upwards. ``discriminator`` is the GAN's, from which the adversarial term
-    starts; it may be None only if ``settings.adversarial_weight`` is 0. Generator and ``features`` live on ``device`` already.
-    The same call goes on exactly from the checkpoint in ``workdir``. Raises ValueError as ``train_stylegan2`` does.
+    starts; it may be None only if ``settings.adversarial_weight`` is 0. Generator and ``features`` live on ``device``
+    already. The same call goes on exactly from the checkpoint in ``workdir``. Raises ValueError as ``train_stylegan2``
+    does.
     """
     device = torch.device(device)
     if settings.adversarial_weight > 0 and discriminator is None:

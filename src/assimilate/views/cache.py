@@ -49,7 +49,7 @@ class _ArrayFile:
         data = np.asarray(row, dtype=self.dtype)
         assert data.shape == self.shape[1:], (data.shape, self.shape)
         data = np.ascontiguousarray(data)
-        view, position = memoryview(data.reshape(-1).view(np.uint8)), self._offset + index * self._row_bytes
+        view, position = memoryview(data.tobytes()), self._offset + index * self._row_bytes
         while view:
             written = os.pwrite(self._handle, view, position)
             view, position = view[written:], position + written

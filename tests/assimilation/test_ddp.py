@@ -1,0 +1,49 @@
+"""Two gloo processes with half the batch each against one process with all of it."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ranks
+import torch
+import torch.multiprocessing
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(ranks.run_rank, (2, port, str(folder)), nprocs=2)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("loss", ranks.LOSSES)
+def test_gradients_of_the_losses(two_ranks: list[dict[str, Any]], loss: str) -> None:
+    one = ranks.loss_gradients(0, 1)[loss]
+    two = torch.cat([rank["gradients"][loss] for rank in two_ranks], dim=1)
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("batchnorm", ranks.BATCHNORMS)
+@pytest.mark.parametrize("loss", ranks.LOSSES)
+def test_a_step_of_the_whole_network(two_ranks: list[dict[str, Any]], loss: str, batchnorm: str) -> None:
+    one = ranks.one_step(loss, batchnorm, 0, 1)
+    for rank in two_ranks:
+        two = rank["steps"][loss, batchnorm]
+        assert two.keys() == one.keys()
+        assert any("running_mean" in name for name in two)
+        for name, expected in one.items():
+            torch.testing.assert_close(
+                two[name], expected, rtol=1e-8, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}"
+            )
+
+
+def test_20_steps_of_training(two_ranks: list[dict[str, Any]], tmp_path: Path) -> None:
+    one = ranks.training(tmp_path, 1)
+    for rank in two_ranks:
+        assert rank["training"].keys() == one.keys()
+        for name, expected in one.items():
+            torch.testing.assert_close(rank["training"][name], expected, rtol=0, atol=1e-8)

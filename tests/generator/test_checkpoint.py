@@ -1,0 +1,155 @@
+"""Checkpoints of ours and of others: what loads, what is refused, and that nothing in them is run."""
+
+import argparse
+import os
+import pathlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from assimilate.generator.architecture import Architecture
+from assimilate.generator.checkpoint import load_stylegan2, read_checkpoint, save_stylegan2, write_atomically
+from assimilate.generator.discriminator import Discriminator
+from assimilate.generator.state import GeneratorState, mean_latent
+from assimilate.generator.stylegan2 import Generator
+from assimilate.generator.truncated import TruncatedStyleGAN2
+
+TINY = Architecture(image_size=16, latent_dim=6, num_mapping_layers=3, channels=(8, 7, 5))
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A checkpoint as another program writes it: a Namespace, paths and numpy scalars in args, no truncation mean."""
+    content = {
+        "g": Generator(TINY).state_dict(),
+        "d": Discriminator(TINY).state_dict(),
+        "g_ema": Generator(TINY).state_dict(),
+        "g_optim": {"state": {}, "param_groups": []},
+        "args": argparse.Namespace(
+            size=16, lr=np.float64(0.002), steps=np.int64(3), path=pathlib.PosixPath("/data"), ckpt=None
+        ),
+        "ada_aug_p": np.float32(0.25),
+    }
+    torch.save(content, tmp_path / "foreign.pt")
+    return tmp_path / "foreign.pt"
+
+
+def test_foreign_checkpoint_loads(foreign: Path) -> None:
+    before = torch.get_rng_state()
+    state = load_stylegan2(foreign, image_size=16)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert state.architecture == TINY
+    expected = torch.load(foreign, weights_only=False)
+    for network, key in ((state.generator_ema, "g_ema"), (state.generator, "g"), (state.discriminator, "d")):
+        assert network is not None
+        assert all(torch.equal(network.state_dict()[name], value) for name, value in expected[key].items())
+    assert torch.equal(state.latent_mean, mean_latent(state.generator_ema, seed=0))
+
+
+def test_allow_list_does_not_outlive_the_load(foreign: Path) -> None:
+    load_stylegan2(foreign)
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+def test_what_we_save_has_the_common_keys_and_comes_back(foreign: Path, tmp_path: Path) -> None:
+    state = load_stylegan2(foreign)
+    state.step, state.latent_mean, state.mean_path_length = 7, torch.randn(6), 0.125
+    state.history = [{"step": 7.0, "generator": 0.5}]
+    save_stylegan2(tmp_path / "ours.pt", state)
+    content = read_checkpoint(tmp_path / "ours.pt", key="test")
+    assert {"g", "d", "g_ema", "g_optim", "args", "ada_aug_p", "latent_mean"} <= content.keys()
+    assert isinstance(content["args"], argparse.Namespace)
+    assert (content["args"].size, content["args"].latent, content["args"].n_mlp) == (16, 6, 3)
+    back = load_stylegan2(tmp_path / "ours.pt")
+    assert (back.step, back.history, back.mean_path_length) == (7, state.history, 0.125)
+    assert torch.equal(back.latent_mean, state.latent_mean)
+
+
+def test_moving_average_alone_is_enough(tmp_path: Path) -> None:
+    torch.save({"g_ema": Generator(TINY).state_dict()}, tmp_path / "small.pt")
+    state = load_stylegan2(tmp_path / "small.pt")
+    assert state.generator is None
+    assert state.discriminator is None
+
+
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "was-run"
+
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(marker),)
+
+    path = tmp_path / "evil.pt"
+    torch.save({"g_ema": {}, "args": Payload()}, path)
+    with pytest.raises(ValueError, match=rf"generator\.checkpoint={re.escape(str(path))}: refused.*mkdir"):
+        load_stylegan2(path)
+    assert not marker.exists()
+
+
+def test_unfit_files_give_one_readable_error(foreign: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"makes images of 16×16, but dataset\.image_size=32"):
+        load_stylegan2(foreign, image_size=32)
+    with pytest.raises(ValueError, match=r"generator\.checkpoint=.*missing\.pt: no such file"):
+        load_stylegan2(tmp_path / "missing.pt")
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(foreign.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"cut\.pt: "):
+        load_stylegan2(cut)
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.pt: "):
+        load_stylegan2(tmp_path / "text.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match="holds a list"):
+        load_stylegan2(tmp_path / "list.pt")
+    torch.save({"model": {}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"has no g_ema, only \['model'\]"):
+        load_stylegan2(tmp_path / "other.pt")
+    torch.save({"g_ema": {"fc.weight": torch.zeros(2)}}, tmp_path / "resnet.pt")
+    with pytest.raises(ValueError, match=r"rosinality layout: 'input\.input' is missing"):
+        load_stylegan2(tmp_path / "resnet.pt")
+    state = Generator(TINY).state_dict()
+    state["conv1.noise.weight"] = torch.zeros(2)
+    torch.save({"g_ema": state}, tmp_path / "shape.pt")
+    with pytest.raises(ValueError, match=r"g_ema does not fit: .*conv1\.noise\.weight"):
+        load_stylegan2(tmp_path / "shape.pt")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    write_atomically(path, {"step": 1})
+    with pytest.raises(Exception, match="pickle"):
+        write_atomically(path, {"step": lambda: None})
+    assert read_checkpoint(path, key="test") == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_truncated_generator_moves_codes_towards_the_mean() -> None:
+    network = Generator(TINY)
+    mean = torch.randn(6)
+    state = GeneratorState(TINY, network, mean)
+    truncated = TruncatedStyleGAN2.from_state(state, truncation=0.7)
+    assert (truncated.image_size, truncated.num_codes, truncated.latent_dim) == (16, 6, 6)
+    rng = torch.Generator().manual_seed(0)
+    latents = truncated.sample_latents(4, rng)
+    assert torch.equal(latents, torch.randn(4, 6, generator=torch.Generator().manual_seed(0)))
+    codes = truncated.map(latents)[:, None].repeat(1, 6, 1).requires_grad_()
+    with torch.no_grad():
+        expected = network.synthesize(mean + 0.7 * (codes - mean), network.fixed_noise())
+    images = truncated.synthesize(codes)
+    torch.testing.assert_close(images, expected, rtol=1e-4, atol=1e-5)
+    images.square().sum().backward()
+    assert codes.grad is not None
+    assert float(codes.grad.abs().min(dim=2).values.min()) >= 0
+    assert all(parameter.grad is None for parameter in truncated.parameters())
+    alone = truncated.synthesize(codes[:1])
+    torch.testing.assert_close(images[:1], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("truncation", [0.0, 1.2, -0.5])
+def test_truncation_out_of_range_is_refused(truncation: float) -> None:
+    with pytest.raises(ValueError, match=rf"generator\.truncation={truncation}"):
+        TruncatedStyleGAN2(Generator(TINY), torch.zeros(6), truncation=truncation)

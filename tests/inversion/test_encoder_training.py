@@ -1,0 +1,152 @@
+"""Training of the in-domain encoder: its terms, exact resume, and stopping at a NaN."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from toy_generator import tiny_stylegan2
+
+from assimilate.data.images import ImageArrays
+from assimilate.generator.architecture import Architecture
+from assimilate.generator.discriminator import Discriminator
+from assimilate.inversion import training as training_module
+from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+from assimilate.inversion.perceptual import DiscriminatorFeatures, no_features
+from assimilate.inversion.settings import EncoderSettings
+from assimilate.inversion.training import EncoderTraining, train_inversion_encoder
+
+SETTINGS = EncoderSettings(num_steps=6, batch_size=4, lr=1e-3, r1_every=2, checkpoint_every=2, log_every=1)
+SPEC = InversionEncoderSpec(image_size=8, num_codes=4, latent_dim=8, channels=(8, 8))
+CPU = torch.device("cpu")
+
+
+def tiny_discriminator() -> Discriminator:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return Discriminator(Architecture(image_size=8, latent_dim=8, num_mapping_layers=2, channels=(8, 8)))
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageArrays:
+    """Images that the tiny generator can make."""
+    generator = tiny_stylegan2()
+    codes = generator.map(generator.sample_latents(12, torch.Generator().manual_seed(3)))[:, None].expand(-1, 4, -1)
+    pixels = ((generator.synthesize(codes).clamp(-1, 1) + 1) * 127.5).round().byte()
+    return ImageArrays(pixels.numpy(), None)
+
+
+def weights(network: nn.Module) -> Tensor:
+    return torch.cat([value.detach().flatten() for value in network.parameters()])
+
+
+def train(
+    images: ImageArrays, workdir: Path, settings: EncoderSettings = SETTINGS, **options: object
+) -> tuple[InversionEncoder, list[dict[str, float]]]:
+    discriminator = tiny_discriminator()
+    arguments: dict[str, object] = {
+        "channels": SPEC.channels,
+        "settings": settings,
+        "features": DiscriminatorFeatures(discriminator),
+        "discriminator": discriminator,
+        "workdir": workdir,
+        "seed": 0,
+    }
+    return train_inversion_encoder(tiny_stylegan2(), images, **(arguments | options))
+
+
+def test_losses_equal_their_formulas() -> None:
+    """The first losses, from the untrained encoder, written out."""
+    generator, discriminator = tiny_stylegan2(), tiny_discriminator()
+    training = EncoderTraining(
+        generator, discriminator, DiscriminatorFeatures(discriminator), SPEC, SETTINGS, seed=0, device=CPU
+    )
+    real = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        fake = generator.synthesize(training.encoder(real))
+        logits_real, logits_fake = discriminator(real), discriminator(fake)
+        perceptual = sum(
+            (one - other).abs().mean()
+            for one, other in zip(discriminator.features(real), discriminator.features(fake), strict=True)
+        )
+    losses = training.train_step(real)
+    expected = {
+        "mse": (real - fake).square().mean(),
+        "perceptual": perceptual,
+        "adversarial": torch.log1p(torch.exp(-logits_fake)).mean(),
+        "discriminator": torch.log1p(torch.exp(-logits_real)).mean() + torch.log1p(torch.exp(logits_fake)).mean(),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], torch.as_tensor(value), rtol=1e-4, atol=1e-5)
+    assert "r1" in losses
+    assert "r1" not in training.train_step(real)
+
+
+@pytest.mark.parametrize("weight", ["mse_weight", "perceptual_weight", "adversarial_weight"])
+def test_each_term_moves_the_encoder(weight: str) -> None:
+    real = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    results = []
+    for settings in (SETTINGS, replace(SETTINGS, **{weight: 0.0})):
+        discriminator = tiny_discriminator()
+        training = EncoderTraining(
+            tiny_stylegan2(), discriminator, DiscriminatorFeatures(discriminator), SPEC, settings, seed=0, device=CPU
+        )
+        training.train_step(real)
+        training.train_step(real)
+        results.append(weights(training.encoder))
+    assert not torch.allclose(*results, rtol=0, atol=1e-7)
+
+
+def test_generators_own_discriminator_stays_as_it_is(images: ImageArrays, tmp_path: Path) -> None:
+    discriminator = tiny_discriminator()
+    before = weights(discriminator)
+    train(images, tmp_path, discriminator=discriminator)
+    assert torch.equal(weights(discriminator), before)
+
+
+def test_reconstruction_improves(images: ImageArrays, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, num_steps=150, lr=5e-3, log_every=25, checkpoint_every=150)
+    encoder, history = train(images, tmp_path, settings)
+    assert history[-1]["mse"] < 0.6 * history[0]["mse"]
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_killed_training_goes_on_exactly(images: ImageArrays, tmp_path: Path) -> None:
+    whole, history = train(images, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, total: int, values: object) -> None:
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(images, tmp_path / "killed", progress=kill)
+    resumed, resumed_history = train(images, tmp_path / "killed")
+    assert torch.equal(weights(resumed), weights(whole))
+    assert resumed_history == history
+    with pytest.raises(ValueError, match="training with other settings"):
+        train(images, tmp_path / "killed", replace(SETTINGS, lr=2e-3))
+
+
+def test_nan_stops_and_keeps_the_last_good_state(
+    images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(images, tmp_path, replace(SETTINGS, num_steps=4))
+    kept = (tmp_path / "encoder-training.pt").read_bytes()
+    monkeypatch.setattr(training_module, "non_saturating_loss", lambda fake: fake.mean() * float("nan"))
+    with pytest.raises(ValueError, match=r"inversion\.lr=0\.001: .*not finite by step 5.*kept in"):
+        train(images, tmp_path)
+    assert (tmp_path / "encoder-training.pt").read_bytes() == kept
+
+
+def test_adversarial_term_needs_a_discriminator(images: ImageArrays, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"inversion\.adversarial_weight=0\.05: .*without a discriminator"):
+        train(images, tmp_path, discriminator=None)
+    settings = replace(SETTINGS, adversarial_weight=0.0)
+    _, history = train(images, tmp_path, settings, discriminator=None, features=no_features)
+    assert history[-1].keys() == {"step", "mse", "perceptual"}
+    assert np.isfinite(history[-1]["mse"])

@@ -1,0 +1,189 @@
+"""Per-image optimisation: it recovers known codes, treats each image by itself, and resumes."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy_generator import LinearGenerator, tiny_stylegan2
+
+from assimilate.data.images import ImageArrays
+from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+from assimilate.inversion.invert import Inversion, invert
+from assimilate.inversion.optimization import learning_rate, optimize_codes
+from assimilate.inversion.perceptual import no_features
+from assimilate.inversion.settings import EncoderSettings, OptimizationSettings
+
+SETTINGS = OptimizationSettings(num_steps=15, lr=0.05, tile=4, perceptual_weight=0.0)
+
+
+def encoder_for(generator: LinearGenerator, seed: int = 0) -> InversionEncoder:
+    torch.manual_seed(seed)
+    spec = InversionEncoderSpec(generator.image_size, generator.num_codes, generator.latent_dim, (8, 8))
+    return InversionEncoder(spec).eval().requires_grad_(False)
+
+
+def random_images(count: int, seed: int = 0) -> ImageArrays:
+    pixels = np.random.default_rng(seed).integers(0, 256, size=(count, 3, 8, 8), dtype=np.uint8)
+    return ImageArrays(pixels, None)
+
+
+def run(images: ImageArrays, workdir: Path, settings: OptimizationSettings = SETTINGS, **options: object) -> Inversion:
+    generator = tiny_stylegan2()
+    return invert(
+        generator,
+        images,
+        encoder_settings=EncoderSettings(),
+        optimization_settings=settings,
+        encoder_channels=(8, 8),
+        features=no_features,
+        discriminator=None,
+        workdir=workdir,
+        seed=0,
+        encoder=encoder_for(generator),
+        **options,
+    )
+
+
+def test_loss_equals_gradient_descent_by_hand() -> None:
+    """One Adam step moves every number by lr against the sign of the gradient of the stated loss."""
+    generator = LinearGenerator()
+    encoder = encoder_for(generator)
+    images = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(5)) * 0.3
+    start = encoder(images)
+    codes = start.clone().requires_grad_()
+    made = generator.synthesize(codes)
+    loss = 0.0
+    for image in range(3):
+        features = [made[image] * 2, made[image].square()]
+        targets = [images[image] * 2, images[image].square()]
+        loss = loss + 3 * (made[image] - images[image]).square().mean()
+        loss = loss + 0.5 * sum((one - other).abs().mean() for one, other in zip(features, targets, strict=True))
+        loss = loss + 2 * (encoder(made[image : image + 1])[0] - start[image]).square().mean()
+    assert isinstance(loss, torch.Tensor)
+    (gradient,) = torch.autograd.grad(loss, codes)
+    settings = replace(SETTINGS, num_steps=1, lr=1e-3, mse_weight=3.0, perceptual_weight=0.5)
+    result = optimize_codes(generator, encoder, lambda values: (values * 2, values.square()), images, settings)
+    torch.testing.assert_close(result.codes, start - 1e-3 * gradient.sign(), rtol=1e-4, atol=1e-5)
+
+
+def test_known_codes_of_a_linear_generator_are_recovered() -> None:
+    generator = LinearGenerator()
+    codes = torch.randn(4, 4, 3, generator=torch.Generator().manual_seed(1)) * 0.3
+    images = generator.synthesize(codes)
+    settings = replace(SETTINGS, num_steps=400, lr=0.05, lr_schedule="cosine", in_domain_weight=0.0)
+    result = optimize_codes(generator, encoder_for(generator), no_features, images, settings)
+    torch.testing.assert_close(result.codes, codes, rtol=0, atol=1e-3)
+
+
+def test_a_generated_image_is_recovered() -> None:
+    generator = tiny_stylegan2()
+    codes = generator.map(generator.sample_latents(4, torch.Generator().manual_seed(1)))[:, None].expand(-1, 4, -1)
+    images = generator.synthesize(codes).detach()
+    settings = replace(SETTINGS, num_steps=600, lr=0.1, lr_schedule="cosine", in_domain_weight=0.0)
+    result = optimize_codes(generator, encoder_for(generator), no_features, images, settings)
+    error = (generator.synthesize(result.codes) - images).square().flatten(1).mean(dim=1)
+    assert float(error.max()) < 1e-3
+
+
+def test_error_falls_for_every_image(tmp_path: Path) -> None:
+    result = run(random_images(10), tmp_path, replace(SETTINGS, num_steps=40))
+    assert result.latents.shape == (10, 4, 8)
+    assert result.latents.dtype == result.errors.dtype == np.float32
+    assert (result.errors < result.initial_errors).all()
+    generator = tiny_stylegan2()
+    made = generator.synthesize(torch.from_numpy(np.array(result.latents))).clamp(-1, 1)
+    target = torch.from_numpy(random_images(10).images).float() / 127.5 - 1
+    expected = (made - target).square().flatten(1).mean(dim=1).detach().numpy()
+    np.testing.assert_allclose(result.errors, expected, rtol=1e-4)
+
+
+def test_in_domain_term_keeps_codes_near_the_encoders_guess() -> None:
+    generator = tiny_stylegan2()
+    encoder = encoder_for(generator)
+    images = torch.from_numpy(random_images(4).images).float() / 127.5 - 1
+    drift = {}
+    for weight in (0.0, 200.0):
+        settings = replace(SETTINGS, num_steps=60, in_domain_weight=weight)
+        codes = optimize_codes(generator, encoder, no_features, images, settings).codes
+        drift[weight] = float((encoder(generator.synthesize(codes)) - encoder(images)).square().mean())
+    assert drift[200.0] < 0.75 * drift[0.0]
+
+
+def test_an_image_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
+    whole = run(random_images(11), tmp_path / "whole")
+    shorter = run(random_images(11).subset(range(6)), tmp_path / "shorter")
+    assert np.array_equal(whole.latents[:6], shorter.latents)
+    other = random_images(11).images.copy()
+    other[[0, 2, 3, 4, 6]] = random_images(5, seed=9).images
+    mixed = run(ImageArrays(other, None), tmp_path / "mixed")
+    untouched = [1, 5, 7, 8, 9, 10]
+    assert np.array_equal(whole.latents[untouched], mixed.latents[untouched])
+
+
+def test_killed_inversion_goes_on_and_gives_the_same_codes(tmp_path: Path) -> None:
+    images = random_images(11)
+    whole = run(images, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, total: int, values: object) -> None:
+        if done == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(images, tmp_path / "killed", progress=kill)
+    assert not (tmp_path / "killed" / "latents.npy").exists()
+    # A file that was cut short, as a full disk leaves it, is made again.
+    part = tmp_path / "killed" / "tiles" / "tile-000000.npz"
+    part.write_bytes(part.read_bytes()[:100])
+    resumed = run(images, tmp_path / "killed")
+    assert np.array_equal(resumed.latents, whole.latents)
+    assert np.array_equal(resumed.errors, whole.errors)
+    assert np.array_equal(np.load(tmp_path / "killed" / "latents.npy"), whole.latents)
+
+
+def test_other_settings_do_not_mix_with_finished_tiles(tmp_path: Path) -> None:
+    run(random_images(4), tmp_path)
+    with pytest.raises(ValueError, match="holds an inversion with other settings"):
+        run(random_images(4), tmp_path, replace(SETTINGS, lr=0.02))
+
+
+def test_reconstructions_that_are_not_finite_stop_the_run(tmp_path: Path) -> None:
+    generator = tiny_stylegan2()
+    encoder = encoder_for(generator)
+    encoder.convs[-1].weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"images 0…3 have no finite reconstruction"):
+        invert(
+            generator,
+            random_images(4),
+            encoder_settings=EncoderSettings(),
+            optimization_settings=SETTINGS,
+            encoder_channels=(8, 8),
+            features=no_features,
+            discriminator=None,
+            workdir=tmp_path,
+            seed=0,
+            encoder=encoder,
+        )
+
+
+def test_learning_rate_is_constant_or_half_a_cosine() -> None:
+    constant = replace(SETTINGS, num_steps=10, lr=0.4)
+    assert {learning_rate(constant, step) for step in range(10)} == {0.4}
+    cosine = replace(constant, lr_schedule="cosine")
+    assert learning_rate(cosine, 0) == pytest.approx(0.4)
+    assert learning_rate(cosine, 5) == pytest.approx(0.2)
+    assert learning_rate(cosine, 9) == pytest.approx(0.2 * (1 + math.cos(0.9 * math.pi)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("lr", -1.0), ("tile", 0), ("num_steps", -1), ("in_domain_weight", -2.0), ("lr_schedule", "step")],
+)
+def test_settings_out_of_range_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"inversion\.optimization\.{name}={value}"):
+        replace(SETTINGS, **{name: value})

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
+
+from assimilate.probes import knn
+from assimilate.probes.knn import knn_accuracy, knn_metrics, knn_predict
+
+
+def slow_predict(bank: Tensor, labels: Tensor, queries: Tensor, k: int, metric: str, weighting: str, t: float) -> list:
+    """One query at a time, with Python's stable sort and an explicit vote."""
+    predictions = []
+    for query in queries:
+        if metric == "cosine":
+            distances = [-float(torch.dot(row / row.norm(), query / query.norm())) for row in bank]
+        else:
+            distances = [float((row - query).square().sum()) ** 0.5 for row in bank]
+        nearest = sorted(range(len(bank)), key=lambda i: (distances[i], i))[:k]
+        votes: dict[int, float] = {}
+        for i in nearest:
+            weight = 1.0 if weighting == "majority" else float(np.exp(-distances[i] / t))
+            votes[int(labels[i])] = votes.get(int(labels[i]), 0.0) + weight
+        predictions.append(min(votes, key=lambda label: (-votes[label], label)))
+    return predictions
+
+
+@pytest.mark.parametrize("weighting", ["majority", "exponential"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 4, 5, 30])
+def test_slow_reference(monkeypatch: pytest.MonkeyPatch, k: int, metric: str, weighting: str) -> None:
+    monkeypatch.setattr(knn, "_CHUNK_ELEMENTS", 1000)  # several chunks
+    rng = torch.Generator().manual_seed(k)
+    bank, queries = (torch.randn(n, 7, generator=rng, dtype=torch.float64) + 1 for n in (60, 50))
+    labels = torch.randint(0, 4, (60,), generator=rng)
+    ours = knn_predict(bank, labels, queries, k=k, metric=metric, weighting=weighting, temperature=0.5)
+    assert ours.tolist() == slow_predict(bank, labels, queries, k, metric, weighting, 0.5)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_ties(metric: str, k: int) -> None:
+    # Few distinct integer vectors, repeated: most distances are equal, exactly. 3-4-5 triangles have exact norms.
+    rng = torch.Generator().manual_seed(k)
+    directions = torch.tensor([[3.0, 4.0], [4.0, 3.0], [5.0, 0.0], [0.0, 5.0], [-3.0, 4.0]], dtype=torch.float64)
+    bank = directions[torch.randint(0, 5, (40,), generator=rng)]
+    queries = directions[torch.randint(0, 5, (25,), generator=rng)]
+    labels = torch.randint(0, 3, (40,), generator=rng)
+    ours = knn_predict(bank, labels, queries, k=k, metric=metric)
+    assert ours.tolist() == slow_predict(bank, labels, queries, k, metric, "majority", 1.0)
+
+
+def test_equal_distances_take_the_lowest_index_and_equal_votes_the_lowest_label() -> None:
+    bank = torch.ones(6, 2)
+    query = torch.ones(1, 2)
+    assert knn_predict(bank, torch.tensor([2, 0, 0, 0, 0, 0]), query, k=1).item() == 2
+    assert knn_predict(bank, torch.tensor([2, 1, 0, 0, 0, 0]), query, k=2).item() == 1
+
+
+def test_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 8)).astype(np.float32), rng.integers(0, 5, 200)
+    theirs = KNeighborsClassifier(5, algorithm="brute").fit(x[:150], y[:150]).score(x[150:], y[150:])
+    tensors = [torch.from_numpy(array) for array in (x[:150], y[:150], x[150:], y[150:])]
+    assert knn_accuracy(*tensors, k=5, metric="euclidean") == pytest.approx(100 * theirs)
+
+
+def test_metrics() -> None:
+    x = torch.eye(4).repeat(3, 1)
+    y = torch.arange(4).repeat(3)
+    assert knn_metrics(x, y, x, y, k=3) == {"knn3_cosine": 100.0, "knn3_euclidean": 100.0}
+    assert set(knn_metrics(x, y, x, y, k=3, k_weighted=12)) >= {"knn12_weighted"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"k": 5}, "knn.k=5"), ({"metric": "l1"}, "knn.metric='l1'"), ({"weighting": "x"}, "knn.weighting='x'")],
+)
+def test_errors_name_the_key(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        knn_predict(torch.ones(4, 2), torch.zeros(4, dtype=torch.int64), torch.ones(1, 2), **({"k": 1} | settings))

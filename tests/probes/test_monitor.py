@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from assimilate.assimilation.fit import fit
+from assimilate.assimilation.simclr import SimCLR
+from assimilate.data.augmentation import make_transform
+from assimilate.data.datamodule import ContrastiveDataModule
+from assimilate.data.images import ImageArrays
+from assimilate.data.views import ViewSlot
+from assimilate.probes.features import extract_features, freeze
+from assimilate.probes.knn import knn_accuracy
+from assimilate.probes.monitor import KNNMonitor
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+def labelled_images(count: int, seed: int) -> ImageArrays:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count).astype(np.int64)
+    images = rng.integers(0, 150, (count, 3, 8, 8)) + 40 * labels[:, None, None, None]
+    return ImageArrays(images.astype(np.uint8), labels)
+
+
+TRAIN, TEST = labelled_images(24, 0), labelled_images(40, 1)
+
+
+def run(workdir: Path, *, max_epochs: int, monitor: KNNMonitor | None) -> SimCLR:
+    transform = make_transform("expert", 8, flip=0.5, expert={})
+    data = ContrastiveDataModule(
+        TRAIN,
+        mean=MEAN,
+        std=STD,
+        slots=[ViewSlot("image", transform)] * 2,
+        batch_size=12,
+        seed=0,
+        view_source=None,
+        drop_last=True,
+    )
+    module = SimCLR(
+        encoder={"width": 2, "hidden_dim": 8, "output_dim": 8},
+        loss={"name": "infonce", "temperature": 0.5},
+        optimizer={"name": "sgd", "lr": 0.05, "epochs": 5},
+        mean=MEAN,
+        std=STD,
+    )
+    callbacks = [] if monitor is None else [monitor]
+    fit(module, data, max_epochs=max_epochs, workdir=workdir, accelerator="cpu", callbacks=callbacks)
+    return module
+
+
+def test_the_curve_is_measured_without_a_trace_and_survives_a_resume(tmp_path: Path) -> None:
+    whole = KNNMonitor(TRAIN, TEST, every_n_epochs=2)
+    module = run(tmp_path / "whole", max_epochs=5, monitor=whole)
+    assert [epoch for epoch, _ in whole.curve] == [0, 2, 4, 5]
+    unwatched = run(tmp_path / "unwatched", max_epochs=5, monitor=None)
+    expected = unwatched.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in module.state_dict().items())
+    # The last point is the trained encoder's accuracy.
+    encoder = freeze(module.encoder)
+    bank, queries = (extract_features(encoder, arrays, mean=MEAN, std=STD) for arrays in (TRAIN, TEST))
+    labels = torch.from_numpy(TRAIN.labels), torch.from_numpy(TEST.labels)
+    assert whole.curve[-1][1] == knn_accuracy(bank, labels[0], queries, labels[1], k=5)
+    first = KNNMonitor(TRAIN, TEST, every_n_epochs=2)
+    run(tmp_path / "cut", max_epochs=3, monitor=first)
+    resumed = KNNMonitor(TRAIN, TEST, every_n_epochs=2)
+    run(tmp_path / "cut", max_epochs=5, monitor=resumed)
+    # Stopping at epoch 3 added a point there; the others are the same.
+    assert [point for point in resumed.curve if point[0] != 3] == whole.curve

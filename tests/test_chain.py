@@ -1,0 +1,372 @@
+"""The whole chain at the smoke budget, through the commands that users type."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from assimilate import make_views, train, train_generator
+
+pytestmark = pytest.mark.xdist_group("chain")
+
+SMOKE = ["budget=smoke", "trainer=cpu", "trainer.num_threads=1"]
+
+
+def run(stage, *overrides):
+    return stage.main([*SMOKE, *overrides])
+
+
+def artifacts(out: Path, kind: str) -> list[Path]:
+    return sorted(path for path in (out / "artifacts" / kind).glob("*/*") if path.is_dir())
+
+
+def results(out: Path) -> list[Path]:
+    return sorted(out.rglob("metrics.json"))
+
+
+def stamps(out: Path) -> dict[str, int]:
+    """When each file of each finished artifact was written."""
+    return {str(path): path.stat().st_mtime_ns for path in (out / "artifacts").rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """One finished A2 run on digits; tests that change it work on a copy."""
+    out = tmp_path_factory.mktemp("chain") / "out"
+    assert run(train, f"out={out}") == 0
+    return out
+
+
+@pytest.fixture
+def copy(chain, tmp_path):
+    shutil.copytree(chain, tmp_path / "out")
+    return tmp_path / "out"
+
+
+# ------------------------------------------------------------------------------------------------ what a run leaves
+
+
+def test_every_kind_of_artifact_once(chain):
+    counts = {kind: len(artifacts(chain, kind)) for kind in ("datasets", "generators", "latents", "calibrations", "views")}
+    assert set(counts.values()) == {1}
+    assert len(artifacts(chain, "encoders")) == 2  # f and the run's own
+    assert not list(chain.rglob("*.partial"))
+
+
+def test_metrics_say_what_was_measured(chain):
+    (path,) = results(chain)
+    assert path.parent.name == "seed0"
+    assert path.is_relative_to(chain / "smoke" / "adhoc")
+    result = json.loads(path.read_text())
+    assert (result["dataset"], result["seed"], result["budget"], result["row"]) == ("digits", 0, "smoke", None)
+    assert result["overrides"][0] == "budget=smoke"
+    for metric in ("acc1", "acc5", "knn5", "knn5_euclidean"):
+        cell = result["metrics"][metric]
+        assert set(cell) == {"mean", "std", "n", "values"}
+        assert cell["mean"] == pytest.approx(np.mean(cell["values"]))
+        assert 0 <= cell["mean"] <= 100
+        assert result["protocols"][metric]
+    assert result["metrics"]["acc1"]["n"] == 5
+    assert [epoch for epoch, _ in result["knn_curve"]] == [0, 1, 2]
+    assert result["baseline"]["metrics"]["acc1"]["n"] == 5
+    assert "torch" in result["provenance"]["versions"]
+    assert all(seconds >= 0 for seconds in result["seconds"].values())
+
+
+def test_cache_is_what_the_contract_says(chain):
+    (views,) = artifacts(chain, "views")
+    images = np.load(views / "images.npy", mmap_mode="r")
+    assert images.shape == (128, 2, 3, 16, 16)
+    assert images.dtype == np.uint8
+    assert np.load(views / "distances.npy").shape == (128, 2)
+    assert np.load(views / "distances.npy").dtype == np.float32
+    assert np.load(views / "distances_original.npy").shape == (128, 2)
+    assert np.load(views / "done.npy").all()
+    assert json.loads((views / "manifest.json").read_text())["content"]["anchor"] == "reconstruction"
+
+
+def test_stored_distances_are_those_of_the_stored_pixels(chain):
+    """From the files alone: reload f and g, recompute every distance."""
+    from assimilate.encoder.checkpoint import load_encoder
+    from assimilate.generator.checkpoint import load_stylegan2
+    from assimilate.generator.truncated import TruncatedStyleGAN2
+
+    (views,), (latents,), (generator,) = (artifacts(chain, kind) for kind in ("views", "latents", "generators"))
+    parent = json.loads((views / "manifest.json").read_text())["parents"]["encoder"]["path"]
+    encoder, mean, std = load_encoder(chain / "artifacts" / parent / "encoder.pt")
+    g = TruncatedStyleGAN2.from_state(load_stylegan2(generator / "generator.pt"), truncation=0.7)
+
+    def f(images):
+        normalised = (images.float() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        return torch.nn.functional.normalize(encoder(normalised), dim=1)
+
+    with torch.no_grad():
+        codes = torch.from_numpy(np.load(latents / "latents.npy"))
+        anchors = f(((g.synthesize(codes).clamp(-1, 1) + 1) / 2) * 255)
+        stored = torch.from_numpy(np.load(views / "images.npy"))
+        seen = f(stored.flatten(0, 1)).unflatten(0, stored.shape[:2])
+    distances = torch.linalg.vector_norm(seen - anchors[:, None], dim=2)
+    torch.testing.assert_close(distances, torch.from_numpy(np.load(views / "distances.npy")), rtol=0, atol=1e-4)
+
+
+def test_report_is_self_contained(chain):
+    (page,) = chain.rglob("report.html")
+    text = page.read_text()
+    assert "smoke, not comparable with the paper" in text
+    assert text.count("data:image/png;base64,") >= 2
+    assert text.count("<svg") >= 3
+    outside = [part.split('"')[0] for part in text.split('src="')[1:] if not part.startswith("data:")]
+    assert not outside
+    assert "<link" not in text
+    assert "<script" not in text
+
+
+# ------------------------------------------------------------------------------------------------ reuse
+
+
+def test_the_same_command_again_builds_nothing(copy, capsys):
+    before = stamps(copy)
+    assert run(train, f"out={copy}") == 0
+    shown = capsys.readouterr().out
+    assert "built:  nothing" in shown
+    assert "reused:" in shown
+    for kind in ("generators", "latents", "encoders", "views"):
+        assert f"{kind}/digits/" in shown
+    assert stamps(copy) == before
+
+
+def test_a1_reuses_everything_upstream_and_only_trains(copy):
+    before = stamps(copy)
+    assert run(train, "assim=a1", f"out={copy}") == 0
+    assert {path: time for path, time in stamps(copy).items() if path in before} == before
+    assert len(artifacts(copy, "encoders")) == 3
+    assert len(artifacts(copy, "views")) == 1
+    assert len(results(copy)) == 2
+
+
+def test_another_epsilon_rebuilds_only_the_views(copy):
+    assert run(make_views, "view.epsilon1=0.2", f"out={copy}") == 0
+    assert len(artifacts(copy, "views")) == 2
+    for kind, count in {"generators": 1, "latents": 1, "encoders": 2, "calibrations": 1}.items():
+        assert len(artifacts(copy, kind)) == count
+
+
+def test_simclr_run_is_f(copy):
+    assert run(train, "assim=simclr", f"out={copy}") == 0
+    assert len(artifacts(copy, "encoders")) == 2
+    assert len(results(copy)) == 2
+
+
+def test_simclr_of_another_seed_is_not(copy):
+    assert run(train, "assim=simclr", "seed=1", f"out={copy}") == 0
+    assert len(artifacts(copy, "encoders")) == 3
+
+
+def test_cached_and_fresh_expert_views(copy):
+    assert run(train, "view=expert", f"out={copy}") == 0
+    assert run(train, "+table3=expert_expert_expert_a2", "knn.every_n_epochs=0", f"out={copy}") == 0
+    assert len(artifacts(copy, "views")) == 2
+
+
+def test_perturbed_views(copy):
+    assert run(train, "view=wperturb", "loss=ntxent", f"out={copy}") == 0
+    assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch", "wperturb"}
+    assert len(artifacts(copy, "generators")) == 1
+
+
+def test_plan_builds_nothing(tmp_path, chain, capsys):
+    before = stamps(chain)
+    assert run(train, "assim=a1", "prepare=plan", f"out={chain}") == 0
+    shown = capsys.readouterr().out
+    assert shown.count("  exists  ") >= 6
+    assert shown.count("  build   ") == 2
+    assert stamps(chain) == before
+    assert run(train, "prepare=plan", f"out={tmp_path}") == 0
+    assert "in all about" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_never_names_the_command(tmp_path, capsys):
+    assert run(train, "prepare=never", f"out={tmp_path}") == 2
+    assert "python -m assimilate.prepare_data budget=smoke" in capsys.readouterr().err
+
+
+def test_never_names_the_missing_stage(copy, capsys):
+    shutil.rmtree(artifacts(copy, "views")[0])
+    assert run(train, "prepare=never", f"out={copy}") == 2
+    error = capsys.readouterr().err
+    assert "views/digits/wsearch" in error
+    assert f"python -m assimilate.make_views budget=smoke trainer=cpu trainer.num_threads=1 out={copy}" in error
+
+
+def test_only_stops_before_the_run(tmp_path):
+    assert run(train_generator, f"out={tmp_path}") == 0
+    assert run(train, "prepare=only", "assim=simclr", f"out={tmp_path}") == 0
+    assert not artifacts(tmp_path, "encoders")
+    assert not results(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ harm
+
+
+def test_truncated_artifact_is_rebuilt_and_warned_of_once(copy):
+    (generator,) = artifacts(copy, "generators")
+    weights = generator / "generator.pt"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="is damaged") as caught:
+        assert run(train, f"out={copy}") == 0
+    assert len([one for one in caught if "is damaged" in str(one.message)]) == 1
+    assert [path.name for path in generator.parent.glob("*.corrupt")] == [generator.name + ".corrupt"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*is damaged.*")
+        assert run(train, f"out={copy}") == 0
+
+
+def test_truncated_artifact_is_an_error_under_never(copy, capsys):
+    (views,) = artifacts(copy, "views")
+    (views / "images.npy").write_bytes((views / "images.npy").read_bytes()[:-1])
+    assert run(train, "prepare=never", f"out={copy}") == 2
+    assert "is damaged: images.npy has" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_identity_is_refused(copy, capsys):
+    identity = next(copy.rglob("identity.json"))
+    found = json.loads(identity.read_text())
+    found["loss"]["alpha"] = 9
+    identity.write_text(json.dumps(found))
+    assert run(train, f"out={copy}") == 2
+    assert "loss.alpha: 9 there, 0.5 here" in capsys.readouterr().err
+
+
+def test_kill_while_making_views_then_the_same_command_completes(copy, chain):
+    (views,) = artifacts(copy, "views")
+    shutil.rmtree(views)
+    staging = views.with_name(views.name + ".partial")
+    slow = "import assimilate.views.cache as c; c.FLUSH_EVERY = 1; import assimilate.make_views as m; import sys; "
+    command = [sys.executable, "-c", slow + "sys.exit(m.main(sys.argv[1:]))", *SMOKE, f"out={copy}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(6000):
+        if (staging / "done.npy").is_file() and np.load(staging / "done.npy").any():
+            break
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = np.load(staging / "done.npy").astype(bool)
+    assert 0 < done.sum() < 128
+    assert not views.exists()
+    assert run(make_views, f"out={copy}") == 0
+    # On one machine the bytes are those of an uninterrupted run.
+    (original,) = artifacts(chain, "views")
+    for name in ("images.npy", "distances.npy", "steps.npy"):
+        assert (views / name).read_bytes() == (original / name).read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------ one's own images
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two classes of colour pictures in several formats and shapes."""
+    rng = np.random.default_rng(0)
+    for label, colour in {"red": (200, 40, 40), "blue": (40, 40, 200)}.items():
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for index in range(30):
+            noise = rng.normal(0, 25, (24 + index, 40, 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            suffix = ("png", "jpg", "webp", "bmp")[index % 4]
+            Image.fromarray(pixels).save(tmp_path / "pictures" / label / f"{index:03d}.{suffix}")
+    return tmp_path / "pictures"
+
+
+def own(pictures, out):
+    return [
+        "dataset=folder",
+        f"dataset.root={pictures}",
+        "dataset.image_size=8",
+        "recipe=narrow",
+        "batch_size=16",
+        f"out={out}",
+    ]
+
+
+def test_own_images_run_the_whole_chain(pictures, tmp_path):
+    assert run(train, *own(pictures, tmp_path / "out")) == 0
+    (path,) = results(tmp_path / "out")
+    result = json.loads(path.read_text())
+    assert result["dataset"] == "pictures"
+    assert result["metrics"]["acc1"]["n"] == 5
+    assert any("split" in note or "held" in note for note in result["data_notes"])
+
+
+def test_unlabelled_images_train_and_skip_the_probes(pictures, tmp_path, capsys):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in pictures.rglob("*.png"):
+        shutil.copy(path, flat / f"{path.parent.name}-{path.name}")
+    assert run(train, *own(flat, tmp_path / "out"), "assim=simclr", "batch_size=8") == 0
+    assert "probes skipped: no labels" in capsys.readouterr().out
+    (path,) = results(tmp_path / "out")
+    assert json.loads(path.read_text())["metrics"] == {}
+
+
+def break_image(pictures):
+    (pictures / "red" / "broken.png").write_bytes(b"not a picture")
+    (pictures / "blue" / "cut.jpg").write_bytes((pictures / "blue" / "001.jpg").read_bytes()[:200])
+
+
+def empty_class(pictures):
+    (pictures / "green").mkdir()
+
+
+def empty_root(pictures):
+    shutil.rmtree(pictures)
+    pictures.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [(break_image, r"broken\.png"), (empty_class, "green"), (empty_root, "dataset.root"), (shutil.rmtree, "dataset.root")],
+)
+def test_bad_folders_are_one_error_and_leave_nothing_broken(pictures, tmp_path, capsys, harm, message):
+    import re
+
+    harm(pictures)
+    out = tmp_path / "out"
+    assert run(train, *own(pictures, out)) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert "Traceback" not in error
+    assert not list(out.rglob("manifest.json"))
+
+
+def test_all_unreadable_images_are_named_at_once(pictures, tmp_path, capsys):
+    break_image(pictures)
+    assert run(train, *own(pictures, tmp_path / "out")) == 2
+    error = capsys.readouterr().err
+    assert "broken.png" in error
+    assert "cut.jpg" in error
+
+
+# ------------------------------------------------------------------------------------------------ loggers
+
+
+def test_wandb_offline_without_a_key(copy, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(copy / "no-netrc"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert run(train, "logger=wandb", "seed=5", "assim=simclr", f"out={copy}") == 0
+    runs = list((copy / "wandb").glob("offline-run-*"))
+    assert len(runs) == 1
+    assert list(runs[0].glob("*.wandb"))

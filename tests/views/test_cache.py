@@ -1,0 +1,135 @@
+"""The cache on disk: what a kill leaves, what a full disk does, what is served."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from assimilate.views.cache import CachedViews, ViewCacheWriter
+
+SHAPE = (40, 3, 3, 8, 8)
+FIELDS = {"distances": ((40, 3), "<f4"), "steps": ((40,), "<i4")}
+
+
+def views_of(index: int) -> np.ndarray:
+    return np.random.default_rng(index).integers(0, 256, SHAPE[1:], dtype=np.uint8)
+
+
+def fill(writer, indices):
+    for index in indices:
+        writer.write(index, views_of(index), distances=np.full(3, index / 7, dtype=np.float32), steps=np.int32(index))
+
+
+def test_any_reader_of_npy_reads_it(tmp_path):
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        fill(writer, reversed(range(40)))
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert images.shape == SHAPE
+    assert images.dtype == np.uint8
+    assert all(np.array_equal(images[index], views_of(index)) for index in range(40))
+    assert np.allclose(np.load(tmp_path / "distances.npy")[:, 0], np.arange(40) / 7)
+    assert np.array_equal(np.load(tmp_path / "steps.npy"), np.arange(40))
+
+
+def test_what_was_flushed_is_not_done_again(tmp_path):
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        fill(writer, [3, 17, 39])
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        assert writer.pending() == [index for index in range(40) if index not in (3, 17, 39)]
+        fill(writer, writer.pending())
+    assert np.load(tmp_path / "done.npy").all()
+    assert np.array_equal(np.load(tmp_path / "images.npy")[17], views_of(17))
+
+
+def test_kill_leaves_only_whole_images_marked_as_done(tmp_path):
+    script = textwrap.dedent(
+        f"""
+        import numpy as np, pathlib, time
+        from assimilate.views import cache
+        cache.FLUSH_EVERY = 4
+        writer = cache.ViewCacheWriter(pathlib.Path({str(tmp_path)!r}), {SHAPE!r}, {FIELDS!r})
+        for index in range(40):
+            views = np.random.default_rng(index).integers(0, 256, {SHAPE[1:]!r}, dtype=np.uint8)
+            writer.write(index, views, distances=np.full(3, index / 7, dtype=np.float32), steps=np.int32(index))
+            print(index, flush=True)
+            time.sleep(0.01)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= 13:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    process.stdout.close()
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        done = np.flatnonzero(writer.done)
+        assert 12 <= len(done) < 40
+        stored = np.load(tmp_path / "images.npy", mmap_mode="r")
+        assert all(np.array_equal(stored[index], views_of(int(index))) for index in done)
+        fill(writer, writer.pending())
+    assert all(np.array_equal(stored[index], views_of(index)) for index in range(40))
+
+
+def test_full_disk_is_an_error_and_keeps_what_is_there(tmp_path, monkeypatch):
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        fill(writer, range(10))
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space"), ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        monkeypatch.setattr(os, "pwrite", full)
+        fill(writer, [10])
+    monkeypatch.undo()
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        assert writer.pending() == list(range(10, 40))
+
+
+def test_space_is_reserved_before_anything_is_written(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        ViewCacheWriter(tmp_path, SHAPE, FIELDS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_arrays_of_another_shape_are_refused(tmp_path):
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS):
+        pass
+    with pytest.raises(ValueError, match=r"holds uint8 \(40, 3, 3, 8, 8\)"):
+        ViewCacheWriter(tmp_path, (41, *SHAPE[1:]), FIELDS)
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_gather_draws_distinct_views_of_the_right_images(tmp_path, device):
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        fill(writer, range(40))
+    served = CachedViews.open(tmp_path, device=device)
+    indices = torch.tensor([5, 39, 5, 0])
+    drawn = served.gather(indices, 2, torch.Generator().manual_seed(1))
+    assert drawn.shape == (4, 2, 3, 8, 8)
+    assert drawn.dtype == torch.uint8
+    for index, pair in zip(indices.tolist(), drawn, strict=True):
+        stored = [view.tobytes() for view in views_of(index)]
+        chosen = [view.numpy().tobytes() for view in pair]
+        assert len(set(chosen)) == 2
+        assert set(chosen) <= set(stored)
+
+
+def test_gather_is_uniform_over_the_cached_views():
+    array = np.arange(4, dtype=np.uint8)[None, :, None, None, None].repeat(3, axis=2)
+    served = CachedViews(array)
+    drawn = served.gather(torch.zeros(8000, dtype=torch.int64), 1, torch.Generator().manual_seed(0))
+    counts = torch.bincount(drawn[:, 0, 0, 0, 0].long(), minlength=4)
+    # 4σ of a binomial with n = 8000, p = 1/4.
+    assert ((counts - 2000).abs() < 4 * (8000 * 0.25 * 0.75) ** 0.5).all()
