@@ -108,7 +108,7 @@ class Session:
 
         try:
             self.store.build(artifact, self.config, build)
-        except ValueError as error:  # a room's word to the user
+        except (ValueError, FloatingPointError) as error:  # a room's word to the user
             raise UserError(str(error)) from error
         return artifact.path
 

@@ -1,0 +1,40 @@
+"""Distributed training through the command: every job's ranks run that job alone, every artifact is built once."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("ddp")
+
+
+def test_two_ranks_under_multirun_from_nothing(tmp_path):
+    command = [sys.executable, "-m", "assimilate.train", "-m", "seed=0,1", "trainer=ddp", "trainer.devices=2"]
+    command += ["trainer.accelerator=cpu", "budget=smoke", f"out={tmp_path}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    results = sorted(tmp_path.rglob("metrics.json"))
+    assert [path.parent.name for path in results] == ["seed0", "seed1"]
+    assert [json.loads(path.read_text())["seed"] for path in results] == [0, 1]
+    for kind, count in {"generators": 1, "latents": 1, "calibrations": 1, "views": 1, "encoders": 3}.items():
+        built = [path for path in (tmp_path / "artifacts" / kind / "digits").iterdir() if path.is_dir()]
+        assert len(built) == count, built
+        assert not [path for path in built if path.name.endswith((".partial", ".corrupt"))]
+    # f once, and one training a seed: each launched for its own job.
+    assert done.stdout.count("on 2 ranks") == 3
+    for path in results:
+        encoder = next(label for label in json.loads(path.read_text())["artifacts"] if "a2-wsearch" in label)
+        manifest = json.loads((tmp_path / "artifacts" / encoder / "manifest.json").read_text())
+        assert manifest["facts"]["ranks"] == 2
+        assert manifest["seed"] == int(path.parent.name.removeprefix("seed"))
+
+
+def test_a_rank_of_a_foreign_launch_is_told_what_to_do(tmp_path):
+    environment = {**os.environ, "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    command = [sys.executable, "-m", "assimilate.train", "budget=smoke", f"out={tmp_path}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert "trainer=ddp trainer.devices=N instead of torchrun" in done.stderr
