@@ -64,9 +64,7 @@ def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> 
     elif artifact.kind == "latents":
         inversion = config["inversion"]
         per_image = inversion["optimization"]["num_steps"] * synthesis * 6
-        gflop = (
-            inversion["num_steps"] * inversion["batch_size"] * synthesis * 12 + images * per_image
-        )
+        gflop = inversion["num_steps"] * inversion["batch_size"] * synthesis * 12 + images * per_image
         megabytes = images * 14 * config["generator"]["latent_dim"] * 4 / 1e6
     elif artifact.kind == "encoders":
         views = len(artifact.content.get("slots", ("expert", "expert")))

@@ -17,11 +17,12 @@ p { max-width: 48rem; margin: .5rem 0; }
 .badge { display: inline-block; padding: .05rem .6rem; border: 1px solid var(--line); border-radius: 1rem; font-size: .85rem; margin: 0 .35rem .35rem 0; background: var(--panel); }
 .badge.warn { border-color: var(--mark); color: var(--mark); font-weight: 600; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; min-width: 32rem; }
+table { border-collapse: collapse; }
 th, td { text-align: left; padding: .45rem 1.1rem .45rem 0; border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; font-size: .88rem; }
 td.run { font-weight: 650; color: var(--accent); }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.2rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.2rem; align-items: start; }
+.stack { display: grid; gap: 1.2rem; min-width: 0; }
 figure { margin: 0; padding: 1rem; background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; overflow-x: auto; }
 figure svg { width: 100%; height: auto; display: block; }
 figure img { image-rendering: pixelated; max-width: 100%; display: block; }
@@ -86,6 +87,11 @@ def picture_figure(png: bytes, caption: str) -> str:
 def side_by_side(figures: Sequence[str]) -> str:
     """Figures that share a line where there is room."""
     return f'<div class="pair">{"".join(figures)}</div>'
+
+
+def stacked(parts: Sequence[str]) -> str:
+    """Parts above each other, as one cell of `side_by_side`."""
+    return f'<div class="stack">{"".join(parts)}</div>'
 
 
 def folded(summary: str, text: str) -> str:
