@@ -147,8 +147,8 @@ def _table_section(result: dict[str, Any]) -> list[str]:
         page.heading("Result"),
         page.table(header, rows, strong_column=3),
         page.paragraph(
-            "± is the standard deviation over probe seeds of one training run, not over training seeds. Views, generator "
-            "and f are fixed; they have seeds of their own.",
+            "± is the standard deviation over probe seeds of one training run, not over training seeds. Views, "
+            "generator and f are fixed; they have seeds of their own.",
             soft=True,
         ),
         page.table(["metric", "protocol"], protocols),
@@ -180,7 +180,8 @@ def _curve_section(session: Session) -> list[str]:
         figures.append(
             page.vector_figure(
                 plot_curves(accuracies, x_label="epoch", y_label="5-NN accuracy (%)"),
-                "5-NN accuracy on test images while training (cosine, backbone features); epoch 0 is the random initialisation.",
+                "5-NN accuracy on test images while training (cosine, backbone features); epoch 0 is the random "
+                "initialisation.",
             )
         )
     return [page.heading("Training"), page.side_by_side(figures)]
@@ -211,7 +212,8 @@ def _view_section(session: Session) -> list[str]:
     figures = [
         page.picture_figure(
             picture_grid(rows, scale=_scale(train.image_size, leading + cached.shape[1]), gap_after=(leading - 1,)),
-            f"{what}, and the {cached.shape[1]} cached {VIEWS.get(views.name, views.name)} views of {len(chosen)} training images.",
+            f"{what}, and the {cached.shape[1]} cached {VIEWS.get(views.name, views.name)} views of {len(chosen)} "
+            "training images.",
         )
     ]
     summary = read_summary(views)
@@ -258,7 +260,8 @@ def _inversion_section(session: Session) -> list[str]:
         if pictures is None or not count:
             continue
         originals = [session.dataset.train.images[index] for index in chosen]
-        caption = f"{name} reconstructions: images above, g(w) below; MSE {errors[chosen].min():.4f} to {errors[chosen].max():.4f}."
+        extremes = f"{errors[chosen].min():.4f} to {errors[chosen].max():.4f}"
+        caption = f"{name} reconstructions: images above, g(w) below; MSE {extremes}."
         grid = picture_grid([originals, list(pictures)], scale=_scale(session.dataset.train.image_size, count))
         figures.append(page.picture_figure(grid, caption))
     text = f"Reconstruction error (MSE on [−1, 1]): mean {errors.mean():.4f}, worst {errors.max():.4f}."
