@@ -9,12 +9,11 @@ import sys
 import textwrap
 import threading
 import time
-import warnings
 from pathlib import Path
 
 import pytest
 
-from assimilate.artifacts import Artifact, Store, damage
+from assimilate.artifacts import Artifact, Built, Store, damage
 from assimilate.errors import UserError
 from assimilate.identity import canonical, content_hash, differing_keys
 
@@ -23,15 +22,15 @@ def artifact(root: Path, content=None, parents=None, kind="generators", version=
     return Artifact(kind, "digits", "thing", content or {"a": 1}, parents or {}, "train_generator", version, root)
 
 
-def store(prepare="auto") -> Store:
-    return Store(prepare, lambda wanted: f"build {wanted.name}", lambda line: None)
+def store(prepare="auto", said=None) -> Store:
+    return Store(prepare, lambda wanted: f"build {wanted.name}", ([] if said is None else said).append)
 
 
 def writer(text="content"):
     def build(staging):
         (staging / "data.bin").write_text(text)
         (staging / "log.csv").write_text(str(time.time()))
-        return {"seconds": 1.0}, frozenset({"log.csv"})
+        return Built({"seconds": 1.0}, frozenset({"log.csv"}))
 
     return build
 
@@ -133,7 +132,7 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
     script = textwrap.dedent(
         """
         import sys, time, pathlib
-        from assimilate.artifacts import Artifact, Store
+        from assimilate.artifacts import Artifact, Built, Store
         made = Artifact("generators", "digits", "thing", {"a": 1}, {}, "train_generator", 1, pathlib.Path(sys.argv[1]))
         def build(staging):
             for part in range(5):
@@ -145,7 +144,7 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
                             time.sleep(0.002)
                 else:
                     path.write_text("x" * 10000)
-            return {"seconds": 0.1}, frozenset()
+            return Built({"seconds": 0.1})
         print("ready", flush=True)
         Store("auto", str, lambda line: None).build(made, {}, build)
         """
@@ -187,18 +186,61 @@ def spoil(made):
 
 @pytest.mark.parametrize("harm", [truncate, flip, remove, spoil])
 def test_damage_is_set_aside_rebuilt_and_warned_of_once(tmp_path, harm):
-    made = build(tmp_path)
+    made, said = build(tmp_path), []
     harm(made)
-    again = store()
-    with pytest.warns(UserWarning, match=r"damaged.*built again") as caught:
-        assert not again.has(made)
-    assert len(caught) == 1
-    assert made.path.with_name(made.path.name + ".corrupt").is_dir()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        again.build(made, {}, writer())
-        assert again.has(made)
+    again = store(said=said)
+    assert not again.has(made)
+    again.build(made, {}, writer())
+    assert again.has(made)
     assert damage(made) is None
+    assert made.path.with_name(made.path.name + ".corrupt").is_dir()
+    assert len(said) == 1
+    assert "is damaged" in said[0]
+    assert "is built again" in said[0]
+
+
+def test_a_plan_only_looks(tmp_path):
+    made, said = build(tmp_path), []
+    truncate(made)
+    before = sorted(tmp_path.rglob("*"))
+    looking = store("plan", said)
+    assert not looking.has(made)
+    assert not looking.has(made)
+    assert len(said) == 1
+    assert "would be set aside" in said[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_discard_forgets_and_builds_anew(tmp_path):
+    made, own = build(tmp_path), store()
+    assert own.has(made)
+    own.discard(made)
+    assert not own.has(made)
+    own.build(made, {}, writer("anew"))
+    assert (made.path / "data.bin").read_text() == "anew"
+    with pytest.raises(UserError, match="force=true"):
+        store("never").discard(made)
+    assert made.path.is_dir()
+
+
+def test_leftovers_stay_until_the_manifest_is_written(tmp_path, monkeypatch):
+    """A kill between the last byte and the rename costs nothing."""
+    made = artifact(tmp_path)
+
+    def fill(staging):
+        (staging / "last.ckpt").write_text("resumable")
+        (staging / "tiles").mkdir(exist_ok=True)
+        (staging / "tiles" / "0").write_text("tile")
+        return Built(writer()(staging).facts, frozenset({"log.csv"}), frozenset({"last.ckpt", "tiles"}))
+
+    monkeypatch.setattr("assimilate.artifacts.publish", lambda wanted: (_ for _ in ()).throw(RuntimeError("power cut")))
+    with pytest.raises(RuntimeError):
+        store().build(made, {}, fill)
+    assert (made.staging / "last.ckpt").is_file()
+    monkeypatch.undo()
+    store().build(made, {}, lambda staging: pytest.fail("it was complete but for the rename"))
+    assert damage(made, thorough=True) is None
+    assert {path.name for path in made.path.iterdir()} == {"data.bin", "log.csv", "manifest.json"}
 
 
 def test_damage_is_an_error_under_never(tmp_path):

@@ -106,6 +106,10 @@ def test_saying_the_default_leaves_the_row_a_row():
     assert job_of(ROW, "loss.alpha=5e-1").run_dir == job_of(ROW).run_dir
 
 
+def test_precision_is_no_hardware():
+    assert job_of(ROW, "trainer.precision=bf16-mixed").row is None
+
+
 @pytest.mark.parametrize("change", ["loss.alpha=1", "view.epsilon1=0.4", "epochs=10", "view.seed=1", "probe.lr=1"])
 def test_a_changed_row_never_passes_for_the_row(change):
     job = job_of(ROW, change)
@@ -157,6 +161,13 @@ REFUSED = [
     (["assim=a1", "loss.alpha=1"], "loss.alpha would be ignored"),
     (["view=expert", "generator.seed=1"], "generator.seed would be ignored"),
     (["epochs=0"], "epochs=0"),
+    (["budget=smoke", "epochs=abc"], "epochs=abc"),
+    (["dataset=cifar10", "epochs=5"], r"optimizer\.warmup_epochs=10 exceeds epochs=5"),
+    (["optimizer.momentum=5"], "optimizer.momentum=5"),
+    (["trainer.precision=foo"], "trainer.precision=foo.*bf16-mixed"),
+    (["trainer.devices=auto"], "trainer.devices=auto"),
+    (["assim=a1", "view.n_sampled=2"], "view.n_sampled would be ignored"),
+    (["generator.checkpoint=/x", "generator.num_steps=7"], "generator.num_steps would be ignored"),
     (["dataset"], "dataset"),
 ]
 
@@ -288,6 +299,19 @@ def test_row_files_follow_the_grammar(path):
     assert row["row"] == f"{path.parent.name}/{path.stem}"
     allowed = {"acc1", "acc5", "knn5", "mi", "inner_product"}
     assert all(set(cell) <= allowed for cell in row["paper"].values())
+
+
+@pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "digits"])
+def test_rooms_accept_what_every_budget_composes(dataset, budget):
+    from assimilate.assimilation.objective import LossSpec
+    from assimilate.assimilation.schedule import OptimizerSpec
+    from assimilate.encoder.encoder import EncoderSpec
+
+    config = job_of(f"dataset={dataset}", f"budget={budget}").config
+    OptimizerSpec.from_dict({**config["optimizer"], "epochs": config["epochs"]})
+    LossSpec.from_dict(config["loss"])
+    EncoderSpec.from_dict(config["encoder"])
 
 
 # ------------------------------------------------------------------------------------------------ imports

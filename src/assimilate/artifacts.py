@@ -1,13 +1,12 @@
 """Artifacts: folders keyed by content, complete only when they say so, built once, resumable after a kill."""
 
+import errno
 import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +25,23 @@ KINDS = ("datasets", "generators", "latents", "encoders", "calibrations", "views
 # Files up to this size are hashed whenever they are used; larger ones are checked for their size (and by verify=true).
 HASH_UP_TO_BYTES = 512 * 2**20
 PACKAGES = ("assimilate", "torch", "torchvision", "lightning", "numpy", "hydra-core", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a builder says of the folder it filled.
+
+    Attributes:
+        facts: what it measured (errors, counts, …), recorded in the manifest.
+        volatile: names of files that may differ between two builds of the same content (logs); they are checksummed
+            but are no part of the content's digest.
+        leftovers: names of what an interrupted build would have gone on from. They stay until the manifest is
+            written, so that a kill in between costs nothing, and are then deleted.
+    """
+
+    facts: Mapping[str, Any]
+    volatile: frozenset[str] = frozenset()
+    leftovers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -141,25 +157,23 @@ def git_commit() -> str | None:
     return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
 
 
-def finish(artifact: Artifact, config: Mapping[str, Any], facts: Mapping[str, Any], volatile: frozenset[str]) -> None:
+def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
     """Turn the staging folder into the finished artifact: checksums, manifest, flush, rename.
 
     Args:
         artifact: what was built in `artifact.staging`.
         config: the full configuration, recorded.
-        facts: what the builder measured (seconds, errors, …), recorded.
-        volatile: names of files that may differ between two builds of the same content (logs, resumable state);
-            they are checksummed but are no part of the content's digest.
+        built: what the builder says of it.
     """
     staging = artifact.staging
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(staging.rglob("*")):
-        if path.is_file() and path.name != MANIFEST:
+        name = path.relative_to(staging).as_posix()
+        if path.is_file() and name != MANIFEST and name.split("/")[0] not in built.leftovers:
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
-            name = path.relative_to(staging).as_posix()
             files[name] = {"bytes": path.stat().st_size, "sha256": digest_file(path)}
-    lasting = {name: entry["sha256"] for name, entry in files.items() if name not in volatile}
+    lasting = {name: entry["sha256"] for name, entry in files.items() if name not in built.volatile}
     manifest = {
         "schema": SCHEMA,
         "complete": True,
@@ -176,16 +190,39 @@ def finish(artifact: Artifact, config: Mapping[str, Any], facts: Mapping[str, An
         },
         "seed": artifact.content.get("seed"),
         "config": canonical(config),
-        "facts": dict(facts),
+        "facts": dict(built.facts),
         "provenance": provenance(),
-        "command": [sys.executable.rsplit("/", 1)[-1], *sys.argv[:1], *sys.argv[1:]],
         "files": files,
     }
     write_text_atomically(staging / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    for folder in {path.parent for path in staging.rglob("*") if path.is_file()}:
-        sync_folder(folder)
+    publish(artifact)
+
+
+def publish(artifact: Artifact) -> None:
+    """Rename a staging folder whose manifest is written; what the manifest does not name is deleted first."""
+    staging = artifact.staging
+    named = set(json.loads((staging / MANIFEST).read_text())["files"]) | {MANIFEST}
+    for path in list(staging.rglob("*")):
+        if path.is_file() and path.relative_to(staging).as_posix() not in named:
+            path.unlink()
+    folders = [path for path in staging.rglob("*") if path.is_dir()]
+    for folder in sorted(folders, reverse=True):
+        if any(folder.iterdir()):
+            sync_folder(folder)
+        else:
+            folder.rmdir()
+    sync_folder(staging)
     staging.rename(artifact.path)
     sync_folder(artifact.path.parent)
+
+
+def is_published_but_for_the_rename(artifact: Artifact) -> bool:
+    """Whether a kill came after the manifest of this very artifact was written."""
+    try:
+        manifest = json.loads((artifact.staging / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(manifest.get("complete") and manifest.get("key") == artifact.key)
 
 
 def damage(artifact: Artifact, *, thorough: bool = False) -> str | None:
@@ -215,16 +252,23 @@ def damage(artifact: Artifact, *, thorough: bool = False) -> str | None:
         parent = artifact.parents.get(role)
         if parent is None or recorded["key"] != parent.key:
             return f"it was built from another {role}"
-        if parent.path.is_dir() and parent.manifest()["digest"] != recorded["digest"]:
+        if parent.path.is_dir() and _digest_of(parent) not in (None, recorded["digest"]):
             return f"its {role} was rebuilt with other bytes ({parent.label})"
     return None
+
+
+def _digest_of(artifact: Artifact) -> str | None:
+    try:
+        return str(artifact.manifest()["digest"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 class Store:
     """Finds and builds artifacts for one job, and remembers what it reused and what it built.
 
     Args:
-        prepare: "auto" builds what is missing, "never" refuses.
+        prepare: "auto" and "only" build what is missing, "never" refuses, "plan" only looks.
         command_for: the command line that builds an artifact, for messages.
         say: prints one line for the user.
     """
@@ -233,36 +277,59 @@ class Store:
         self._prepare = prepare
         self._command_for = command_for
         self._say = say
-        self._checked: dict[str, bool] = {}
+        self._sound: set[str] = set()
+        self._damaged: dict[str, str] = {}
         self.reused: list[Artifact] = []
         self.built: list[tuple[Artifact, float]] = []
 
     def has(self, artifact: Artifact) -> bool:
-        """Whether a sound artifact is there. A damaged one is set aside and warned of once.
+        """Whether a sound artifact is there; looks, and changes nothing.
 
         Raises:
-            UserError: it is damaged and nothing may be built.
+            UserError: it is damaged under prepare=never.
         """
-        if self._checked.get(artifact.label):
+        if artifact.label in self._sound:
             return True
         if not artifact.path.is_dir():
             return False
         wrong = damage(artifact)
         if wrong is None:
-            self._checked[artifact.label] = True
+            self._sound.add(artifact.label)
             return True
         if self._prepare == "never":
             raise UserError(
                 f"{artifact.path} is damaged: {wrong}. prepare=never does not rebuild it; this does: "
                 f"{self._command_for(artifact)}"
             )
+        if self._prepare == "plan" and artifact.label not in self._damaged:
+            self._say(f"warning: {artifact.label} is damaged: {wrong}. It would be set aside and built again.")
+        self._damaged[artifact.label] = wrong
+        return False
+
+    def discard(self, artifact: Artifact) -> None:
+        """Delete a finished artifact and whatever an interrupted build of it left, so that it is built anew.
+
+        Raises:
+            UserError: nothing may be built.
+        """
+        if self._prepare in ("never", "plan"):
+            raise UserError(f"force=true builds again, prepare={self._prepare} builds nothing: give one of the two")
+        with artifact.lock():
+            for folder in (artifact.path, artifact.staging):
+                if folder.is_dir():
+                    shutil.rmtree(folder)
+        self._sound.discard(artifact.label)
+
+    def _set_aside(self, artifact: Artifact) -> None:
+        """Under the artifact's lock: move a damaged folder out of the way and say so."""
+        wrong = damage(artifact)
+        if wrong is None:
+            return
         aside = artifact.path.with_name(artifact.path.name + ".corrupt")
         if aside.exists():
             shutil.rmtree(aside)
         artifact.path.rename(aside)
-        message = f"{artifact.label} is damaged: {wrong}. It was moved to {aside.name} and is built again."
-        warnings.warn(message, stacklevel=2)
-        return False
+        self._say(f"warning: {artifact.label} is damaged: {wrong}. It was moved to {aside.name} and is built again.")
 
     def reuse(self, artifact: Artifact) -> None:
         """Remember that a sound artifact was used as it is."""
@@ -278,19 +345,13 @@ class Store:
         if not self.has(artifact):
             raise UserError(f"{artifact.label} is missing; this builds it: {self._command_for(artifact)}")
 
-    def build(
-        self,
-        artifact: Artifact,
-        config: Mapping[str, Any],
-        builder: Callable[[Path], tuple[Mapping[str, Any], frozenset[str]]],
-    ) -> None:
+    def build(self, artifact: Artifact, config: Mapping[str, Any], builder: Callable[[Path], Built]) -> None:
         """Build an artifact unless another process finishes it first; leave something resumable if interrupted.
 
         Args:
             artifact: what to build; its parents must be complete.
             config: the full configuration, recorded in the manifest.
-            builder: fills the staging folder it is given, which may hold an interrupted build, and returns facts to
-                record (with "seconds") and the names of volatile files.
+            builder: fills the staging folder it is given, which may hold an interrupted build.
 
         Raises:
             UserError: nothing may be built, or the disk is full (what was done stays).
@@ -299,25 +360,33 @@ class Store:
             self.require(artifact)
             return
         lock = artifact.lock()
-        if lock.lock_file and not _free(lock):
+        if not _free(lock):
             self._say(f"waiting for another process that builds {artifact.label}")
         with lock:
+            if artifact.path.is_dir():
+                self._set_aside(artifact)
             if self.has(artifact):
                 self.reuse(artifact)
                 return
+            if is_published_but_for_the_rename(artifact):
+                publish(artifact)
+            else:
+                self._fill(artifact, config, builder)
+            # What was built from other bytes of this artifact is looked at again.
+            self._sound = {artifact.label}
+            self.built.append((artifact, float(artifact.manifest()["facts"].get("seconds", 0.0))))
+
+    def _fill(self, artifact: Artifact, config: Mapping[str, Any], builder: Callable[[Path], Built]) -> None:
+        try:
             artifact.staging.mkdir(parents=True, exist_ok=True)
-            try:
-                facts, volatile = builder(artifact.staging)
-                finish(artifact, config, facts, volatile)
-            except OSError as error:
-                if error.errno in (28, 122):  # ENOSPC, EDQUOT
-                    raise UserError(
-                        f"the disk is full while building {artifact.label} under {artifact.root}: free some space and "
-                        "run the same command again, it goes on where it stopped"
-                    ) from error
-                raise
-            self._checked = {artifact.label: True}  # what was built from an older one of its bytes is looked at again
-            self.built.append((artifact, float(facts.get("seconds", 0.0))))
+            finish(artifact, config, builder(artifact.staging))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(
+                    f"the disk is full while building {artifact.label} under {artifact.root}: free some space and "
+                    "run the same command again, it goes on where it stopped"
+                ) from error
+            raise
 
 
 def _free(lock: FileLock) -> bool:

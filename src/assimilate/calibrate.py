@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts import Artifact
+from assimilate.artifacts import Artifact, Built
 from assimilate.config import Job, stage
 from assimilate.errors import UserError
 from assimilate.session import Session
@@ -16,7 +16,7 @@ from assimilate.session import Session
 CALIBRATION = "calibration.json"
 
 
-def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with the distances and cosines of the three pairs of PROTOCOLS 9."""
     from assimilate.train import load_reference, make_transforms
     from assimilate.views.calibration import calibrate
@@ -32,7 +32,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
         )
     values = {"epsilon1": measured.epsilon1, "distance": measured.distance, "cosine": measured.cosine}
     (staging / CALIBRATION).write_text(json.dumps(values, indent=1) + "\n")
-    return {"epsilon1": measured.epsilon1}, frozenset()
+    return Built({"epsilon1": measured.epsilon1})
 
 
 def read_calibration(artifact: Artifact) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class DataFacts:
     num_train: int
     labelled: bool
     has_test: bool
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class _Projection:
         self._config = config
         self._root = artifact_root(out)
         self._fingerprint = facts.fingerprint
+        self._normalisation = {"mean": facts.mean, "std": facts.std}
 
     def _artifact(
         self, kind: str, name: str, stage: str, content: Mapping[str, Any], parents: Mapping[str, Artifact | None]
@@ -155,12 +158,13 @@ class _Projection:
         if config.get("latents") is not None:
             content["latents"] = _file_content(config["latents"], "inversion.latents")
             return self._artifact("latents", "imported", "invert", content, {"generator": generator})
-        settings = {
-            key: value for key, value in config.items() if key not in {"checkpoint", "latents", "checkpoint_every"}
-        }
-        content |= settings
+        content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
         if config.get("checkpoint") is not None:
             content["checkpoint"] = _file_content(config["checkpoint"], "inversion.checkpoint")
+        else:  # an encoder is trained
+            left_out = {"checkpoint", "latents", "checkpoint_every"}
+            content |= {key: value for key, value in config.items() if key not in left_out}
+            content["flip"] = self._config["dataset"]["flip"]
         perceptual = reference if config["perceptual"] == "encoder" else None
         parents = {"generator": generator, "encoder": perceptual}
         return self._artifact("latents", config["name"], "invert", content, parents)
@@ -171,6 +175,8 @@ class _Projection:
         dataset = config["dataset"]
         return {
             **{key: config[key] for key in keys},
+            "normalisation": self._normalisation,
+            "precision": config["trainer"]["precision"],
             "image_size": dataset["image_size"],
             "flip": dataset["flip"],
             "expert": config["data"]["expert"],

@@ -77,6 +77,7 @@ CHECKS = (
     ),
     Check("encoder.width", _count, "a whole number ≥ 1"),
     Check("optimizer.lr", _positive, "a number > 0"),
+    Check("optimizer.momentum", lambda v: _number(v) and 0 <= v < 1, "a number, 0 ≤ momentum < 1"),
     Check("optimizer.weight_decay", _not_negative, "a number ≥ 0"),
     Check("optimizer.warmup_epochs", _not_negative, "a number ≥ 0"),
     Check("view.n_cached", _count, "a whole number ≥ 1"),
@@ -96,7 +97,13 @@ CHECKS = (
     Check("view.search.tolerance_relative", _or_none(_positive), "null or a number > 0"),
     Check("view.search.initial_noise", _not_negative, "a standard deviation ≥ 0"),
     Check("assim.generated_transform", _one_of(*TRANSFORMS), ", ".join(TRANSFORMS)),
-    Check("trainer.devices", lambda v: v == "auto" or _count(v), "a whole number ≥ 1"),
+    Check("trainer.devices", _count, "a whole number ≥ 1"),
+    Check(
+        "trainer.precision",
+        _one_of("32-true", "bf16-mixed", "16-mixed", "64-true"),
+        "32-true, bf16-mixed, 16-mixed or 64-true",
+    ),
+    Check("trainer.num_threads", _or_none(_count), "null or a whole number ≥ 1"),
     Check("probe.num_epochs", _or_none(_count), "null or a whole number ≥ 1"),
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
     Check("generator.batch_size", _count, "a whole number ≥ 1"),
@@ -136,8 +143,14 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"view.n_sampled={view['n_sampled']} exceeds view.n_cached={view['n_cached']}: "
             "distinct views are drawn, so at most as many as are cached"
         )
+    warmup, epochs = config["optimizer"].get("warmup_epochs", 0), config["epochs"]
+    if warmup > epochs:
+        raise UserError(
+            f"optimizer.warmup_epochs={warmup} exceeds epochs={epochs}: "
+            f"give optimizer.warmup_epochs={min(warmup, epochs // 10)} too"
+        )
     devices = config["trainer"]["devices"]
-    if isinstance(devices, int) and config["batch_size"] % devices:
+    if config["batch_size"] % devices:
         raise UserError(
             f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
             f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
@@ -175,10 +188,41 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         ignored += [key for key in keys if key.startswith("view.")]
         ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors")]
     elif config["assim"].get("view3") is None:
-        ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors")]
+        ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors", "view.n_sampled")]
+    if uses_view(config) and config["view"].get("cached") is False:
+        ignored += [key for key in keys if key in ("view.n_cached", "view.seed")]
     if not needs_generator(config):
         ignored += [key for key in keys if key.split(".")[0] in ("generator", "inversion")]
+    else:
+        ignored += _ignored_beside_own_files(config, keys)
     if ignored:
         why = f"view={config['view']['name']}" if uses_view(config) else "two expert views, nothing generated"
-        raise UserError(f"{', '.join(ignored)} would be ignored: assim={assim} ({why}) does not use it")
+        raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
     return notices
+
+
+def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Settings of a training that does not take place because the user brings its result."""
+    ignored: list[str] = []
+    if config["generator"].get("checkpoint") is not None:
+        used = {"generator.checkpoint", "generator.truncation"}
+        ignored += [key for key in keys if key.startswith("generator.") and key not in used]
+    if config["inversion"].get("latents") is not None:
+        ignored += [key for key in keys if key.startswith("inversion.") and key != "inversion.latents"]
+    elif config["inversion"].get("checkpoint") is not None:
+        still_used = ("inversion.checkpoint", "inversion.perceptual", "inversion.optimization")
+        ignored += [key for key in keys if key.startswith("inversion.") and not key.startswith(still_used)]
+    return ignored
+
+
+def check_fits(config: Mapping[str, Any], num_train: int) -> None:
+    """What can only be checked once the images are counted.
+
+    Raises:
+        UserError: the batch is larger than the data set and the last batch is dropped.
+    """
+    if config["drop_last"] and config["batch_size"] > num_train:
+        raise UserError(
+            f"batch_size={config['batch_size']} exceeds the {num_train} training images and drop_last=true, so there "
+            "would be no batch: lower batch_size, or set drop_last=false"
+        )

@@ -42,7 +42,10 @@ MISSING_HINTS = {
 }
 # What may accompany a row without making it another run.
 ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
-NEUTRAL_OVERRIDES = ("trainer", "logger", "prepare", "out", "force", "data.placement", "hydra", "dataset.download")
+NEUTRAL_OVERRIDES = (
+    *("trainer", "logger", "prepare", "out", "force", "verify", "knn", "hydra"),
+    *("data.placement", "dataset.download"),
+)
 
 
 class ExperimentsSearchPath(SearchPathPlugin):
@@ -135,8 +138,8 @@ def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
     key = unknown.group(1)
     known = _known_keys(hydra.compose(config_name=CONFIG_NAME, overrides=[]))
     known += [path.name for path in CONF.iterdir() if path.is_dir()]
-    near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(near)}?" if near else " All keys: --cfg job"
+    near = dict.fromkeys(difflib.get_close_matches(key, sorted(set(known)), n=3, cutoff=0.6))
+    return f". Did you mean {' or '.join(near)}?" if near else ". All keys: --cfg job"
 
 
 def _known_keys(config: DictConfig, prefix: str = "") -> list[str]:
@@ -161,6 +164,8 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(_one_line(error)) from error
     assert isinstance(plain, dict)
+    if plain["dataset"]["kind"] == "folder":  # the same folder from any working directory
+        plain["dataset"]["root"] = str(Path(str(plain["dataset"]["root"])).expanduser().resolve())
     return {str(key): value for key, value in plain.items() if key != "hydra"}
 
 
@@ -182,7 +187,7 @@ def apply_caps(config: dict[str, Any], caps: Mapping[str, Any], prefix: str = ""
         if isinstance(cap, Mapping):
             if isinstance(config[key], dict):
                 changed += apply_caps(config[key], cap, f"{prefix}{key}.")
-        elif config[key] is None or config[key] > cap:
+        elif config[key] is None or (isinstance(config[key], int | float) and config[key] > cap):
             changed.append(f"{prefix}{key} {config[key]} → {cap}")
             config[key] = cap
     return changed

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts import Artifact
+from assimilate.artifacts import Artifact, Built
 from assimilate.config import Job, stage
 from assimilate.session import Session
 
@@ -16,7 +16,7 @@ RESULT = "probe.json"
 CURVE_LABEL = "5-NN, majority vote, cosine, backbone features, un-augmented"
 
 
-def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with linear-probe and kNN accuracies of an encoder and of its random initialisation.
 
     Raises:
@@ -84,7 +84,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
         "untrained": {names.get(name, name): value for name, value in untrained.items()},
     }
     (staging / RESULT).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    return {"acc1": probe.mean("acc1"), "knn5": neighbours.get("knn5_cosine")}, frozenset()
+    return Built({"acc1": probe.mean("acc1"), "knn5": neighbours.get("knn5_cosine")})
 
 
 def _changes(config: dict[str, Any], flip: float) -> list[str]:
@@ -106,10 +106,11 @@ def read_probe(artifact: Artifact) -> dict[str, Any]:
 def evaluate_run(session: Session) -> None:
     """Probe the run's encoder (and f, the SimCLR baseline), write metrics.json and the report, print the table."""
     from assimilate.report import print_table, write_run_report
-    from assimilate.runs import write_metrics
+    from assimilate.runs import claim_run_folder, write_metrics
     from assimilate.train import CURVE, read_rows
 
     chain, job = session.chain, session.job
+    claim_run_folder(job)
     for probe in (chain.reference_probe, chain.probe):
         if probe is not None:
             session.ensure(probe)
@@ -118,11 +119,18 @@ def evaluate_run(session: Session) -> None:
         why = "no labels" if session.dataset.train.labels is None else "no test images"
         session.terminal.say(f"probes skipped: {why}")
         measured["skipped"] = why
+    trained = chain.encoder.manifest()
     result = {
         **measured,
         "knn_curve": [[row["epoch"], row["knn5"]] for row in read_rows(chain.encoder.path / CURVE)],
         "seconds": {step.label: step.manifest()["facts"]["seconds"] for step in chain.all()},
-        "device": chain.encoder.manifest()["facts"]["device"],
+        "device": trained["facts"]["device"],
+        "versions": trained["provenance"]["versions"],
+        "commit": trained["provenance"]["commit"],
+        "provenance": {
+            "training": trained["provenance"],
+            "probe": None if chain.probe is None else chain.probe.manifest()["provenance"],
+        },
         "data_fingerprint": session.dataset.fingerprint,
         "data_notes": list(session.dataset.notes),
         "artifacts": {step.label: step.manifest()["digest"] for step in chain.all()},
@@ -142,18 +150,9 @@ def evaluate_run(session: Session) -> None:
 @stage("evaluate")
 def main(job: Job) -> None:
     """Evaluate this job's trained encoder; trains it first if it is missing and prepare=auto."""
-    from assimilate.checks import check_built
-    from assimilate.runs import claim_run_folder
+    from assimilate.train import complete_run
 
-    check_built(job.config)
-    session = Session(job)
-    if session.prepare == "plan":
-        session.print_plan()
-        return
-    claim_run_folder(job)
-    session.ensure_all(session.chain.upstream())
-    session.ensure(session.chain.encoder)
-    evaluate_run(session)
+    complete_run(Session(job))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Recorded in every result, never hashed: where and how a run is computed, not what (DESIGN §4).
-NEUTRAL_KEYS = frozenset({"trainer", "logger", "prepare", "out", "force", "row", "paper", "hydra"})
+NEUTRAL_KEYS = frozenset({"trainer", "logger", "prepare", "out", "force", "verify", "knn", "row", "paper", "hydra"})
 NEUTRAL_PATHS = frozenset({("data", "placement"), ("budget", "caps"), ("dataset", "download")})
 GENERATED = "generated"
 # Views that are drawn from a cache of generated images; `expert` only when it is cached.
@@ -64,6 +64,8 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     generator and inversion of a run without generated views.
     """
     identity = {key: value for key, value in config.items() if key not in NEUTRAL_KEYS}
+    # Where it is computed is neutral, in how many bits is not.
+    identity["precision"] = config["trainer"]["precision"]
     if not uses_view(config):
         identity.pop("view", None)
     if not needs_generator(config):

@@ -3,14 +3,13 @@
 python -m assimilate.invert dataset=cifar10
 """
 
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assimilate.artifacts import Artifact
+from assimilate.artifacts import Artifact, Built
 from assimilate.config import Job, stage
 from assimilate.errors import UserError
 from assimilate.session import Session
@@ -36,7 +35,7 @@ ENCODER_KEYS = (
 )
 
 
-def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with pre-truncation latents [N, L, D] and the reconstruction error of every image.
 
     Raises:
@@ -53,7 +52,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
     generator = load_generator(session, artifact.parents["generator"])
     shape = (len(images), generator.num_codes, generator.latent_dim)
     if config["latents"] is not None:
-        return _import_latents(Path(config["latents"]).expanduser(), shape, staging), frozenset()
+        return Built(_import_latents(Path(config["latents"]).expanduser(), shape, staging))
     state = load_state(artifact.parents["generator"])
     discriminator = None if state.discriminator is None else state.discriminator.to(session.device)
     given = None
@@ -64,7 +63,8 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
             num_codes=generator.num_codes,
             latent_dim=generator.latent_dim,
         )
-    channels = {key: session.config["generator"][key] for key in ("channel_multiplier", "max_channels")}
+    # As wide as the generator, but for 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
+    widest = max(state.architecture.channels)
     with session.terminal.bars("Training the inversion encoder", "Optimising latents") as (encoder_progress, progress):
         result = invert(
             generator,
@@ -75,7 +75,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
                 checkpoint_every=config["checkpoint_every"],
             ),
             optimization_settings=OptimizationSettings(**config["optimization"]),
-            encoder_channels=stylegan2_channels(generator.image_size, **channels),
+            encoder_channels=stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest),
             features=_features(session, artifact, discriminator),
             discriminator=discriminator if config["adversarial_weight"] > 0 else None,
             workdir=staging,
@@ -97,12 +97,8 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
         f"  reconstruction error (MSE on [−1, 1]): {facts['encoder_mse_mean']:.4f} after the encoder, "
         f"{facts['reconstruction_mse_mean']:.4f} after optimisation"
     )
-    for leftover in staging.iterdir():
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        elif leftover.name not in {LATENTS, ERRORS, INITIAL_ERRORS, ENCODER}:
-            leftover.unlink()
-    return facts, frozenset()
+    kept = {LATENTS, ERRORS, INITIAL_ERRORS, ENCODER}
+    return Built(facts, leftovers=frozenset(path.name for path in staging.iterdir() if path.name not in kept))
 
 
 def _features(session: Session, artifact: Artifact, discriminator: "Discriminator | None") -> "FeatureExtractor":

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from assimilate.artifacts import Artifact
+from assimilate.artifacts import Artifact, Built, damage
 from assimilate.config import Job, stage
 from assimilate.errors import UserError
 from assimilate.session import Session
 
 SUMMARY = "summary.json"
+UNMEASURED = "not measured (NaN): these views are made without f"
 
 
-def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with the views of every training image; an interrupted cache goes on where it stopped.
 
     Raises:
@@ -28,7 +29,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
     maker: dict[str, Callable[..., dict[str, Any]]] = {"wsearch": _search, "wperturb": _perturb, "expert": _draw_expert}
     summary = maker[artifact.content["name"]](session, artifact, staging)
     (staging / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
-    return summary, frozenset()
+    return Built(summary)
 
 
 def read_summary(artifact: Artifact) -> dict[str, Any]:
@@ -153,6 +154,17 @@ def _report_search(session: Session, summary: dict[str, Any], num_views: int) ->
         )
 
 
+def _unmeasured(count: int, num_views: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays that every cache has, for views that are made without f: NaN distances and no steps."""
+    fields = {
+        "distances": ((count, num_views), "<f4"),
+        "distances_original": ((count, num_views), "<f4"),
+        "steps": ((count,), "<i4"),
+    }
+    nowhere = np.full(num_views, np.nan, dtype=np.float32)
+    return fields, {"distances": nowhere, "distances_original": nowhere, "steps": np.zeros((), dtype=np.int32)}
+
+
 def _perturb(session: Session, artifact: Artifact, staging: Path) -> dict[str, Any]:
     from assimilate.invert import load_latents
     from assimilate.train_generator import load_generator
@@ -168,17 +180,18 @@ def _perturb(session: Session, artifact: Artifact, staging: Path) -> dict[str, A
         seed=content["seed"],
     )
     shape = (len(images), settings.num_views, *images.shape[1:])
-    with ViewCacheWriter(staging, shape, {}) as writer, session.terminal.bar("W-perturb") as progress:
+    fields, unmeasured = _unmeasured(len(images), settings.num_views)
+    with ViewCacheWriter(staging, shape, fields) as writer, session.terminal.bar("W-perturb") as progress:
         perturb_views(
             load_generator(session, artifact.parents["generator"]),
             load_latents(artifact.parents["latents"]),
             writer.pending(),
             settings,
-            lambda index, views: writer.write(index, views.numpy()),
+            lambda index, views: writer.write(index, views.numpy(), **unmeasured),
             device=session.device,
             progress=progress,
         )
-    return {"view": "wperturb", "sigma": settings.sigma, "projected": settings.projected}
+    return {"view": "wperturb", "distances": UNMEASURED, "sigma": settings.sigma, "projected": settings.projected}
 
 
 def _draw_expert(session: Session, artifact: Artifact, staging: Path) -> dict[str, Any]:
@@ -188,17 +201,32 @@ def _draw_expert(session: Session, artifact: Artifact, staging: Path) -> dict[st
 
     content, images = artifact.content, session.dataset.train.images
     shape = (len(images), content["n_cached"], *images.shape[1:])
-    with ViewCacheWriter(staging, shape, {}) as writer, session.terminal.bar("Expert views") as progress:
+    fields, unmeasured = _unmeasured(len(images), content["n_cached"])
+    with ViewCacheWriter(staging, shape, fields) as writer, session.terminal.bar("Expert views") as progress:
         draw_expert_views(
             images,
             writer.pending(),
             make_transforms(session.config)("expert"),
-            lambda index, views: writer.write(index, views.numpy()),
+            lambda index, views: writer.write(index, views.numpy(), **unmeasured),
             num_views=content["n_cached"],
             seed=content["seed"],
             progress=progress,
         )
-    return {"view": "expert", "draws": "independent for every image"}
+    return {"view": "expert", "distances": UNMEASURED, "draws": "independent for every image"}
+
+
+def _verify(session: Session, views: Artifact) -> None:
+    """Hash every byte of the cache and check what it was made from; changes nothing.
+
+    Raises:
+        UserError: the cache is missing or damaged.
+    """
+    if not views.path.is_dir():
+        raise UserError(f"{views.label} is missing; this builds it: {session.command_for(views)}")
+    wrong = damage(views, thorough=True)
+    if wrong is not None:
+        raise UserError(f"{views.path} is damaged: {wrong}; this builds it again: {session.command_for(views)}")
+    session.terminal.say(f"verified: {views.path}, every file matches its checksum and its parents")
 
 
 @stage("make_views")
@@ -213,6 +241,9 @@ def main(job: Job) -> None:
         raise UserError(
             f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no cached views"
         )
+    if job.config["verify"]:
+        _verify(session, views)
+        return
     path = session.ensure(views)
     session.terminal.say(f"views: {path}")
     session.summarize()

@@ -9,25 +9,28 @@ from typing import Any
 
 import numpy as np
 
-from assimilate.artifacts import Artifact
+from assimilate.artifacts import Artifact, Built
 from assimilate.config import Job, stage
 from assimilate.errors import UserError
 from assimilate.session import Session
 
 
-def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with the prepared arrays.
 
     Raises:
         UserError: the data set is of a kind that is not built yet.
         ValueError: images that cannot be read, all of them listed.
     """
-    from assimilate.data.images import ImageArrays, save_prepared
+    from assimilate.data.images import ImageArrays, save_prepared, set_statistics
     from assimilate.data.order import fixed_subset
 
     config = session.config["dataset"]
     with session.terminal.bar(f"Preparing {config['name']}") as progress:
         dataset = _prepare(config, staging, progress)
+        mean, std = config.get("mean"), config.get("std")
+        if (mean is not None and tuple(mean) != dataset.mean) or (std is not None and tuple(std) != dataset.std):
+            dataset = set_statistics(staging, mean or dataset.mean, std or dataset.std)
         limits = (config["max_train_images"], config["max_test_images"])
         if _exceeds(dataset.train, limits[0]) or _exceeds(dataset.test, limits[1]):
             parts: list[ImageArrays | None] = []
@@ -60,7 +63,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
     }
     for note in dataset.notes:
         session.terminal.say(f"  {note}")
-    return facts, frozenset()
+    return Built(facts)
 
 
 def _exceeds(arrays: Any, limit: int | None) -> bool:

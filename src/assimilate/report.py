@@ -60,12 +60,12 @@ def print_table(session: Session) -> None:
     has_baseline, has_paper = "baseline" in result, bool(result["paper"])
     table = Table(title=_title(session.job), title_justify="left", title_style="bold")
     table.add_column("", no_wrap=True)
-    table.add_column("random init", justify="right")
+    table.add_column("random", justify="right", no_wrap=True)
     if has_baseline:
         table.add_column(_baseline_name(session), justify="right", no_wrap=True)
     table.add_column(_run_name(session), justify="right", style="bold", no_wrap=True)
     if has_baseline:
-        table.add_column("difference", justify="right")
+        table.add_column("diff.", justify="right", no_wrap=True)
     if has_paper:
         table.add_column("paper", justify="right")
     for line in lines:

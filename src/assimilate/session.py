@@ -3,12 +3,14 @@
 import importlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts import Artifact, Store
+from assimilate.artifacts import Artifact, Built, Store
 from assimilate.chain import BUILDER_OF, UNKNOWN_FINGERPRINT, Chain, DataFacts, build_chain, data_artifact
+from assimilate.checks import check_fits
 from assimilate.config import Job, is_rank, shell_word
 from assimilate.errors import UserError
 from assimilate.estimates import estimate
@@ -61,11 +63,14 @@ class Session:
         else:
             self.ensure(self.data)
             dataset = self.dataset
+            check_fits(self.config, len(dataset.train))
             facts = DataFacts(
                 dataset.fingerprint,
                 len(dataset.train),
                 labelled=dataset.train.labels is not None,
                 has_test=dataset.test is not None,
+                mean=dataset.mean,
+                std=dataset.std,
             )
         return build_chain(self.config, self.job.out, facts)
 
@@ -100,13 +105,13 @@ class Session:
         builder = importlib.import_module(BUILDER_OF[artifact.kind]).build
         use_threads(self.config)
 
-        def build(staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+        def build(staging: Path) -> Built:
             started = time.monotonic()
-            facts, volatile = builder(self, artifact, staging)
-            earlier = float(facts.pop("earlier_seconds", 0.0))
-            seconds = time.monotonic() - started + earlier
+            built: Built = builder(self, artifact, staging)
+            seconds = time.monotonic() - started
             self.terminal.say(f"  {TITLES[artifact.kind]} ({artifact.name}): done in {seconds:.1f} s")
-            return {"seconds": round(seconds, 3), "device": self.device_name, **facts}, volatile
+            facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
+            return replace(built, facts=facts)
 
         try:
             self.store.build(artifact, self.config, build)
@@ -123,7 +128,7 @@ class Session:
 
     def command_for(self, artifact: Artifact) -> str:
         """The command that builds an artifact of this job."""
-        words = [word for word in self.job.overrides if not word.startswith(("prepare=", "force="))]
+        words = [word for word in self.job.overrides if not word.startswith(("prepare=", "force=", "verify="))]
         stage = {"encoders": "train", "calibrations": "make_views"}.get(artifact.kind, artifact.stage)
         if artifact.kind == "encoders" and artifact.label != self.chain.encoder.label:
             words.append("prepare=only")
@@ -137,25 +142,33 @@ class Session:
         say(f"plan for {self.job.command}")
         say(f"  out     {self.job.out}")
         say(f"  run     {self.job.run_dir}")
-        say(f"  device  {self.device_name}" if facts_known else "  device  as trainer= says")
+        on_gpu = self._gpu_is_likely()
+        machine = "a GPU" if on_gpu else "this CPU"
         hours = disk = 0.0
         for artifact in chain.all():
             if self.store.has(artifact):
                 say(f"  exists  {artifact.label}")
                 continue
-            cost = estimate(artifact, self.config, on_gpu=self.device == "cuda")
+            cost = estimate(artifact, self.config, on_gpu=on_gpu)
             hours, disk = hours + cost.hours, disk + cost.megabytes
             label = artifact.label if facts_known or artifact.kind == "datasets" else f"{artifact.kind}/{artifact.name}"
             say(f"  build   {label:<60} about {cost.text}   {self.command_for(artifact)}")
         if hours or disk:
-            say(f"  in all about {_duration(hours)} and {disk:,.0f} MB on {self.device_name} (rough estimates)")
+            say(f"  in all about {_duration(hours)} and {disk:,.0f} MB on {machine} (rough estimates)")
             say("  faster: budget=short or budget=smoke (labelled so everywhere)")
             say(f"  bring your own: {BRING_YOUR_OWN}")
         else:
             say("  nothing to build")
 
+    def _gpu_is_likely(self) -> bool:
+        """Whether the run would find a GPU, judged without importing torch: a plan is to be quick."""
+        wanted = self.config["trainer"]["accelerator"]
+        return wanted == "gpu" or (wanted == "auto" and Path("/proc/driver/nvidia/version").exists())
+
     def announce(self) -> None:
         """Before anything long: what is missing, what it may cost, and how to avoid it."""
+        if self.prepare == "never":
+            return
         missing = [artifact for artifact in self.chain.all() if not self.store.has(artifact)]
         if not missing:
             return

@@ -5,13 +5,12 @@ python -m assimilate.train dataset=cifar100 view=wsearch assim=a2
 """
 
 import csv
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts import Artifact
+from assimilate.artifacts import Artifact, Built
 from assimilate.checks import check_built
 from assimilate.config import Job, is_rank, stage
 from assimilate.session import Session
@@ -30,21 +29,32 @@ RESUMABLE = ("last.ckpt", "last.previous.ckpt")
 @stage("train")
 def main(job: Job) -> None:
     """Run one job."""
-    from assimilate.evaluate import evaluate_run
     from assimilate.launch import train_as_rank
-    from assimilate.runs import claim_run_folder
 
-    check_built(job.config)
     if is_rank():
         train_as_rank(Session(job, prepare="never"))
-        return
-    session = Session(job)
+    else:
+        complete_run(Session(job))
+
+
+def complete_run(session: Session) -> None:
+    """Find or build everything up to the run's result and report.
+
+    Raises:
+        UserError: what cannot be used or may not be built.
+    """
+    from assimilate.evaluate import evaluate_run
+    from assimilate.runs import check_run_folder, check_same_content
+
+    job = session.job
+    check_built(job.config)
     if session.prepare == "plan":
         session.print_plan()
         return
     session.terminal.say(f"run: {job.run_dir}")
-    claim_run_folder(job)
+    check_run_folder(job)
     chain = session.chain
+    check_same_content(job, [artifact.label for artifact in chain.all()])
     session.announce()
     session.ensure_all(chain.upstream())
     if session.prepare == "only":
@@ -53,8 +63,8 @@ def main(job: Job) -> None:
         return
     if job.config["force"]:
         for artifact in (chain.encoder, chain.probe):
-            if artifact is not None and artifact.path.is_dir():
-                shutil.rmtree(artifact.path)
+            if artifact is not None:
+                session.store.discard(artifact)
     session.ensure(chain.encoder)
     evaluate_run(session)
 
@@ -67,7 +77,7 @@ def make_transforms(config: dict[str, Any]) -> Callable[[str], "Augmentation"]:
     return lambda name: make_transform(name, dataset["image_size"], flip=dataset["flip"], expert=expert)
 
 
-def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with a trained encoder, its loss history and its kNN curve; or with one that the user brings.
 
     Raises:
@@ -81,15 +91,13 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
 
         encoder, mean, std = load_encoder(Path(session.config["view"]["encoder"]["checkpoint"]).expanduser())
         save_encoder(staging / ENCODER, encoder.spec, encoder.state_dict(), mean=mean, std=std)
-        return {"imported": True}, frozenset()
+        return Built({"imported": True})
     trainer = session.config["trainer"]
     if trainer["devices"] != 1:
         launch_ranks(session, artifact)
     else:
         fit_encoder(session, artifact, staging)
-    for name in RESUMABLE:
-        (staging / name).unlink(missing_ok=True)
-    return {"ranks": trainer["devices"]}, frozenset({HISTORY})
+    return Built({"ranks": trainer["devices"]}, frozenset({HISTORY, CURVE}), frozenset(RESUMABLE))
 
 
 def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:

@@ -6,9 +6,9 @@ python -m assimilate.train_generator dataset=cifar10
 import csv
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from assimilate.artifacts import Artifact
+from assimilate.artifacts import Artifact, Built
 from assimilate.config import Job, stage
 from assimilate.session import Session
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 GENERATOR = "generator.pt"
 HISTORY = "history.csv"
-# What an interrupted training goes on from; renamed to GENERATOR when it is finished.
+# What an interrupted training goes on from; the last one is the finished generator.
 RESUMABLE = "training.pt"
 
 
-def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
+def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with a trained StyleGAN2, or with the one that the user brings.
 
     Raises:
@@ -38,7 +38,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
     if config["checkpoint"] is not None:
         state = load_stylegan2(Path(config["checkpoint"]).expanduser(), image_size=size)
         save_stylegan2(staging / GENERATOR, state)
-        return {"imported": True}, frozenset()
+        return Built({"imported": True})
     architecture = Architecture(
         image_size=size,
         latent_dim=config["latent_dim"],
@@ -72,8 +72,10 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
             progress=progress,
         )
     _write_history(staging / HISTORY, state)
-    (staging / RESUMABLE).rename(staging / GENERATOR)
-    return {"steps": state.step, "parameters": _num_parameters(state)}, frozenset()
+    (staging / GENERATOR).unlink(missing_ok=True)
+    (staging / GENERATOR).hardlink_to(staging / RESUMABLE)
+    facts = {"steps": state.step, "parameters": _num_parameters(state)}
+    return Built(facts, leftovers=frozenset({RESUMABLE}))
 
 
 def _num_parameters(state: "GeneratorState") -> int:

@@ -60,7 +60,7 @@ class ContrastiveDataModule(LightningDataModule):
         if view_source is not None and self._num_generated > view_source.num_views:
             raise ValueError(
                 f"{self._num_generated} generated views an image are wanted, but the source holds "
-                f"{view_source.num_views}; raise view.num_views or use fewer generated slots"
+                f"{view_source.num_views}; raise view.n_cached or lower view.n_sampled"
             )
         if num_samples is not None and not 0 < num_samples <= len(dataset):
             raise ValueError(f"data.num_samples is {num_samples}; allowed: 1 to {len(dataset)}, the training images")

@@ -48,22 +48,22 @@ class IndexBatches:
         """``batch_size`` is global. Raises ValueError where a batch cannot be shared evenly by the ranks."""
         assert 0 <= rank < world_size, (rank, world_size)
         if batch_size < 1:
-            raise ValueError(f"data.batch_size is {batch_size}; allowed: at least 1")
+            raise ValueError(f"batch_size is {batch_size}; allowed: at least 1")
         if batch_size % world_size:
             raise ValueError(
-                f"data.batch_size is {batch_size}, the batch of all {world_size} ranks together: "
+                f"batch_size is {batch_size}, the batch of all {world_size} ranks together: "
                 f"it must be a multiple of {world_size}"
             )
         if drop_last and batch_size > len(indices):
             raise ValueError(
-                f"data.batch_size is {batch_size}, but there are only {len(indices)} training images and "
-                "data.drop_last is true, so there would be no batch: lower data.batch_size or set data.drop_last=false"
+                f"batch_size is {batch_size}, but there are only {len(indices)} training images and "
+                "drop_last is true, so there would be no batch: lower batch_size or set drop_last=false"
             )
         remainder = len(indices) % batch_size
         if not drop_last and remainder % world_size:
             raise ValueError(
-                f"the last batch of an epoch has {remainder} of data.batch_size={batch_size} images, which "
-                f"{world_size} ranks cannot share evenly: set data.drop_last=true or change data.batch_size"
+                f"the last batch of an epoch has {remainder} of batch_size={batch_size} images, which "
+                f"{world_size} ranks cannot share evenly: set drop_last=true or change batch_size"
             )
         self._indices = torch.from_numpy(np.asarray(indices, dtype=np.int64).copy())
         self._batch_size, self._seed, self._drop_last = batch_size, seed, drop_last

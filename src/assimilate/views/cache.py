@@ -31,7 +31,7 @@ class _ArrayFile:
                 size = stream.tell() + shape[0] * self._row_bytes
                 stream.flush()
                 try:
-                    os.posix_fallocate(stream.fileno(), 0, size)
+                    _reserve(stream.fileno(), size)
                 except OSError:
                     beside.unlink(missing_ok=True)
                     raise
@@ -59,6 +59,13 @@ class _ArrayFile:
 
     def close(self) -> None:
         os.close(self._handle)
+
+
+def _reserve(handle: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:  # macOS
+        os.ftruncate(handle, size)
 
 
 class ViewCacheWriter:
