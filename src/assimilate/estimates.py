@@ -11,7 +11,7 @@ from assimilate.artifacts import Artifact
 BACKBONE_GFLOP = {"resnet18": 1.1, "resnet34": 2.3, "resnet50": 2.6}
 GENERATOR_GFLOP = 8.0
 # Sustained GFLOP/s: two CPU cores reach 120 on wide layers and a fifth of it on narrow ones; one data-centre GPU.
-CPU_GFLOPS = 60.0
+CPU_GFLOPS = 120.0
 GPU_GFLOPS = 25_000.0
 NARROW_PENALTY = 4.0
 
@@ -82,6 +82,7 @@ def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> 
     elif artifact.kind == "calibrations":
         gflop = images * 3 * backbone
     elif artifact.kind == "probes":
-        gflop = (config["probe"]["num_epochs"] or 100) * images * backbone
+        probe = config["probe"]
+        gflop = (probe["num_draws"] or probe["num_epochs"] or 100) * images * backbone
     hours = gflop * narrow / (GPU_GFLOPS if on_gpu else CPU_GFLOPS) / 3600
     return Cost(hours, megabytes)

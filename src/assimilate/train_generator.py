@@ -44,7 +44,10 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         latent_dim=config["latent_dim"],
         num_mapping_layers=config["num_mapping_layers"],
         channels=stylegan2_channels(
-            size, channel_multiplier=config["channel_multiplier"], max_channels=config["max_channels"]
+            size,
+            channel_multiplier=config["channel_multiplier"],
+            max_channels=config["max_channels"],
+            channel_base=config["channel_base"],
         ),
     )
     settings = TrainingSettings(
