@@ -1,6 +1,5 @@
 """The view cache on disk: written an image at a time so that a killed run goes on, read through a memory map."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,55 +9,12 @@ from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from assimilate.data.array_file import ArrayFile
+
 IMAGES = "images.npy"
 DONE = "done.npy"
 # Entries are flushed to disk, then marked as done, this many images at a time.
 FLUSH_EVERY = 64
-
-
-class _ArrayFile:
-    """A .npy file of fixed shape whose rows are written in place, with its space reserved: a full disk is an
-    ordinary OSError here, where a sparse memory map would end the process."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        self._row_bytes = int(np.prod(shape[1:])) * self.dtype.itemsize
-        if not path.exists():
-            beside = path.with_name(f".{path.name}.{os.getpid()}")
-            with beside.open("wb") as stream:
-                header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(stream, header)
-                size = stream.tell() + shape[0] * self._row_bytes
-                stream.flush()
-                try:
-                    os.posix_fallocate(stream.fileno(), 0, size)
-                except OSError:
-                    beside.unlink(missing_ok=True)
-                    raise
-                os.fsync(stream.fileno())
-            beside.replace(path)
-        existing = np.load(path, mmap_mode="r")
-        if existing.shape != shape or existing.dtype != self.dtype:
-            raise ValueError(f"{path} holds {existing.dtype} {existing.shape}, not {self.dtype} {shape}")
-        assert isinstance(existing, np.memmap)
-        self._offset = int(existing.offset)
-        del existing
-        self._handle = os.open(path, os.O_RDWR)
-
-    def write(self, index: int, row: NDArray[np.generic]) -> None:
-        data = np.asarray(row, dtype=self.dtype)
-        assert data.shape == self.shape[1:], (data.shape, self.shape)
-        data = np.ascontiguousarray(data)
-        view, position = memoryview(data.tobytes()), self._offset + index * self._row_bytes
-        while view:
-            written = os.pwrite(self._handle, view, position)
-            view, position = view[written:], position + written
-
-    def sync(self) -> None:
-        os.fsync(self._handle)
-
-    def close(self) -> None:
-        os.close(self._handle)
 
 
 class ViewCacheWriter:
@@ -78,11 +34,11 @@ class ViewCacheWriter:
         self, folder: Path, image_shape: tuple[int, ...], fields: Mapping[str, tuple[tuple[int, ...], str]]
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._images = _ArrayFile(folder / IMAGES, image_shape, "|u1")
+        self._images = ArrayFile(folder / IMAGES, image_shape, "|u1")
         self._fields = {
-            name: _ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()
+            name: ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()
         }
-        self._done_file = _ArrayFile(folder / DONE, (image_shape[0],), "|u1")
+        self._done_file = ArrayFile(folder / DONE, (image_shape[0],), "|u1")
         self.done: NDArray[np.bool_] = np.load(folder / DONE).astype(bool)
         self._unsynced: list[int] = []
 
