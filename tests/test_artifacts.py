@@ -124,7 +124,7 @@ def test_full_disk_is_the_users_to_mend(tmp_path):
     def full(staging):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(UserError, match="disk is full.*same command again"):
+    with pytest.raises(UserError, match=r"disk is full.*same command again"):
         store().build(artifact(tmp_path), {}, full)
 
 
@@ -190,7 +190,7 @@ def test_damage_is_set_aside_rebuilt_and_warned_of_once(tmp_path, harm):
     made = build(tmp_path)
     harm(made)
     again = store()
-    with pytest.warns(UserWarning, match="damaged.*built again") as caught:
+    with pytest.warns(UserWarning, match=r"damaged.*built again") as caught:
         assert not again.has(made)
     assert len(caught) == 1
     assert made.path.with_name(made.path.name + ".corrupt").is_dir()
@@ -204,7 +204,7 @@ def test_damage_is_set_aside_rebuilt_and_warned_of_once(tmp_path, harm):
 def test_damage_is_an_error_under_never(tmp_path):
     made = build(tmp_path)
     truncate(made)
-    with pytest.raises(UserError, match="damaged.*build thing"):
+    with pytest.raises(UserError, match=r"damaged.*build thing"):
         store("never").has(made)
     assert made.path.is_dir()
 

@@ -57,7 +57,9 @@ def copy(chain, tmp_path):
 
 
 def test_every_kind_of_artifact_once(chain):
-    counts = {kind: len(artifacts(chain, kind)) for kind in ("datasets", "generators", "latents", "calibrations", "views")}
+    counts = {
+        kind: len(artifacts(chain, kind)) for kind in ("datasets", "generators", "latents", "calibrations", "views")
+    }
     assert set(counts.values()) == {1}
     assert len(artifacts(chain, "encoders")) == 2  # f and the run's own
     assert not list(chain.rglob("*.partial"))
@@ -336,7 +338,12 @@ def empty_root(pictures):
 
 @pytest.mark.parametrize(
     ("harm", "message"),
-    [(break_image, r"broken\.png"), (empty_class, "green"), (empty_root, "dataset.root"), (shutil.rmtree, "dataset.root")],
+    [
+        (break_image, r"broken\.png"),
+        (empty_class, "green"),
+        (empty_root, "dataset.root"),
+        (shutil.rmtree, "dataset.root"),
+    ],
 )
 def test_bad_folders_are_one_error_and_leave_nothing_broken(pictures, tmp_path, capsys, harm, message):
     import re

@@ -94,7 +94,9 @@ def test_a_row_has_its_own_folder(tmp_path):
     assert job.run_dir == tmp_path / "short/table3/expert_expert_wsearch_a2/cifar10/seed3"
 
 
-@pytest.mark.parametrize("neutral", ["trainer=cpu", "logger=none", "prepare=never", "data.placement=host", "force=true"])
+@pytest.mark.parametrize(
+    "neutral", ["trainer=cpu", "logger=none", "prepare=never", "data.placement=host", "force=true"]
+)
 def test_neutral_keys_leave_the_row_a_row(neutral):
     assert job_of(ROW, neutral).run_dir == job_of(ROW).run_dir
 
@@ -275,7 +277,9 @@ def test_rows_of_table3(row, dataset):
     assert [config["paper"][name]["acc1"] for name in ("cifar10", "cifar100", "tinyimagenet")] == numbers
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(EXPERIMENTS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 def test_row_files_follow_the_grammar(path):
     lines = path.read_text().splitlines()
     assert lines[0] == "# @package _global_"
@@ -291,9 +295,9 @@ def test_row_files_follow_the_grammar(path):
 
 def test_help_guard_and_composition_import_no_torch(tmp_path):
     script = (
-        "import sys; from assimilate.train import main; code = main(['view.epsilon1=-1', 'out=%s']);"
+        f"import sys; from assimilate.train import main; code = main(['view.epsilon1=-1', 'out={tmp_path}']);"
         "assert code == 2; assert 'torch' not in sys.modules, 'torch'; assert 'lightning' not in sys.modules"
-    ) % tmp_path
+    )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 

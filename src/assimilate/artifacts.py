@@ -1,4 +1,4 @@
-"""Artifacts: folders keyed by content, complete only when they say so, built once, resumable after a kill at any moment."""
+"""Artifacts: folders keyed by content, complete only when they say so, built once, resumable after a kill."""
 
 import hashlib
 import json

@@ -56,7 +56,8 @@ def main(job: Job) -> None:
     for pair, moments in values["distance"].items():
         cosine = values["cosine"][pair]
         session.terminal.say(
-            f"{pair:<20} distance {moments['mean']:.4f} ± {moments['std']:.4f}   cosine {cosine['mean']:.4f} ± {cosine['std']:.4f}"
+            f"{pair:<20} distance {moments['mean']:.4f} ± {moments['std']:.4f}"
+            f"   cosine {cosine['mean']:.4f} ± {cosine['std']:.4f}"
         )
     session.terminal.say(f"ε1 = {values['epsilon1']:.4f}")
     session.summarize()

@@ -1,4 +1,4 @@
-"""Where conf/ and experiments/ are, how a command becomes a job, and the guard that refuses what would run by mistake."""
+"""Where conf/ and experiments/ are, how a command becomes a job, and the guard against what would run by mistake."""
 
 import difflib
 import functools

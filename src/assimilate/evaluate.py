@@ -68,9 +68,11 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
     names = {"knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
     for name, value in neighbours.items():
         metrics[names.get(name, name)] = {"mean": value, "std": 0.0, "n": 1, "values": [value]}
+    changes = _changes(config, session.config["dataset"]["flip"])
+    label = probe.label + (f" (here: {', '.join(changes)})" if changes else "")
     protocols = {
-        "acc1": probe.label,
-        "acc5": probe.label,
+        "acc1": label,
+        "acc5": label,
         "knn5": CURVE_LABEL,
         "knn5_euclidean": "5-NN, majority vote, Euclidean, un-normalised backbone features",
         "knn200": "200-NN, cosine, weight exp(s/.1): what the E-SSL code calls kNN",
@@ -83,6 +85,16 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
     }
     (staging / RESULT).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return {"acc1": probe.mean("acc1"), "knn5": neighbours.get("knn5_cosine")}, frozenset()
+
+
+def _changes(config: dict[str, Any], flip: float) -> list[str]:
+    """How this probe departs from the protocol that its label names."""
+    changes = [f"{key} {config[key]}" for key in ("num_epochs", "batch_size", "lr") if config[key] is not None]
+    if flip == 0:
+        changes.append("no flips")
+    if config["num_draws"] is not None:
+        changes.append(f"the epochs take turns with {config['num_draws']} augmentation draws")
+    return changes
 
 
 def read_probe(artifact: Artifact) -> dict[str, Any]:

@@ -148,8 +148,8 @@ def _report_search(session: Session, summary: dict[str, Any], num_views: int) ->
         )
     if summary["converged_asked"] and summary["capped_share"] > 0:
         say(
-            f"  {100 * summary['capped_share']:.1f}% of the anchors used up view.search.iterations without reaching the "
-            "tolerance; their views are kept as they are"
+            f"  {100 * summary['capped_share']:.1f}% of the anchors used up view.search.iterations without reaching "
+            "the tolerance; their views are kept as they are"
         )
 
 

@@ -22,6 +22,9 @@ REPORT = "report.html"
 # Pictures on a page.
 NUM_ANCHORS = 12
 NUM_EXTREMES = 8
+# How the paper writes them.
+ASSIMILATIONS = {"simclr": "SimCLR", "a1": "A1", "a2": "A2"}
+VIEWS = {"wsearch": "W-search", "wperturb": "W-perturb", "expert": "expert views", "viewmaker": "Viewmaker"}
 
 
 def write_run_report(session: Session) -> Path:
@@ -56,11 +59,11 @@ def print_table(session: Session) -> None:
         return
     has_baseline, has_paper = "baseline" in result, bool(result["paper"])
     table = Table(title=_title(session.job), title_justify="left", title_style="bold")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("random init", justify="right")
     if has_baseline:
-        table.add_column(_baseline_name(session), justify="right")
-    table.add_column(_run_name(session), justify="right", style="bold")
+        table.add_column(_baseline_name(session), justify="right", no_wrap=True)
+    table.add_column(_run_name(session), justify="right", style="bold", no_wrap=True)
     if has_baseline:
         table.add_column("difference", justify="right")
     if has_paper:
@@ -88,15 +91,17 @@ def print_table(session: Session) -> None:
 
 def _title(job: Job) -> str:
     config = job.config
-    name = job.row or f"{config['assim']['name']} with {config['view']['name']}"
-    if job.row is None and config["assim"]["name"] == "simclr":
-        name = "simclr"
-    return f"{name} on {config['dataset']['name']}, seed {config['seed']}"
+    name = f"{ASSIMILATIONS.get(config['assim']['name'], config['assim']['name'])}"
+    if config["assim"]["name"] != "simclr":
+        name += f" with {VIEWS.get(config['view']['name'], config['view']['name'])}"
+    row = f" ({job.row})" if job.row else ""
+    return f"{name}{row} on {config['dataset']['name']}, seed {config['seed']}"
 
 
 def _run_name(session: Session) -> str:
     config = session.config
-    return session.chain.encoder.name if config["assim"]["name"] != "simclr" else "simclr"
+    name = ASSIMILATIONS.get(config["assim"]["name"], config["assim"]["name"])
+    return f"{name} (seed {config['seed']})"
 
 
 def _baseline_name(session: Session) -> str:
@@ -135,13 +140,15 @@ def _table_section(result: dict[str, Any]) -> list[str]:
         ]
     rows = [[line.metric, line.untrained, line.baseline, line.run, line.difference, line.paper] for line in lines]
     header = ["", "random initialisation", "SimCLR baseline (f)", "this run", "difference", "paper"]
+    if not result["paper"]:
+        header, rows = header[:-1], [row[:-1] for row in rows]
     protocols = [[name, label] for name, label in result["protocols"].items()]
     return [
         page.heading("Result"),
         page.table(header, rows, strong_column=3),
         page.paragraph(
-            "± is the standard deviation over probe seeds of one training run, not over training seeds. Views, generator "
-            "and f are fixed; they have seeds of their own.",
+            "± is the standard deviation over probe seeds of one training run, not over training seeds. Views, "
+            "generator and f are fixed; they have seeds of their own.",
             soft=True,
         ),
         page.table(["metric", "protocol"], protocols),
@@ -173,7 +180,8 @@ def _curve_section(session: Session) -> list[str]:
         figures.append(
             page.vector_figure(
                 plot_curves(accuracies, x_label="epoch", y_label="5-NN accuracy (%)"),
-                "5-NN accuracy on test images while training (cosine, backbone features); epoch 0 is the random initialisation.",
+                "5-NN accuracy on test images while training (cosine, backbone features); epoch 0 is the random "
+                "initialisation.",
             )
         )
     return [page.heading("Training"), page.side_by_side(figures)]
@@ -204,7 +212,8 @@ def _view_section(session: Session) -> list[str]:
     figures = [
         page.picture_figure(
             picture_grid(rows, scale=_scale(train.image_size, leading + cached.shape[1]), gap_after=(leading - 1,)),
-            f"{what}, and the {cached.shape[1]} cached {views.name} views of {len(chosen)} training images.",
+            f"{what}, and the {cached.shape[1]} cached {VIEWS.get(views.name, views.name)} views of {len(chosen)} "
+            "training images.",
         )
     ]
     summary = read_summary(views)
@@ -230,8 +239,8 @@ def _view_section(session: Session) -> list[str]:
     if train.labels is not None:
         share = label_agreement(train.images, train.labels, cached)
         facts.append(["views that 5-NN on real pixels gives their anchor's label", f"{100 * share:.1f}%"])
-    result = [page.heading("Views"), page.side_by_side(figures)]
-    return [*result, page.table(["", ""], facts)] if facts else result
+    beside = page.stacked([*figures[1:], page.table(["", ""], facts)]) if facts else ""
+    return [page.heading("Views"), page.side_by_side([figures[0], beside])]
 
 
 def _inversion_section(session: Session) -> list[str]:
@@ -251,7 +260,8 @@ def _inversion_section(session: Session) -> list[str]:
         if pictures is None or not count:
             continue
         originals = [session.dataset.train.images[index] for index in chosen]
-        caption = f"{name} reconstructions: images above, g(w) below; MSE {errors[chosen].min():.4f} to {errors[chosen].max():.4f}."
+        extremes = f"{errors[chosen].min():.4f} to {errors[chosen].max():.4f}"
+        caption = f"{name} reconstructions: images above, g(w) below; MSE {extremes}."
         grid = picture_grid([originals, list(pictures)], scale=_scale(session.dataset.train.image_size, count))
         figures.append(page.picture_figure(grid, caption))
     text = f"Reconstruction error (MSE on [−1, 1]): mean {errors.mean():.4f}, worst {errors.max():.4f}."

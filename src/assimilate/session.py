@@ -17,6 +17,7 @@ from assimilate.terminal import Terminal
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
 
+BRING_YOUR_OWN = "generator.checkpoint= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
 TITLES = {
     "datasets": "Preparing images",
     "generators": "Training StyleGAN2",
@@ -91,7 +92,8 @@ class Session:
             return artifact.path
         if is_rank():
             raise UserError(
-                f"{artifact.label} is missing, and a rank does not build it: run the same command with prepare=only first"
+                f"{artifact.label} is missing, and a rank does not build it: "
+                "run the same command with prepare=only first"
             )
         if artifact.kind != "datasets":
             self.dataset  # noqa: B018  images first, whatever else is missing
@@ -148,9 +150,7 @@ class Session:
         if hours or disk:
             say(f"  in all about {_duration(hours)} and {disk:,.0f} MB on {self.device_name} (rough estimates)")
             say("  faster: budget=short or budget=smoke (labelled so everywhere)")
-            say(
-                "  bring your own: generator.checkpoint= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
-            )
+            say(f"  bring your own: {BRING_YOUR_OWN}")
         else:
             say("  nothing to build")
 
@@ -166,9 +166,7 @@ class Session:
             say(f"  {artifact.label:<60} about {cost.text}")
         if sum(cost.hours for cost in costs) > 0.25:
             say("  faster: budget=short or budget=smoke; stop here with prepare=plan")
-            say(
-                "  bring your own: generator.checkpoint= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
-            )
+            say(f"  bring your own: {BRING_YOUR_OWN}")
 
     def summarize(self) -> None:
         """What was reused and what was built."""

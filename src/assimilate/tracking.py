@@ -40,7 +40,7 @@ def open_tracker(session: "Session", artifact: Artifact) -> Iterator[list["Logge
         resume="allow",
         mode=mode,
         dir=str(job.out),
-        name=f"{job.row or job.run_dir.parent.parent.name}/{session.config['dataset']['name']}/seed{session.config['seed']}",
+        name=f"{job.row or job.run_dir.parent.parent.name}/{session.config['dataset']['name']}/{job.run_dir.name}",
         group=(job.row or "adhoc").split("/")[0],
         job_type="train",
         config={**session.config, "artifact": artifact.label},

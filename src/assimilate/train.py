@@ -94,6 +94,8 @@ def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str
 
 def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     """Train the encoder of `artifact` in this process, from the last checkpoint in `staging` if there is one."""
+    import torch
+
     from assimilate.assimilation.a1 import A1
     from assimilate.assimilation.a2 import A2
     from assimilate.assimilation.fit import fit
@@ -137,6 +139,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     every = session.config["knn"]["every_n_epochs"]
     if every and dataset.test is not None and dataset.train.labels is not None:
         monitors = [KNNMonitor(dataset.train, dataset.test, every_n_epochs=every, k=min(5, len(dataset.train)))]
+    if trainer["channels_last"]:
+        module.encoder.to(memory_format=torch.channels_last)
     ranks = trainer["devices"]
     with (
         open_tracker(session, artifact) as loggers,

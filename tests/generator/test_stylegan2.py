@@ -146,6 +146,7 @@ def test_widths_follow_the_protocol() -> None:
     assert stylegan2_channels(64) == (512, 512, 512, 512, 512)
     assert stylegan2_channels(256, channel_multiplier=1) == (512, 512, 512, 512, 256, 128, 64)
     assert stylegan2_channels(128, max_channels=32) == (32, 32, 32, 32, 32, 32)
+    assert stylegan2_channels(16, max_channels=32, channel_base=256) == (32, 32, 16)
     assert [Architecture(size, 8, 1, stylegan2_channels(size)).num_codes for size in (8, 32, 64)] == [4, 8, 10]
 
 

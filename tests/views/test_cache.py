@@ -85,9 +85,13 @@ def test_full_disk_is_an_error_and_keeps_what_is_there(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match="No space"), ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
-        monkeypatch.setattr(os, "pwrite", full)
-        fill(writer, [10])
+    def fill_up():
+        with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+            monkeypatch.setattr(os, "pwrite", full)
+            fill(writer, [10])
+
+    with pytest.raises(OSError, match="No space"):
+        fill_up()
     monkeypatch.undo()
     with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
         assert writer.pending() == list(range(10, 40))

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tests.views.worlds import linear_embedding
 
 from assimilate.data.augmentation import FlipAugmentation, Identity
 from assimilate.data.seeding import generator as seeded
 from assimilate.views.calibration import calibrate
+from tests.views.worlds import linear_embedding
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 3, 8, 8), dtype=np.uint8)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tests.views.worlds import CODES, DIM, LinearGenerator
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.views.embedding import to_pixels
 from assimilate.views.perturbation import PerturbSettings, perturb_views, perturbation
+from tests.views.worlds import CODES, DIM, LinearGenerator
 
 LATENTS = np.random.default_rng(0).standard_normal((11, CODES, DIM)).astype(np.float32)
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tests.views.worlds import CODES, DIM, LinearGenerator, linear_embedding
 
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.generator.architecture import Architecture, stylegan2_channels
@@ -12,6 +11,7 @@ from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
 from assimilate.views.objective import spread_bound
 from assimilate.views.search import SearchEngine, SearchSettings
+from tests.views.worlds import CODES, DIM, LinearGenerator, linear_embedding
 
 COUNT = 21
 
@@ -151,7 +151,7 @@ def test_unreachable_distance_is_reported_as_capped(world):
 
 def test_adam_follows_torch(world):
     """One anchor's first steps against torch.optim.Adam on the plain loss of Eq. 3."""
-    latents, images = world
+    latents, _ = world
     steps, epsilon1, index = 12, 0.4, 4
     wanted = settings(
         noise_first_view=True, epsilon1=epsilon1, epsilon2=1.0, iterations=steps, tolerance_relative=None, width=1

@@ -53,10 +53,13 @@ class Architecture:
         return self.channels[resolutions(self.image_size).index(resolution)]
 
 
-def stylegan2_channels(image_size: int, *, channel_multiplier: int = 2, max_channels: int = 512) -> tuple[int, ...]:
-    """Return the widths of PROTOCOLS 4, cut at ``max_channels``.
+def stylegan2_channels(
+    image_size: int, *, channel_multiplier: int = 2, max_channels: int = 512, channel_base: int | None = None
+) -> tuple[int, ...]:
+    """Return the widths of PROTOCOLS 4, cut at ``max_channels`` and, if given, at ``channel_base``/resolution.
 
-    Up to 32² there are 512 channels, at 64² 256·multiplier, and half as many with each further doubling.
+    Up to 32² there are 512 channels, at 64² 256·multiplier, and half as many with each further doubling. Narrow
+    networks spend most of their time at the full size, which ``channel_base`` makes narrower than the rest.
     Raises ValueError for a size that StyleGAN2 cannot make and for widths below 1.
     """
     check_image_size(image_size)
@@ -64,8 +67,14 @@ def stylegan2_channels(image_size: int, *, channel_multiplier: int = 2, max_chan
         if value < 1:
             raise ValueError(f"generator.{key}={value}: must be at least 1")
     table = {4: _WIDE, 8: _WIDE, 16: _WIDE, 32: _WIDE, 64: 256, 128: 128, 256: 64}
+    if channel_base is not None and channel_base < image_size:
+        raise ValueError(f"generator.channel_base={channel_base}: must be at least dataset.image_size={image_size}")
     return tuple(
-        min(max_channels, table[size] if size <= 32 else table[size] * channel_multiplier)
+        min(
+            max_channels,
+            table[size] if size <= 32 else table[size] * channel_multiplier,
+            max_channels if channel_base is None else channel_base // size,
+        )
         for size in resolutions(image_size)
     )
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 METRIC_NAMES = {
-    "acc1": "linear probe, top-1 (%)",
-    "acc5": "linear probe, top-5 (%)",
-    "knn5": "5-NN, cosine (%)",
-    "knn5_euclidean": "5-NN, Euclidean (%)",
-    "knn200": "200-NN, weighted (%)",
+    "acc1": "linear probe, top-1 %",
+    "acc5": "linear probe, top-5 %",
+    "knn5": "5-NN, cosine %",
+    "knn5_euclidean": "5-NN, Euclidean %",
+    "knn200": "200-NN, weighted %",
 }
 
 
@@ -26,7 +26,7 @@ class Line:
 
 
 def number(value: Mapping[str, Any] | None) -> str:
-    """ "92.90 ± 0.05 (n=5)"; a single value without a spread; "–" for nothing."""
+    """ "92.90 ± 0.05"; a single value without a spread; "–" for nothing."""
     if value is None:
         return "–"
     if value.get("n", 1) == 1:

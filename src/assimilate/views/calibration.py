@@ -17,7 +17,7 @@ PAIRS = ("original_expert1", "original_expert2", "expert1_expert2")
 
 @dataclass(frozen=True)
 class Calibration:
-    """Distances and cosines of the three pairs: {pair: {"mean", "std"}}; `epsilon1` is the first pair's mean distance."""
+    """Distances and cosines of the three pairs, {pair: {"mean", "std"}}; `epsilon1` is the first pair's distance."""
 
     distance: dict[str, dict[str, float]]
     cosine: dict[str, dict[str, float]]

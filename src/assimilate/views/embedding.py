@@ -21,7 +21,8 @@ class FrozenEmbedding(nn.Module):
         self, encoder: nn.Module, *, mean: tuple[float, float, float], std: tuple[float, float, float]
     ) -> None:
         super().__init__()
-        self.encoder = encoder.eval().requires_grad_(False)
+        # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
+        self.encoder = encoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         # (x + 1)/2 and the normalisation in one multiply-add.
         spread = torch.tensor(std).view(1, 3, 1, 1)
         self.register_buffer("scale", 0.5 / spread)
