@@ -19,7 +19,8 @@ from stand_ins import imagenet_files, pack_zip, tinyimagenet_files, write_tree
 
 # What makes the stand-ins pass for the real sets, and slow enough to be killed in the middle.
 SMALLER = (
-    "import sys, time, assimilate.data.tinyimagenet as t, assimilate.data.imagenet as i, assimilate.data.bulk_decoding as b;"
+    "import sys, time, assimilate.data.tinyimagenet as t, assimilate.data.imagenet as i;"
+    "import assimilate.data.bulk_decoding as b;"
     "t._NUM_CLASSES, t._TRAIN_OF_CLASS, t._NUM_VAL = 3, 12, 6; b.BLOCK = 2;"
     "slow = lambda decode: lambda *a: (time.sleep(.02), decode(*a))[1];"
     "t.decode_image, i.decode_image = slow(t.decode_image), slow(i.decode_image);"

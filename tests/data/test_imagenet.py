@@ -111,7 +111,7 @@ def test_another_layout_is_one_error(root: Path, harm: Callable[[Path], None], m
 
 def test_all_classes_must_have_all_images(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imagenet, "_NUM_CLASSES", 3)
-    with pytest.raises(ValueError, match="15 training and 6 validation images .* instead of 1,281,167 and 50,000"):
+    with pytest.raises(ValueError, match=r"15 training and 6 validation images .* instead of 1,281,167 and 50,000"):
         scan_imagenet(root)
 
 

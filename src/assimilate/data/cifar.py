@@ -41,8 +41,8 @@ def prepare_cifar(
     Looked for in this order: the unpacked batches (``root/cifar-10-batches-py``, or ``root`` itself if it has that
     name), the archive ``root/cifar-10-python.tar.gz``, which is read without being unpacked, and, with ``download``,
     the network, from where the archive goes to ``root``. Every file must have the MD5 sum that torchvision knows, and
-    only then is it unpickled. Normalised by the statistics of PROTOCOLS 1 and 2 unless others are given. Raises one ValueError, naming ``dataset.root``, for whatever is missing, damaged, another
-    archive, or of another number of images.
+    only then is it unpickled. ``mean`` and ``std`` are those of PROTOCOLS 1 and 2 unless given. Raises one ValueError,
+    naming ``dataset.root``, for whatever is missing, damaged, another archive, or of another number of images.
     """
     if variant not in get_args(Variant):
         raise ValueError(f"dataset.name is {variant!r}; allowed: {', '.join(get_args(Variant))}")
