@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts import Artifact, digest_file
+from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
 from assimilate.identity import GENERATED, needs_cache, needs_generator, view_slots
 
@@ -261,8 +262,10 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
     """All artifacts of a run.
 
     Raises:
-        UserError: a checkpoint that the user brings is not there.
+        UserError: a checkpoint that the user brings is not there, or batch_size exceeds the data set.
     """
+    if facts.fingerprint != UNKNOWN_FINGERPRINT:
+        check_batch_size(config, facts.num_train)
     project = _Projection(config, out, facts)
     searched = needs_generator(config)
     uses_reference = searched and (

@@ -144,6 +144,19 @@ def check_values(config: Mapping[str, Any]) -> None:
         )
 
 
+def check_batch_size(config: Mapping[str, Any], num_train: int) -> None:
+    """Refuse a batch that the data set cannot fill, before hours are spent upstream of the training.
+
+    Raises:
+        UserError: drop_last, and fewer training images than a batch holds.
+    """
+    if config["drop_last"] and config["batch_size"] > num_train:
+        raise UserError(
+            f"batch_size={config['batch_size']} exceeds the {num_train} training images and drop_last=true: "
+            "there would be no batch; lower batch_size or set drop_last=false"
+        )
+
+
 def check_built(config: Mapping[str, Any]) -> None:
     """Refuse what has a place in the configuration but no code yet.
 

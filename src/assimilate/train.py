@@ -126,6 +126,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
         drop_last=content["drop_last"],
         placement=session.config["data"]["placement"],
     )
+    if isinstance(trainer["devices"], int) and (note := datamodule.describe_left_out(trainer["devices"])):
+        session.terminal.say(f"  {note}")
     module = {"simclr": SimCLR, "a1": A1, "a2": A2}[content["assim"]](
         encoder=content["encoder"],
         loss=content["loss"],

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.array_file import ArrayFile
+from assimilate.data.placement import PlacedImages, Placement
 
 IMAGES = "images.npy"
 DONE = "done.npy"
@@ -80,28 +81,38 @@ class ViewCacheWriter:
 
 
 class CachedViews:
-    """Serves views from an array [N, n, 3, H, W], in memory, on a device, or behind a memory map (a ViewSource).
+    """Serves views from an array [N, n, 3, H, W]: behind its memory map, or where `place` puts it (a ViewSource).
 
     Args:
         images: uint8 [N, n, 3, H, W].
-        device: keep the whole array there; None gathers from where it is, a batch at a time.
     """
 
-    def __init__(self, images: NDArray[np.uint8], *, device: str | None = None) -> None:
+    def __init__(self, images: NDArray[np.uint8]) -> None:
         assert images.dtype == np.uint8, images.dtype
         assert images.ndim == 5, images.shape
-        self._array = images
-        self._resident = None if device is None else torch.from_numpy(np.array(images)).to(device)
+        self._num_views = int(images.shape[1])
+        self._images = images.reshape(-1, *images.shape[2:])
+        self.place(torch.device("cpu"), placement="host")
 
     @classmethod
-    def open(cls, folder: Path, *, device: str | None = None) -> "CachedViews":
+    def open(cls, folder: Path) -> "CachedViews":
         """Open a finished cache folder."""
-        return cls(np.load(folder / IMAGES, mmap_mode="r"), device=device)
+        return cls(np.load(folder / IMAGES, mmap_mode="r"))
+
+    def place(self, device: torch.device, *, placement: Placement, num_sharing: int = 1) -> None:
+        """Keep the whole array on `device` if `placement` says so and it fits; gather onto `device` in any case.
+
+        Raises:
+            ValueError: `placement` is "device" and the array cannot fit.
+        """
+        self._placed = PlacedImages(
+            self._images, device, placement=placement, num_sharing=num_sharing, what="cached views"
+        )
 
     @property
     def num_views(self) -> int:
         """Views an image."""
-        return int(self._array.shape[1])
+        return self._num_views
 
     def gather(
         self, indices: Int64[Tensor, " batch"], num_sampled: int, rng: torch.Generator
@@ -116,8 +127,6 @@ class CachedViews:
         assert 1 <= num_sampled <= self.num_views, (num_sampled, self.num_views)
         order = torch.rand(len(indices), self.num_views, generator=rng).argsort(dim=1)
         chosen = order[:, :num_sampled]
-        if self._resident is not None:
-            device = self._resident.device
-            return self._resident[indices.to(device)[:, None], chosen.to(device)]
-        rows = indices.cpu().numpy()
-        return torch.from_numpy(self._array[rows[:, None], chosen.numpy()])
+        flat = indices.cpu()[:, None] * self.num_views + chosen
+        views = self._placed.gather(flat.reshape(-1))
+        return views.view(*chosen.shape, *views.shape[1:])
