@@ -59,6 +59,7 @@ CHECKS = (
     Check("batch_size", lambda v: _count(v) and v >= 2, "a whole number ≥ 2 (contrastive losses need negatives)"),
     Check("batchnorm", _one_of("per_view", "concatenated"), "per_view or concatenated"),
     Check("data.placement", _one_of("auto", "device", "host"), "auto, device or host"),
+    Check("data.compile_augmentation", _one_of(True, False), "true or false"),
     Check("data.expert.interpolation", _one_of("bilinear", "bicubic"), "bilinear or bicubic"),
     Check("data.expert.order", _one_of("crop_first", "jitter_first"), "crop_first or jitter_first"),
     Check("knn.every_n_epochs", _whole, "a whole number ≥ 0 (0: off)"),

@@ -42,7 +42,17 @@ MISSING_HINTS = {
 }
 # What may accompany a row without making it another run.
 ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
-NEUTRAL_OVERRIDES = ("trainer", "logger", "prepare", "out", "force", "data.placement", "hydra", "dataset.download")
+NEUTRAL_OVERRIDES = (
+    "trainer",
+    "logger",
+    "prepare",
+    "out",
+    "force",
+    "data.placement",
+    "data.compile_augmentation",
+    "hydra",
+    "dataset.download",
+)
 
 
 class ExperimentsSearchPath(SearchPathPlugin):

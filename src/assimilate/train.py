@@ -59,12 +59,14 @@ def main(job: Job) -> None:
     evaluate_run(session)
 
 
-def make_transforms(config: dict[str, Any]) -> Callable[[str], "Augmentation"]:
-    """The transforms of a configuration's data set, by name."""
+def make_transforms(config: dict[str, Any], *, compiled: bool = False) -> Callable[[str], "Augmentation"]:
+    """The transforms of a configuration's data set, by name; the expert one through torch.compile if asked."""
     from assimilate.data.augmentation import make_transform
 
     dataset, expert = config["dataset"], config["data"]["expert"]
-    return lambda name: make_transform(name, dataset["image_size"], flip=dataset["flip"], expert=expert)
+    return lambda name: make_transform(
+        name, dataset["image_size"], flip=dataset["flip"], expert=expert, compiled=compiled
+    )
 
 
 def build(session: Session, artifact: Artifact, staging: Path) -> tuple[dict[str, Any], frozenset[str]]:
@@ -107,7 +109,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     from assimilate.views.cache import CachedViews
 
     content, dataset, trainer = artifact.content, session.dataset, session.config["trainer"]
-    transform = make_transforms(session.config)
+    transform = make_transforms(session.config, compiled=session.config["data"]["compile_augmentation"])
     slots = [
         ViewSlot("generated", transform(content["generated_transform"]))
         if slot == "generated"

@@ -66,7 +66,8 @@ def test_a_run_that_stopped_within_an_epoch_goes_on_in_step(tmp_path: Path, step
     record = fit_tiny(whole, tiny_data(), tmp_path / "whole")
     cut = pl.Trainer(
         max_epochs=3, max_steps=step, accelerator="cpu", logger=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[TrainingRecord(), ResumePoint(tmp_path / "cut")], plugins=[AtomicCheckpointIO()],
+        enable_model_summary=False, callbacks=[TrainingRecord(), ResumePoint(tmp_path / "cut")],
+        plugins=[AtomicCheckpointIO()],
         use_distributed_sampler=False, default_root_dir=tmp_path,
     )  # fmt: skip
     cut.fit(tiny_module(), datamodule=tiny_data())
