@@ -20,7 +20,14 @@ from assimilate.data.crop import (
     resample,
     resample_in_context,
 )
-from assimilate.data.jitter import JitterParameters, draw_jitter, jitter_by_position, jitter_in_order, to_grayscale
+from assimilate.data.jitter import (
+    JitterParameters,
+    draw_jitter,
+    jitter_by_position,
+    jitter_in_order,
+    jitter_planes,
+    to_grayscale,
+)
 
 Order = Literal["crop_first", "jitter_first"]
 Images = UInt8[Tensor, "batch 3 height width"]
@@ -122,10 +129,11 @@ class ExpertAugmentation:
 
     def apply_in_context(self, images: Images, crops: CropParameters, jitter: JitterParameters) -> Views:
         """Do what ``apply_by_position`` does, all on one device and within the caller's ``full_precision``."""
+        jitter_images = jitter_planes if self.compiled else jitter_by_position
         crop = functools.partial(resample_in_context, size=self.image_size, interpolation=self.interpolation)
         if self.order == "crop_first":
-            return jitter_by_position(crop(images, crops), jitter)
-        return crop(jitter_by_position(images.to(torch.float32).div(255), jitter), crops)
+            return jitter_images(crop(images, crops), jitter)
+        return crop(jitter_images(images.to(torch.float32).div(255), jitter), crops)
 
     def _crop(self, images: Tensor, crops: CropParameters) -> Views:
         return resample(images, crops, self.image_size, interpolation=self.interpolation)
