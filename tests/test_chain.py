@@ -421,6 +421,13 @@ def test_bad_folders_are_one_error_and_leave_nothing_broken(pictures, tmp_path, 
     assert not list(out.rglob("manifest.json"))
 
 
+def test_a_batch_that_the_images_cannot_fill_is_refused_before_anything_is_trained(pictures, tmp_path, capsys):
+    assert run(train, *own(pictures, tmp_path / "out"), "batch_size=64") == 2
+    error = capsys.readouterr().err
+    assert "batch_size=64 exceeds the 48 training images and drop_last=true" in error
+    assert not artifacts(tmp_path / "out", "generators")
+
+
 def test_all_unreadable_images_are_named_at_once(pictures, tmp_path, capsys):
     break_image(pictures)
     assert run(train, *own(pictures, tmp_path / "out")) == 2

@@ -270,7 +270,7 @@ def test_table3_has_nine_rows():
 
 
 @pytest.mark.parametrize("row", TABLE3)
-@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "tinyimagenet"])
 def test_rows_of_table3(row, dataset):
     view, assim, *numbers = TABLE3[row]
     config = job_of(f"+table3={row}", f"dataset={dataset}").config

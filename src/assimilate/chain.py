@@ -4,12 +4,14 @@ images → generator → latents ─┐
    └→ encoder f → ε1 ─────────┴→ views → encoder → probe
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts import Artifact, digest_file
+from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
 from assimilate.identity import GENERATED, needs_cache, needs_generator, view_slots
 
@@ -85,8 +87,17 @@ def _file_content(path: str, key: str) -> dict[str, str]:
     return {"sha256": digest_file(file)}
 
 
+@functools.lru_cache(maxsize=4)
+def _imagenet_key(root: str) -> str:
+    # A million file names take seconds to list: once a process.
+    from assimilate.data.imagenet import scan_imagenet
+
+    return scan_imagenet(root).key
+
+
 def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
-    """The prepared arrays. A folder of images is known by the names, sizes and times of its files.
+    """The prepared arrays. A folder of images is known by the names, sizes and times of its files, ImageNet by their
+    names; cifar and tinyimagenet are what they are, and what is elsewhere is refused when it is read.
 
     Raises:
         UserError: `dataset.root` is missing, empty, or not a folder of images.
@@ -103,6 +114,11 @@ def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
         except ValueError as error:
             raise UserError(str(error)) from error
         content |= {"listing": listing.key, "test_fraction": dataset["test_fraction"]}
+    if dataset["kind"] == "imagenet":
+        try:
+            content["listing"] = _imagenet_key(str(dataset["root"]))
+        except ValueError as error:
+            raise UserError(str(error)) from error
     if dataset.get("mean") is not None or dataset.get("std") is not None:
         content |= {"mean": dataset["mean"], "std": dataset["std"]}
     return Artifact(
@@ -252,8 +268,10 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
     """All artifacts of a run.
 
     Raises:
-        UserError: a checkpoint that the user brings is not there.
+        UserError: a checkpoint that the user brings is not there, or batch_size exceeds the data set.
     """
+    if facts.fingerprint != UNKNOWN_FINGERPRINT:
+        check_batch_size(config, facts.num_train)
     project = _Projection(config, out, facts)
     searched = needs_generator(config)
     uses_reference = searched and (

@@ -59,6 +59,7 @@ CHECKS = (
     Check("batch_size", lambda v: _count(v) and v >= 2, "a whole number ≥ 2 (contrastive losses need negatives)"),
     Check("batchnorm", _one_of("per_view", "concatenated"), "per_view or concatenated"),
     Check("data.placement", _one_of("auto", "device", "host"), "auto, device or host"),
+    Check("data.compile_augmentation", _one_of(True, False), "true or false"),
     Check("data.expert.interpolation", _one_of("bilinear", "bicubic"), "bilinear or bicubic"),
     Check("data.expert.order", _one_of("crop_first", "jitter_first"), "crop_first or jitter_first"),
     Check("knn.every_n_epochs", _whole, "a whole number ≥ 0 (0: off)"),
@@ -154,6 +155,19 @@ def check_values(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
             f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
+        )
+
+
+def check_batch_size(config: Mapping[str, Any], num_train: int) -> None:
+    """Refuse a batch that the data set cannot fill, before hours are spent upstream of the training.
+
+    Raises:
+        UserError: drop_last, and fewer training images than a batch holds.
+    """
+    if config["drop_last"] and config["batch_size"] > num_train:
+        raise UserError(
+            f"batch_size={config['batch_size']} exceeds the {num_train} training images and drop_last=true: "
+            "there would be no batch; lower batch_size or set drop_last=false"
         )
 
 

@@ -44,7 +44,7 @@ MISSING_HINTS = {
 ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
 NEUTRAL_OVERRIDES = (
     *("trainer", "logger", "prepare", "out", "force", "verify", "knn", "hydra"),
-    *("data.placement", "dataset.download"),
+    *("data.placement", "data.compile_augmentation", "dataset.download"),
 )
 
 

@@ -37,7 +37,7 @@ class Cost:
 
 def num_train_images(config: Mapping[str, Any]) -> int:
     """Training images of the data set as far as the configuration tells."""
-    known = {"digits": 1437, "cifar10": 50_000, "cifar100": 50_000, "tinyimagenet": 100_000}
+    known = {"digits": 1437, "cifar10": 50_000, "cifar100": 50_000, "tinyimagenet": 100_000, "imagenet": 1_281_167}
     count = known.get(config["dataset"]["kind"], 10_000)
     limit = config["dataset"].get("max_train_images")
     return count if limit is None else min(count, int(limit))

@@ -7,7 +7,9 @@ from typing import Any
 
 # Recorded in every result, never hashed: where and how a run is computed, not what (DESIGN §4).
 NEUTRAL_KEYS = frozenset({"trainer", "logger", "prepare", "out", "force", "verify", "knn", "row", "paper", "hydra"})
-NEUTRAL_PATHS = frozenset({("data", "placement"), ("budget", "caps"), ("dataset", "download")})
+NEUTRAL_PATHS = frozenset(
+    {("data", "placement"), ("data", "compile_augmentation"), ("budget", "caps"), ("dataset", "download")}
+)
 GENERATED = "generated"
 # Views that are drawn from a cache of generated images; `expert` only when it is cached.
 SEARCHED_SOURCES = frozenset({"wsearch", "wperturb"})
@@ -74,7 +76,7 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     for group, key in NEUTRAL_PATHS:
         if isinstance(identity.get(group), Mapping):
             identity[group] = {name: value for name, value in identity[group].items() if name != key}
-    if config["dataset"]["kind"] != "folder":
+    if config["dataset"]["kind"] not in ("folder", "imagenet"):
         identity["dataset"] = {name: value for name, value in identity["dataset"].items() if name != "root"}
     result: dict[str, Any] = canonical(identity)
     return result

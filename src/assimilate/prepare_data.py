@@ -19,8 +19,8 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with the prepared arrays.
 
     Raises:
-        UserError: the data set is of a kind that is not built yet.
-        ValueError: images that cannot be read, all of them listed.
+        UserError: an unknown kind, or a size that its images do not have.
+        ValueError: the data set is not there, is another, or is damaged; all images that cannot be read are listed.
     """
     from assimilate.data.images import ImageArrays, save_prepared, set_statistics
     from assimilate.data.order import fixed_subset
@@ -72,8 +72,7 @@ def _exceeds(arrays: Any, limit: int | None) -> bool:
 
 def _prepare(config: dict[str, Any], staging: Path, progress: Any) -> Any:
     size, kind = config["image_size"], config["kind"]
-    mean = None if config.get("mean") is None else tuple(config["mean"])
-    std = None if config.get("std") is None else tuple(config["std"])
+    statistics = {key: tuple(config[key]) for key in ("mean", "std") if config.get(key) is not None}
     if kind == "digits":
         from assimilate.data.digits import prepare_digits
 
@@ -87,8 +86,7 @@ def _prepare(config: dict[str, Any], staging: Path, progress: Any) -> Any:
             image_size=size,
             test_fraction=config["test_fraction"],
             name=config["name"],
-            mean=mean,
-            std=std,
+            **statistics,
             progress=progress,
         )
     if kind in ("cifar10", "cifar100"):
@@ -97,8 +95,27 @@ def _prepare(config: dict[str, Any], staging: Path, progress: Any) -> Any:
         if size != 32:
             raise UserError(f"dataset.image_size={size}: {kind} has images of 32²")
         root = Path(config["root"]).expanduser()
-        return prepare_cifar(staging, root, variant=kind, download=config["download"], progress=progress)
-    raise UserError(f"dataset.kind={kind} is not built yet; built are digits, folder, cifar10 and cifar100")
+        return prepare_cifar(staging, root, variant=kind, download=config["download"], **statistics, progress=progress)
+    if kind == "tinyimagenet":
+        from assimilate.data.tinyimagenet import IMAGE_SIZE, prepare_tinyimagenet
+
+        if size != IMAGE_SIZE:
+            raise UserError(f"dataset.image_size={size}: tinyimagenet has images of {IMAGE_SIZE}²")
+        root = Path(config["root"]).expanduser()
+        return prepare_tinyimagenet(staging, root, download=config["download"], **statistics, progress=progress)
+    if kind == "imagenet":
+        from assimilate.data.imagenet import prepare_imagenet
+
+        return prepare_imagenet(
+            staging,
+            Path(config["root"]).expanduser(),
+            image_size=size,
+            max_train_images=config["max_train_images"],
+            max_test_images=config["max_test_images"],
+            **statistics,
+            progress=progress,
+        )
+    raise UserError(f"dataset.kind={kind} is unknown; known: digits, folder, cifar10, cifar100, tinyimagenet, imagenet")
 
 
 @stage("prepare_data")

@@ -69,12 +69,14 @@ def complete_run(session: Session) -> None:
     evaluate_run(session)
 
 
-def make_transforms(config: dict[str, Any]) -> Callable[[str], "Augmentation"]:
-    """The transforms of a configuration's data set, by name."""
+def make_transforms(config: dict[str, Any], *, compiled: bool = False) -> Callable[[str], "Augmentation"]:
+    """The transforms of a configuration's data set, by name; the expert one through torch.compile if asked."""
     from assimilate.data.augmentation import make_transform
 
     dataset, expert = config["dataset"], config["data"]["expert"]
-    return lambda name: make_transform(name, dataset["image_size"], flip=dataset["flip"], expert=expert)
+    return lambda name: make_transform(
+        name, dataset["image_size"], flip=dataset["flip"], expert=expert, compiled=compiled
+    )
 
 
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
@@ -115,7 +117,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     from assimilate.views.cache import CachedViews
 
     content, dataset, trainer = artifact.content, session.dataset, session.config["trainer"]
-    transform = make_transforms(session.config)
+    transform = make_transforms(session.config, compiled=session.config["data"]["compile_augmentation"])
     slots = [
         ViewSlot("generated", transform(content["generated_transform"]))
         if slot == "generated"
@@ -134,6 +136,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
         drop_last=content["drop_last"],
         placement=session.config["data"]["placement"],
     )
+    if isinstance(trainer["devices"], int) and (note := datamodule.describe_left_out(trainer["devices"])):
+        session.terminal.say(f"  {note}")
     module = {"simclr": SimCLR, "a1": A1, "a2": A2}[content["assim"]](
         encoder=content["encoder"],
         loss=content["loss"],

@@ -9,8 +9,9 @@ from lightning.pytorch.loggers import CSVLogger
 from tiny_training import FixedViews, fit_tiny, tiny_data, tiny_images, tiny_module
 
 from assimilate.assimilation.a2 import A2
-from assimilate.assimilation.checkpointing import AtomicCheckpointIO, NonFiniteTrainingError
+from assimilate.assimilation.checkpointing import AtomicCheckpointIO, NonFiniteTrainingError, ResumePoint
 from assimilate.assimilation.losses import alignment, info_nce
+from assimilate.assimilation.record import TrainingRecord
 from assimilate.assimilation.simclr import SimCLR
 from assimilate.encoder.checkpoint import load_encoder
 
@@ -57,6 +58,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, assim: str, s
     # The loss windows of 2 steps end at other steps after a resume in the middle: sums differ by rounding alone.
     for row, other in zip(without_seconds(record.rows), without_seconds(again.rows), strict=True):
         assert row == pytest.approx(other, rel=1e-14)
+
+
+@pytest.mark.parametrize("step", [2, 3, 4, 6, 7])
+def test_a_run_that_stopped_within_an_epoch_goes_on_in_step(tmp_path: Path, step: int) -> None:
+    whole = tiny_module()
+    record = fit_tiny(whole, tiny_data(), tmp_path / "whole")
+    cut = pl.Trainer(
+        max_epochs=3, max_steps=step, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[TrainingRecord(), ResumePoint(tmp_path / "cut")],
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    cut.fit(tiny_module(), datamodule=tiny_data())
+    assert cut.global_step == step
+    resumed = tiny_module()
+    again = fit_tiny(resumed, tiny_data(), tmp_path / "cut")
+    assert resumed.trainer.global_step == 9
+    assert [(row["epoch"], row["step"]) for row in again.rows] == [(row["epoch"], row["step"]) for row in record.rows]
+    expected, actual = weights(whole), weights(resumed)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
 
 def test_record(tmp_path: Path) -> None:

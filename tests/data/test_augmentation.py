@@ -1,4 +1,6 @@
 import itertools
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +70,18 @@ def test_expert_equals_torchvision_in_every_jitter_order(order: str, interpolati
     expected = expert_one_by_one(expert, images, parameters)
     torch.testing.assert_close(expert.apply_by_order(images, parameters), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(expert.apply_by_position(images, parameters), expected, atol=1e-5, rtol=0)
+    uncompiled = replace(expert, compiled=True).apply_by_position(images, parameters)
+    torch.testing.assert_close(uncompiled, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_views_are_the_eager_ones_to_rounding() -> None:
+    eager = make_transform("expert", 16, flip=0.5, expert={})
+    compiled = make_transform("expert", 16, flip=0.5, expert={}, compiled=True)
+    for count in (24, 24, 10):
+        images = random_images(count, 16)
+        expected = eager(images, generator("compiled", count))
+        torch.testing.assert_close(compiled(images, generator("compiled", count)), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

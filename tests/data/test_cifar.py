@@ -1,51 +1,54 @@
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from stand_ins import cifar_files, md5, pack_tar, write_tree
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from assimilate.data import cifar
 from assimilate.data.cifar import prepare_cifar
 
-
-def write_batches(root: Path, variant: str, num_train: int, num_test: int) -> tuple[np.ndarray, np.ndarray]:
-    """Write files of CIFAR's format; returns training pixels [N, 3, 32, 32] and labels."""
-    rng = np.random.default_rng(0)
-    folder = root / ("cifar-10-batches-py" if variant == "cifar10" else "cifar-100-python")
-    folder.mkdir(parents=True)
-    key = "labels" if variant == "cifar10" else "fine_labels"
-    pixels = rng.integers(0, 256, (num_train + num_test, 3 * 32 * 32), dtype=np.uint8)
-    labels = rng.integers(0, 10, num_train + num_test)
-    names = [f"class {i}" for i in range(10)]
-
-    def write(name: str, rows: slice) -> None:
-        (folder / name).write_bytes(pickle.dumps({"data": pixels[rows], key: labels[rows].tolist()}))
-
-    if variant == "cifar10":
-        share = num_train // 5
-        for batch in range(5):
-            write(f"data_batch_{batch + 1}", slice(batch * share, (batch + 1) * share))
-        write("test_batch", slice(num_train, None))
-        (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
-    else:
-        write("train", slice(0, num_train))
-        write("test", slice(num_train, None))
-        (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
-    return pixels[:num_train].reshape(-1, 3, 32, 32), labels[:num_train]
+FOLDER = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+ARCHIVE = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
 
 
 @pytest.fixture
-def any_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5=None: Path(path).exists())
+def genuine(monkeypatch: pytest.MonkeyPatch):
+    """Makes stand-ins of 20 + 6 images count as genuine; returns a function that makes other files count so."""
     monkeypatch.setattr(cifar, "_NUM_TRAIN", 20)
     monkeypatch.setattr(cifar, "_NUM_TEST", 6)
 
+    def believe(variant: str, files: dict[str, bytes]) -> None:
+        source = CIFAR10 if variant == "cifar10" else CIFAR100
+        for name in ("train_list", "test_list"):
+            monkeypatch.setattr(source, name, [[file, md5(files[file])] for file, _ in getattr(source, name)])
+        monkeypatch.setattr(source, "meta", source.meta | {"md5": md5(files[source.meta["filename"]])})
 
-@pytest.mark.usefixtures("any_checksum")
+    for variant in FOLDER:
+        believe(variant, cifar_files(variant, 20, 6)[0])
+    return believe
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", fail)
+
+
+@pytest.mark.usefixtures("genuine", "no_network")
+@pytest.mark.parametrize("place", ["folder", "the folder itself", "archive"])
 @pytest.mark.parametrize("variant", ["cifar10", "cifar100"])
-def test_batches_become_arrays_with_the_protocols_statistics(tmp_path: Path, variant: str) -> None:
-    pixels, labels = write_batches(tmp_path / "root", variant, 20, 6)
-    data = prepare_cifar(tmp_path / "prepared", tmp_path / "root", variant=variant, download=False)
+def test_local_files_become_arrays_with_the_protocols_statistics(tmp_path: Path, variant: str, place: str) -> None:
+    files, pixels, labels = cifar_files(variant, 20, 6)
+    root = tmp_path / "root"
+    if place == "archive":
+        pack_tar(root / ARCHIVE[variant], FOLDER[variant], files)
+    else:
+        write_tree(root / FOLDER[variant], files)
+    given = root / FOLDER[variant] if place == "the folder itself" else root
+    data = prepare_cifar(tmp_path / "prepared", given, variant=variant, download=True)
     assert data.train.labels is not None
     assert data.test is not None
     assert np.array_equal(data.train.images, pixels)
@@ -56,21 +59,76 @@ def test_batches_become_arrays_with_the_protocols_statistics(tmp_path: Path, var
     assert data.mean == expected[variant]
 
 
-@pytest.mark.usefixtures("any_checksum")
-def test_a_wrong_number_of_images_is_refused(tmp_path: Path) -> None:
-    write_batches(tmp_path, "cifar10", 15, 6)
-    with pytest.raises(ValueError, match="holds 15 train images and 15 labels instead of 20"):
-        prepare_cifar(tmp_path / "prepared", tmp_path, variant="cifar10", download=False)
+@pytest.mark.parametrize("variant", ["cifar10", "cifar100"])
+def test_pixels_and_labels_are_torchvisions(tmp_path: Path, variant: str, genuine) -> None:
+    write_tree(tmp_path / FOLDER[variant], cifar_files(variant, 20, 6)[0])
+    data = prepare_cifar(tmp_path / "prepared", tmp_path, variant=variant, download=False)
+    reference = (CIFAR10 if variant == "cifar10" else CIFAR100)(str(tmp_path), train=False)
+    assert data.test is not None
+    assert np.array_equal(data.test.images.transpose(0, 2, 3, 1), reference.data)
+    assert data.test.labels is not None
+    assert data.test.labels.tolist() == reference.targets
+    assert list(data.class_names) == reference.classes
 
 
-def test_other_files_than_the_genuine_ones_are_refused(tmp_path: Path) -> None:
-    write_batches(tmp_path, "cifar10", 20, 6)
-    with pytest.raises(ValueError, match=r"dataset\.root=.*dataset\.download=true"):
-        prepare_cifar(tmp_path / "prepared", tmp_path, variant="cifar10", download=False)
+def test_a_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, genuine) -> None:
+    pack_tar(tmp_path / "server.tar.gz", FOLDER["cifar10"], cifar_files("cifar10", 20, 6)[0])
+    monkeypatch.setattr(CIFAR10, "url", (tmp_path / "server.tar.gz").as_uri())
+    root = tmp_path / "new" / "root"
+    with pytest.raises(ValueError, match=r"has MD5 .* instead of .*dataset\.root="):
+        prepare_cifar(tmp_path / "prepared", root, variant="cifar10", download=True)
+    assert not list(root.iterdir())
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5((tmp_path / "server.tar.gz").read_bytes()))
+    told: list[tuple[int, int]] = []
+    data = prepare_cifar(
+        tmp_path / "prepared",
+        root,
+        variant="cifar10",
+        download=True,
+        progress=lambda done, all_, _: told.append((done, all_)),
+    )
+    assert len(data.train) == 20
+    assert told[-1][0] == told[-1][1]
+    assert [path.name for path in root.iterdir()] == [ARCHIVE["cifar10"]]
 
 
-def test_a_missing_root_and_an_unknown_variant_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cifar-100-python/ as dataset\.root"):
+@pytest.mark.usefixtures("no_network")
+def test_without_network_the_key_that_helps_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cifar100 is not below dataset\.root=.*nowhere.*\(no network\)"):
+        prepare_cifar(tmp_path / "prepared", tmp_path / "nowhere", variant="cifar100", download=True)
+    assert not (tmp_path / "nowhere").exists()
+    with pytest.raises(ValueError, match=r"dataset\.root=.*nowhere.*cifar-100-python.*dataset\.download=true"):
         prepare_cifar(tmp_path / "prepared", tmp_path / "nowhere", variant="cifar100", download=False)
+
+
+def test_a_wrong_number_of_images_is_refused(tmp_path: Path, genuine) -> None:
+    files = cifar_files("cifar10", 15, 6)[0]
+    genuine("cifar10", files)
+    write_tree(tmp_path / FOLDER["cifar10"], files)
+    with pytest.raises(ValueError, match="holds 15 training images and 15 labels instead of 20"):
+        prepare_cifar(tmp_path / "prepared", tmp_path, variant="cifar10", download=False)
+
+
+def test_files_that_are_not_the_genuine_ones_are_never_unpickled(tmp_path: Path) -> None:
+    files = cifar_files("cifar10", 20, 6)[0]
+    del files["data_batch_2"]
+    write_tree(tmp_path / FOLDER["cifar10"], files | {"data_batch_1": b"cos\nsystem\n(S'false'\ntR."})
+    with pytest.raises(ValueError, match=r"(?s)dataset\.root: .*data_batch_2: missing.*data_batch_1: damaged"):
+        prepare_cifar(tmp_path / "prepared", tmp_path, variant="cifar10", download=False)
+
+
+@pytest.mark.usefixtures("genuine")
+def test_another_archive_and_a_cut_one_are_refused(tmp_path: Path) -> None:
+    pack_tar(tmp_path / ARCHIVE["cifar10"], FOLDER["cifar100"], cifar_files("cifar100", 20, 6)[0])
+    with pytest.raises(ValueError, match=r"is not the genuine cifar10.*\n  data_batch_1: missing"):
+        prepare_cifar(tmp_path / "prepared", tmp_path, variant="cifar10", download=False)
+    pack_tar(tmp_path / ARCHIVE["cifar10"], FOLDER["cifar10"], cifar_files("cifar10", 20, 6)[0])
+    whole = (tmp_path / ARCHIVE["cifar10"]).read_bytes()
+    (tmp_path / ARCHIVE["cifar10"]).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"dataset\.root: .*cifar-10-python\.tar\.gz is a damaged archive"):
+        prepare_cifar(tmp_path / "prepared", tmp_path, variant="cifar10", download=False)
+
+
+def test_an_unknown_variant_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cifar10, cifar100"):
         prepare_cifar(tmp_path / "prepared", tmp_path, variant="cifar1000", download=False)  # type: ignore[arg-type]

@@ -145,6 +145,29 @@ def test_the_last_incomplete_batch_is_served_whole(tmp_path: Path) -> None:
     assert sorted(index for batch in model.seen for index in batch.indices.tolist()) == list(range(COUNT))
 
 
+def test_what_is_left_out_is_said() -> None:
+    assert datamodule().describe_left_out(2) is None
+    assert datamodule(drop_last=False).describe_left_out(2) is None
+    assert "2 of 50 images are left out of each epoch" in str(datamodule(drop_last=False).describe_left_out(4))
+    assert "one image alone has no negatives" in str(datamodule(drop_last=False, batch_size=7).describe_left_out(1))
+
+
+@pytest.mark.parametrize("placement", ["host", "device", "auto"])
+def test_stored_views_are_placed_where_the_images_are(placement: str) -> None:
+    class Stored(NumberedViews):
+        places: list[tuple] = []  # noqa: RUF012
+
+        def place(self, device: torch.device, *, placement: str, num_sharing: int) -> None:
+            self.places.append((device.type, placement, num_sharing))
+
+    source = Stored()
+    source.places.clear()
+    data = datamodule(view_source=source, placement=placement)
+    for start in (0, 16):
+        served(data, IndexBatch(torch.arange(start, start + 16), 0, 0))
+    assert source.places == [("cpu", placement, 1)]
+
+
 def test_slots_without_change_show_the_stored_image_normalised() -> None:
     batch = served(datamodule([ViewSlot("image", Identity())]), IndexBatch(torch.tensor([7, 3]), 0, 0))
     stored = torch.from_numpy(dataset().images[[7, 3]]).float() / 255
@@ -224,7 +247,7 @@ def test_a_fixed_number_of_images_can_be_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 51}, r"data\.batch_size is 51.*50 training images"),
+        ({"batch_size": 51}, r"batch_size is 51.*50 training images"),
         ({"view_source": None}, "view="),
         ({"slots": []}, "at least one view"),
         ({"slots": [ViewSlot("generated", Identity())] * 5}, "5 generated views.*holds 4"),

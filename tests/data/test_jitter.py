@@ -7,7 +7,14 @@ from scipy.stats import chisquare, kstest
 from torchvision.transforms import ColorJitter
 from torchvision.transforms.v2 import functional as reference
 
-from assimilate.data.jitter import JitterParameters, draw_jitter, jitter_by_position, jitter_in_order, to_grayscale
+from assimilate.data.jitter import (
+    JitterParameters,
+    draw_jitter,
+    jitter_by_position,
+    jitter_in_order,
+    jitter_planes,
+    to_grayscale,
+)
 from assimilate.data.seeding import generator
 
 ORDERS = list(itertools.permutations(range(4)))
@@ -57,6 +64,7 @@ def test_equals_torchvision_in_every_order(strength: tuple[float, float, float, 
     images = images_with_hard_pixels(len(parameters.order))
     expected = one_by_one(images, parameters)
     torch.testing.assert_close(jitter_by_position(images, parameters), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(jitter_planes(images, parameters), expected, atol=1e-5, rtol=0)
     for order in ORDERS:
         of_order = (parameters.order == torch.tensor(order)).all(dim=1) & parameters.jittered & ~parameters.grayscale
         ours = images[of_order].clone()

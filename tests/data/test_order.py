@@ -84,6 +84,28 @@ def test_the_global_batch_does_not_depend_on_the_number_of_ranks(world_size: int
         assert [index for part in parts for index in part[2]] == whole
 
 
+@pytest.mark.parametrize(("world_size", "last"), [(2, 2), (4, 0), (5, 0)])
+def test_what_ranks_cannot_share_evenly_is_left_out(world_size: int, last: int) -> None:
+    ranks = [batches(rank=rank, world_size=world_size) for rank in range(world_size)]
+    one = [batch.indices.tolist() for batch in batches()]
+    for loader in ranks:
+        assert loader.num_left_out == 3 - last
+        assert len(loader) == (6 if last else 5)
+    parts = [[batch.indices.tolist() for batch in loader] for loader in ranks]
+    assert {len(part) for part in parts} == {len(ranks[0])}
+    for step in range(len(ranks[0])):
+        shares = [part[step] for part in parts]
+        assert {len(share) for share in shares} == {(20 if step < 5 else last) // world_size}
+        together = [index for share in shares for index in share]
+        assert together == one[step][: len(together)]
+
+
+def test_a_single_image_at_the_end_is_left_out() -> None:
+    loader = batches(batch_size=34)
+    assert [len(batch.indices) for batch in loader] == [34] * 3
+    assert loader.num_left_out == 1
+
+
 def test_a_state_fits_another_number_of_ranks_but_no_other_order() -> None:
     loader = batches(drop_last=True)
     take(loader, 3)
@@ -96,12 +118,12 @@ def test_a_state_fits_another_number_of_ranks_but_no_other_order() -> None:
 
 
 def test_batches_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.batch_size is 20.*multiple of 3"):
+    with pytest.raises(ValueError, match=r"batch_size is 20.*multiple of 3"):
         batches(world_size=3)
-    with pytest.raises(ValueError, match=r"only 103 training images.*data\.drop_last=false"):
+    with pytest.raises(ValueError, match=r"only 103 training images.*drop_last=false"):
         batches(batch_size=104, drop_last=True)
-    with pytest.raises(ValueError, match=r"last batch .* has 3 of .*data\.drop_last=true"):
-        batches(world_size=2)
+    with pytest.raises(ValueError, match="103 training images make no batch for 104 ranks"):
+        batches(batch_size=104, world_size=104)
     with pytest.raises(ValueError, match="at least 1"):
         batches(batch_size=0)
     assert len(batches(batch_size=104)) == 1

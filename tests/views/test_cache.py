@@ -114,14 +114,17 @@ def test_arrays_of_another_shape_are_refused(tmp_path):
         ViewCacheWriter(tmp_path, (41, *SHAPE[1:]), FIELDS)
 
 
-@pytest.mark.parametrize("device", [None, "cpu"])
-def test_gather_draws_distinct_views_of_the_right_images(tmp_path, device):
+@pytest.mark.parametrize("placement", ["host", "device", "auto"])
+def test_gather_draws_distinct_views_of_the_right_images(tmp_path, placement):
     with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
         fill(writer, range(40))
-    served = CachedViews.open(tmp_path, device=device)
+    served = CachedViews.open(tmp_path)
+    before = served.gather(torch.tensor([5, 39, 5, 0]), 2, torch.Generator().manual_seed(1))
+    served.place(torch.device("cpu"), placement=placement)
     indices = torch.tensor([5, 39, 5, 0])
     drawn = served.gather(indices, 2, torch.Generator().manual_seed(1))
     assert drawn.shape == (4, 2, 3, 8, 8)
+    assert torch.equal(drawn, before)
     assert drawn.dtype == torch.uint8
     for index, pair in zip(indices.tolist(), drawn, strict=True):
         stored = [view.tobytes() for view in views_of(index)]

@@ -70,6 +70,10 @@ class AtomicCheckpointIO(CheckpointIO):
 class ResumePoint(Checkpoint):
     """Saves `folder/last.ckpt` every `every_n_epochs` epochs, after the last one, and every `every_n_steps` if given.
 
+    A Trainer that stops within an epoch (max_steps) saves there, as a step: Lightning would count that epoch as over.
+    A checkpoint that is saved by hand after such a stop still does; `last.ckpt` is the one to go on from. Go on with a
+    Trainer without max_steps: with it, Lightning 2.6 takes a checkpoint from the end of an epoch for one within it.
+
     It runs after all other callbacks, so their state of the same moment is inside. Weights that are not finite are
     never saved.
 
@@ -101,7 +105,8 @@ class ResumePoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves in the middle of an epoch."""
-        if self.every_n_steps is None or trainer.global_step % self.every_n_steps:
+        due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        if not due and trainer.global_step != trainer.max_steps:
             return
         # The last batch's point is saved at the end of its epoch, with the epoch's record in it.
         if batch_idx + 1 < trainer.num_training_batches and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
@@ -109,6 +114,8 @@ class ResumePoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves at the end of an epoch."""
+        if trainer.fit_loop.epoch_loop.batch_progress.current.ready < trainer.num_training_batches:
+            return  # stopped within it
         done = trainer.current_epoch + 1
         if done % self.every_n_epochs == 0 or done == trainer.max_epochs:
             self._save(trainer, pl_module)

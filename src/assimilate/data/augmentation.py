@@ -124,21 +124,24 @@ def crop_augmentation(
     return BasicAugmentation(image_size, (_SMALLEST_CROP[name], 1.0), (0.9, 1.1), flip, interpolation)
 
 
-def make_transform(name: str, image_size: int, *, flip: float, expert: Mapping[str, Any]) -> Augmentation:
+def make_transform(
+    name: str, image_size: int, *, flip: float, expert: Mapping[str, Any], compiled: bool = False
+) -> Augmentation:
     """Return the transform called ``name``, one of ``TRANSFORMS``.
 
     ``flip`` is the data set's flip probability and holds for every transform but none (digits: 0). ``expert`` holds
-    keyword arguments of ``ExpertAugmentation``; basic is its crop without the colours. Raises ValueError for an
+    keyword arguments of ``ExpertAugmentation``; basic is its crop without the colours. ``compiled`` is for expert; the
+    others are too cheap to gain. Raises ValueError for an
     unknown name or setting.
     """
-    allowed = set(ExpertAugmentation.__dataclass_fields__) - {"image_size", "flip"}
+    allowed = set(ExpertAugmentation.__dataclass_fields__) - {"image_size", "flip", "compiled"}
     if unknown := set(expert) - allowed:
         raise ValueError(
             f"the expert augmentation has no setting {', '.join(sorted(unknown))}; "
             f"allowed: {', '.join(sorted(allowed))}"
         )
     settings: dict[str, Any] = {key: _plain(value) for key, value in expert.items()}
-    expert_view = ExpertAugmentation(image_size, flip=flip, **settings)
+    expert_view = ExpertAugmentation(image_size, flip=flip, compiled=compiled, **settings)
     if name == "expert":
         return expert_view
     if name == "basic":

@@ -1,12 +1,19 @@
-"""CIFAR-10 and CIFAR-100 from torchvision's files: from a local path, or downloaded when that is asked for."""
+"""CIFAR-10 and CIFAR-100 in torchvision's format: unpacked batches or their archive, on disk or downloaded."""
 
+import hashlib
+import pickle
+import tarfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100
 
+from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
+from assimilate.data.listing import bullets
 from assimilate.data.progress import Progress, silent
 
 Variant = Literal["cifar10", "cifar100"]
@@ -20,44 +27,113 @@ _NUM_TRAIN, _NUM_TEST = 50_000, 10_000
 
 
 def prepare_cifar(
-    folder: Path, root: Path | str, *, variant: Variant, download: bool, progress: Progress = silent
+    folder: Path,
+    root: Path | str,
+    *,
+    variant: Variant,
+    download: bool,
+    mean: Statistics | None = None,
+    std: Statistics | None = None,
+    progress: Progress = silent,
 ) -> ImageDataset:
-    """Write CIFAR-10 or CIFAR-100 to ``folder`` from the archives or unpacked batches below ``root``.
+    """Write CIFAR-10 or CIFAR-100 to ``folder``.
 
-    torchvision checks the MD5 sums of the files. Raises ValueError, naming the key that helps, if they are not there
-    or are not the genuine ones.
+    Looked for in this order: the unpacked batches (``root/cifar-10-batches-py``, or ``root`` itself if it has that
+    name), the archive ``root/cifar-10-python.tar.gz``, which is read without being unpacked, and, with ``download``,
+    the network, from where the archive goes to ``root``. Every file must have the MD5 sum that torchvision knows, and
+    only then is it unpickled. ``mean`` and ``std`` are those of PROTOCOLS 1 and 2 unless given. Raises one ValueError,
+    naming ``dataset.root``, for whatever is missing, damaged, another archive, or of another number of images.
     """
     if variant not in get_args(Variant):
         raise ValueError(f"dataset.name is {variant!r}; allowed: {', '.join(get_args(Variant))}")
     source = CIFAR10 if variant == "cifar10" else CIFAR100
-    parts: dict[str, ImageArrays] = {}
-    class_names: list[str] = []
-    for done, (part, train, expected) in enumerate((("train", True, _NUM_TRAIN), ("test", False, _NUM_TEST)), 1):
-        try:
-            cifar = source(str(root), train=train, download=download)
-        except (RuntimeError, OSError) as error:
-            remedy = "check the network, or give" if download else "set dataset.download=true, or give"
-            raise ValueError(
-                f"{variant} cannot be read from dataset.root={root} ({error}); {remedy} the folder that holds "
-                f"{source.base_folder}/ as dataset.root"
-            ) from error
-        if len(cifar.data) != expected or len(cifar.targets) != expected:
-            raise ValueError(
-                f"{variant}: dataset.root={root} holds {len(cifar.data)} {part} images and {len(cifar.targets)} "
-                f"labels instead of {expected}"
-            )
-        pixels = np.ascontiguousarray(cifar.data.transpose(0, 3, 1, 2))
-        parts[part] = ImageArrays(pixels, np.asarray(cifar.targets, dtype=np.int64))
-        class_names = list(cifar.classes)
-        progress(done, 2, {})
-    mean, std = STATISTICS[variant]
+    root = Path(root).expanduser()
+    files = _read_files(source, root, variant, download=download, progress=progress)
+    parts = {
+        "train": _part(files, [name for name, _ in source.train_list], variant, root, "training", _NUM_TRAIN),
+        "test": _part(files, [name for name, _ in source.test_list], variant, root, "test", _NUM_TEST),
+    }
+    class_names = _unpickle(files[source.meta["filename"]])[source.meta["key"]]
     return save_prepared(
         folder,
         name=variant,
         train=parts["train"],
         test=parts["test"],
         class_names=class_names,
-        mean=mean,
-        std=std,
+        mean=mean or STATISTICS[variant][0],
+        std=std or STATISTICS[variant][1],
         notes=[f"{variant}: the standard {_NUM_TRAIN:,} training and {_NUM_TEST:,} test images."],
     )
+
+
+def _read_files(source: Any, root: Path, variant: str, *, download: bool, progress: Progress) -> dict[str, bytes]:
+    """Return the content of every batch file, checked, by its name."""
+    sums = dict([*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])])
+    unpacked = root if root.name == source.base_folder else root / source.base_folder
+    archive = root / source.filename
+    if unpacked.is_dir():
+        place, files = unpacked, _read_folder(unpacked, sums)
+    else:
+        if not archive.is_file():
+            if not download:
+                raise ValueError(
+                    f"{variant} is not below dataset.root={root}: neither {source.base_folder}/ nor {source.filename} "
+                    "is there; set dataset.download=true, or give the folder that holds one of them as dataset.root"
+                )
+            fetch(source.url, archive, md5=source.tgz_md5, what=variant, progress=progress)
+        place, files = archive, _read_archive(archive, source.base_folder, sums)
+    missing = [f"{name}: missing" for name in sums if name not in files]
+    damaged = [f"{name}: damaged" for name in files if _md5(files[name]) != sums[name]]
+    if missing or damaged:
+        raise ValueError(
+            f"dataset.root: {place} is not the genuine {variant}; remove it and set dataset.download=true, or give "
+            f"another dataset.root:{bullets([*missing, *damaged])}"
+        )
+    progress(len(sums), len(sums), {})
+    return files
+
+
+def _read_folder(folder: Path, sums: dict[str, str]) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in sums if (folder / name).is_file()}
+
+
+def _read_archive(archive: Path, base_folder: str, sums: dict[str, str]) -> dict[str, bytes]:
+    wanted = {f"{base_folder}/{name}": name for name in sums}
+    files: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if member.isfile() and member.name in wanted:
+                    stream = tar.extractfile(member)
+                    assert stream is not None
+                    files[wanted[member.name]] = stream.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(
+            f"dataset.root: {archive} is a damaged archive ({error}); remove it and set dataset.download=true, or put "
+            "the genuine one there"
+        ) from error
+    return files
+
+
+def _part(
+    files: dict[str, bytes], names: Sequence[str], variant: str, root: Path, what: str, expected: int
+) -> ImageArrays:
+    batches = [_unpickle(files[name]) for name in names]
+    pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches]).reshape(-1, 3, 32, 32)
+    labels = [label for batch in batches for label in batch["labels" if variant == "cifar10" else "fine_labels"]]
+    if len(pixels) != expected or len(labels) != expected:
+        raise ValueError(
+            f"{variant}: dataset.root={root} holds {len(pixels)} {what} images and {len(labels)} labels "
+            f"instead of {expected}"
+        )
+    return ImageArrays(pixels, np.asarray(labels, dtype=np.int64))
+
+
+def _unpickle(content: bytes) -> dict[str, Any]:
+    # Only genuine files come here: a pickle may run code, and what these hold is known by their checksums.
+    batch: dict[str, Any] = pickle.loads(content, encoding="latin1")
+    return batch
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -104,15 +104,22 @@ def resample(
     where a box shrinks the filter widens with it; where it grows, bilinear is the plain one, and bicubic is Pillow's
     (a = -0.5, taps outside dropped and the rest renormalised), clamped as uint8 would clamp it.
     """
+    with full_precision(images.device):
+        return resample_in_context(images, crops, size, interpolation=interpolation)
+
+
+def resample_in_context(
+    images: Tensor, crops: CropParameters, size: int, *, interpolation: Interpolation
+) -> Float[Tensor, "batch 3 size size"]:
+    """Do what ``resample`` does, within the caller's ``full_precision``."""
     batch, channels, height, width = images.shape
     rows = _tap_weights(crops.top, crops.height, None, height, size, interpolation)
     columns = _tap_weights(crops.left, crops.width, crops.flip, width, size, interpolation)
     if images.dtype == torch.uint8:
         rows.div_(255)
     # Two products of small dense matrices cost less than gathering taps, and any filter width is the same to them.
-    with _full_precision(images.device):
-        horizontal = torch.bmm(images.to(torch.float32).view(batch, channels * height, width), columns.mT)
-        views = rows.unsqueeze(1) @ horizontal.view(batch, channels, height, size)
+    horizontal = torch.bmm(images.to(torch.float32).reshape(batch, channels * height, width), columns.mT)
+    views = rows.unsqueeze(1) @ horizontal.view(batch, channels, height, size)
     return views.clamp_(0, 1)
 
 
@@ -169,7 +176,7 @@ def _tap_weights(
 
 
 @contextlib.contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> Iterator[None]:
     """Keep a run's bf16 or TF32 setting out of the resampling: TF32 weights are off by a tenth of a grey level."""
     precision = torch.get_float32_matmul_precision()
     with torch.autocast(device.type, enabled=False):

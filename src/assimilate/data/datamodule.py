@@ -14,7 +14,7 @@ from assimilate.data.images import ImageArrays, Statistics
 from assimilate.data.order import IndexBatch, IndexBatches, fixed_subset
 from assimilate.data.placement import PlacedImages, Placement
 from assimilate.data.seeding import generator
-from assimilate.data.views import ViewSlot, ViewSource
+from assimilate.data.views import PlaceableViewSource, ViewSlot, ViewSource
 
 
 class ContrastiveBatch(NamedTuple):
@@ -84,6 +84,17 @@ class ContrastiveDataModule(LightningDataModule):
             world_size=world_size,
         )
 
+    def describe_left_out(self, world_size: int) -> str | None:
+        """A sentence about images that an epoch leaves out although ``drop_last`` is false; None if there are none."""
+        batches = self.index_batches(rank=0, world_size=world_size)
+        if self._drop_last or not batches.num_left_out:
+            return None
+        why = f"{world_size} ranks share every batch evenly" if world_size > 1 else "one image alone has no negatives"
+        return (
+            f"drop_last=false, but {batches.num_left_out} of {len(self._indices)} images are left out of each epoch "
+            f"(other ones each time): {why}"
+        )
+
     def train_dataloader(self) -> IndexBatches:
         return self.index_batches(rank=self._rank, world_size=self._world_size)
 
@@ -92,12 +103,10 @@ class ContrastiveDataModule(LightningDataModule):
         if not isinstance(batch, IndexBatch):
             return super().transfer_batch_to_device(batch, device, dataloader_idx)
         if self._placed is None or self._placed.device != device:
-            self._placed = PlacedImages(
-                self._dataset.images,
-                device,
-                placement=self._placement,
-                num_sharing=self._world_size if device.type == "cpu" else 1,
-            )
+            sharing = self._world_size if device.type == "cpu" else 1
+            self._placed = PlacedImages(self._dataset.images, device, placement=self._placement, num_sharing=sharing)
+            if isinstance(self._view_source, PlaceableViewSource):
+                self._view_source.place(device, placement=self._placement, num_sharing=sharing)
         return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -1,6 +1,7 @@
 """One image file to square uint8 RGB pixels."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,7 +13,7 @@ _SIXTEEN_BIT = 65535
 
 
 def decode_image(
-    path: Path, image_size: int, *, background: tuple[int, int, int] = WHITE
+    source: Path | BinaryIO, image_size: int, *, background: tuple[int, int, int] = WHITE
 ) -> UInt8[np.ndarray, "3 size size"]:
     """Return the image as uint8 [3, image_size, image_size].
 
@@ -22,7 +23,7 @@ def decode_image(
     is resized to ``image_size`` (bicubic, antialiased) and the centre is cut out. Raises whatever the decoder raises
     for a damaged file, and ValueError for pixel values without a known range.
     """
-    with Image.open(path) as opened:
+    with Image.open(source) as opened:
         upright = ImageOps.exif_transpose(opened)
         rgb = _to_rgb(upright, background)
     width, height = rgb.size

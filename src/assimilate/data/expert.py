@@ -1,5 +1,7 @@
 """The expert view of contrastive learning: crop, flip, colour jitter, grayscale, each image with its own draws."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,9 +16,18 @@ from assimilate.data.crop import (
     check_crop,
     check_probability,
     draw_crops,
+    full_precision,
     resample,
+    resample_in_context,
 )
-from assimilate.data.jitter import JitterParameters, draw_jitter, jitter_by_position, jitter_in_order, to_grayscale
+from assimilate.data.jitter import (
+    JitterParameters,
+    draw_jitter,
+    jitter_by_position,
+    jitter_in_order,
+    jitter_planes,
+    to_grayscale,
+)
 
 Order = Literal["crop_first", "jitter_first"]
 Images = UInt8[Tensor, "batch 3 height width"]
@@ -40,6 +51,8 @@ class ExpertAugmentation:
 
     ``order="crop_first"``: RandomResizedCrop, flip, jitter, grayscale (PROTOCOLS 1, 2). ``order="jitter_first"``:
     jitter, grayscale, RandomResizedCrop, flip (PROTOCOLS 3). PIL rounds to uint8 after every operation; this does not.
+    ``compiled`` hands the whole-batch form to torch.compile, once for every batch shape: seconds to a minute of
+    compiling, then the same views to rounding.
     """
 
     image_size: int
@@ -51,6 +64,7 @@ class ExpertAugmentation:
     grayscale_probability: float = 0.2
     interpolation: Interpolation = "bilinear"
     order: Order = "crop_first"
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         check_crop(self.image_size, self.crop_scale, self.crop_ratio, self.interpolation)
@@ -78,6 +92,10 @@ class ExpertAugmentation:
 
     def apply(self, images: Images, parameters: ExpertParameters) -> Views:
         """Apply the parameters: in cache-sized groups of one order on the CPU, in whole-batch kernels elsewhere."""
+        if self.compiled:
+            crops, jitter = parameters.crops.to(images.device), parameters.jitter.to(images.device)
+            with full_precision(images.device):
+                return _compiled(self)(images, crops, jitter)
         if images.device.type == "cpu":
             return self.apply_by_order(images, parameters)
         return self.apply_by_position(images, parameters)
@@ -106,12 +124,24 @@ class ExpertAugmentation:
     def apply_by_position(self, images: Images, parameters: ExpertParameters) -> Views:
         """Apply with a number of kernels that does not depend on the draws, and without waiting for the device."""
         crops, jitter = parameters.crops.to(images.device), parameters.jitter.to(images.device)
+        with full_precision(images.device):
+            return self.apply_in_context(images, crops, jitter)
+
+    def apply_in_context(self, images: Images, crops: CropParameters, jitter: JitterParameters) -> Views:
+        """Do what ``apply_by_position`` does, all on one device and within the caller's ``full_precision``."""
+        jitter_images = jitter_planes if self.compiled else jitter_by_position
+        crop = functools.partial(resample_in_context, size=self.image_size, interpolation=self.interpolation)
         if self.order == "crop_first":
-            return jitter_by_position(self._crop(images, crops), jitter)
-        return self._crop(jitter_by_position(images.to(torch.float32).div_(255), jitter), crops)
+            return jitter_images(crop(images, crops), jitter)
+        return crop(jitter_images(images.to(torch.float32).div(255), jitter), crops)
 
     def _crop(self, images: Tensor, crops: CropParameters) -> Views:
         return resample(images, crops, self.image_size, interpolation=self.interpolation)
+
+
+@functools.cache
+def _compiled(augmentation: ExpertAugmentation) -> Callable[[Images, CropParameters, JitterParameters], Views]:
+    return torch.compile(augmentation.apply_in_context, dynamic=False)
 
 
 def _groups_of_one_order(

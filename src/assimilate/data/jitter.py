@@ -137,3 +137,42 @@ def _hue(images: Tensor, shift: Tensor) -> None:
         trapezoid = (hue - middle).abs_()
         trapezoid = trapezoid.sub_(1) if channel == 0 else trapezoid.neg_().add_(2)
         torch.addcmul(smallest, chroma, trapezoid.clamp_(0, 1), out=images[:, channel])
+
+
+def jitter_planes(
+    images: Float[Tensor, "batch 3 height width"], parameters: JitterParameters
+) -> Float[Tensor, "batch 3 height width"]:
+    """Do what ``jitter_by_position`` does in a form for torch.compile: channels apart, nothing written in place.
+
+    Written in place or stacked between the operations, channels keep the compiler from fusing a place into one loop.
+    """
+    red, green, blue = images.unbind(dim=1)
+    for place in range(4):
+        operation = torch.where(parameters.jittered, parameters.order[:, place], -1).view(-1, 1, 1)
+        factor = parameters.factors.gather(1, parameters.order[:, place : place + 1]).view(-1, 1, 1)
+        luma = _luma_of(red, green, blue)
+        mean = luma.mean(dim=(1, 2), keepdim=True)
+        blend = torch.where((operation >= 0) & (operation != HUE), factor, 1.0)
+        other = torch.where(operation == CONTRAST, mean, torch.where(operation == BRIGHTNESS, 0.0, luma)) * (1 - blend)
+        mixed = [(channel * blend + other).clamp(0, 1) for channel in (red, green, blue)]
+        # A shift of zero turns nothing, to rounding.
+        turned = _turned(mixed[0], mixed[1], mixed[2], factor)
+        red, green, blue = (torch.where(operation == HUE, new, old) for new, old in zip(turned, mixed, strict=True))
+    luma = _luma_of(red, green, blue)
+    grayscale = parameters.grayscale.view(-1, 1, 1)
+    return torch.stack([torch.where(grayscale, luma, channel) for channel in (red, green, blue)], dim=1)
+
+
+def _luma_of(red: Tensor, green: Tensor, blue: Tensor) -> Tensor:
+    return red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
+
+
+def _turned(red: Tensor, green: Tensor, blue: Tensor, shift: Tensor) -> list[Tensor]:
+    """Return the channels that ``_hue`` writes."""
+    smallest = torch.minimum(torch.minimum(red, green), blue)
+    chroma = torch.maximum(torch.maximum(red, green), blue) - smallest
+    hue = (red + smallest - green - blue) / chroma.clamp(min=_TINY) + 2
+    hue = torch.where(blue >= green, hue, -hue) + shift * 6
+    hue = hue - (hue / 6).round() * 6
+    trapezoids = (hue.abs() - 1, 2 - (hue + 1).abs(), 2 - (hue - 1).abs())
+    return [smallest + chroma * trapezoid.clamp(0, 1) for trapezoid in trapezoids]

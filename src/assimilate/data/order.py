@@ -45,7 +45,12 @@ class IndexBatches:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """``batch_size`` is global. Raises ValueError where a batch cannot be shared evenly by the ranks."""
+        """``batch_size`` is global.
+
+        Without ``drop_last`` an epoch ends with what is left, less what the ranks cannot share evenly (gathering wants
+        equal parts), and less a single image, which has nothing to be contrasted with. Raises ValueError where no batch
+        is possible.
+        """
         assert 0 <= rank < world_size, (rank, world_size)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; allowed: at least 1")
@@ -56,15 +61,17 @@ class IndexBatches:
             )
         if drop_last and batch_size > len(indices):
             raise ValueError(
-                f"batch_size is {batch_size}, but there are only {len(indices)} training images and "
-                "drop_last is true, so there would be no batch: lower batch_size or set drop_last=false"
+                f"batch_size is {batch_size}, but there are only {len(indices)} training images and drop_last is true, "
+                "so there would be no batch: lower batch_size or set drop_last=false"
             )
         remainder = len(indices) % batch_size
-        if not drop_last and remainder % world_size:
-            raise ValueError(
-                f"the last batch of an epoch has {remainder} of batch_size={batch_size} images, which "
-                f"{world_size} ranks cannot share evenly: set drop_last=true or change batch_size"
-            )
+        last = 0 if drop_last else remainder // world_size * world_size
+        if last == 1:
+            last = 0
+        if len(indices) - remainder + last == 0:
+            raise ValueError(f"{len(indices)} training images make no batch for {world_size} ranks: use fewer ranks")
+        self.num_left_out = remainder - last
+        """Images that an epoch does not show; which they are changes with the epoch."""
         self._indices = torch.from_numpy(np.asarray(indices, dtype=np.int64).copy())
         self._batch_size, self._seed, self._drop_last = batch_size, seed, drop_last
         self._rank, self._world_size = rank, world_size
@@ -73,8 +80,7 @@ class IndexBatches:
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
-        count = len(self._indices)
-        return count // self._batch_size if self._drop_last else -(-count // self._batch_size)
+        return -(-(len(self._indices) - self.num_left_out) // self._batch_size)
 
     def __iter__(self) -> Iterator[IndexBatch]:
         # Nothing happens before the first batch is asked for: Lightning makes an iterator more than once.
@@ -82,7 +88,7 @@ class IndexBatches:
             self._epoch, self._batch = self._epoch + 1, 0
         self._restored = False
         epoch = self._epoch
-        order = self._epoch_order(epoch)
+        order = self._epoch_order(epoch)[: len(self._indices) - self.num_left_out]
         for batch in range(self._batch, len(self)):
             # The state moves on before the batch is handed out: Lightning saves it while the batch is in use, and
             # after the last batch of an epoch it does not ask for another.

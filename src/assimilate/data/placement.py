@@ -20,9 +20,15 @@ class PlacedImages:
     """uint8 images that are gathered by index onto one device."""
 
     def __init__(
-        self, images: NDArray[np.uint8], device: torch.device, *, placement: Placement, num_sharing: int = 1
+        self,
+        images: NDArray[np.uint8],
+        device: torch.device,
+        *,
+        placement: Placement,
+        num_sharing: int = 1,
+        what: str = "images",
     ) -> None:
-        """``num_sharing`` processes keep a copy each in the same memory.
+        """``num_sharing`` processes keep a copy each in the same memory; ``what`` the images are is for messages.
 
         Raises ValueError if ``placement`` is unknown, or is "device" and the images cannot fit.
         """
@@ -32,7 +38,7 @@ class PlacedImages:
         free = _free_bytes(device)
         if placement == "device" and images.nbytes * num_sharing > free:
             raise ValueError(
-                f"data.placement is 'device', but the images take {images.nbytes * num_sharing / 2**30:.1f} GiB and "
+                f"data.placement is 'device', but the {what} take {images.nbytes * num_sharing / 2**30:.1f} GiB and "
                 f"{device} has {free / 2**30:.1f} GiB free; set data.placement=host (or auto)"
             )
         fits = images.nbytes * num_sharing <= _SHARE_OF_FREE_MEMORY * free
@@ -45,10 +51,13 @@ class PlacedImages:
         """Return the images at ``indices`` (on the CPU or the device) on the device."""
         if self._resident is not None:
             return self._resident.index_select(0, indices.to(self.device, non_blocking=True))
-        batch = torch.from_numpy(np.take(self._host, indices.cpu().numpy(), axis=0))
-        if self.device.type == "cuda":
-            # Only a copy from pinned memory runs beside the device's work.
-            batch = batch.pin_memory()
+        # Only a copy from pinned memory runs beside the device's work; torch keeps the block until that is done.
+        batch = torch.empty(
+            len(indices), *self._host.shape[1:], dtype=torch.uint8, pin_memory=self.device.type == "cuda"
+        )
+        # With mode="raise" numpy would gather into a buffer of its own first.
+        assert 0 <= int(indices.min()) <= int(indices.max()) < len(self._host)
+        np.take(self._host, indices.cpu().numpy(), axis=0, out=batch.numpy(), mode="clip")
         return batch.to(self.device, non_blocking=True)
 
 

@@ -1,13 +1,14 @@
 """Where the views of a training step come from: the real image or a source of generated ones, and a transform."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from assimilate.data.augmentation import Augmentation
+from assimilate.data.placement import Placement
 
 
 class ViewSource(Protocol):
@@ -26,6 +27,15 @@ class ViewSource(Protocol):
         ``rng`` lives on the CPU, whatever the device of ``indices``: which views are drawn does not depend on
         where they are kept. The result may live on any device.
         """
+        ...
+
+
+@runtime_checkable
+class PlaceableViewSource(ViewSource, Protocol):
+    """A source whose views are stored, and can be stored where they are wanted."""
+
+    def place(self, device: torch.device, *, placement: Placement, num_sharing: int) -> None:
+        """Keep the views on ``device`` if ``placement`` says so (``PlacedImages``); gather them onto it in any case."""
         ...
 
 

@@ -1,6 +1,5 @@
 """The view cache on disk: written an image at a time so that a killed run goes on, read through a memory map."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,62 +9,13 @@ from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from assimilate.data.array_file import ArrayFile
+from assimilate.data.placement import PlacedImages, Placement
+
 IMAGES = "images.npy"
 DONE = "done.npy"
 # Entries are flushed to disk, then marked as done, this many images at a time.
 FLUSH_EVERY = 64
-
-
-class _ArrayFile:
-    """A .npy file of fixed shape whose rows are written in place, with its space reserved: a full disk is an
-    ordinary OSError here, where a sparse memory map would end the process."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        self._row_bytes = int(np.prod(shape[1:])) * self.dtype.itemsize
-        if not path.exists():
-            beside = path.with_name(f".{path.name}.{os.getpid()}")
-            with beside.open("wb") as stream:
-                header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(stream, header)
-                size = stream.tell() + shape[0] * self._row_bytes
-                stream.flush()
-                try:
-                    _reserve(stream.fileno(), size)
-                except OSError:
-                    beside.unlink(missing_ok=True)
-                    raise
-                os.fsync(stream.fileno())
-            beside.replace(path)
-        existing = np.load(path, mmap_mode="r")
-        if existing.shape != shape or existing.dtype != self.dtype:
-            raise ValueError(f"{path} holds {existing.dtype} {existing.shape}, not {self.dtype} {shape}")
-        assert isinstance(existing, np.memmap)
-        self._offset = int(existing.offset)
-        del existing
-        self._handle = os.open(path, os.O_RDWR)
-
-    def write(self, index: int, row: NDArray[np.generic]) -> None:
-        data = np.asarray(row, dtype=self.dtype)
-        assert data.shape == self.shape[1:], (data.shape, self.shape)
-        data = np.ascontiguousarray(data)
-        view, position = memoryview(data.tobytes()), self._offset + index * self._row_bytes
-        while view:
-            written = os.pwrite(self._handle, view, position)
-            view, position = view[written:], position + written
-
-    def sync(self) -> None:
-        os.fsync(self._handle)
-
-    def close(self) -> None:
-        os.close(self._handle)
-
-
-def _reserve(handle: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(handle, 0, size)
-    else:  # macOS
-        os.ftruncate(handle, size)
 
 
 class ViewCacheWriter:
@@ -85,11 +35,11 @@ class ViewCacheWriter:
         self, folder: Path, image_shape: tuple[int, ...], fields: Mapping[str, tuple[tuple[int, ...], str]]
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._images = _ArrayFile(folder / IMAGES, image_shape, "|u1")
+        self._images = ArrayFile(folder / IMAGES, image_shape, "|u1")
         self._fields = {
-            name: _ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()
+            name: ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()
         }
-        self._done_file = _ArrayFile(folder / DONE, (image_shape[0],), "|u1")
+        self._done_file = ArrayFile(folder / DONE, (image_shape[0],), "|u1")
         self.done: NDArray[np.bool_] = np.load(folder / DONE).astype(bool)
         self._unsynced: list[int] = []
 
@@ -131,28 +81,38 @@ class ViewCacheWriter:
 
 
 class CachedViews:
-    """Serves views from an array [N, n, 3, H, W], in memory, on a device, or behind a memory map (a ViewSource).
+    """Serves views from an array [N, n, 3, H, W]: behind its memory map, or where `place` puts it (a ViewSource).
 
     Args:
         images: uint8 [N, n, 3, H, W].
-        device: keep the whole array there; None gathers from where it is, a batch at a time.
     """
 
-    def __init__(self, images: NDArray[np.uint8], *, device: str | None = None) -> None:
+    def __init__(self, images: NDArray[np.uint8]) -> None:
         assert images.dtype == np.uint8, images.dtype
         assert images.ndim == 5, images.shape
-        self._array = images
-        self._resident = None if device is None else torch.from_numpy(np.array(images)).to(device)
+        self._num_views = int(images.shape[1])
+        self._images = images.reshape(-1, *images.shape[2:])
+        self.place(torch.device("cpu"), placement="host")
 
     @classmethod
-    def open(cls, folder: Path, *, device: str | None = None) -> "CachedViews":
+    def open(cls, folder: Path) -> "CachedViews":
         """Open a finished cache folder."""
-        return cls(np.load(folder / IMAGES, mmap_mode="r"), device=device)
+        return cls(np.load(folder / IMAGES, mmap_mode="r"))
+
+    def place(self, device: torch.device, *, placement: Placement, num_sharing: int = 1) -> None:
+        """Keep the whole array on `device` if `placement` says so and it fits; gather onto `device` in any case.
+
+        Raises:
+            ValueError: `placement` is "device" and the array cannot fit.
+        """
+        self._placed = PlacedImages(
+            self._images, device, placement=placement, num_sharing=num_sharing, what="cached views"
+        )
 
     @property
     def num_views(self) -> int:
         """Views an image."""
-        return int(self._array.shape[1])
+        return self._num_views
 
     def gather(
         self, indices: Int64[Tensor, " batch"], num_sampled: int, rng: torch.Generator
@@ -167,8 +127,6 @@ class CachedViews:
         assert 1 <= num_sampled <= self.num_views, (num_sampled, self.num_views)
         order = torch.rand(len(indices), self.num_views, generator=rng).argsort(dim=1)
         chosen = order[:, :num_sampled]
-        if self._resident is not None:
-            device = self._resident.device
-            return self._resident[indices.to(device)[:, None], chosen.to(device)]
-        rows = indices.cpu().numpy()
-        return torch.from_numpy(self._array[rows[:, None], chosen.numpy()])
+        flat = indices.cpu()[:, None] * self.num_views + chosen
+        views = self._placed.gather(flat.reshape(-1))
+        return views.view(*chosen.shape, *views.shape[1:])

@@ -1,0 +1,96 @@
+"""Decodes a list of images into an array file: in parallel, straight to disk, on from where a kill left it."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assimilate.data.array_file import ArrayFile
+from assimilate.data.progress import Progress, silent
+
+# Images between two flushes: what a kill may cost, how much is queued, and how often progress is told.
+BLOCK = 512
+
+
+def decode_into(
+    path: Path,
+    names: Sequence[str],
+    decode: Callable[[str], NDArray[np.uint8]],
+    *,
+    image_size: int,
+    progress: Progress = silent,
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Write ``decode(name)`` [3, image_size, image_size] to row i of the array file ``path`` for each of ``names``.
+
+    ``decode`` runs in threads (Pillow decodes and resizes without the interpreter's lock). A done-map beside the array
+    remembers the rows that are safely on disk: the next call with the same names goes on from there. Returns the array
+    behind a read-only memory map, and one line for every image that ``decode`` failed on; those are tried again by the
+    next call. Call ``forget_progress`` when the folder is finished.
+    """
+    assert names, "nothing to decode"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done_path = _done_map(path, names)
+    if not (done_path.exists() and path.exists()):
+        # Whatever is there was decoded from other names.
+        for stale in (*path.parent.glob(_done_pattern(path)), path):
+            stale.unlink(missing_ok=True)
+    images = ArrayFile(path, (len(names), 3, image_size, image_size), "|u1")
+    done_file = ArrayFile(done_path, (len(names),), "|u1")
+    pending = np.flatnonzero(np.load(done_path) == 0)
+    reasons: dict[int, str] = {}
+    mark = np.ones((), dtype=np.uint8)
+    try:
+        progress(len(names) - len(pending), len(names), {})
+        with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as threads:
+            for start in range(0, len(pending), BLOCK):
+                block = pending[start : start + BLOCK].tolist()
+                outcomes = list(threads.map(partial(_decode_row, images, names, decode), block))
+                # First the pixels, then the word that they are there: the map never promises what is not on disk.
+                images.sync()
+                for row, reason in zip(block, outcomes, strict=True):
+                    if reason is None:
+                        done_file.write(row, mark)
+                    else:
+                        reasons[row] = reason
+                done_file.sync()
+                progress(len(names) - len(pending) + start + len(block), len(names), {})
+    finally:
+        images.close()
+        done_file.close()
+    return np.load(path, mmap_mode="r"), [reasons[row] for row in sorted(reasons)]
+
+
+def forget_progress(folder: Path) -> None:
+    """Remove the done-maps of a finished folder."""
+    for done_map in folder.glob(".*.done-*.npy"):
+        done_map.unlink()
+
+
+def part_of(progress: Progress, done_before: int, total: int) -> Progress:
+    """Return the progress of one of several lists, told as progress of them all."""
+    return lambda done, _, values: progress(done_before + done, total, values)
+
+
+def _decode_row(
+    images: ArrayFile, names: Sequence[str], decode: Callable[[str], NDArray[np.uint8]], row: int
+) -> str | None:
+    try:
+        pixels = decode(names[row])
+    except Exception as error:  # a damaged file can make a decoder raise anything; all of them are listed together
+        return f"{names[row]}: {error}".splitlines()[0]
+    images.write(row, pixels)
+    return None
+
+
+def _done_map(path: Path, names: Sequence[str]) -> Path:
+    digest = hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
+    return path.with_name(f".{path.stem}.done-{digest[:16]}.npy")
+
+
+def _done_pattern(path: Path) -> str:
+    return f".{path.stem}.done-*.npy"
