@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from interleaved import compare
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -24,6 +23,7 @@ from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.order import IndexBatch
 from assimilate.data.views import ViewSlot
+from interleaved import compare
 
 SIZE, BATCH = 32, 512
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

@@ -185,14 +185,20 @@ class _Projection:
         parents = {"generator": generator, "encoder": perceptual}
         return self._artifact("latents", config["name"], "invert", content, parents)
 
-    def _training(self) -> dict[str, Any]:
+    def _training(self, loss: str) -> dict[str, Any]:
         config = self._config
-        keys = ("epochs", "batch_size", "drop_last", "batchnorm", "encoder", "optimizer")
+        keys = ("epochs", "batch_size", "accumulate_grad_batches", "drop_last", "batchnorm", "optimizer")
         dataset = config["dataset"]
+        encoder = dict(config["encoder"])
+        if loss != "simsiam":
+            encoder["predictor_dim"] = None  # no other loss trains one
         return {
             **{key: config[key] for key in keys},
             "normalisation": self._normalisation,
             "precision": config["trainer"]["precision"],
+            "encoder": encoder,
+            "normalize": config["data"]["normalize"],
+            "crop_size": config["data"]["crop_size"],
             "image_size": dataset["image_size"],
             "flip": dataset["flip"],
             "expert": config["data"]["expert"],
@@ -204,15 +210,21 @@ class _Projection:
         if view_encoder.get("checkpoint") is not None:
             given = {"checkpoint": _file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
             return self._artifact("encoders", "imported", "train", given, {})
-        loss = {key: config["loss"][key] for key in ("temperature", "base_temperature")}
+        name = config["simclr_loss"]
         content: dict[str, Any] = {
-            **self._training(),
+            **self._training(name),
             "assim": "simclr",
             "slots": ["expert", "expert"],
-            "loss": {"name": config["simclr_loss"], **loss},
+            "loss": self._loss(name, without={"alpha", "align_anchors"}),
             "seed": view_encoder["seed"],
         }
         return self._artifact("encoders", "simclr", "train", content, {})
+
+    def _loss(self, name: str, *, without: set[str]) -> dict[str, Any]:
+        # Temperatures mean nothing to SimSiam.
+        left_out = without | ({"temperature", "base_temperature"} if name == "simsiam" else set())
+        loss = {key: value for key, value in self._config["loss"].items() if key not in left_out}
+        return {**loss, "name": name}
 
     def encoder(self, views: Artifact | None) -> Artifact:
         """The run's own encoder."""
@@ -223,13 +235,15 @@ class _Projection:
             # An expert view that is drawn on the fly is no generated view at all.
             slots = [config["view"]["name"] if slot == GENERATED else slot for slot in slots]
             generated = False
-        left_out = set() if appended else {"alpha", "align_anchors"}
+        # Eq. 13 has no term of its own for appended views.
+        left_out = set() if appended and config["loss"]["name"] != "full" else {"alpha", "align_anchors"}
         assim = config["assim"]["name"] if generated or appended else "simclr"
+        loss = config["loss"]["name"]
         content: dict[str, Any] = {
-            **self._training(),
+            **self._training(loss),
             "assim": assim,
             "slots": slots,
-            "loss": {key: value for key, value in config["loss"].items() if key not in left_out},
+            "loss": self._loss(loss, without=left_out),
             "seed": config["seed"],
         }
         if generated:
@@ -242,6 +256,7 @@ class _Projection:
             "expert": self._config["data"]["expert"],
             "flip": self._config["dataset"]["flip"],
             "image_size": self._config["dataset"]["image_size"],
+            "crop_size": self._config["data"]["crop_size"],
             "seed": 0,
         }
         return self._artifact("calibrations", "epsilon1", "calibrate", content, {"encoder": reference})
@@ -254,6 +269,7 @@ class _Projection:
                 "expert": self._config["data"]["expert"],
                 "flip": self._config["dataset"]["flip"],
                 "image_size": self._config["dataset"]["image_size"],
+                "crop_size": self._config["data"]["crop_size"],
             }
         else:
             content["truncation"] = self._config["generator"]["truncation"]

@@ -7,6 +7,18 @@ from typing import Any
 from assimilate.errors import UserError
 from assimilate.identity import needs_generator, uses_view
 
+# The keys of probes.protocol.PROTOCOLS, which needs torch; a test compares them.
+PROBES = (
+    "essl",
+    "essl_as_coded",
+    "supcontrast_best",
+    "supcontrast_last",
+    "htdt",
+    "genrep",
+    "dkobak_precomputed",
+    "dkobak_augmented",
+    "clsp",
+)
 STYLEGAN_SIZES = (8, 16, 32, 64, 128, 256)
 TRANSFORMS = ("flip", "weak_crop", "crop50", "crop70", "crop90", "basic", "expert", "none")
 
@@ -57,7 +69,14 @@ CHECKS = (
     Check("prepare", _one_of("auto", "only", "plan", "never"), "auto, only, plan or never"),
     Check("epochs", _count, "a whole number ≥ 1"),
     Check("batch_size", lambda v: _count(v) and v >= 2, "a whole number ≥ 2 (contrastive losses need negatives)"),
-    Check("batchnorm", _one_of("per_view", "concatenated"), "per_view or concatenated"),
+    Check("accumulate_grad_batches", _count, "a whole number ≥ 1"),
+    Check(
+        "batchnorm",
+        _one_of("per_view", "concatenated", "per_view_backbone", "per_source"),
+        "per_view, concatenated, per_view_backbone or per_source",
+    ),
+    Check("data.normalize", _one_of(True, False), "true or false"),
+    Check("data.crop_size", _or_none(_count), "null or a whole number ≥ 1"),
     Check("data.placement", _one_of("auto", "device", "host"), "auto, device or host"),
     Check("data.compile_augmentation", _one_of(True, False), "true or false"),
     Check("data.expert.interpolation", _one_of("bilinear", "bicubic"), "bilinear or bicubic"),
@@ -76,6 +95,7 @@ CHECKS = (
         lambda v: v in ([0], [1], [0, 1], [1, 0]),
         "[0, 1] (Eq. 4), [0] (the reference code) or [1]",
     ),
+    Check("encoder.predictor_dim", _or_none(_count), "null or a whole number ≥ 1"),
     Check("encoder.width", _count, "a whole number ≥ 1"),
     Check("optimizer.lr", _positive, "a number > 0"),
     Check("optimizer.momentum", lambda v: _number(v) and 0 <= v < 1, "a number, 0 ≤ momentum < 1"),
@@ -105,6 +125,14 @@ CHECKS = (
         "32-true, bf16-mixed, 16-mixed or 64-true",
     ),
     Check("trainer.num_threads", _or_none(_count), "null or a whole number ≥ 1"),
+    Check("trainer.compile", _one_of(True, False), "true or false"),
+    Check("probe.name", _one_of(*PROBES), ", ".join(PROBES)),
+    Check("probe.draws", _one_of("shared", "independent"), "shared or independent"),
+    Check(
+        "probe.neighbours",
+        lambda v: isinstance(v, list) and 5 in v and all(map(_count, v)),
+        "a list of whole numbers ≥ 1 with 5 in it",
+    ),
     Check("probe.num_epochs", _or_none(_count), "null or a whole number ≥ 1"),
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
     Check("generator.batch_size", _count, "a whole number ≥ 1"),
@@ -150,6 +178,9 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"optimizer.warmup_epochs={warmup} exceeds epochs={epochs}: "
             f"give optimizer.warmup_epochs={min(warmup, epochs // 10)} too"
         )
+    simsiam = "simsiam" in (config["loss"]["name"], config["simclr_loss"])
+    if simsiam and config["encoder"]["predictor_dim"] is None:
+        raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")
     devices = config["trainer"]["devices"]
     if config["batch_size"] % devices:
         raise UserError(
@@ -201,8 +232,10 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
             notices.append(f"assim={assim} contrasts two expert views: view={config['view']['name']} is not used")
         ignored += [key for key in keys if key.startswith("view.")]
         ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors")]
-    elif config["assim"].get("view3") is None:
-        ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors", "view.n_sampled")]
+    elif config["assim"].get("view3") is None or config["loss"]["name"] == "full":
+        ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors")]
+    if config["assim"].get("view3") is None:
+        ignored += [key for key in keys if key == "view.n_sampled"]
     if uses_view(config) and config["view"].get("cached") is False:
         ignored += [key for key in keys if key in ("view.n_cached", "view.seed")]
     if not needs_generator(config):
@@ -210,7 +243,11 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
     else:
         ignored += _ignored_beside_own_files(config, keys)
     if ignored:
-        why = f"view={config['view']['name']}" if uses_view(config) else "two expert views, nothing generated"
+        why = (
+            f"view={config['view']['name']}, loss={config['loss']['name']}"
+            if uses_view(config)
+            else "two expert views, nothing generated"
+        )
         raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
     return notices
 

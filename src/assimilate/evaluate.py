@@ -28,20 +28,26 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     from assimilate.probes.features import extract_features, freeze
     from assimilate.probes.knn import knn_metrics
     from assimilate.probes.linear import linear_probe
+    from assimilate.probes.protocol import PROTOCOLS
     from assimilate.train import load_trained
 
     dataset, config = session.dataset, session.config["probe"]
+    protocol = PROTOCOLS[config["name"]]
     assert dataset.test is not None
     encoder, mean, std = load_trained(artifact.parents["encoder"])
     freeze(encoder.to(session.device))
 
     def features_of(network: Encoder) -> list[Any]:
         assert dataset.test is not None
-        return [extract_features(network, arrays, mean=mean, std=std) for arrays in (dataset.train, dataset.test)]
+        clean = protocol.test_transform() if protocol.test == "centre" else None  # as large as the training crops
+        return [
+            extract_features(network, arrays, mean=mean, std=std, transform=clean)
+            for arrays in (dataset.train, dataset.test)
+        ]
 
     train_y, test_y = torch.as_tensor(dataset.train.labels), torch.as_tensor(dataset.test.labels)
     bank, queries = features_of(encoder)
-    neighbours = knn_metrics(bank, train_y, queries, test_y, k=min(5, len(train_y)))
+    neighbours = knn_metrics(bank, train_y, queries, test_y, k=min(5, len(train_y)), further=config["neighbours"])
     fresh = Encoder.from_spec(encoder.spec, init_seed=artifact.parents["encoder"].content.get("seed", 0))
     freeze(fresh.to(session.device))
     untrained_bank, untrained_queries = features_of(fresh)
@@ -61,16 +67,19 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
             lr=config["lr"],
             flip=session.config["dataset"]["flip"],
             augmentation_seed=config["augmentation_seed"],
+            draws=config["draws"],
             num_draws=config["num_draws"],
             progress=progress,
         )
     metrics: dict[str, Any] = dict(probe.summary())
-    names = {"knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
+    further = {f"knn{k}_cosine": f"knn{k}" for k in config["neighbours"]}
+    names = {**further, "knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
     for name, value in neighbours.items():
         metrics[names.get(name, name)] = {"mean": value, "std": 0.0, "n": 1, "values": [value]}
     changes = _changes(config, session.config["dataset"]["flip"])
     label = probe.label + (f" (here: {', '.join(changes)})" if changes else "")
     protocols = {
+        **{f"knn{k}": f"{k}-NN, majority vote, cosine, backbone features, un-augmented" for k in config["neighbours"]},
         "acc1": label,
         "acc5": label,
         "knn5": CURVE_LABEL,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ENCODER = "encoder.pt"
 HISTORY = "history.csv"
 CURVE = "knn_curve.csv"
+# Networks trained with data.normalize=false see [0, 1].
+NO_MEAN, UNIT_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 RESUMABLE = ("last.ckpt", "last.previous.ckpt")
 
 
@@ -73,10 +75,9 @@ def make_transforms(config: dict[str, Any], *, compiled: bool = False) -> Callab
     """The transforms of a configuration's data set, by name; the expert one through torch.compile if asked."""
     from assimilate.data.augmentation import make_transform
 
-    dataset, expert = config["dataset"], config["data"]["expert"]
-    return lambda name: make_transform(
-        name, dataset["image_size"], flip=dataset["flip"], expert=expert, compiled=compiled
-    )
+    dataset, data = config["dataset"], config["data"]
+    size = data["crop_size"] or dataset["image_size"]
+    return lambda name: make_transform(name, size, flip=dataset["flip"], expert=data["expert"], compiled=compiled)
 
 
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
@@ -110,6 +111,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     from assimilate.assimilation.a2 import A2
     from assimilate.assimilation.fit import fit
     from assimilate.assimilation.simclr import SimCLR
+    from assimilate.assimilation.simsiam import SimSiam
     from assimilate.data.datamodule import ContrastiveDataModule
     from assimilate.data.views import ViewSlot
     from assimilate.probes.monitor import KNNMonitor
@@ -125,10 +127,11 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
         for slot in content["slots"]
     ]
     source = CachedViews.open(artifact.parents["views"].path) if "views" in artifact.parents else None
+    mean, std = (dataset.mean, dataset.std) if content["normalize"] else (NO_MEAN, UNIT_STD)
     datamodule = ContrastiveDataModule(
         dataset.train,
-        mean=dataset.mean,
-        std=dataset.std,
+        mean=mean,
+        std=std,
         slots=slots,
         batch_size=content["batch_size"],
         seed=content["seed"],
@@ -138,15 +141,21 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     )
     if isinstance(trainer["devices"], int) and (note := datamodule.describe_left_out(trainer["devices"])):
         session.terminal.say(f"  {note}")
-    module = {"simclr": SimCLR, "a1": A1, "a2": A2}[content["assim"]](
+    modules = {"simclr": SimCLR, "a1": A1, "a2": A2}
+    # Views of the cache that are expert views of the image are real ones.
+    synthetic = "views" in artifact.parents and artifact.parents["views"].name != "expert"
+    module = (SimSiam if content["loss"]["name"] == "simsiam" else modules[content["assim"]])(
         encoder=content["encoder"],
         loss=content["loss"],
         optimizer={**content["optimizer"], "epochs": content["epochs"]},
-        mean=dataset.mean,
-        std=dataset.std,
+        mean=mean,
+        std=std,
         batchnorm=content["batchnorm"],
+        generated_views=[i for i, slot in enumerate(content["slots"]) if slot == "generated" and synthetic],
         init_seed=content["seed"],
     )
+    if trainer["compile"]:
+        module.compile_networks()
     monitors = []
     every = session.config["knn"]["every_n_epochs"]
     if every and dataset.test is not None and dataset.train.labels is not None:
@@ -167,6 +176,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
             devices=ranks,
             strategy="ddp" if ranks != 1 else "auto",
             precision=trainer["precision"],
+            accumulate_grad_batches=content["accumulate_grad_batches"],
             callbacks=monitors,
             loggers=loggers,
             progress=progress,
@@ -204,10 +214,11 @@ def load_trained(artifact: Artifact) -> tuple["Encoder", tuple[float, float, flo
 
 def load_reference(session: Session, artifact: Artifact) -> "FrozenEmbedding":
     """f of an encoder artifact: frozen, normalising, on the session's device."""
+    from assimilate.encoder.encoder import EmbeddingOf
     from assimilate.views.embedding import FrozenEmbedding
 
     encoder, mean, std = load_trained(artifact)
-    return FrozenEmbedding(encoder, mean=mean, std=std).to(session.device)
+    return FrozenEmbedding(EmbeddingOf(encoder), mean=mean, std=std).to(session.device)
 
 
 if __name__ == "__main__":

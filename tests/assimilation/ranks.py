@@ -18,8 +18,9 @@ LOSSES = {
     "infonce": {"name": "infonce", "temperature": 0.2},
     "ntxent": {"name": "ntxent", "temperature": 0.2, "base_temperature": 0.07, "align_anchors": [0]},
     "full": {"name": "full", "temperature": 0.2},
+    "simsiam": {"name": "simsiam", "align_anchors": [0]},
 }
-BATCHNORMS = ("per_view", "concatenated", "per_view_backbone")
+BATCHNORMS = ("per_view", "concatenated", "per_view_backbone", "per_source")
 
 
 class Step(torch.nn.Module):
@@ -30,7 +31,7 @@ class Step(torch.nn.Module):
         self.module = module
 
     def forward(self, views: list[Tensor]) -> Tensor:
-        return compute_loss(self.module.embed(views), self.module.loss_spec, gather=True).total
+        return self.module.loss_terms(views).total
 
 
 def step_views() -> list[Tensor]:
@@ -41,7 +42,8 @@ def step_views() -> list[Tensor]:
 
 def one_step(loss: str, batchnorm: str, rank: int, world_size: int) -> dict[str, Tensor]:
     """Loss, gradients and running statistics after a step on this rank's part of the batch."""
-    module = tiny_module("a2", loss=LOSSES[loss], batchnorm=batchnorm).double()
+    assim = "simsiam" if loss == "simsiam" else "a2"
+    module = tiny_module(assim, loss=LOSSES[loss], batchnorm=batchnorm, generated_views=[2]).double()
     step: torch.nn.Module = Step(module)
     if world_size > 1:
         synchronize_batchnorm(module)
@@ -68,7 +70,9 @@ def loss_gradients(rank: int, world_size: int) -> dict[str, Tensor]:
             .requires_grad_()
             for _ in range(NUM_VIEWS)
         ]
-        compute_loss(views, LossSpec.from_dict(values), gather=True).total.backward()
+        # SimSiam's predictions: the same embeddings, in another order of dimensions.
+        predictions = [view.roll(1, dims=1) for view in views]
+        compute_loss(views, LossSpec.from_dict(values), predictions=predictions, gather=True).total.backward()
         # The loss of all is the mean over ranks.
         results[name] = torch.stack([view.grad for view in views]) / world_size
     return results

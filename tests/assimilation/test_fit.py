@@ -37,7 +37,7 @@ def without_seconds(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 
 # Three batches an epoch: killed in the middle of epoch 1, at its end, and in the middle of epoch 2.
 @pytest.mark.parametrize("step", [2, 3, 5, 8])
-@pytest.mark.parametrize("assim", ["simclr", "a2"])
+@pytest.mark.parametrize("assim", ["simclr", "a2", "simsiam"])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, assim: str, step: int) -> None:
     whole = tiny_module(assim)
     record = fit_tiny(whole, tiny_data(assim), tmp_path / "whole", log_every_n_steps=2)
@@ -132,8 +132,34 @@ def test_batchnorm_modes_see_the_batches_that_they_name() -> None:
     assert torch.equal(torch.cat(split.embed(views)), expected)
 
 
+def test_batchnorm_per_source_keeps_running_statistics_from_real_views_only() -> None:
+    views = [torch.randn(6, 3, 8, 8) + shift for shift in range(3)]
+    module = tiny_module("a2", batchnorm="per_source", generated_views=[1])
+    embedded = module.embed(views)
+    other = tiny_module().encoder
+    expected = other(torch.cat([views[0], views[2]]))
+    assert torch.equal(torch.cat([embedded[0], embedded[2]]), expected)
+    statistics = {name: buffer.clone() for name, buffer in other.named_buffers()}
+    assert torch.equal(embedded[1], other(views[1]))  # by its own batch's statistics
+    for name, buffer in module.encoder.named_buffers():
+        assert torch.equal(buffer, statistics[name]), name
+    assert all(part.track_running_stats for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d))
+    with pytest.raises(ValueError, match="all are generated"):
+        tiny_module("a2", batchnorm="per_source", generated_views=[0, 1, 2]).embed(views)
+
+
+@pytest.mark.slow  # the compiler alone takes a minute
+def test_compiled_networks_train_like_eager_ones(tmp_path: Path) -> None:
+    eager, compiled = tiny_module("simsiam"), tiny_module("simsiam")
+    expected = fit_tiny(eager, tiny_data("simsiam"), tmp_path / "eager", max_epochs=1)
+    compiled.compile_networks()
+    record = fit_tiny(compiled, tiny_data("simsiam"), tmp_path / "compiled", max_epochs=1)
+    assert record.rows[0]["loss"] == pytest.approx(expected.rows[0]["loss"], rel=1e-3)
+    assert compiled.state_dict().keys() == eager.state_dict().keys()
+
+
 def test_a_checkpoint_reloads_without_a_config(tmp_path: Path) -> None:
-    module = tiny_module("a2", loss={"name": "ntxent", "temperature": 0.2, "align_anchors": [0]}, init_seed=7)
+    module = tiny_module("a2", loss={"name": "ntxent", "temperature": 0.2, "align_anchors": [0]}, init_seed=5)
     fit_tiny(module, tiny_data("a2"), tmp_path)
     loaded = A2.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
     assert loaded.loss_spec == module.loss_spec

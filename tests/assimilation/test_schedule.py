@@ -45,7 +45,7 @@ def test_dkobak() -> None:
 def test_htdt() -> None:
     # PROTOCOLS 3: Adam 2e-3, 1000 epochs, B=512 drop_last on 100,000 images: 195 steps; ×.2 at 950 and 975.
     spec = OptimizerSpec(
-        "adam", lr=2e-3, epochs=1000, schedule="multistep", warmup_steps=500, milestones=(950, 975), gamma=0.2
+        "adam", lr=2e-3, epochs=1000, schedule="multistep", warmup_steps=500, milestones=(0.95, 0.975), gamma=0.2
     )
     rate = learning_rate(spec, 195)
     assert rate(0) == pytest.approx(4e-6)

@@ -11,12 +11,17 @@ from assimilate.assimilation.a1 import A1
 from assimilate.assimilation.a2 import A2
 from assimilate.assimilation.contrastive import ContrastiveModule
 from assimilate.assimilation.simclr import SimCLR
+from assimilate.assimilation.simsiam import SimSiam
 from assimilate.data.augmentation import Identity, make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.views import ViewSlot
 
-MODULES: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2}
+MODULES: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2, "simsiam": SimSiam}
+SIMSIAM = {
+    "encoder": {"width": 2, "projector": "simsiam", "hidden_dim": 8, "output_dim": 8, "predictor_dim": 4},
+    "loss": {"name": "simsiam"},
+}
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
@@ -48,13 +53,13 @@ def tiny_module(assim: str = "simclr", **overrides: Any) -> ContrastiveModule:
         "mean": MEAN,
         "std": STD,
     }
-    return MODULES[assim](**(settings | overrides))
+    return MODULES[assim](**(settings | (SIMSIAM if assim == "simsiam" else {}) | overrides))
 
 
 def tiny_data(assim: str = "simclr", *, fixed: bool = False, batch_size: int = 8) -> ContrastiveDataModule:
     arrays = tiny_images()
     transform = Identity() if fixed else make_transform("expert", 8, flip=0.5, expert={})
-    generated = {"simclr": 0, "a1": 1, "a2": 2}[assim] + (1 if fixed and assim != "a1" else 0)
+    generated = {"simclr": 0, "a1": 1, "a2": 2, "simsiam": 1}[assim] + (1 if fixed and assim != "a1" else 0)
     num_image = 1 if fixed or assim == "a1" else 2
     slots = [ViewSlot("image", transform)] * num_image + [ViewSlot("generated", Identity())] * generated
     return ContrastiveDataModule(

@@ -13,7 +13,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from assimilate.assimilation.gathering import first_global_row, gather_with_gradient
+from assimilate.assimilation.denominators import (
+    log_denominator_against,
+    log_denominator_among,
+    log_denominator_between,
+)
+from assimilate.assimilation.gathering import first_global_row, gather_with_gradient, is_distributed
 
 Embedding = Float[Tensor, "batch dim"]
 
@@ -57,16 +62,14 @@ def info_nce(
     scale = scale_of(temperature, base_temperature)
     with torch.autocast(z1.device.type, enabled=False):
         z1, z2 = _unit(z1), _unit(z2)
-        positive = (z1 * z2).sum(1) / temperature
-        if gather:
+        positive = (z1 * z2).sum(1).mean() / temperature
+        if gather and is_distributed():
             keys1, keys2 = gather_with_gradient(z1), gather_with_gradient(z2)
+            denominator = 0.5 * log_denominator_against(z1, keys2, temperature=temperature)
+            denominator = denominator + 0.5 * log_denominator_against(z2, keys1, temperature=temperature)
         else:
-            keys1, keys2 = z1, z2
-        logits = z1 @ (keys2 / temperature).T
-        denominator1 = logits.logsumexp(1)
-        # With one rank the second direction's logits are the transpose of the first's.
-        denominator2 = logits.logsumexp(0) if keys1 is z1 else (z2 @ (keys1 / temperature).T).logsumexp(1)
-        return scale * (0.5 * (denominator1 + denominator2) - positive).mean()
+            denominator = log_denominator_between(z1, z2, temperature=temperature)
+        return scale * (denominator - positive)
 
 
 def multi_view_nt_xent(
@@ -87,19 +90,19 @@ def multi_view_nt_xent(
     assert len(views) >= 2, f"a contrastive loss needs at least two views, got {len(views)}"
     scale = scale_of(temperature, base_temperature)
     with torch.autocast(views[0].device.type, enabled=False):
-        anchors = [_unit(view) for view in views]
-        num_local = len(anchors[0])
-        gathered = [gather_with_gradient(view) for view in anchors] if gather else anchors
-        keys = torch.cat(gathered)
-        others = [torch.stack([*anchors[:v], *anchors[v + 1 :]]).sum(0) for v in range(len(anchors))]
-        positive = (torch.cat(anchors) * torch.cat(others)).sum(1) / (temperature * (len(views) - 1))
-        logits = torch.cat(anchors) @ (keys / temperature).T
-        offset = first_global_row(anchors[0]) if gather else 0
-        num_global = len(gathered[0])
-        row = torch.arange(len(views) * num_local, device=logits.device)
-        itself = row // num_local * num_global + row % num_local + offset
-        logits.scatter_(1, itself[:, None], float("-inf"))
-        return scale * (logits.logsumexp(1) - positive).mean()
+        units = [_unit(view) for view in views]
+        anchors = torch.cat(units)
+        others = torch.stack(units).sum(0).repeat(len(views), 1) - anchors
+        positive = (anchors * others).sum(1).mean() / (temperature * (len(views) - 1))
+        if gather and is_distributed():
+            gathered = [gather_with_gradient(unit) for unit in units]
+            row = torch.arange(len(anchors), device=anchors.device)
+            num_local, num_global = len(units[0]), len(gathered[0])
+            itself = row // num_local * num_global + row % num_local + first_global_row(units[0])
+            denominator = log_denominator_against(anchors, torch.cat(gathered), temperature=temperature, itself=itself)
+        else:
+            denominator = log_denominator_among(anchors, temperature=temperature)
+        return scale * (denominator - positive)
 
 
 def nt_xent(

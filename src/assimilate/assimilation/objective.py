@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assimilate.assimilation.losses import alignment, info_nce, multi_view_nt_xent, nt_xent, scale_of
+from assimilate.assimilation.simsiam_loss import simsiam, simsiam_alignment
 
-LOSSES = ("infonce", "ntxent", "full")
+LOSSES = ("infonce", "ntxent", "full", "simsiam")
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,11 @@ class LossSpec:
     """The loss of a run.
 
     Attributes:
-        name: "infonce" (Eq. 12), "ntxent" (Eq. 1) or "full" (Eq. 13: every view contrasts with every other).
+        name: "infonce" (Eq. 12), "ntxent" (Eq. 1), "full" (Eq. 13: every view contrasts with every other) or "simsiam"
+            (no negatives, needs a predictor; temperatures mean nothing to it).
         temperature: τ > 0.
         base_temperature: if given, the whole loss is multiplied by temperature / base_temperature.
-        alpha: α ≥ 0 of Eq. 4; used only when views are appended.
+        alpha: α ≥ 0 of Eq. 4 and 16; used only when views are appended.
         align_anchors: which of the two contrasted views are aligned; (0, 1) is Eq. 4, (0,) the authors' CIFAR-10 code.
 
     Raises:
@@ -28,7 +30,7 @@ class LossSpec:
     """
 
     name: str
-    temperature: float
+    temperature: float = 0.5
     base_temperature: float | None = None
     alpha: float = 0.5
     align_anchors: tuple[int, ...] = (0, 1)
@@ -70,14 +72,29 @@ class LossTerms:
     alignment: Float[Tensor, ""] | None
 
 
-def compute_loss(views: Sequence[Float[Tensor, "batch dim"]], spec: LossSpec, *, gather: bool = False) -> LossTerms:
-    """The loss of one step: views 0 and 1 are contrasted, any further ones are aligned with them (Eq. 4, 14).
+def compute_loss(
+    views: Sequence[Float[Tensor, "batch dim"]],
+    spec: LossSpec,
+    *,
+    predictions: Sequence[Float[Tensor, "batch dim"]] | None = None,
+    gather: bool = False,
+) -> LossTerms:
+    """The loss of one step: views 0 and 1 are contrasted, any further ones are aligned with them (Eq. 4, 14, 16).
 
     Args:
         views: projector outputs, not normalised, at least two.
+        predictions: the predictor's output for each view, for "simsiam" alone.
         gather: contrast with the keys of all ranks.
     """
     assert len(views) >= 2, f"a contrastive loss needs at least two views, got {len(views)}"
+    if spec.name == "simsiam":
+        assert predictions is not None, "SimSiam compares predictions with projections"
+        base = simsiam(predictions[0], predictions[1], views[0], views[1])
+        if len(views) == 2:
+            return LossTerms(base, base, None)
+        anchors = [views[index] for index in spec.align_anchors]
+        aligned = simsiam_alignment(predictions[2:], anchors, alpha=spec.alpha)
+        return LossTerms(base - aligned, base, aligned)
     scale = scale_of(spec.temperature, spec.base_temperature)
     if spec.name == "full":
         base = multi_view_nt_xent(views, temperature=spec.temperature, gather=gather)

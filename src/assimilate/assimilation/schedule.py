@@ -41,12 +41,22 @@ def cosine_per_epoch(step: int, *, lr: float, epochs: int, steps_per_epoch: int)
 
 
 def multistep(
-    step: int, *, lr: float, steps_per_epoch: int, warmup_steps: int, milestones: tuple[int, ...], gamma: float
+    step: int,
+    *,
+    lr: float,
+    epochs: int,
+    steps_per_epoch: int,
+    warmup_steps: int,
+    milestones: tuple[float, ...],
+    gamma: float,
 ) -> float:
-    """htdt: linear over `warmup_steps` (the first at lr/warmup_steps), ×gamma at each of `milestones` (PROTOCOLS 3)."""
+    """htdt: linear over `warmup_steps` (the first at lr/warmup_steps), ×gamma at each of `milestones` (PROTOCOLS 3).
+
+    Milestones are shares of the epochs, so that a shorter run still has them.
+    """
     warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     epoch = step // steps_per_epoch
-    return lr * warm * gamma ** sum(epoch >= milestone for milestone in milestones)
+    return lr * warm * gamma ** sum(epoch >= round(milestone * epochs) for milestone in milestones)
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ class OptimizerSpec:
         warmup_steps: for "multistep" (500 in Table 8's protocol).
         warmup_from: learning rate at which "supcontrast" starts.
         final: the last rate of "supcontrast" as a fraction of lr.
-        milestones, gamma: for "multistep".
+        milestones, gamma: for "multistep"; milestones as shares of the epochs, in (0, 1].
 
     Raises:
         ValueError: any of them is out of range.
@@ -80,7 +90,7 @@ class OptimizerSpec:
     warmup_steps: int = 0
     warmup_from: float = 0.01
     final: float = 1e-3
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[float, ...] = ()
     gamma: float = 0.2
 
     def __post_init__(self) -> None:
@@ -100,6 +110,8 @@ class OptimizerSpec:
                 f"optimizer.momentum={self.momentum} in [0, 1)"
             )
         object.__setattr__(self, "milestones", tuple(self.milestones))
+        if not all(0 < milestone <= 1 for milestone in self.milestones):
+            raise ValueError(f"optimizer.milestones={list(self.milestones)} must be shares of the epochs, in (0, 1]")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "OptimizerSpec":
@@ -144,6 +156,7 @@ def learning_rate(spec: OptimizerSpec, steps_per_epoch: int) -> Callable[[int], 
         return lambda step: multistep(
             step,
             lr=spec.lr,
+            epochs=spec.epochs,
             steps_per_epoch=steps_per_epoch,
             warmup_steps=spec.warmup_steps,
             milestones=spec.milestones,

@@ -4,12 +4,28 @@ torch's SyncBatchNorm refuses CPU tensors, so under gloo the sums travel through
 equal shares of the batch (the data module sees to that), and every rank reaches the same layers in the same order.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def keep_running_statistics(module: nn.Module) -> Iterator[None]:
+    """Within the block, BatchNorm in train mode normalises by its batch and leaves its running statistics alone."""
+    layers = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    tracked = [layer.track_running_stats for layer in layers]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer, track in zip(layers, tracked, strict=True):
+            layer.track_running_stats = track
 
 
 class _AllReduceSum(torch.autograd.Function):

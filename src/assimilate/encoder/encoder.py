@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assimilate.encoder.backbone import make_backbone
+from assimilate.encoder.predictor import make_predictor
 from assimilate.encoder.projector import make_projector
 
 
@@ -16,7 +17,8 @@ from assimilate.encoder.projector import make_projector
 class EncoderSpec:
     """All that determines an encoder's architecture; see `make_backbone` and `make_projector` for the values.
 
-    `hidden_dim` and `output_dim` of None stand for the sizes that the projector's protocol uses.
+    `hidden_dim` and `output_dim` of None stand for the sizes that the projector's protocol uses. `predictor_dim` is the
+    width of SimSiam's predictor; None stands for no predictor.
     """
 
     backbone: str = "resnet18"
@@ -25,6 +27,7 @@ class EncoderSpec:
     projector: str = "essl"
     hidden_dim: int | None = None
     output_dim: int | None = None
+    predictor_dim: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict that `from_dict` reads."""
@@ -56,6 +59,10 @@ class Encoder(nn.Module):
         self.spec = spec
         self.backbone = make_backbone(spec.backbone, width=spec.width, stem=spec.stem)
         self.projector = make_projector(spec.projector, self.backbone.feature_dim, spec.hidden_dim, spec.output_dim)
+        # Last, so that an encoder's other parameters are the same with and without it.
+        self.predictor: nn.Module | None = None
+        if spec.predictor_dim is not None:
+            self.predictor = make_predictor(self.output_dim, spec.predictor_dim)
 
     @classmethod
     def from_spec(cls, spec: EncoderSpec | Mapping[str, Any], *, init_seed: int = 0) -> "Encoder":
@@ -69,10 +76,33 @@ class Encoder(nn.Module):
         """Dimensions of the features."""
         return self.backbone.feature_dim
 
+    @property
+    def output_dim(self) -> int:
+        """Dimensions of the projections."""
+        widths = [module.out_features for module in self.projector if isinstance(module, nn.Linear)]
+        return widths[-1]
+
     def features(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature_dim"]:
         """The backbone's output h, on which probes work."""
         return self.backbone(x)
 
     def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
-        """The projector's output z, not normalised; the losses and W-search normalise it."""
+        """The projector's output z, not normalised; the losses normalise it."""
         return self.projector(self.backbone(x))
+
+    def embedding(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
+        """Where distances are measured: the predictor's output if there is one (PROTOCOLS 11), else the projector's."""
+        z = self(x)
+        return z if self.predictor is None else self.predictor(z)
+
+
+class EmbeddingOf(nn.Module):
+    """An encoder whose forward is its `embedding`: f as W-search and MINE use it."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
+        """The predictor's output if there is one, else the projector's."""
+        return self.encoder.embedding(x)

@@ -1,12 +1,15 @@
 """k-nearest-neighbour classification with exact tie rules."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-# Scores of one chunk of queries against the whole bank stay within this many elements.
-_CHUNK_ELEMENTS = 2**24
+# Scores of one chunk of queries against the whole bank stay within this many elements: in the last cache of a CPU.
+_CHUNK_ELEMENTS = 2**22
 
 METRICS = ("cosine", "euclidean")
 WEIGHTINGS = ("majority", "exponential")
@@ -48,16 +51,19 @@ def knn_predict(
     num_classes = int(train_y.max()) + 1 if num_classes is None else num_classes
     if metric == "cosine":
         train_x, test_x = F.normalize(train_x, dim=1), F.normalize(test_x, dim=1)
-    squares = train_x.square().sum(1)
+    nearest = _Nearest(len(train_x), k)
+    bank = nearest.pad(train_x)
+    halves = bank.square().sum(1).div_(2) if metric == "euclidean" else None
     predictions = torch.empty(len(test_x), dtype=torch.int64, device=train_x.device)
-    chunk_size = max(1, _CHUNK_ELEMENTS // len(train_x))
+    chunk_size = max(1, min(len(test_x), _CHUNK_ELEMENTS // len(bank)))
+    buffer = bank.new_empty(chunk_size, len(bank))
     for start in range(0, len(test_x), chunk_size):
         queries = test_x[start : start + chunk_size]
         # Larger is nearer. The query's own square is the same for the whole bank: x·y − ½|y|² ranks as −|x−y|².
-        scores = queries @ train_x.T
-        if metric == "euclidean":
-            scores = scores.sub_(squares / 2)
-        values, neighbours = _nearest(scores, k)
+        scores = torch.mm(queries, bank.T, out=buffer[: len(queries)])
+        if halves is not None:
+            scores.sub_(halves)
+        values, neighbours = nearest(scores)
         if weighting == "majority":
             weights = torch.ones_like(values)
         elif metric == "cosine":
@@ -72,16 +78,55 @@ def knn_predict(
     return predictions
 
 
-def _nearest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest scores of each row, the lowest index first among equals: topk, repaired where the k-th is tied."""
-    values, indices = scores.topk(k, dim=1)
-    # topk may take any of several columns that equal the k-th score.
-    ambiguous = (scores >= values[:, -1:]).sum(1) > k
-    if ambiguous.any():
-        rows = ambiguous.nonzero().squeeze(1)
-        ordered, order = scores[rows].sort(dim=1, descending=True, stable=True)
-        values[rows], indices[rows] = ordered[:, :k], order[:, :k]
-    return values, indices
+class _Nearest:
+    """The k largest scores of each row, the lowest index first among equals, without sorting the row.
+
+    Columns j, j + groups, j + 2·groups, … form a group. The k largest scores lie in the k groups of the largest maxima,
+    so one pass over a row finds those groups and only their members are ranked.
+    """
+
+    def __init__(self, bank_size: int, k: int) -> None:
+        self.bank_size = bank_size
+        self.k = k
+        # Balances ranking `groups` maxima against ranking k groups' members.
+        self.members = max(1, min(64, round(math.sqrt(bank_size / k))))
+        self.groups = math.ceil(bank_size / self.members)
+
+    def pad(self, bank: Float[Tensor, "bank dim"]) -> Float[Tensor, "padded dim"]:
+        """The bank with as many rows of zeros as fill the last members of all groups."""
+        return F.pad(bank, (0, 0, 0, self.members * self.groups - self.bank_size))
+
+    def __call__(self, scores: Float[Tensor, "queries padded"]) -> tuple[Tensor, Tensor]:
+        """(values, indices), both [queries, k], in no particular order; `scores` of padding are overwritten."""
+        scores[:, self.bank_size :] = float("-inf")
+        grouped = scores.view(len(scores), self.members, self.groups)
+        maxima, groups = grouped.amax(1).topk(min(self.k + 1, self.groups), dim=1)
+        maxima_chosen, groups = maxima[:, : self.k], groups[:, : self.k]
+        columns = (
+            groups[:, None, :] + self.groups * torch.arange(self.members, device=scores.device)[:, None]
+        ).flatten(1)
+        candidates = scores.gather(1, columns)
+        ranked, places = candidates.topk(min(self.k + 1, candidates.shape[1]), dim=1)
+        values, indices = ranked[:, : self.k].clone(), columns.gather(1, places[:, : self.k])
+        # topk may take any of several columns that equal the k-th score, and a group left out may hold one too.
+        last = values[:, -1]
+        tied = torch.zeros_like(last, dtype=torch.bool)
+        if ranked.shape[1] > self.k:
+            tied |= ranked[:, self.k] == last
+        if maxima.shape[1] > maxima_chosen.shape[1]:
+            tied |= maxima[:, self.k] == last
+        if tied.any():
+            rows = tied.nonzero().squeeze(1)
+            values[rows], indices[rows] = self._with_ties(scores[rows], last[rows, None])
+        return values, indices
+
+    def _with_ties(self, scores: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """All scores above the k-th, then the first ones equal to it."""
+        above, equal = scores > last, scores == last
+        wanted = self.k - above.sum(1, keepdim=True)
+        chosen = above | (equal & (equal.cumsum(1) <= wanted))
+        indices = chosen.nonzero()[:, 1].view(-1, self.k)
+        return scores.gather(1, indices), indices
 
 
 def knn_accuracy(
@@ -108,8 +153,11 @@ def knn_metrics(
     *,
     k: int = 5,
     k_weighted: int = 200,
+    further: Sequence[int] = (),
 ) -> dict[str, float]:
     """The kNN numbers that a run reports, in percent: `knn5_cosine`, `knn5_euclidean`, `knn200_weighted` (PROTOCOLS 1).
+
+    `further` values of k are measured under cosine with uniform votes, e.g. dkobak's 10 (PROTOCOLS 14).
 
     The weighted one is the curve that the E-SSL code calls kNN (cosine, exp(s/.1)); it is left out where the bank holds
     fewer than `k_weighted` images.
@@ -118,6 +166,9 @@ def knn_metrics(
         f"knn{k}_cosine": knn_accuracy(train_x, train_y, test_x, test_y, k=k, metric="cosine"),
         f"knn{k}_euclidean": knn_accuracy(train_x, train_y, test_x, test_y, k=k, metric="euclidean"),
     }
+    for other in further:
+        if other != k and other <= len(train_x):
+            metrics[f"knn{other}_cosine"] = knn_accuracy(train_x, train_y, test_x, test_y, k=other, metric="cosine")
     if k_weighted <= len(train_x):
         metrics[f"knn{k_weighted}_weighted"] = knn_accuracy(
             train_x, train_y, test_x, test_y, k=k_weighted, metric="cosine", weighting="exponential"

@@ -10,12 +10,10 @@ from torch import Tensor
 
 from assimilate.data.images import ImageArrays, Statistics
 from assimilate.data.progress import Progress, silent
-from assimilate.data.seeding import generator
+from assimilate.data.seeding import derive_seed, generator
 from assimilate.encoder.encoder import Encoder
 from assimilate.probes.features import assert_frozen, extract_features
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
-
-_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,7 @@ def linear_probe(
     lr: float | None = None,
     flip: float = 0.5,
     augmentation_seed: int = 0,
+    draws: str = "shared",
     num_draws: int | None = None,
     feature_batch_size: int = 512,
     progress: Progress = silent,
@@ -71,7 +70,8 @@ def linear_probe(
     """Trains one linear classifier a seed on the frozen backbone's features and measures it on the whole test set.
 
     The features of an epoch are computed once and serve all seeds; each seed has its own initialisation and order, and
-    its result does not depend on which other seeds run. Augmentation depends on (augmentation_seed, epoch, image).
+    its result does not depend on which other seeds run. Augmentation depends on (augmentation_seed, epoch, image), or
+    with independent draws on the seed too.
 
     Args:
         encoder: frozen (see `freeze`), on the device to use.
@@ -80,6 +80,8 @@ def linear_probe(
         num_classes: None takes one more than the largest training label.
         num_epochs, batch_size, lr: None takes the protocol's. A batch never exceeds the training set.
         flip: probability of a horizontal flip where the protocol augments (0 for digits).
+        draws: "shared": an epoch's augmentation serves all seeds; "independent": each seed draws its own, for as many
+            times the work. The label says which, where the protocol augments.
         num_draws: augmentation draws that the epochs take turns with; None draws anew in each epoch as the protocols
             do. Fewer save time: features are computed num_draws times in all.
         feature_batch_size: images a forward pass; it enters the augmentation draws.
@@ -100,8 +102,23 @@ def linear_probe(
     num_draws = num_epochs if num_draws is None else num_draws
     if num_epochs < 1 or num_draws < 1:
         raise ValueError(f"probe.num_epochs={num_epochs} and probe.num_draws={num_draws} must be at least 1")
-    if protocol.crop_scale is None:
+    if draws not in ("shared", "independent"):
+        raise ValueError(f"probe.draws={draws!r} is unknown; choose shared or independent")
+    if protocol.train == "none":
         num_draws = 1
+    elif draws == "independent":
+        return _merge(
+            [
+                linear_probe(
+                    encoder, train, test, mean=mean, std=std, preset=preset, seeds=(seed,), num_classes=num_classes,
+                    num_epochs=num_epochs, batch_size=batch_size, lr=lr, flip=flip, num_draws=num_draws,
+                    augmentation_seed=derive_seed("probe", "draws", augmentation_seed, seed),
+                    feature_batch_size=feature_batch_size,
+                    progress=_part_of(progress, index, len(seeds)),
+                )
+                for index, seed in enumerate(seeds)
+            ]
+        )  # fmt: skip
     transform = protocol.train_transform(train.image_size, flip)
 
     def features_of_draw(draw: int) -> Tensor:
@@ -140,11 +157,29 @@ def linear_probe(
     # Each seed's reported epoch: the last, or the first with the highest top-1.
     chosen = [max(per_epoch, key=lambda accuracies, s=s: accuracies["acc1"][s]) for s in range(len(seeds))]  # type: ignore[misc]
     values = {metric: tuple(at[metric][s] for s, at in enumerate(chosen)) for metric in per_epoch[0]}
-    return ProbeResult(preset, protocol.label, tuple(seeds), values, classifiers.weight, classifiers.bias)
+    label = protocol.label + (_SHARED if protocol.train != "none" and len(seeds) > 1 else "")
+    return ProbeResult(preset, label, tuple(seeds), values, classifiers.weight, classifiers.bias)
+
+
+_SHARED = "; seeds share augmentation draws"
+_INDEPENDENT = "; independent augmentation draws"
+
+
+def _merge(alone: Sequence[ProbeResult]) -> ProbeResult:
+    """One result of several that were trained one seed at a time."""
+    first = alone[0]
+    values = {metric: tuple(result.values[metric][0] for result in alone) for metric in first.values}
+    weight, bias = torch.cat([result.weight for result in alone]), torch.cat([result.bias for result in alone])
+    seeds = tuple(result.seeds[0] for result in alone)
+    return ProbeResult(first.protocol, first.label + _INDEPENDENT, seeds, values, weight, bias)
+
+
+def _part_of(progress: Progress, index: int, count: int) -> Progress:
+    return lambda done, total, values: progress(index * total + done, count * total, values)
 
 
 class _Classifiers:
-    """Softmax regressions of several seeds as one batched product, trained by SGD with momentum."""
+    """Softmax regressions of several seeds as one batched product; the optimiser's step is elementwise."""
 
     def __init__(
         self,
@@ -174,14 +209,19 @@ class _Classifiers:
         ]
         parameters = torch.stack(drawn).mul_(2 * bound).sub_(bound).to(like)
         self.weight, self.bias = parameters[..., :dim].contiguous(), parameters[..., dim].contiguous()
-        self._weight_velocity, self._bias_velocity = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        if protocol.optimizer == "adam":
+            self._optimizer: torch.optim.Optimizer = torch.optim.Adam(
+                [self.weight, self.bias], lr=lr, weight_decay=protocol.weight_decay
+            )
+        else:
+            self._optimizer = torch.optim.SGD(
+                [self.weight, self.bias], lr=lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay
+            )
 
     def _learning_rate(self, step: int) -> float:
-        if self.protocol.schedule == "cosine":
-            return self.lr * 0.5 * (1 + math.cos(math.pi * step / (self.num_epochs * self.steps_per_epoch)))
-        epoch = step // self.steps_per_epoch
-        # SupContrast's epochs count from 1 and its rate falls once the epoch exceeds 60, 75, 90 of 100.
-        return self.lr * 0.2 ** sum(epoch >= share * self.num_epochs for share in (0.6, 0.75, 0.9))
+        return self.protocol.learning_rate(
+            step, lr=self.lr, num_epochs=self.num_epochs, steps_per_epoch=self.steps_per_epoch
+        )
 
     def train_epoch(self, epoch: int, features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"]) -> float:
         """One epoch for every seed; the mean loss over seeds and steps."""
@@ -196,11 +236,9 @@ class _Classifiers:
             total -= log_p.gather(2, y).mean()
             # Gradient of the mean cross-entropy with respect to the logits: (p − onehot(y))/B.
             gradient = log_p.exp_().scatter_add_(2, y, log_p.new_full((), -1.0).expand(y.shape)).div_(index.shape[1])
-            self._weight_velocity.mul_(_MOMENTUM).baddbmm_(gradient.transpose(1, 2), x)
-            self._bias_velocity.mul_(_MOMENTUM).add_(gradient.sum(1))
-            lr = self._learning_rate(epoch * self.steps_per_epoch + batch)
-            self.weight.sub_(self._weight_velocity, alpha=lr)
-            self.bias.sub_(self._bias_velocity, alpha=lr)
+            self.weight.grad, self.bias.grad = torch.bmm(gradient.transpose(1, 2), x), gradient.sum(1)
+            self._optimizer.param_groups[0]["lr"] = self._learning_rate(epoch * self.steps_per_epoch + batch)
+            self._optimizer.step()
         return float(total) / self.steps_per_epoch
 
     def accuracies(self, features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"]) -> dict[str, list[float]]:

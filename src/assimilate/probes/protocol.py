@@ -1,5 +1,6 @@
-"""The settings under which others measure linear accuracy: one named protocol each (PROTOCOLS 1, 2)."""
+"""The settings under which others measure linear accuracy: one named protocol each (PROTOCOLS 1-3, 12, 14, 15)."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from assimilate.data.augmentation import Augmentation, BasicAugmentation, Identity
+from assimilate.data.augmentation import Augmentation, BasicAugmentation, FlipAugmentation, Identity
 from assimilate.data.crop import Interpolation
 
 
@@ -29,14 +30,29 @@ class ResizedCenterCrop:
 
 
 @dataclass(frozen=True)
+class CenterCrop:
+    """The central 7/8 of an image: 112 of 128 (GenRep)."""
+
+    def __call__(
+        self, images: UInt8[Tensor, "batch 3 size size"], rng: torch.Generator
+    ) -> Float[Tensor, "batch 3 crop crop"]:
+        """Draws nothing."""
+        size = images.shape[-1]
+        start = round(size / 16)
+        return images[..., start : size - start, start : size - start].float().div_(255)
+
+
+@dataclass(frozen=True)
 class ProbeProtocol:
-    """How a linear classifier is trained on frozen features; SGD with momentum .9 and no weight decay.
+    """How a linear classifier is trained on frozen features.
 
     Attributes:
         label: what a report prints beside the number.
-        crop_scale: area of RandomResizedCrop on train images (ratio 3/4–4/3); None trains without augmentation.
-        resized_test: test images are resized by 9/8 and centre-cropped.
-        schedule: "cosine" (every step, to 0) or "step" (×.2 after 60, 75 and 90% of the epochs).
+        schedule: "cosine" (every step, to 0), "cosine_per_epoch", "step" (×`gamma` at each of `milestones`, shares of
+            the epochs) or "exponential" (every epoch, to lr·`final` at the end).
+        train: "none", "flip" or "crop" (RandomResizedCrop of area `crop_scale`, ratio 3/4-4/3, and a flip).
+        test: "whole" image, "resized" (by 9/8, then the centre) or "centre" (7/8 of it; train crops are as large).
+        optimizer: "sgd" or "adam"; `weight_decay` is added to the gradient in either.
         report: "last" epoch, or "best" over epochs, which is optimistic because the test set chooses.
     """
 
@@ -44,52 +60,127 @@ class ProbeProtocol:
     lr: float
     num_epochs: int
     batch_size: int
-    drop_last: bool
-    schedule: Literal["cosine", "step"]
-    report: Literal["last", "best"]
-    crop_scale: tuple[float, float] | None
+    schedule: Literal["cosine", "cosine_per_epoch", "step", "exponential"]
+    train: Literal["none", "flip", "crop"]
+    drop_last: bool = False
+    report: Literal["last", "best"] = "last"
+    test: Literal["whole", "resized", "centre"] = "whole"
+    crop_scale: tuple[float, float] = (0.2, 1.0)
     interpolation: Interpolation = "bilinear"
-    resized_test: bool = False
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    milestones: tuple[float, ...] = (0.6, 0.75, 0.9)
+    gamma: float = 0.2
+    final: float = 1e-4
 
     def train_transform(self, image_size: int, flip: float) -> Augmentation:
         """What is done to a training image."""
-        if self.crop_scale is None:
+        if self.train == "none":
             return Identity()
-        return BasicAugmentation(image_size, scale=self.crop_scale, flip=flip, interpolation=self.interpolation)
+        if self.train == "flip":
+            return FlipAugmentation(flip)
+        size = image_size - 2 * round(image_size / 16) if self.test == "centre" else image_size
+        return BasicAugmentation(size, scale=self.crop_scale, flip=flip, interpolation=self.interpolation)
 
     def test_transform(self) -> Augmentation:
         """What is done to a test image."""
-        return ResizedCenterCrop() if self.resized_test else Identity()
+        transforms: dict[str, Augmentation] = {
+            "whole": Identity(),
+            "resized": ResizedCenterCrop(),
+            "centre": CenterCrop(),
+        }
+        return transforms[self.test]
+
+    def learning_rate(self, step: int, *, lr: float, num_epochs: int, steps_per_epoch: int) -> float:
+        """The rate of an update, counted from 0."""
+        epoch = step // steps_per_epoch
+        if self.schedule == "cosine":
+            return lr * 0.5 * (1 + math.cos(math.pi * step / (num_epochs * steps_per_epoch)))
+        if self.schedule == "cosine_per_epoch":
+            return lr * 0.5 * (1 + math.cos(math.pi * epoch / num_epochs))
+        if self.schedule == "exponential":
+            return lr * self.final ** (epoch / num_epochs)
+        # SupContrast's epochs count from 1 and its rate falls once the epoch exceeds 60, 75, 90 of 100.
+        return lr * self.gamma ** sum(epoch >= share * num_epochs for share in self.milestones)
 
 
-_ESSL = {"lr": 30.0, "num_epochs": 100, "batch_size": 256, "drop_last": True, "schedule": "cosine", "report": "last"}
-_SUPCONTRAST = {"lr": 1.0, "num_epochs": 100, "batch_size": 512, "drop_last": False, "schedule": "step"}
+_ESSL = {"lr": 30.0, "num_epochs": 100, "batch_size": 256, "drop_last": True, "schedule": "cosine"}
+_SUPCONTRAST = {"lr": 1.0, "num_epochs": 100, "batch_size": 512, "schedule": "step", "train": "crop"}
 
 PROTOCOLS: dict[str, ProbeProtocol] = {
     "essl": ProbeProtocol(
         label="E-SSL as intended: RRC(.08-1, bicubic)+flip, lr 30, last epoch",
+        train="crop",
         crop_scale=(0.08, 1.0),
         interpolation="bicubic",
-        resized_test=True,
+        test="resized",
         **_ESSL,  # type: ignore[arg-type]
     ),
     # The authors' code trains without augmentation but tests on resized crops (PROTOCOLS, trap 2).
     "essl_as_coded": ProbeProtocol(
         label="E-SSL as coded: no train augmentation, resized test crops, lr 30, last epoch",
-        crop_scale=None,
-        resized_test=True,
+        train="none",
+        test="resized",
         **_ESSL,  # type: ignore[arg-type]
     ),
     "supcontrast_best": ProbeProtocol(
         label="SupContrast: RRC(.2-1)+flip, lr 1, best epoch on the test set (optimistic)",
-        crop_scale=(0.2, 1.0),
         report="best",
         **_SUPCONTRAST,  # type: ignore[arg-type]
     ),
     "supcontrast_last": ProbeProtocol(
         label="SupContrast: RRC(.2-1)+flip, lr 1, last epoch",
-        crop_scale=(0.2, 1.0),
-        report="last",
         **_SUPCONTRAST,  # type: ignore[arg-type]
+    ),
+    "htdt": ProbeProtocol(
+        label="htdt: un-augmented features, Adam, lr 1e-2 to 1e-6, 500 epochs, last epoch",
+        lr=1e-2,
+        num_epochs=500,
+        batch_size=1000,
+        schedule="exponential",
+        train="none",
+        optimizer="adam",
+        weight_decay=5e-6,
+    ),
+    "genrep": ProbeProtocol(
+        label="GenRep: RRC(.2-1)+flip to 7/8 of the side, centre crop, lr .3, last epoch",
+        lr=0.3,
+        num_epochs=100,
+        batch_size=256,
+        schedule="step",
+        train="crop",
+        test="centre",
+    ),
+    "dkobak_precomputed": ProbeProtocol(
+        label="dkobak lin precomp: un-augmented features, Adam, lr .01, 500 epochs, last epoch",
+        lr=0.01,
+        num_epochs=500,
+        batch_size=1000,
+        schedule="cosine_per_epoch",
+        train="none",
+        optimizer="adam",
+        weight_decay=5e-6,
+    ),
+    "dkobak_augmented": ProbeProtocol(
+        label="dkobak lin augm: RRC(.2-1)+flip, Adam, lr .1, 100 epochs, last epoch",
+        lr=0.1,
+        num_epochs=100,
+        batch_size=512,
+        schedule="cosine_per_epoch",
+        train="crop",
+        optimizer="adam",
+        weight_decay=5e-6,
+    ),
+    "clsp": ProbeProtocol(
+        label="CLSP: flip, SGD without momentum, lr 1, last epoch",
+        lr=1.0,
+        num_epochs=100,
+        batch_size=256,
+        schedule="step",
+        train="flip",
+        momentum=0.0,
+        milestones=(0.6, 0.8),
+        gamma=0.1,
     ),
 }

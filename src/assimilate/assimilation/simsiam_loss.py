@@ -1,0 +1,47 @@
+"""SimSiam's loss (Chen & He, 2021) and its alignment with appended views (Eq. 16). D below is minus the cosine.
+
+Nothing is contrasted, so nothing is gathered: under several ranks the mean of the ranks' losses is that of one process.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+Embedding = Float[Tensor, "batch dim"]
+
+
+def mean_cosine(predictions: Embedding, targets: Embedding) -> Float[Tensor, ""]:
+    """Mean cosine between predictions and targets, in fp32 (fp64 for fp64 inputs); no gradient flows to the targets."""
+    with torch.autocast(predictions.device.type, enabled=False):
+        dtype = torch.promote_types(predictions.dtype, torch.float32)
+        return F.cosine_similarity(predictions.to(dtype), targets.detach().to(dtype), dim=1).mean()
+
+
+def simsiam(p1: Embedding, p2: Embedding, z1: Embedding, z2: Embedding) -> Float[Tensor, ""]:
+    """½D(p1, sg z2) + ½D(p2, sg z1): between −1 and 1."""
+    return -0.5 * (mean_cosine(p1, z2) + mean_cosine(p2, z1))
+
+
+def simsiam_alignment(
+    predictions: Sequence[Embedding], anchors: Sequence[Embedding], *, alpha: float
+) -> Float[Tensor, ""]:
+    """What A2-SimSiam subtracts: −(α/|k|)·Σ_j mean over the anchors of D(p_j, sg z) (Eq. 16 as PROTOCOLS 11 reads it).
+
+    The appended views predict, the contrasted ones are the targets. Eq. 16's D is a similarity and is added as printed;
+    with D = −cosine, as here and in the code, adding it pulls the views together.
+
+    Args:
+        predictions: of the |k| appended views, one or more.
+        anchors: projections of the contrasted views to align with, one or more.
+
+    Raises:
+        ValueError: α is negative.
+    """
+    assert min(len(predictions), len(anchors)) > 0, "alignment needs at least one appended view and one anchor"
+    if not alpha >= 0:
+        raise ValueError(f"loss.alpha={alpha} must be at least 0 (the paper uses 0.5)")
+    cosines = [mean_cosine(prediction, anchor) for prediction in predictions for anchor in anchors]
+    return alpha * torch.stack(cosines).mean()
