@@ -57,6 +57,19 @@ def test_equal_distances_take_the_lowest_index_and_equal_votes_the_lowest_label(
     assert knn_predict(bank, torch.tensor([2, 1, 0, 0, 0, 0]), query, k=2).item() == 1
 
 
+@pytest.mark.parametrize("k", [1, 3, 17, 97, 400])
+def test_groups_find_what_a_stable_sort_finds(k: int) -> None:
+    # Scores of few levels tie within groups, across them and at the k-th place; sizes do not divide.
+    rng = torch.Generator().manual_seed(k)
+    scores = torch.randint(0, 40, (50, 401), generator=rng).float()
+    nearest = knn._Nearest(401, k)
+    padded = torch.nn.functional.pad(scores, (0, nearest.members * nearest.groups - 401))
+    values, indices = nearest(padded)
+    expected, order = scores.sort(dim=1, descending=True, stable=True)
+    assert torch.equal(indices.sort(1).values, order[:, :k].sort(1).values)
+    assert torch.equal(values.sort(1, descending=True).values, expected[:, :k])
+
+
 def test_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(200, 8)).astype(np.float32), rng.integers(0, 5, 200)
@@ -70,6 +83,7 @@ def test_metrics() -> None:
     y = torch.arange(4).repeat(3)
     assert knn_metrics(x, y, x, y, k=3) == {"knn3_cosine": 100.0, "knn3_euclidean": 100.0}
     assert set(knn_metrics(x, y, x, y, k=3, k_weighted=12)) >= {"knn12_weighted"}
+    assert set(knn_metrics(x, y, x, y, k=3, further=(3, 10, 99))) == {"knn3_cosine", "knn3_euclidean", "knn10_cosine"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from assimilate.data.augmentation import Identity
+from assimilate.checks import PROBES
+from assimilate.data.augmentation import FlipAugmentation, Identity
 from assimilate.data.images import ImageArrays
 from assimilate.data.seeding import generator
 from assimilate.encoder.encoder import Encoder, EncoderSpec
@@ -85,6 +86,58 @@ def test_a_loop_with_torchs_linear_layer_and_sgd() -> None:
     torch.testing.assert_close(ours.bias[0], layer.bias.detach(), rtol=0, atol=1e-10)
 
 
+def test_a_loop_with_torchs_adam() -> None:
+    train, test = labelled_images(50), labelled_images(30, seed=1)
+    encoder = PlantedEncoder()
+    ours = linear_probe(
+        encoder, train, test, **STATISTICS, preset="dkobak_precomputed", seeds=(3,), num_epochs=3, batch_size=16
+    )
+    scaled = (torch.from_numpy(train.images).float() / 255 - 0.5) / 0.25
+    features, labels = encoder.features(scaled.double()), torch.from_numpy(train.labels)
+    layer = nn.Linear(8, 7, dtype=torch.float64)
+    drawn = (2 * torch.rand(7, 9, generator=generator("probe", "init", 3), dtype=torch.float64) - 1) / math.sqrt(8)
+    with torch.no_grad():
+        layer.weight.copy_(drawn[:, :8])
+        layer.bias.copy_(drawn[:, 8])
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.01, weight_decay=5e-6)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=3)
+    for epoch in range(3):
+        order = torch.randperm(50, generator=generator("probe", "order", 3, epoch))
+        for batch in range(4):  # the last two images are a batch of their own
+            index = order[batch * 16 : (batch + 1) * 16]
+            optimizer.zero_grad()
+            F.cross_entropy(layer(features[index]), labels[index]).backward()
+            optimizer.step()
+        schedule.step()
+    torch.testing.assert_close(ours.weight[0], layer.weight.detach(), rtol=0, atol=1e-10)
+
+
+def test_independent_draws() -> None:
+    train, test = labelled_images(50), labelled_images(30, seed=1)
+    settings = {**STATISTICS, "preset": "essl", "num_epochs": 2, "batch_size": 16, "lr": 1.0}
+    encoder = tiny_encoder()
+    shared = linear_probe(encoder, train, test, seeds=(0, 1), **settings)
+    independent = linear_probe(encoder, train, test, seeds=(0, 1), draws="independent", **settings)
+    alone = linear_probe(encoder, train, test, seeds=(1,), draws="independent", **settings)
+    assert "share augmentation draws" in shared.label
+    assert "independent augmentation draws" in independent.label
+    assert not torch.equal(independent.weight[1], shared.weight[1])
+    assert torch.equal(independent.weight[1], alone.weight[0])
+    assert len(independent.values["acc1"]) == 2
+    with pytest.raises(ValueError, match=r"probe\.draws='own'"):
+        linear_probe(encoder, train, test, draws="own", **settings)
+
+
+def test_every_protocol_runs_and_is_labelled() -> None:
+    assert tuple(PROTOCOLS) == PROBES
+    train, test = labelled_images(40), labelled_images(20, seed=1)
+    labels = {
+        linear_probe(tiny_encoder(), train, test, **STATISTICS, preset=preset, seeds=(0,), num_epochs=1, lr=0.1).label
+        for preset in PROTOCOLS
+    }
+    assert len(labels) == len(PROTOCOLS)
+
+
 def test_a_planted_linear_problem_is_solved() -> None:
     result = linear_probe(
         PlantedEncoder(torch.float32), labelled_images(400), labelled_images(200, 1), **STATISTICS, flip=0.5
@@ -126,6 +179,12 @@ def test_best_epoch_is_at_least_the_last() -> None:
         # 100 epochs of one step: cosine at half way, and ×.2 after 60, 75 and 90 epochs.
         ("essl", {0: 30.0, 50: 15.0}),
         ("supcontrast_last", {0: 1.0, 59: 1.0, 60: 0.2, 75: 0.04, 90: 0.008, 99: 0.008}),
+        ("genrep", {0: 0.3, 59: 0.3, 60: 0.06, 75: 0.012, 90: 0.0024}),
+        ("clsp", {0: 1.0, 59: 1.0, 60: 0.1, 79: 0.1, 80: 0.01, 99: 0.01}),
+        # 1e-2·(1e-4)^(e/500): the 250th epoch is half way in the exponent.
+        ("htdt", {0: 1e-2, 125: 1e-3, 250: 1e-4, 375: 1e-5, 500: 1e-6}),
+        ("dkobak_precomputed", {0: 0.01, 250: 0.005, 125: 0.01 * 0.5 * (1 + 0.70710678118655)}),
+        ("dkobak_augmented", {0: 0.1, 50: 0.05, 99: 0.1 * 0.5 * (1 - 0.99950656036573)}),
     ],
 )
 def test_learning_rates(preset: str, epochs_and_rates: dict[int, float]) -> None:
@@ -171,6 +230,13 @@ def test_protocols_augment_as_they_say() -> None:
     assert (essl.scale, essl.interpolation, essl.flip) == ((0.08, 1.0), "bicubic", 0.5)
     assert PROTOCOLS["essl_as_coded"].train_transform(32, flip=0.5) == Identity()
     assert PROTOCOLS["supcontrast_best"].test_transform() == Identity()
+    assert PROTOCOLS["clsp"].train_transform(32, flip=0.5) == FlipAugmentation(0.5)
+    genrep = PROTOCOLS["genrep"].train_transform(128, flip=0.5)
+    assert (genrep.image_size, genrep.scale, genrep.interpolation) == (112, (0.2, 1.0), "bilinear")
+    images = torch.arange(128, dtype=torch.uint8).expand(1, 3, 128, 128)
+    cropped = PROTOCOLS["genrep"].test_transform()(images, torch.Generator())
+    assert cropped.shape[-2:] == (112, 112)
+    torch.testing.assert_close(cropped[0, 0, 0], torch.arange(8, 120) / 255)
 
 
 def test_summary() -> None:
