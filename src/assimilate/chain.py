@@ -140,7 +140,7 @@ class _Projection:
         self._config = config
         self._root = artifact_root(out)
         self._fingerprint = facts.fingerprint
-        self._normalisation = {"mean": facts.mean, "std": facts.std}
+        self._normalisation = {"mean": facts.mean, "std": facts.std} if config["data"]["normalize"] else None
 
     def _artifact(
         self, kind: str, name: str, stage: str, content: Mapping[str, Any], parents: Mapping[str, Artifact | None]

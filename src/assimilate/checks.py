@@ -264,16 +264,3 @@ def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) ->
         still_used = ("inversion.checkpoint", "inversion.perceptual", "inversion.optimization")
         ignored += [key for key in keys if key.startswith("inversion.") and not key.startswith(still_used)]
     return ignored
-
-
-def check_fits(config: Mapping[str, Any], num_train: int) -> None:
-    """What can only be checked once the images are counted.
-
-    Raises:
-        UserError: the batch is larger than the data set and the last batch is dropped.
-    """
-    if config["drop_last"] and config["batch_size"] > num_train:
-        raise UserError(
-            f"batch_size={config['batch_size']} exceeds the {num_train} training images and drop_last=true, so there "
-            "would be no batch: lower batch_size, or set drop_last=false"
-        )

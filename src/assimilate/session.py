@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts import Artifact, Built, Store
 from assimilate.chain import BUILDER_OF, UNKNOWN_FINGERPRINT, Chain, DataFacts, build_chain, data_artifact
-from assimilate.checks import check_fits
 from assimilate.config import Job, is_rank, shell_word
 from assimilate.errors import UserError
 from assimilate.estimates import estimate
@@ -63,7 +62,6 @@ class Session:
         else:
             self.ensure(self.data)
             dataset = self.dataset
-            check_fits(self.config, len(dataset.train))
             facts = DataFacts(
                 dataset.fingerprint,
                 len(dataset.train),
