@@ -346,8 +346,8 @@ def stage(name: str) -> Callable[[Callable[[Job], None]], Callable[..., int]]:
     def decorate(body: Callable[[Job], None]) -> Callable[..., int]:
         @functools.wraps(body)
         def main(argv: Sequence[str] | None = None) -> int:
-            # Before torch is imported. OpenMP threads spin while they wait; on a busy machine that makes small steps ten
-            # times slower, and after 10,000 turns they may as well sleep: as fast when the machine is ours alone.
+            # Before torch is imported. OpenMP threads spin while they wait, which on a busy machine makes small steps
+            # ten times slower. Asleep after 10,000 turns they are as fast when the machine is ours alone.
             os.environ.setdefault("GOMP_SPINCOUNT", "10000")
             arguments = list(sys.argv[1:] if argv is None else argv)
             flags = [word for word in arguments if word.startswith("-")]
