@@ -316,8 +316,8 @@ def test_conf_and_experiments_are_found():
 
 # ------------------------------------------------------------------------------------------------ recipes
 
-# PROTOCOLS 1-3, 11, 12, 14, 15: loss, temperature, base temperature; lr, weight decay, schedule; epochs, batch, drop_last;
-# BatchNorm; stem, projector, hidden, output; probe.
+# PROTOCOLS 1-3, 11, 12, 14, 15: loss, temperature, base temperature; lr, weight decay, schedule; epochs, batch,
+# drop_last; BatchNorm; stem, projector, hidden, output; probe.
 RECIPES = {
     "essl": ("infonce", 0.5, None, 0.015, 5e-5, "cosine_with_warmup", 800, 128, True, "per_view",
              "cifar", "essl", 2048, 2048, "essl"),
