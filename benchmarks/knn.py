@@ -17,7 +17,7 @@ from pairs import medians, overheads, report, speedups, time_pairs
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bank", type=int, default=50_000)
-    parser.add_argument("--queries", type=int, default=2_000)
+    parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--pairs", type=int, default=15)
     arguments = parser.parse_args()
@@ -29,7 +29,7 @@ def main() -> None:
         F.normalize(centres[y] + 2 * torch.randn(len(y), arguments.dim, generator=rng), dim=1) for y in (labels, truth)
     )
     # The product alone, in pieces and one buffer: faster than the whole matrix at once.
-    rows = min(len(queries), max(1, 2**25 // len(bank)))
+    rows = min(len(queries), max(1, 2**24 // len(bank)))
     buffer = bank.new_empty(rows, len(bank))
 
     def product() -> None:

@@ -45,7 +45,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--pairs", type=int, default=15)
+    # One thread: the framework's share is Python's, and threads that wait for each other drown it in noise.
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     rng = np.random.default_rng(0)
     count = arguments.steps * arguments.batch
     arrays = ImageArrays(rng.integers(0, 256, (count, 3, 16, 16), dtype=np.uint8), None)

@@ -63,7 +63,7 @@ def test_groups_find_what_a_stable_sort_finds(k: int) -> None:
     rng = torch.Generator().manual_seed(k)
     scores = torch.randint(0, 40, (50, 401), generator=rng).float()
     nearest = knn._Nearest(401, k)
-    padded = torch.nn.functional.pad(scores, (0, nearest.members * nearest.groups - 401))
+    padded = torch.nn.functional.pad(scores, (0, nearest.width - 401), value=float("-inf"))
     values, indices = nearest(padded)
     expected, order = scores.sort(dim=1, descending=True, stable=True)
     assert torch.equal(indices.sort(1).values, order[:, :k].sort(1).values)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-# Scores of one chunk of queries against the whole bank stay within this many elements (128 MiB). Fewer queries at once
-# would read the bank from memory more often: measured 1.5-2 times as slow at a quarter of it.
-_CHUNK_ELEMENTS = 2**25
+# Scores of one chunk of queries against the whole bank stay within this many elements (64 MiB). Fewer queries at once
+# would read the bank from memory more often: measured 1.5 times as slow at a quarter of it.
+_CHUNK_ELEMENTS = 2**24
 
 METRICS = ("cosine", "euclidean")
 WEIGHTINGS = ("majority", "exponential")
@@ -51,20 +51,21 @@ def knn_predict(
     train_y = train_y.to(train_x.device)
     num_classes = int(train_y.max()) + 1 if num_classes is None else num_classes
     nearest = _Nearest(len(train_x), k)
-    bank = nearest.pad(train_x)
     if metric == "cosine":
-        bank, test_x = F.normalize(bank, dim=1, out=bank), F.normalize(test_x, dim=1)
-    halves = bank.square().sum(1).div_(2) if metric == "euclidean" else None
+        train_x, test_x = F.normalize(train_x, dim=1), F.normalize(test_x, dim=1)
+    halves = train_x.square().sum(1).div_(2) if metric == "euclidean" else None
     predictions = torch.empty(len(test_x), dtype=torch.int64, device=train_x.device)
-    chunk_size = max(1, min(len(test_x), _CHUNK_ELEMENTS // len(bank)))
-    buffer = bank.new_empty(chunk_size, len(bank))
+    chunk_size = max(1, min(len(test_x), _CHUNK_ELEMENTS // nearest.width))
+    # One buffer for all chunks: touching fresh memory costs as much as ranking.
+    buffer = train_x.new_empty(chunk_size, nearest.width)
+    buffer[:, len(train_x) :] = float("-inf")
     for start in range(0, len(test_x), chunk_size):
         queries = test_x[start : start + chunk_size]
         # Larger is nearer. The query's own square is the same for the whole bank: x·y − ½|y|² ranks as −|x−y|².
-        scores = torch.mm(queries, bank.T, out=buffer[: len(queries)])
+        scores = torch.mm(queries, train_x.T, out=buffer[: len(queries), : len(train_x)])
         if halves is not None:
             scores.sub_(halves)
-        values, neighbours = nearest(scores)
+        values, neighbours = nearest(buffer[: len(queries)])
         if weighting == "majority":
             weights = torch.ones_like(values)
         elif metric == "cosine":
@@ -87,19 +88,14 @@ class _Nearest:
     """
 
     def __init__(self, bank_size: int, k: int) -> None:
-        self.bank_size = bank_size
         self.k = k
         # Balances ranking `groups` maxima against ranking k groups' members.
         self.members = max(1, min(32, round(math.sqrt(bank_size / k))))
         self.groups = math.ceil(bank_size / self.members)
+        self.width = self.members * self.groups
 
-    def pad(self, bank: Float[Tensor, "bank dim"]) -> Float[Tensor, "padded dim"]:
-        """The bank with as many rows of zeros as fill the last members of all groups."""
-        return F.pad(bank, (0, 0, 0, self.members * self.groups - self.bank_size))
-
-    def __call__(self, scores: Float[Tensor, "queries padded"]) -> tuple[Tensor, Tensor]:
-        """(values, indices), both [queries, k], in no particular order; `scores` of padding are overwritten."""
-        scores[:, self.bank_size :] = float("-inf")
+    def __call__(self, scores: Float[Tensor, "queries width"]) -> tuple[Tensor, Tensor]:
+        """(values, indices), both [queries, k], in no particular order; columns past the bank hold −inf."""
         grouped = scores.view(len(scores), self.members, self.groups)
         maxima, groups = grouped.amax(1).topk(min(self.k + 1, self.groups), dim=1)
         maxima_chosen, groups = maxima[:, : self.k], groups[:, : self.k]
