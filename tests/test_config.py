@@ -413,12 +413,15 @@ def test_the_command_line_beats_a_recipe():
     assert (config["optimizer"]["lr"], config["epochs"], config["encoder"]["backbone"]) == (0.1, 3, "resnet50")
 
 
-@pytest.mark.parametrize("key", ["accumulate_grad_batches=2", "data.normalize=false", "data.crop_size=24"])
+@pytest.mark.parametrize(
+    "key",
+    ["accumulate_grad_batches=2", "data.normalize=false", "data.crop_size=24", "trainer.precision=bf16-mixed"],
+)
 def test_what_changes_results_is_part_of_the_identity(key):
     assert job_of("dataset=cifar10", key).identity != job_of("dataset=cifar10").identity
 
 
-@pytest.mark.parametrize("key", ["trainer.compile=true", "trainer.precision=bf16-mixed"])
+@pytest.mark.parametrize("key", ["trainer.compile=true", "trainer.channels_last=false"])
 def test_how_it_is_computed_is_not(key):
     assert job_of("dataset=cifar10", key).identity == job_of("dataset=cifar10").identity
 
