@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from assimilate import config as configuration
-from assimilate.config import EXPERIMENTS, compose, expand_sweep, make_job, stage
+from assimilate.command import stage
+from assimilate.config import EXPERIMENTS, compose, expand_sweep, make_job
 from assimilate.errors import UserError
 
 

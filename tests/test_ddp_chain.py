@@ -18,6 +18,7 @@ def test_two_ranks_under_multirun_from_nothing(tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     results = sorted(tmp_path.rglob("metrics.json"))
     assert [path.parent.name for path in results] == ["seed0", "seed1"]
+    assert results[0].parent.parent == results[1].parent.parent  # seeds of one setting lie side by side
     assert [json.loads(path.read_text())["seed"] for path in results] == [0, 1]
     for kind, count in {"generators": 1, "latents": 1, "calibrations": 1, "views": 1, "encoders": 3}.items():
         built = [path for path in (tmp_path / "artifacts" / kind / "digits").iterdir() if path.is_dir()]

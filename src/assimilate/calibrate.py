@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts import Artifact, Built
-from assimilate.config import Job, stage
+from assimilate.command import stage
+from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.session import Session
 

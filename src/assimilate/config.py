@@ -1,13 +1,10 @@
-"""Where conf/ and experiments/ are, how a command becomes a job, and the guard against what would run by mistake."""
+"""Where conf/ and experiments/ are, and how overrides become a job."""
 
 import difflib
-import functools
 import itertools
 import os
 import re
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,6 @@ import hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -99,7 +95,7 @@ def is_rank() -> bool:
 
 
 @contextmanager
-def _hydra_ready() -> Iterator[ConfigLoader]:
+def hydra_ready() -> Iterator[ConfigLoader]:
     """Hydra's config loader: that of the running application, or one of our own for the time being."""
     if GlobalHydra.instance().is_initialized():
         yield GlobalHydra.instance().config_loader()
@@ -108,7 +104,8 @@ def _hydra_ready() -> Iterator[ConfigLoader]:
         yield GlobalHydra.instance().config_loader()
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What a user needs of Hydra's and OmegaConf's messages, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if error.__cause__ is not None and isinstance(error.__cause__, OmegaConfBaseException):
         lines += [line.strip() for line in str(error.__cause__).splitlines() if line.strip()]
@@ -124,11 +121,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: an unknown group, option or key, or a value of the wrong type; in one line, with the nearest name.
     """
-    with _hydra_ready():
+    with hydra_ready():
         try:
             return hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides))
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(_one_line(error) + _suggestion(error, overrides)) from error
+            raise UserError(one_line(error) + _suggestion(error, overrides)) from error
 
 
 def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
@@ -162,7 +159,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
             raise UserError(MISSING_HINTS.get(missing[0], f"{missing[0]} has no value: give {missing[0]}=…"))
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_line(error)) from error
     assert isinstance(plain, dict)
     if plain["dataset"]["kind"] == "folder":  # the same folder from any working directory
         plain["dataset"]["root"] = str(Path(str(plain["dataset"]["root"])).expanduser().resolve())
@@ -201,7 +198,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     """
     plain = _plain(config)
     row = plain.get("row")
-    with _hydra_ready() as loader:
+    with hydra_ready() as loader:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     given = {override.key_or_group: override for override in parsed}
     caps = plain["budget"].get("caps") or {}
@@ -217,7 +214,10 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     if row is not None and identity == _row_identity(given):
         whole_row = row
     out = Path(str(plain["out"])).expanduser().resolve()
-    place = whole_row or f"adhoc/{_override_slug(parsed)}-{content_hash(identity, 8)}"
+    setting = {
+        key: value for key, value in identity.items() if key != "seed"
+    }  # the seeds of one setting lie side by side
+    place = whole_row or f"adhoc/{_override_slug(parsed)}-{content_hash(setting, 8)}"
     run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
     return Job(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices))
 
@@ -243,12 +243,9 @@ def _is_neutral(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)
 
 
-# ------------------------------------------------------------------------------------------------ the guard
-
-
 def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
     """Every combination of a multirun's comma lists, ranges and globs, as the basic sweeper launches them."""
-    with _hydra_ready() as loader:
+    with hydra_ready() as loader:
         try:
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
             choices = []
@@ -259,166 +256,14 @@ def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
                 else:
                     choices.append([str(override.input_line)])
         except HydraException as error:
-            raise UserError(_one_line(error)) from error
+            raise UserError(one_line(error)) from error
     for override, values in zip(parsed, choices, strict=True):
         if not values:
-            raise UserError(f"{override.input_line} matches nothing; rows: {', '.join(_rows(override.key_or_group))}")
+            raise UserError(f"{override.input_line} matches nothing; rows: {', '.join(rows_of(override.key_or_group))}")
     return [list(combination) for combination in itertools.product(*choices)]
 
 
-def _rows(group: str) -> list[str]:
+def rows_of(group: str) -> list[str]:
+    """Names of a table's rows."""
     folder = EXPERIMENTS / group
     return sorted(path.stem for path in folder.glob("*.yaml")) if folder.is_dir() else []
-
-
-def check_additions(overrides: Sequence[str]) -> None:
-    """Refuse `+key` that is neither a table of rows nor below an existing key: a typo would run the default silently.
-
-    Raises:
-        UserError: such a key, an unknown row, or two rows at once.
-    """
-    with _hydra_ready() as loader:
-        try:
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-        except HydraException as error:
-            raise UserError(_one_line(error)) from error
-    tables = table_groups()
-    rows = [override for override in parsed if override.key_or_group in tables]
-    if len(rows) > 1:
-        raise UserError(f"one row at a time: {' and '.join(str(row.input_line) for row in rows)} were given")
-    for override in parsed:
-        key = override.key_or_group
-        if key in tables:
-            known = _rows(key)
-            value = override.value() if not override.is_sweep_override() else None
-            if isinstance(value, str) and value not in known:
-                near = difflib.get_close_matches(value, known, n=1)
-                hint = f" Did you mean +{key}={near[0]}?" if near else ""
-                raise UserError(f"{key} has no row {value!r}.{hint} Rows: {', '.join(known)}")
-        elif override.is_add() and not override.is_force_add() and "." not in key and key != "hydra":
-            near = difflib.get_close_matches(key, tables, n=1)
-            hint = f"did you mean +{near[0]}=…?" if near else f"tables of rows: {', '.join(tables)}"
-            raise UserError(f"+{key} is no table of the paper and no config group; {hint}")
-        elif (
-            (override.is_add() or override.is_force_add()) and not key.startswith("hydra") and not _below_existing(key)
-        ):
-            raise UserError(
-                f"{override.input_line}: there is no {key.rsplit('.', 1)[0]!r} to add to; all keys: --cfg job"
-            )
-
-
-def _below_existing(key: str) -> bool:
-    node: Any = compose([])
-    for part in key.split(".")[:-1] if "." in key else [key]:
-        if not isinstance(node, DictConfig) or part not in node:
-            return False
-        node = node[part]
-    return True
-
-
-def check_out(out: Path) -> None:
-    """Make the output folder, and make sure that it can be written.
-
-    Raises:
-        UserError: it cannot.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise UserError(f"out={out} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
-
-
-# ------------------------------------------------------------------------------------------------ stages
-
-INSPECTING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
-MULTIRUN = ("-m", "--multirun")
-
-
-def stage(name: str) -> Callable[[Callable[[Job], None]], Callable[..., int]]:
-    """Make `main(argv) -> exit code` of a stage's body.
-
-    The composed jobs are checked before anything starts: before torch is imported, and before Hydra makes a folder.
-    Exit codes: 0 done, 1 a job failed, 2 the command was wrong.
-    """
-
-    def decorate(body: Callable[[Job], None]) -> Callable[..., int]:
-        @functools.wraps(body)
-        def main(argv: Sequence[str] | None = None) -> int:
-            # Before torch is imported. OpenMP threads spin while they wait, which on a busy machine makes small steps
-            # ten times slower. Asleep after 10,000 turns they are as fast when the machine is ours alone.
-            os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-            arguments = list(sys.argv[1:] if argv is None else argv)
-            flags = [word for word in arguments if word.startswith("-")]
-            words = [word for word in arguments if not word.startswith("-")]
-            try:
-                if not any(flag.split("=")[0] in INSPECTING for flag in flags):
-                    _guard(name, words, multirun=any(flag in MULTIRUN for flag in flags))
-                return _launch(name, body, arguments, multirun=any(flag in MULTIRUN for flag in flags))
-            except UserError as error:
-                print(f"assimilate.{name}: {error}", file=sys.stderr)
-                return 2
-            except KeyboardInterrupt:
-                print(f"\nassimilate.{name}: interrupted; the same command goes on from here", file=sys.stderr)
-                return 130
-
-        return main
-
-    return decorate
-
-
-def _guard(name: str, words: Sequence[str], *, multirun: bool) -> None:
-    check_additions(words)
-    jobs = expand_sweep(words) if multirun else [list(words)]
-    if not multirun:
-        with _hydra_ready() as loader:
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
-        swept = [str(override.input_line) for override in parsed if override.is_sweep_override()]
-        if swept:
-            raise UserError(f"{swept[0]} is a sweep: add -m to run every value")
-    for job in jobs:
-        check_out(make_job(name, compose(job), job).out)
-
-
-def _launch(name: str, body: Callable[[Job], None], arguments: Sequence[str], *, multirun: bool) -> int:
-    failures: list[Exception] = []
-
-    def task(config: DictConfig) -> None:
-        overrides = list(HydraConfig.get().overrides.task)
-        job = make_job(name, config, overrides)
-        try:
-            body(job)
-        except UserError as error:
-            failures.append(error)
-            if not multirun:
-                return
-            print(f"assimilate.{name} ({' '.join(overrides)}): {error}", file=sys.stderr, flush=True)
-            raise
-
-    task.__module__ = "__main__"
-    saved, saved_env = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [f"assimilate.{name}", *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed and swallowed
-    try:
-        hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(task)()
-    except UserError as error:
-        if not multirun:
-            raise
-        failed = len(failures) or 1
-        print(
-            f"assimilate.{name}: {failed} job{'s' * (failed > 1)} of the sweep failed; the first: {error}",
-            file=sys.stderr,
-        )
-        return 1
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_line(error)) from error
-    finally:
-        sys.argv = saved
-        if saved_env is None:
-            os.environ.pop("HYDRA_FULL_ERROR", None)
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = saved_env
-    if failures:
-        raise failures[0]
-    return 0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assimilate.artifacts import Artifact, Built
-from assimilate.config import Job, stage
+from assimilate.command import stage
+from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.session import Session
 

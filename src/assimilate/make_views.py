@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from assimilate.artifacts import Artifact, Built, damage
-from assimilate.config import Job, stage
+from assimilate.command import stage
+from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.session import Session
 

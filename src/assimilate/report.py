@@ -12,7 +12,8 @@ import numpy as np
 from rich.table import Table
 
 from assimilate.artifacts import write_text_atomically
-from assimilate.config import Job, stage
+from assimilate.command import stage
+from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.runs import METRICS, read_metrics
 from assimilate.session import Session

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts import Artifact, Built
 from assimilate.checks import check_built
-from assimilate.config import Job, is_rank, stage
+from assimilate.command import stage
+from assimilate.config import Job, is_rank
 from assimilate.session import Session
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assimilate.artifacts import Artifact, Built
-from assimilate.config import Job, stage
+from assimilate.command import stage
+from assimilate.config import Job
 from assimilate.session import Session
 
 if TYPE_CHECKING:
