@@ -39,7 +39,7 @@ MISSING_HINTS = {
 # What may accompany a row without making it another run.
 ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
 NEUTRAL_OVERRIDES = (
-    *("trainer", "logger", "prepare", "out", "force", "verify", "knn", "hydra"),
+    *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "hydra"),
     *("data.placement", "data.compile_augmentation", "dataset.download"),
 )
 

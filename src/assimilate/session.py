@@ -126,7 +126,8 @@ class Session:
 
     def command_for(self, artifact: Artifact) -> str:
         """The command that builds an artifact of this job."""
-        words = [word for word in self.job.overrides if not word.startswith(("prepare=", "force=", "verify="))]
+        left_out = ("prepare=", "force=", "verify=", "shard=", "preview=")
+        words = [word for word in self.job.overrides if not word.startswith(left_out)]
         stage = {"encoders": "train", "calibrations": "make_views"}.get(artifact.kind, artifact.stage)
         if artifact.kind == "encoders" and artifact.label != self.chain.encoder.label:
             words.append("prepare=only")
