@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from assimilate import make_views
-from assimilate.views.shards import Shard
+from assimilate import invert, make_views
+from assimilate.data.shard import Shard
 from tests.chain_run import SMOKE, artifacts, run
 
 pytestmark = pytest.mark.xdist_group("chain")
@@ -81,6 +81,30 @@ def test_two_devices_fill_two_shards_and_join_them(without_views, chain):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "in 2 shards" in done.stdout
     assert_same_cache(views, chain)
+
+
+def latents_again(copy, *commands):
+    """The latents of the same images, made anew."""
+    (latents,) = artifacts(copy, "latents")
+    shutil.rmtree(latents)
+    for command in commands:
+        assert run(invert, *command, f"out={copy}") == 0
+    return latents
+
+
+def test_latents_in_shards_are_those_of_one_piece(copy, chain, capsys):
+    again = latents_again(copy, ["shard=2/2"], ["shard=1/2"], [], ["shard=1/2"])
+    (original,) = artifacts(chain, "latents")
+    for name in ("latents.npy", "errors.npy", "initial_errors.npy"):
+        assert (again / name).read_bytes() == (original / name).read_bytes()
+    assert not list(again.glob("tiles*"))
+    assert "nothing to do: all latents are there" in capsys.readouterr().out
+
+
+def test_latents_on_two_devices_are_those_of_one(copy, chain):
+    again = latents_again(copy, ["trainer.devices=2"])
+    (original,) = artifacts(chain, "latents")
+    assert (again / "latents.npy").read_bytes() == (original / "latents.npy").read_bytes()
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/1000"])

@@ -7,9 +7,7 @@ python -m assimilate.make_views dataset=cifar10 view=wsearch preview=true  and d
 """
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from assimilate.artifacts import Artifact, Built, damage
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.errors import UserError
+from assimilate.fan_out import run_shards
 from assimilate.session import Session
 from assimilate.view_makers import Making, making_of
 
@@ -39,7 +38,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     count = len(session.dataset.train)
     devices = int(session.config["trainer"]["devices"])
     if devices > 1 and not (staging / SUMMARY).exists():
-        _launch_shards(session, artifact, devices)
+        run_shards(session, artifact, devices)
     _fill(session, making, staging, (0, count), _adopt_parts(session, artifact, making, staging, count))
     summary = making.summarize(staging)
     (staging / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
@@ -79,7 +78,8 @@ def _shapes(
 
 
 def _make_shard(session: Session, artifact: Artifact, text: str) -> None:
-    from assimilate.views.shards import Shard, begin, damage, is_complete, part_folder, seal
+    from assimilate.data.shard import Shard
+    from assimilate.views.shards import begin, damage, is_complete, part_folder, seal
 
     try:
         shard = Shard.parse(text)
@@ -134,38 +134,6 @@ def _lock_of(part: Path) -> FileLock:
     """Held while a part is made or taken over. The operating system releases it when its holder dies."""
     part.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(part.with_name(part.name + ".lock"))
-
-
-def _launch_shards(session: Session, artifact: Artifact, count: int) -> None:
-    """Fill one shard on each of `count` devices of this machine, and wait for all.
-
-    Raises:
-        UserError: one failed; what the others made is kept.
-    """
-    ours = ("prepare", "out", "force", "trainer", "trainer.devices", "trainer.accelerator", "trainer.strategy")
-    words = [word for word in session.job.overrides if word.split("=")[0] not in ours]
-    threads = session.config["trainer"]["num_threads"] or max(1, (os.cpu_count() or 1) // count)
-    on_gpu = session.device == "cuda"
-    session.terminal.say(f"  {artifact.name} in {count} shards, {threads} CPU thread{'s' * (threads > 1)} each")
-    sys.stdout.flush()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(device) for device in range(count)]
-    running = []
-    for index in range(count):
-        command = [sys.executable, "-m", "assimilate.make_views", *words, f"shard={index + 1}/{count}"]
-        command += ["prepare=never", f"out={session.job.out}", f"trainer={'gpu' if on_gpu else 'cpu'}"]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        if on_gpu:
-            environment["CUDA_VISIBLE_DEVICES"] = names[index]
-        output = None if index == 0 else subprocess.DEVNULL  # one progress bar is enough; errors of all are shown
-        running.append(subprocess.Popen(command, env=environment, stdout=output))
-    codes = [process.wait() for process in running]
-    failed = [index + 1 for index, code in enumerate(codes) if code]
-    if failed:
-        raise UserError(
-            f"shard {', '.join(map(str, failed))} of {count} of {artifact.label} failed; its error is above. "
-            "The same command goes on from what is done"
-        )
 
 
 # ------------------------------------------------------------------------------------------------ looking at it
