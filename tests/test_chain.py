@@ -151,6 +151,25 @@ def test_perturbed_views(copy):
     assert len(artifacts(copy, "generators")) == 1
 
 
+def test_views_made_while_training_need_no_cache(copy, capsys):
+    command = ["view=wperturb", "view.cached=false", "view.sigma=[0,0,.1,.1,.3,.3]", f"out={copy}"]
+    assert run(train, *command) == 0
+    assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch"}
+    assert len(artifacts(copy, "encoders")) == 3
+    assert run(train, *command) == 0
+    assert "built:  nothing" in capsys.readouterr().out
+    assert run(make_views, *command) == 2
+    assert "needs no cached views" in capsys.readouterr().err
+
+
+def test_mixed_views(copy, capsys):
+    assert run(train, "view=wmix", f"out={copy}") == 0
+    assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch", "wmix"}
+    assert len(artifacts(copy, "generators")) == 1
+    assert run(make_views, "view=wmix", "view.split=7", f"out={copy}") == 2
+    assert "view.split=7: the generator has 6 codes" in capsys.readouterr().err
+
+
 def test_plan_builds_nothing(tmp_path, chain, capsys):
     before = stamps(chain)
     assert run(train, "assim=a1", "prepare=plan", f"out={chain}") == 0

@@ -226,12 +226,12 @@ class _Projection:
         loss = {key: value for key, value in self._config["loss"].items() if key not in left_out}
         return {**loss, "name": name}
 
-    def encoder(self, views: Artifact | None) -> Artifact:
-        """The run's own encoder."""
+    def encoder(self, sources: Mapping[str, Artifact | None]) -> Artifact:
+        """The run's own encoder; `sources` are what its generated views come from."""
         config = self._config
         slots, appended = view_slots(config), view_slots(config)[2:]
         generated = GENERATED in slots
-        if generated and not needs_cache(config):
+        if generated and not needs_cache(config) and not needs_generator(config):
             # An expert view that is drawn on the fly is no generated view at all.
             slots = [config["view"]["name"] if slot == GENERATED else slot for slot in slots]
             generated = False
@@ -248,8 +248,12 @@ class _Projection:
         }
         if generated:
             content["generated_transform"] = config["assim"]["generated_transform"]
+            if not needs_cache(config):  # made while training
+                left_out = {"n_cached", "n_sampled", "encoder", "cached", "seed", "batch"}
+                view = {key: value for key, value in config["view"].items() if key not in left_out}
+                content["view"] = {**view, "truncation": config["generator"]["truncation"]}
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
-        return self._artifact("encoders", name, "train", content, {"views": views})
+        return self._artifact("encoders", name, "train", content, sources)
 
     def calibration(self, reference: Artifact) -> Artifact:
         content = {
@@ -305,7 +309,8 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
                 calibration = project.calibration(reference)
             parents |= {"encoder": reference, "calibration": calibration}
         views = project.views(parents)
-    encoder = project.encoder(views)
+    made_while_training = {"generator": generator, "latents": latents} if views is None else {}
+    encoder = project.encoder({"views": views, **made_while_training})
     probing = facts.labelled and facts.has_test
     own_reference = reference is not None and reference.name == "simclr"
     return Chain(

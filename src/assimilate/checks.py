@@ -64,6 +64,10 @@ def _or_none(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or rule(value)
 
 
+def _each(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: bool(value) and all(map(rule, value)) if isinstance(value, list) else rule(value)
+
+
 CHECKS = (
     Check("seed", _whole, "a whole number ≥ 0"),
     Check("prepare", _one_of("auto", "only", "plan", "never"), "auto, only, plan or never"),
@@ -107,7 +111,10 @@ CHECKS = (
     Check("view.epsilon1", _or_auto(lambda v: v <= 2), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
     Check("view.epsilon2", _or_auto(_not_negative), "auto or a distance ≥ 0"),
     Check("view.lambda", _not_negative, "a number ≥ 0"),
-    Check("view.sigma", _not_negative, "a standard deviation ≥ 0"),
+    Check("view.sigma", _each(_not_negative), "a standard deviation ≥ 0, or a list with one a code"),
+    Check("view.split", _whole, "a whole number of codes ≥ 0, at most 2·log2(image_size) − 2"),
+    Check("view.cached", _one_of(True, False), "true or false"),
+    Check("view.batch", _count, "a whole number ≥ 1"),
     Check("view.anchor", _one_of("reconstruction", "original"), "reconstruction or original"),
     Check("view.hinge", _one_of("image", "view"), "image or view"),
     Check("view.search.optimizer", _one_of("adam", "sgd"), "adam or sgd"),
@@ -209,7 +216,7 @@ def check_built(config: Mapping[str, Any]) -> None:
         UserError: `view=viewmaker`.
     """
     if uses_view(config) and config["view"]["name"] == "viewmaker":
-        raise UserError("view=viewmaker is not built yet; built are wsearch, wperturb and expert")
+        raise UserError("view=viewmaker is not built yet; built are wsearch, wperturb, wmix and expert")
 
 
 def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
@@ -237,7 +244,7 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
     if config["assim"].get("view3") is None:
         ignored += [key for key in keys if key == "view.n_sampled"]
     if uses_view(config) and config["view"].get("cached") is False:
-        ignored += [key for key in keys if key in ("view.n_cached", "view.seed")]
+        ignored += [key for key in keys if key in ("view.n_cached", "view.seed", "view.batch")]
     if not needs_generator(config):
         ignored += [key for key in keys if key.split(".")[0] in ("generator", "inversion")]
     else:

@@ -77,7 +77,7 @@ def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> 
             # Most anchors converge within about a seventh of the steps that they may take.
             steps = max(1, view["search"]["iterations"] / 7)
             gflop = count * steps * (synthesis + backbone) * 2
-        elif view["name"] == "wperturb":
+        elif view["name"] in ("wperturb", "wmix"):
             gflop = count * synthesis
     elif artifact.kind == "calibrations":
         gflop = images * 3 * backbone

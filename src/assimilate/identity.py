@@ -13,8 +13,8 @@ NEUTRAL_PATHS = frozenset(
     {("data", "placement"), ("data", "compile_augmentation"), ("budget", "caps"), ("dataset", "download")}
 )
 GENERATED = "generated"
-# Views that are drawn from a cache of generated images; `expert` only when it is cached.
-SEARCHED_SOURCES = frozenset({"wsearch", "wperturb"})
+# Views that come from a generator and the latents of the images.
+LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix"})
 
 
 def canonical(value: Any) -> Any:
@@ -53,12 +53,12 @@ def uses_view(config: Mapping[str, Any]) -> bool:
 def needs_cache(config: Mapping[str, Any]) -> bool:
     """Whether the run is trained with a cache of views."""
     view = config["view"]
-    return uses_view(config) and (view["name"] in SEARCHED_SOURCES or bool(view.get("cached", False)))
+    return uses_view(config) and (view["name"] == "wsearch" or bool(view.get("cached", False)))
 
 
 def needs_generator(config: Mapping[str, Any]) -> bool:
     """Whether the run's views come from a generator."""
-    return uses_view(config) and config["view"]["name"] in SEARCHED_SOURCES
+    return uses_view(config) and config["view"]["name"] in LATENT_SOURCES
 
 
 def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:

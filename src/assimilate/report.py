@@ -25,7 +25,13 @@ NUM_ANCHORS = 12
 NUM_EXTREMES = 8
 # How the paper writes them.
 ASSIMILATIONS = {"simclr": "SimCLR", "a1": "A1", "a2": "A2"}
-VIEWS = {"wsearch": "W-search", "wperturb": "W-perturb", "expert": "expert views", "viewmaker": "Viewmaker"}
+VIEWS = {
+    "wsearch": "W-search",
+    "wperturb": "W-perturb",
+    "wmix": "W-mix",
+    "expert": "expert views",
+    "viewmaker": "Viewmaker",
+}
 
 
 def write_run_report(session: Session) -> Path:

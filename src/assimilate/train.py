@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from assimilate.data.augmentation import Augmentation
     from assimilate.encoder.encoder import Encoder
     from assimilate.views.embedding import FrozenEmbedding
+    from assimilate.views.synthesis import FreshViews
 
 ENCODER = "encoder.pt"
 HISTORY = "history.csv"
@@ -104,6 +105,19 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     return Built({"ranks": trainer["devices"]}, frozenset({HISTORY, CURVE}), frozenset(RESUMABLE))
 
 
+def _fresh_views(session: Session, artifact: Artifact) -> "FreshViews":
+    from assimilate.invert import load_latents
+    from assimilate.train_generator import load_generator
+    from assimilate.view_makers import move_of
+    from assimilate.views.synthesis import FreshViews
+
+    return FreshViews(
+        load_generator(session, artifact.parents["generator"]),
+        load_latents(artifact.parents["latents"]),
+        move_of(artifact.content["view"]),
+    )
+
+
 def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     """Train the encoder of `artifact` in this process, from the last checkpoint in `staging` if there is one."""
     import torch
@@ -114,7 +128,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     from assimilate.assimilation.simclr import SimCLR
     from assimilate.assimilation.simsiam import SimSiam
     from assimilate.data.datamodule import ContrastiveDataModule
-    from assimilate.data.views import ViewSlot
+    from assimilate.data.views import ViewSlot, ViewSource
     from assimilate.probes.monitor import KNNMonitor
     from assimilate.tracking import open_tracker
     from assimilate.views.cache import CachedViews
@@ -127,7 +141,11 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
         else ViewSlot("image", transform(slot))
         for slot in content["slots"]
     ]
-    source = CachedViews.open(artifact.parents["views"].path) if "views" in artifact.parents else None
+    source: ViewSource | None = None
+    if "views" in artifact.parents:
+        source = CachedViews.open(artifact.parents["views"].path)
+    elif "view" in content:
+        source = _fresh_views(session, artifact)
     mean, std = (dataset.mean, dataset.std) if content["normalize"] else (NO_MEAN, UNIT_STD)
     datamodule = ContrastiveDataModule(
         dataset.train,
@@ -144,7 +162,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
         session.terminal.say(f"  {note}")
     modules = {"simclr": SimCLR, "a1": A1, "a2": A2}
     # Views of the cache that are expert views of the image are real ones.
-    synthetic = "views" in artifact.parents and artifact.parents["views"].name != "expert"
+    synthetic = source is not None and not ("views" in artifact.parents and artifact.parents["views"].name == "expert")
     module = (SimSiam if content["loss"]["name"] == "simsiam" else modules[content["assim"]])(
         encoder=content["encoder"],
         loss=content["loss"],

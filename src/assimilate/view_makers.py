@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from assimilate.artifacts import Artifact
 from assimilate.data.progress import Progress
 from assimilate.session import Session
 
+if TYPE_CHECKING:
+    from assimilate.views.synthesis import Move
+
+TITLES = {"wperturb": "W-perturb", "wmix": "W-mix"}
 UNMEASURED = "not measured (NaN): these views are made without f"
 # Writes the views of one image and what was measured of them.
 Write = Callable[..., None]
@@ -37,7 +41,7 @@ class Making:
 
 def making_of(session: Session, artifact: Artifact) -> Making:
     """The way to make the views of `artifact`; loads nothing yet."""
-    ways = {"wsearch": _search, "wperturb": _perturb, "expert": _draw_expert}
+    ways = {"wsearch": _search, "wperturb": _synthesize, "wmix": _synthesize, "expert": _draw_expert}
     return ways[artifact.content["name"]](session, artifact)
 
 
@@ -163,41 +167,44 @@ def _unmeasured(num_views: int) -> tuple[dict[str, tuple[tuple[int, ...], str]],
     return fields, {"distances": nowhere, "distances_original": nowhere, "steps": np.zeros((), dtype=np.int32)}
 
 
-def _perturb(session: Session, artifact: Artifact) -> Making:
+def move_of(view: Mapping[str, Any]) -> "Move":
+    """W-perturb or W-mix with the settings of conf/view."""
+    from assimilate.views.mixing import Mixing
+    from assimilate.views.perturbation import Perturbation
+
+    if view["name"] == "wmix":
+        return Mixing(view["split"])
+    sigma = view["sigma"]
+    return Perturbation(tuple(sigma) if isinstance(sigma, list | tuple) else float(sigma), view["projected"])
+
+
+def _synthesize(session: Session, artifact: Artifact) -> Making:
     content = artifact.content
     fields, unmeasured = _unmeasured(content["n_cached"])
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
         from assimilate.invert import load_latents
         from assimilate.train_generator import load_generator
-        from assimilate.views.perturbation import PerturbSettings, perturb_views
+        from assimilate.views.synthesis import synthesize_views
 
-        settings = PerturbSettings(
-            num_views=content["n_cached"],
-            sigma=content["sigma"],
-            projected=content["projected"],
-            batch=content["batch"],
-            seed=content["seed"],
-        )
-        perturb_views(
+        synthesize_views(
             load_generator(session, artifact.parents["generator"]),
             load_latents(artifact.parents["latents"]),
             pending,
-            settings,
+            move_of(content),
             lambda index, views: write(index, views.numpy(), **unmeasured),
+            num_views=content["n_cached"],
+            batch=content["batch"],
+            seed=content["seed"],
             device=session.device,
             progress=progress,
         )
 
     def summarize(folder: Path) -> dict[str, Any]:
-        return {
-            "view": "wperturb",
-            "distances": UNMEASURED,
-            "sigma": content["sigma"],
-            "projected": content["projected"],
-        }
+        settings = {key: content[key] for key in ("sigma", "projected", "split") if key in content}
+        return {"view": content["name"], "distances": UNMEASURED, **settings}
 
-    return Making("W-perturb", content["n_cached"], fields, fill, summarize)
+    return Making(TITLES[content["name"]], content["n_cached"], fields, fill, summarize)
 
 
 def _draw_expert(session: Session, artifact: Artifact) -> Making:
