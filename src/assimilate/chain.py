@@ -267,8 +267,10 @@ class _Projection:
 
     def views(self, parents: Mapping[str, Artifact | None]) -> Artifact:
         view = self._config["view"]
-        content = {key: value for key, value in view.items() if key not in {"n_sampled", "encoder", "cached"}}
-        if view["name"] == "expert":
+        content = {key: value for key, value in view.items() if key not in {"n_sampled", "encoder", "cached", "path"}}
+        if view["name"] == "external":
+            content |= self._external(view)
+        elif view["name"] == "expert":
             content |= {
                 "expert": self._config["data"]["expert"],
                 "flip": self._config["dataset"]["flip"],
@@ -278,6 +280,21 @@ class _Projection:
         else:
             content["truncation"] = self._config["generator"]["truncation"]
         return self._artifact("views", view["name"], "make_views", content, parents)
+
+    def _external(self, view: Mapping[str, Any]) -> dict[str, Any]:
+        from assimilate.views.external import scan_external
+
+        try:
+            found = scan_external(Path(view["path"]))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        count = found.num_views if view["n_cached"] is None else view["n_cached"]
+        if view["n_sampled"] > count:
+            raise UserError(
+                f"view.n_sampled={view['n_sampled']} exceeds the {count} views that every image has at "
+                f"view.path={view['path']}: distinct views are drawn"
+            )
+        return {"n_cached": count, "listing": found.key, "image_size": self._config["dataset"]["image_size"]}
 
     def probe(self, encoder: Artifact) -> Artifact:
         content = {"probe": self._config["probe"], "flip": self._config["dataset"]["flip"]}

@@ -105,7 +105,7 @@ CHECKS = (
     Check("optimizer.momentum", lambda v: _number(v) and 0 <= v < 1, "a number, 0 ≤ momentum < 1"),
     Check("optimizer.weight_decay", _not_negative, "a number ≥ 0"),
     Check("optimizer.warmup_epochs", _not_negative, "a number ≥ 0"),
-    Check("view.n_cached", _count, "a whole number ≥ 1"),
+    Check("view.n_cached", _or_none(_count), "a whole number ≥ 1"),
     Check("view.n_sampled", _count, "a whole number ≥ 1"),
     Check("view.epsilon1", _or_auto(_not_negative), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
     Check("view.epsilon1", _or_auto(lambda v: v <= 2), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
@@ -174,6 +174,8 @@ def check_values(config: Mapping[str, Any]) -> None:
         if present and not check.holds(value):
             raise UserError(f"{check.key}={value} cannot be used: allowed is {check.allowed}")
     view = config["view"]
+    if "n_cached" in view and view["n_cached"] is None and view["name"] != "external":
+        raise UserError("view.n_cached=null cannot be used: allowed is a whole number ≥ 1")
     if view.get("n_cached") is not None and uses_view(config) and view["n_sampled"] > view["n_cached"]:
         raise UserError(
             f"view.n_sampled={view['n_sampled']} exceeds view.n_cached={view['n_cached']}: "
@@ -216,7 +218,7 @@ def check_built(config: Mapping[str, Any]) -> None:
         UserError: `view=viewmaker`.
     """
     if uses_view(config) and config["view"]["name"] == "viewmaker":
-        raise UserError("view=viewmaker is not built yet; built are wsearch, wperturb, wmix and expert")
+        raise UserError("view=viewmaker is not built yet; built are wsearch, wperturb, wmix, external and expert")
 
 
 def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:

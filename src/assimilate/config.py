@@ -34,6 +34,7 @@ CONFIG_NAME = "config"
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {
     "dataset.root": "dataset=folder needs the folder of your images: dataset.root=/path/to/images",
+    "view.path": "view=external needs a folder <index>/<k>.png or an array of views: view.path=/path/to/views",
     "trainer.devices": "trainer=ddp needs the number of processes: trainer.devices=2",
 }
 # What may accompany a row without making it another run.
@@ -163,6 +164,8 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     assert isinstance(plain, dict)
     if plain["dataset"]["kind"] == "folder":  # the same folder from any working directory
         plain["dataset"]["root"] = str(Path(str(plain["dataset"]["root"])).expanduser().resolve())
+    if plain["view"].get("path") is not None:
+        plain["view"]["path"] = str(Path(str(plain["view"]["path"])).expanduser().resolve())
     return {str(key): value for key, value in plain.items() if key != "hydra"}
 
 

@@ -53,7 +53,7 @@ def uses_view(config: Mapping[str, Any]) -> bool:
 def needs_cache(config: Mapping[str, Any]) -> bool:
     """Whether the run is trained with a cache of views."""
     view = config["view"]
-    return uses_view(config) and (view["name"] == "wsearch" or bool(view.get("cached", False)))
+    return uses_view(config) and (view["name"] in ("wsearch", "external") or bool(view.get("cached", False)))
 
 
 def needs_generator(config: Mapping[str, Any]) -> bool:

@@ -29,6 +29,7 @@ VIEWS = {
     "wsearch": "W-search",
     "wperturb": "W-perturb",
     "wmix": "W-mix",
+    "external": "views from elsewhere",
     "expert": "expert views",
     "viewmaker": "Viewmaker",
 }

@@ -41,7 +41,13 @@ class Making:
 
 def making_of(session: Session, artifact: Artifact) -> Making:
     """The way to make the views of `artifact`; loads nothing yet."""
-    ways = {"wsearch": _search, "wperturb": _synthesize, "wmix": _synthesize, "expert": _draw_expert}
+    ways = {
+        "wsearch": _search,
+        "wperturb": _synthesize,
+        "wmix": _synthesize,
+        "external": _pack,
+        "expert": _draw_expert,
+    }
     return ways[artifact.content["name"]](session, artifact)
 
 
@@ -205,6 +211,30 @@ def _synthesize(session: Session, artifact: Artifact) -> Making:
         return {"view": content["name"], "distances": UNMEASURED, **settings}
 
     return Making(TITLES[content["name"]], content["n_cached"], fields, fill, summarize)
+
+
+def _pack(session: Session, artifact: Artifact) -> Making:
+    from assimilate.views.external import check_external, read_external, scan_external
+
+    num_views, image_size = artifact.content["n_cached"], session.dataset.train.images.shape[-1]
+    fields, unmeasured = _unmeasured(num_views)
+    found = scan_external(Path(session.config["view"]["path"]))
+    check_external(found, num_images=len(session.dataset.train), image_size=image_size, num_views=num_views)
+
+    def fill(write: Write, pending: list[int], progress: Progress) -> None:
+        read_external(
+            found,
+            pending,
+            lambda index, views: write(index, views, **unmeasured),
+            image_size=image_size,
+            num_views=num_views,
+            progress=progress,
+        )
+
+    def summarize(folder: Path) -> dict[str, Any]:
+        return {"view": "external", "distances": UNMEASURED, "path": str(found.path)}
+
+    return Making("Packing views", num_views, fields, fill, summarize)
 
 
 def _draw_expert(session: Session, artifact: Artifact) -> Making:
