@@ -231,7 +231,8 @@ class _Projection:
         config = self._config
         slots, appended = view_slots(config), view_slots(config)[2:]
         generated = GENERATED in slots
-        if generated and not needs_cache(config) and not needs_generator(config):
+        learned = config["view"]["name"] == "viewmaker"
+        if generated and not learned and not needs_cache(config) and not needs_generator(config):
             # An expert view that is drawn on the fly is no generated view at all.
             slots = [config["view"]["name"] if slot == GENERATED else slot for slot in slots]
             generated = False
@@ -248,7 +249,10 @@ class _Projection:
         }
         if generated:
             content["generated_transform"] = config["assim"]["generated_transform"]
-            if not needs_cache(config):  # made while training
+            if learned:
+                content["generated_transform"] = config["view"]["transform"]
+                content["viewmaker"] = {key: config["view"][key] for key in ("distortion_budget", "width", "lr")}
+            elif not needs_cache(config):  # made while training
                 left_out = {"n_cached", "n_sampled", "encoder", "cached", "seed", "batch"}
                 view = {key: value for key, value in config["view"].items() if key not in left_out}
                 content["view"] = {**view, "truncation": config["generator"]["truncation"]}

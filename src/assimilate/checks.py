@@ -115,6 +115,10 @@ CHECKS = (
     Check("view.split", _whole, "a whole number of codes ≥ 0, at most 2·log2(image_size) − 2"),
     Check("view.cached", _one_of(True, False), "true or false"),
     Check("view.batch", _count, "a whole number ≥ 1"),
+    Check("view.distortion_budget", _positive, "a mean change of a pixel in [0, 1], above 0"),
+    Check("view.width", _count, "a whole number ≥ 1"),
+    Check("view.lr", _positive, "a number > 0"),
+    Check("view.transform", _one_of(*TRANSFORMS), ", ".join(TRANSFORMS)),
     Check("view.anchor", _one_of("reconstruction", "original"), "reconstruction or original"),
     Check("view.hinge", _one_of("image", "view"), "image or view"),
     Check("view.search.optimizer", _one_of("adam", "sgd"), "adam or sgd"),
@@ -187,6 +191,8 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"optimizer.warmup_epochs={warmup} exceeds epochs={epochs}: "
             f"give optimizer.warmup_epochs={min(warmup, epochs // 10)} too"
         )
+    if uses_view(config) and view["name"] == "viewmaker" and config["loss"]["name"] == "simsiam":
+        raise UserError("view=viewmaker plays against a contrastive loss: loss=simsiam cannot be combined with it")
     simsiam = "simsiam" in (config["loss"]["name"], config["simclr_loss"])
     if simsiam and config["encoder"]["predictor_dim"] is None:
         raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")
@@ -209,16 +215,6 @@ def check_batch_size(config: Mapping[str, Any], num_train: int) -> None:
             f"batch_size={config['batch_size']} exceeds the {num_train} training images and drop_last=true: "
             "there would be no batch; lower batch_size or set drop_last=false"
         )
-
-
-def check_built(config: Mapping[str, Any]) -> None:
-    """Refuse what has a place in the configuration but no code yet.
-
-    Raises:
-        UserError: `view=viewmaker`.
-    """
-    if uses_view(config) and config["view"]["name"] == "viewmaker":
-        raise UserError("view=viewmaker is not built yet; built are wsearch, wperturb, wmix, external and expert")
 
 
 def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
@@ -245,6 +241,8 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors")]
     if config["assim"].get("view3") is None:
         ignored += [key for key in keys if key == "view.n_sampled"]
+    if uses_view(config) and config["view"]["name"] == "viewmaker":  # it has view.transform of its own
+        ignored += [key for key in keys if key == "assim.generated_transform"]
     if uses_view(config) and config["view"].get("cached") is False:
         ignored += [key for key in keys if key in ("view.n_cached", "view.seed", "view.batch")]
     if not needs_generator(config):

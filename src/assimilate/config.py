@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.checks import check_ignored_overrides, check_values
 from assimilate.errors import UserError
-from assimilate.identity import content_hash, run_identity
+from assimilate.identity import content_hash, run_identity, uses_view
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -199,11 +199,14 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     Raises:
         UserError: a value out of range, an override that the chosen `assim` ignores, a missing value.
     """
-    plain = _plain(config)
-    row = plain.get("row")
     with hydra_ready() as loader:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     given = {override.key_or_group: override for override in parsed}
+    plain = _plain(config)
+    if "view" in given and not uses_view(plain):  # nor is what the view would bring for its data set
+        kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
+        plain = _plain(compose(kept)) | {"view": plain["view"]}
+    row = plain.get("row")
     caps = plain["budget"].get("caps") or {}
     capped = apply_caps(plain, caps)
     check_values(plain)
