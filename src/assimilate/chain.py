@@ -67,15 +67,24 @@ class Chain:
     reference_probe: Artifact | None
 
     def upstream(self) -> list[Artifact]:
-        """What must exist before the run's own training, in the order of building."""
-        steps = [self.data, self.generator, self.latents, self.reference, self.calibration, self.views]
-        return [step for step in steps if step is not None]
+        """What must exist before the run's own training, in the order of building.
+
+        A checkpoint that the user brings is read first: one that does not fit is to fail before the hours, not after.
+        """
+        steps = [self.generator, self.latents, self.reference, self.calibration, self.views]
+        present = [step for step in steps if step is not None]
+        return [self.data, *sorted(present, key=lambda step: not is_brought(step))]
 
     def all(self) -> list[Artifact]:
         """Everything, in the order of building; an artifact with two roles is named once."""
         steps = [*self.upstream(), self.reference_probe, self.encoder, self.probe]
         unique = {step.label: step for step in steps if step is not None}
         return list(unique.values())
+
+
+def is_brought(step: Artifact) -> bool:
+    """Whether an artifact is a file of the user's that needs nothing else."""
+    return step.name == IMPORTED and not step.parents
 
 
 def artifact_root(out: Path) -> Path:
@@ -175,7 +184,7 @@ class _Projection:
         config = self._config["generator"]
         if config.get("checkpoint") is not None:
             content = {"checkpoint": file_content(config["checkpoint"], "generator.checkpoint")}
-            return self._artifact("generators", "imported", "train_generator", content, {})
+            return self._artifact("generators", IMPORTED, "train_generator", content, {})
         # Truncation is a matter of synthesis, not of training.
         left_out = {"checkpoint", "truncation", "checkpoint_every"}
         settings = {key: value for key, value in config.items() if key not in left_out}
@@ -187,7 +196,7 @@ class _Projection:
         content: dict[str, Any] = {"truncation": self._config["generator"]["truncation"]}
         if config.get("latents") is not None:
             content["latents"] = file_content(config["latents"], "inversion.latents")
-            return self._artifact("latents", "imported", "invert", content, {"generator": generator})
+            return self._artifact("latents", IMPORTED, "invert", content, {"generator": generator})
         content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
         if config.get("checkpoint") is not None:
             content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")

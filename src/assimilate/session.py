@@ -19,6 +19,7 @@ from assimilate.chain import (
     build_chain,
     count_train_images,
     data_artifact,
+    is_brought,
 )
 from assimilate.config import Job, is_rank, shell_word
 from assimilate.errors import UserError
@@ -105,7 +106,7 @@ class Session:
         Raises:
             UserError: it is missing or damaged under prepare=never, or cannot be built.
         """
-        for parent in artifact.parents.values():
+        for parent in sorted(artifact.parents.values(), key=lambda parent: not is_brought(parent)):
             self.ensure(parent)
         if self.store.has(artifact):
             self.store.reuse(artifact)
@@ -124,7 +125,8 @@ class Session:
             started = time.monotonic()
             built: Built = builder(self, artifact, staging)
             seconds = time.monotonic() - started
-            title = "Importing encoder" if artifact.name in (IMPORTED, GIVEN) else TITLES[artifact.kind]
+            imported = artifact.kind == "encoders" and artifact.name in (IMPORTED, GIVEN)
+            title = "Importing encoder" if imported else TITLES[artifact.kind]
             self.terminal.say(f"  {title} ({artifact.name}): done in {seconds:.1f} s")
             facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
             return replace(built, facts=facts)

@@ -38,8 +38,7 @@ def staying_frozen(module: nn.Module) -> Iterator[None]:
     """A block in which a frozen module is used: it is frozen before and after, and BatchNorm's statistics stand still.
 
     Raises:
-        ValueError: it is not frozen.
-        RuntimeError: a buffer changed, which in a probe is an error of the program or of a foreign network.
+        ValueError: it is not frozen, or a buffer changed.
     """
     assert_frozen(module)
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
@@ -47,7 +46,7 @@ def staying_frozen(module: nn.Module) -> Iterator[None]:
     assert_frozen(module)
     changed = [name for name, buffer in module.named_buffers() if not torch.equal(buffer, before[name])]
     if changed:
-        raise RuntimeError(f"{len(changed)} buffers of a frozen encoder changed while it was probed ({changed[0]}, …)")
+        raise ValueError(f"{len(changed)} buffers of a frozen encoder changed while it was probed ({changed[0]}, …)")
 
 
 def _assert_eval(module: nn.Module) -> None:
