@@ -25,8 +25,10 @@ class Model(nn.Module):
         return self.norm(self.embed(x)).relu().mean((2, 3))
 
 
-def fake_timm(*, network: bool = True, stubborn: bool = False) -> ModuleType:
-    """`stubborn` models stay in train mode whatever they are told."""
+def fake_timm(
+    *, network: bool = True, stubborn: bool = False, forgetful: bool = False, file: str | None = None
+) -> ModuleType:
+    """`stubborn` models stay in train mode whatever they are told; `forgetful` weights lack one; `file` is read."""
     module: Any = ModuleType("timm")
 
     def get_pretrained_cfg(name: str, allow_unregistered: bool = True) -> SimpleNamespace:
@@ -39,10 +41,14 @@ def fake_timm(*, network: bool = True, stubborn: bool = False) -> ModuleType:
         assert num_classes == 0
         if pretrained and not network:
             raise OSError("We couldn't connect to the hub.\nmore lines")
+        if pretrained and file is not None:
+            torch.load(file, weights_only=False)
         model = Model(stubborn)
         if pretrained:
             with torch.no_grad():
-                for value in model.state_dict().values():
+                for name, value in model.state_dict().items():
+                    if forgetful and name == "embed.weight":
+                        continue
                     value.fill_(1) if value.dtype == torch.int64 else value.uniform_(0.1, 1)
         return model
 

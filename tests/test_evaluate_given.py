@@ -183,6 +183,11 @@ def test_a_timm_model(out, monkeypatch):
         (fake_timm(network=False), ["checkpoint=timm/tiny"], "cannot be had from timm/tiny.a1 (OSError: We couldn't"),
         (fake_timm(), ["checkpoint=timm/tiny", "input.image_size=32"], "cannot read images of 32²"),
         (fake_timm(), ["checkpoint=timm/tiny", "input.stem=cifar"], "input.stem=cifar"),
+        (
+            fake_timm(forgetful=True),
+            ["checkpoint=timm/tiny"],
+            "1 of its tensors were left at random by timm (embed.weight",
+        ),
         (fake_timm(stubborn=True), ["checkpoint=timm/tiny"], "train mode"),
     ],
 )
@@ -193,6 +198,17 @@ def test_timm_that_is_not_there_or_cannot(out, monkeypatch, capsys, module, over
     assert message in error
     assert error.count("\n") == 1
     assert not results(out)
+
+
+def test_a_pickle_that_timm_would_run_is_not(tmp_path, monkeypatch):
+    from assimilate.encoder.timm_backbone import describe_timm, pretrained_state
+
+    evil(tmp_path / "weights.pt")
+    monkeypatch.setitem(sys.modules, "timm", fake_timm(file=str(tmp_path / "weights.pt")))
+    with pytest.raises(ValueError, match="its weights cannot be had"):
+        pretrained_state(describe_timm("tiny"))
+    assert not (tmp_path / "ran").exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 def test_the_real_timm_knows_these_functions():

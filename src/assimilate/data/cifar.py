@@ -109,8 +109,8 @@ def _read_archive(archive: Path, base_folder: str, sums: dict[str, str]) -> dict
                     files[wanted[member.name]] = stream.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(
-            f"dataset.root: {archive} is a damaged archive ({_first_line(error)}); remove it and set dataset.download=true, or put "
-            "the genuine one there"
+            f"dataset.root: {archive} is a damaged archive ({_first_line(error)}); remove it and set "
+            "dataset.download=true, or put the genuine one there"
         ) from error
     return files
 

@@ -1,6 +1,9 @@
 """Backbones of timm (PyTorch Image Models), an optional extra: imported only when one is asked for."""
 
+import contextlib
 import importlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 TIMM = "timm/"
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,48 @@ def pretrained_state(weights: TimmWeights) -> dict[str, Tensor]:
     """The pretrained state dict of a `TimmBackbone` of this name: from timm's cache, else downloaded.
 
     Raises:
-        ValueError: the weights cannot be had.
+        ValueError: the weights cannot be had, or do not fill the model.
     """
     timm = import_timm()
+
+    def create(seed: int, *, pretrained: bool) -> dict[str, Tensor]:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model = timm.create_model(weights.name, pretrained=pretrained, num_classes=0)
+        state: dict[str, Tensor] = model.state_dict()
+        return state
+
     try:
-        model = timm.create_model(weights.name, pretrained=True, num_classes=0)
+        with _weights_only():
+            state = create(0, pretrained=True)
     except Exception as error:  # the hub, the network and the disk each have errors of their own
         raise ValueError(
             f"timm/{weights.name}: its weights cannot be had from {weights.source} ({type(error).__name__}: "
             f"{_reason(error)}); they are downloaded once, so run this where there is a network, or give a state dict "
             "of them as checkpoint=/path/to/file.pth"
         ) from error
-    return {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    # timm loads what it finds and only logs what it did not: a tensor that is still its seed's draw is untrained.
+    drawn, other = create(0, pretrained=False), create(1, pretrained=False)
+    left = [
+        name for name in state if torch.equal(state[name], drawn[name]) and not torch.equal(drawn[name], other[name])
+    ]
+    if left:
+        raise ValueError(f"timm/{weights.name}: {len(left)} of its tensors were left at random by timm ({left[0]}, …)")
+    return {f"model.{name}": tensor for name, tensor in state.items()}
+
+
+@contextlib.contextmanager
+def _weights_only() -> Iterator[None]:
+    """Some of timm's ways of loading do not ask torch for it."""
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FORCE]
+        else:
+            os.environ[_FORCE] = before
 
 
 class TimmBackbone(nn.Module):
