@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts import Artifact, digest_file
+from assimilate.artifacts import Artifact
 from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
+from assimilate.given import TIMM, file_content, given_content
 from assimilate.identity import GENERATED, needs_cache, needs_generator, view_slots
 
 # Raised when a stage's output changes for the same content.
@@ -35,6 +36,8 @@ BUILDER_OF = {
     "probes": "assimilate.evaluate",
 }
 UNKNOWN_FINGERPRINT = "not prepared yet"
+# Names of encoders that nobody trains here: the user's f, and what `checkpoint=` probes.
+IMPORTED, GIVEN = "imported", "given"
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,13 @@ class Chain:
     reference_probe: Artifact | None
 
     def upstream(self) -> list[Artifact]:
-        """What must exist before the run's own training, in the order of building."""
-        steps = [self.data, self.generator, self.latents, self.reference, self.calibration, self.views]
-        return [step for step in steps if step is not None]
+        """What must exist before the run's own training, in the order of building.
+
+        A checkpoint that the user brings is read first: one that does not fit is to fail before the hours, not after.
+        """
+        steps = [self.generator, self.latents, self.reference, self.calibration, self.views]
+        present = [step for step in steps if step is not None]
+        return [self.data, *sorted(present, key=lambda step: not is_brought(step))]
 
     def all(self) -> list[Artifact]:
         """Everything, in the order of building; an artifact with two roles is named once."""
@@ -75,24 +82,40 @@ class Chain:
         return list(unique.values())
 
 
+def is_brought(step: Artifact) -> bool:
+    """Whether an artifact is a file of the user's that needs nothing else."""
+    return step.name == IMPORTED and not step.parents
+
+
 def artifact_root(out: Path) -> Path:
     """Where artifacts are kept below `out`."""
     return out / "artifacts"
 
 
-def _file_content(path: str, key: str) -> dict[str, str]:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"{key}={path}: there is no such file")
-    return {"sha256": digest_file(file)}
-
-
 @functools.lru_cache(maxsize=4)
-def _imagenet_key(root: str) -> str:
+def _scan_imagenet(root: str) -> tuple[str, int]:
+    """The listing's key and its number of training images."""
     # A million file names take seconds to list: once a process.
     from assimilate.data.imagenet import scan_imagenet
 
-    return scan_imagenet(root).key
+    listing = scan_imagenet(root)
+    return listing.key, len(listing.train)
+
+
+def count_train_images(config: Mapping[str, Any]) -> int:
+    """Training images of a data set that is not prepared yet: those on disk where that differs from user to user."""
+    dataset = config["dataset"]
+    if dataset["kind"] == "folder":
+        from assimilate.data.listing import scan_folder
+
+        train, _ = scan_folder(Path(dataset["root"]).expanduser()).split(dataset["test_fraction"])
+        count = len(train)
+    elif dataset["kind"] == "imagenet":
+        _, count = _scan_imagenet(str(dataset["root"]))
+    else:
+        count = {"digits": 1437, "tinyimagenet": 100_000}.get(dataset["kind"], 50_000)
+    limit = dataset["max_train_images"]
+    return count if limit is None else min(count, int(limit))
 
 
 def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
@@ -116,7 +139,7 @@ def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
         content |= {"listing": listing.key, "test_fraction": dataset["test_fraction"]}
     if dataset["kind"] == "imagenet":
         try:
-            content["listing"] = _imagenet_key(str(dataset["root"]))
+            content["listing"], _ = _scan_imagenet(str(dataset["root"]))
         except ValueError as error:
             raise UserError(str(error)) from error
     if dataset.get("mean") is not None or dataset.get("std") is not None:
@@ -160,8 +183,8 @@ class _Projection:
     def generator(self) -> Artifact:
         config = self._config["generator"]
         if config.get("checkpoint") is not None:
-            content = {"checkpoint": _file_content(config["checkpoint"], "generator.checkpoint")}
-            return self._artifact("generators", "imported", "train_generator", content, {})
+            content = {"checkpoint": file_content(config["checkpoint"], "generator.checkpoint")}
+            return self._artifact("generators", IMPORTED, "train_generator", content, {})
         # Truncation is a matter of synthesis, not of training.
         left_out = {"checkpoint", "truncation", "checkpoint_every"}
         settings = {key: value for key, value in config.items() if key not in left_out}
@@ -172,11 +195,11 @@ class _Projection:
         config = self._config["inversion"]
         content: dict[str, Any] = {"truncation": self._config["generator"]["truncation"]}
         if config.get("latents") is not None:
-            content["latents"] = _file_content(config["latents"], "inversion.latents")
-            return self._artifact("latents", "imported", "invert", content, {"generator": generator})
+            content["latents"] = file_content(config["latents"], "inversion.latents")
+            return self._artifact("latents", IMPORTED, "invert", content, {"generator": generator})
         content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
         if config.get("checkpoint") is not None:
-            content["checkpoint"] = _file_content(config["checkpoint"], "inversion.checkpoint")
+            content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")
         else:  # an encoder is trained
             left_out = {"checkpoint", "latents", "checkpoint_every"}
             content |= {key: value for key, value in config.items() if key not in left_out}
@@ -208,8 +231,8 @@ class _Projection:
         """f: the data set's SimCLR row, whatever this run's loss, assimilation and seed are."""
         config, view_encoder = self._config, self._config["view"]["encoder"]
         if view_encoder.get("checkpoint") is not None:
-            given = {"checkpoint": _file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
-            return self._artifact("encoders", "imported", "train", given, {})
+            given = {"checkpoint": file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
+            return self._artifact("encoders", IMPORTED, "train", given, {})
         name = config["simclr_loss"]
         content: dict[str, Any] = {
             **self._training(name),
@@ -258,6 +281,21 @@ class _Projection:
                 content["view"] = {**view, "truncation": config["generator"]["truncation"]}
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
         return self._artifact("encoders", name, "train", content, sources)
+
+    def given(self) -> Artifact:
+        """The encoder of `checkpoint=`."""
+        checkpoint = str(self._config["checkpoint"])
+        content = given_content(checkpoint)
+        if checkpoint.startswith(TIMM):
+            from assimilate.encoder.timm_backbone import describe_timm
+
+            try:
+                found = describe_timm(content["timm"])
+            except ValueError as error:
+                raise UserError(f"checkpoint={checkpoint}: {error}") from error
+            content = {"timm": found.name, "source": found.source}
+        settings = {"checkpoint": content, "input": self._config["input"], "normalisation": self._normalisation}
+        return self._artifact("encoders", GIVEN, "evaluate", settings, {})
 
     def calibration(self, reference: Artifact) -> Artifact:
         content = {
@@ -309,11 +347,17 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
     """All artifacts of a run.
 
     Raises:
-        UserError: a checkpoint that the user brings is not there, or batch_size exceeds the data set.
+        UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, or batch_size exceeds
+            the data set.
     """
+    project = _Projection(config, out, facts)
+    probing = facts.labelled and facts.has_test
+    if config["checkpoint"] is not None:
+        encoder = project.given()
+        probe = project.probe(encoder) if probing else None
+        return Chain(data_artifact(config, out), None, None, None, None, None, encoder, probe, None)
     if facts.fingerprint != UNKNOWN_FINGERPRINT:
         check_batch_size(config, facts.num_train)
-    project = _Projection(config, out, facts)
     searched = needs_generator(config)
     uses_reference = searched and (
         config["view"]["name"] == "wsearch" or config["inversion"]["perceptual"] == "encoder"
@@ -332,7 +376,6 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
         views = project.views(parents)
     made_while_training = {"generator": generator, "latents": latents} if views is None else {}
     encoder = project.encoder({"views": views, **made_while_training})
-    probing = facts.labelled and facts.has_test
     own_reference = reference is not None and reference.name == "simclr"
     return Chain(
         data=data_artifact(config, out),

@@ -68,6 +68,10 @@ def _each(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: bool(value) and all(map(rule, value)) if isinstance(value, list) else rule(value)
 
 
+def _three(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) == 3 and all(map(rule, value))
+
+
 CHECKS = (
     Check("seed", _whole, "a whole number ≥ 0"),
     Check("prepare", _one_of("auto", "only", "plan", "never"), "auto, only, plan or never"),
@@ -145,6 +149,14 @@ CHECKS = (
         "a list of whole numbers ≥ 1 with 5 in it",
     ),
     Check("probe.num_epochs", _or_none(_count), "null or a whole number ≥ 1"),
+    Check("input.image_size", _or_none(_count), "null or a whole number ≥ 1"),
+    Check("input.mean", _or_none(_three(_number)), "null or three numbers, on the scale where a pixel is in [0, 1]"),
+    Check("input.std", _or_none(_three(_positive)), "null or three numbers > 0"),
+    Check(
+        "input.stem",
+        _one_of(None, "cifar", "cifar_maxpool", "imagenet"),
+        "null, cifar, cifar_maxpool or imagenet",
+    ),
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
     Check("generator.batch_size", _count, "a whole number ≥ 1"),
     Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),

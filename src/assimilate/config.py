@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.checks import check_ignored_overrides, check_values
 from assimilate.errors import UserError
+from assimilate.given import check_given, given_content
 from assimilate.identity import content_hash, run_identity, uses_view
 
 PACKAGE = Path(__file__).resolve().parent
@@ -210,12 +211,15 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     caps = plain["budget"].get("caps") or {}
     capped = apply_caps(plain, caps)
     check_values(plain)
-    notices = check_ignored_overrides(plain, list(given))
+    check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
+    notices = check_ignored_overrides(plain, list(given)) if plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
         if line.split(" ")[0] in asked:
             notices.append(f"budget={plain['budget']['name']} caps {line}")
     identity = run_identity(plain)
+    if plain["checkpoint"] is not None:  # a file is what is in it, wherever it lies
+        identity["checkpoint"] = given_content(str(plain["checkpoint"]))
     whole_row = None
     if row is not None and identity == _row_identity(given):
         whole_row = row
@@ -241,7 +245,10 @@ def _override_slug(overrides: Sequence[Override]) -> str:
         key = override.key_or_group
         if key in ("dataset", "seed", "budget", "dataset.root", "dataset.name") or _is_neutral(key):
             continue
-        words.append(f"{key}={override.get_value_element_as_str()}")
+        value = override.get_value_element_as_str()
+        if key == "checkpoint":
+            value = Path(value.strip("'\"")).name
+        words.append(f"{key}={value}")
     return re.sub(r"[^\w=.,+-]+", "_", ",".join(words))[:80] or "default"
 
 

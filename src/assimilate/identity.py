@@ -12,6 +12,8 @@ NEUTRAL_KEYS = frozenset(
 NEUTRAL_PATHS = frozenset(
     {("data", "placement"), ("data", "compile_augmentation"), ("budget", "caps"), ("dataset", "download")}
 )
+# With `checkpoint=`, all that a result depends on; `data` by its normalisation alone.
+OF_GIVEN_WEIGHTS = ("checkpoint", "input", "dataset", "probe", "budget", "seed")
 GENERATED = "generated"
 # Views that come from a generator and the latents of the images.
 LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix"})
@@ -64,10 +66,15 @@ def needs_generator(config: Mapping[str, Any]) -> bool:
 def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides a run's numbers.
 
-    Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, and the
-    generator and inversion of a run without generated views.
+    Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, the generator and
+    inversion of a run without generated views, and all that concerns training where given weights are probed.
     """
     identity = {key: value for key, value in config.items() if key not in NEUTRAL_KEYS}
+    if config["checkpoint"] is None:
+        del identity["checkpoint"], identity["input"]
+    else:
+        identity = {key: identity[key] for key in OF_GIVEN_WEIGHTS}
+        identity["data"] = {"normalize": config["data"]["normalize"]}
     # Where it is computed is neutral, in how many bits is not.
     identity["precision"] = config["trainer"]["precision"]
     if not uses_view(config):

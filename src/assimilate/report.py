@@ -15,6 +15,7 @@ from assimilate.artifacts import write_text_atomically
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.errors import UserError
+from assimilate.given import TIMM
 from assimilate.runs import METRICS, read_metrics
 from assimilate.session import Session
 from assimilate.tables.comparison import compare
@@ -50,7 +51,8 @@ def write_run_report(session: Session) -> Path:
     title = _title(job)
     parts = [f"<h1>{page.escape(title)}</h1>", *_head(session, result)]
     parts += _table_section(result)
-    parts += _curve_section(session)
+    if job.config["checkpoint"] is None:
+        parts += _curve_section(session)
     parts += _view_section(session)
     parts += _inversion_section(session)
     parts += _provenance_section(session, result)
@@ -87,7 +89,7 @@ def print_table(session: Session) -> None:
     session.terminal.say(
         f"± is the standard deviation over probe seeds of one training run; budget: {result['budget']}"
     )
-    if not has_baseline and session.config["assim"]["name"] != "simclr":
+    if not has_baseline and session.config["checkpoint"] is None and session.config["assim"]["name"] != "simclr":
         words = [
             word
             for word in session.job.overrides
@@ -99,6 +101,8 @@ def print_table(session: Session) -> None:
 
 def _title(job: Job) -> str:
     config = job.config
+    if config["checkpoint"] is not None:
+        return f"{_given_name(job)} on {config['dataset']['name']}"
     name = f"{ASSIMILATIONS.get(config['assim']['name'], config['assim']['name'])}"
     if config["assim"]["name"] != "simclr":
         name += f" with {VIEWS.get(config['view']['name'], config['view']['name'])}"
@@ -106,8 +110,16 @@ def _title(job: Job) -> str:
     return f"{name}{row} on {config['dataset']['name']}, seed {config['seed']}"
 
 
+def _given_name(job: Job) -> str:
+    """What was given to be probed: a timm model, or a file's name."""
+    checkpoint = str(job.config["checkpoint"])
+    return checkpoint if checkpoint.startswith(TIMM) else Path(checkpoint).name
+
+
 def _run_name(session: Session) -> str:
     config = session.config
+    if config["checkpoint"] is not None:
+        return _given_name(session.job)
     name = ASSIMILATIONS.get(config["assim"]["name"], config["assim"]["name"])
     return f"{name} (seed {config['seed']})"
 
@@ -124,17 +136,22 @@ def _head(session: Session, result: dict[str, Any]) -> list[str]:
     warnings = []
     if budget != "paper":
         warnings.append(f"budget: {budget}, not comparable with the paper")
-    words = [
-        f"data set: {config['dataset']['name']}",
+    words = [f"data set: {config['dataset']['name']}"]
+    words += [f"weights: {result['weights']['name']}"] if "weights" in result else _recipe(config)
+    notes = [page.paragraph(note, soft=True) for note in result["data_notes"]]
+    if "weights" in result:
+        notes.insert(0, page.paragraph(result["weights"]["text"]))
+    return [page.badges([*words, result["device"]], warnings=warnings), page.code_block(result["command"]), *notes]
+
+
+def _recipe(config: dict[str, Any]) -> list[str]:
+    return [
         f"view: {config['view']['name']}" if config["assim"]["name"] != "simclr" else "two expert views",
         f"assimilation: {config['assim']['name']}",
         f"loss: {config['loss']['name']}",
         f"encoder: {config['encoder']['backbone']}, width {config['encoder']['width']}",
         f"{config['epochs']} epochs",
-        result["device"],
     ]
-    notes = [page.paragraph(note, soft=True) for note in result["data_notes"]]
-    return [page.badges(words, warnings=warnings), page.code_block(result["command"]), *notes]
 
 
 def _table_section(result: dict[str, Any]) -> list[str]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts import Artifact, Built
+from assimilate.chain import GIVEN, IMPORTED
 from assimilate.command import stage
 from assimilate.config import Job, is_rank
 from assimilate.identity import GENERATED
+from assimilate.import_encoder import NO_MEAN, UNIT_STD, import_given, import_reference
 from assimilate.session import Session
 
 if TYPE_CHECKING:
@@ -28,8 +30,6 @@ ENCODER = "encoder.pt"
 VIEWMAKER = "viewmaker.pt"
 HISTORY = "history.csv"
 CURVE = "knn_curve.csv"
-# Networks trained with data.normalize=false see [0, 1].
-NO_MEAN, UNIT_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 RESUMABLE = ("last.ckpt", "last.previous.ckpt")
 
 
@@ -93,12 +93,10 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """
     from assimilate.launch import launch_ranks
 
-    if artifact.name == "imported":
-        from assimilate.encoder.checkpoint import load_encoder, save_encoder
-
-        encoder, mean, std = load_encoder(Path(session.config["view"]["encoder"]["checkpoint"]).expanduser())
-        save_encoder(staging / ENCODER, encoder.spec, encoder.state_dict(), mean=mean, std=std)
-        return Built({"imported": True})
+    if artifact.name == IMPORTED:
+        return import_reference(session, staging, ENCODER)
+    if artifact.name == GIVEN:
+        return import_given(session, artifact, staging, ENCODER)
     trainer = session.config["trainer"]
     if trainer["devices"] != 1:
         launch_ranks(session, artifact)
