@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from assimilate.data.images import ImageArrays
-from assimilate.generator import training as training_module
+from assimilate.generator import steps as steps_module
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.checkpoint import load_stylegan2
 from assimilate.generator.real_images import RealImages
 from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.state import GeneratorState
-from assimilate.generator.training import AdversarialTraining, train_stylegan2
+from assimilate.generator.steps import AdversarialTraining
+from assimilate.generator.training import train_stylegan2
 
 TINY = Architecture(image_size=8, latent_dim=8, num_mapping_layers=2, channels=(8, 8))
 SETTINGS = TrainingSettings(
@@ -65,7 +66,7 @@ def test_r1_keeps_gradients_at_real_images_small() -> None:
     final = {}
     for name, settings in (("strong", strong), ("none", replace(strong, r1_weight=0.0))):
         training, _ = step(settings, count=60)
-        final[name] = float(training_module.r1_penalty(training.discriminator, real_batch()))
+        final[name] = float(steps_module.r1_penalty(training.discriminator, real_batch()))
     assert final["strong"] < 0.5 * final["none"]
 
 
@@ -89,8 +90,8 @@ def test_adam_is_corrected_for_lazy_steps() -> None:
 def test_mixing_changes_codes_from_one_layer_on() -> None:
     always = AdversarialTraining(TINY, replace(SETTINGS, mixing_probability=1.0), seed=0, device=CPU)
     never = AdversarialTraining(TINY, replace(SETTINGS, mixing_probability=0.0), seed=0, device=CPU)
-    mixed = always.draw_codes(3, torch.Generator().manual_seed(0), "test")
-    plain = never.draw_codes(3, torch.Generator().manual_seed(0), "test")
+    mixed = always.draw_codes(3, torch.Generator().manual_seed(0), "test", slice(None))
+    plain = never.draw_codes(3, torch.Generator().manual_seed(0), "test", slice(None))
     same = (mixed == plain).all(dim=2).all(dim=0).tolist()
     assert (plain == plain[:, :1]).all()
     assert same[0]
@@ -141,8 +142,8 @@ def test_nan_stops_and_keeps_the_last_good_state(
     images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = run(images, tmp_path, settings=replace(SETTINGS, num_steps=4))
-    original = training_module.non_saturating_loss
-    monkeypatch.setattr(training_module, "non_saturating_loss", lambda fake: original(fake) * float("nan"))
+    original = steps_module.non_saturating_loss
+    monkeypatch.setattr(steps_module, "non_saturating_loss", lambda fake: original(fake) * float("nan"))
     with pytest.raises(ValueError, match=r"generator\.lr=0\.002: training is not finite by step 5.*kept in"):
         run(images, tmp_path)
     kept = load_stylegan2(tmp_path / "training.pt")
