@@ -50,9 +50,7 @@ class DiffAugment:
         translation = torch.randint(-reach, reach + 1, (count, 2), generator=rng, device=device)
         # The centre may be any pixel; an even square has a place more, so that both borders are met equally often.
         centre = torch.randint(0, size + 1 - hole % 2, (count, 2), generator=rng, device=device)
-        return DiffAugmentParameters(
-            brightness - 0.5, saturation * 2, contrast + 0.5, translation, centre - hole // 2
-        )
+        return DiffAugmentParameters(brightness - 0.5, saturation * 2, contrast + 0.5, translation, centre - hole // 2)
 
     def hole(self, size: int) -> int:
         """Return the side of the cutout in pixels."""

@@ -90,7 +90,7 @@ def check_ranks(count: int, *, batch_size: int, path_length_batch: int) -> None:
     if batch_size % (STDDEV_GROUP * count):
         raise ValueError(
             f"generator.batch_size={batch_size} is global: trainer.devices={count} share it in whole groups of "
-            f"{STDDEV_GROUP} images, which the discriminator compares; use a multiple of {STDDEV_GROUP * count}, {alone}"
+            f"{STDDEV_GROUP}, which the discriminator compares; use a multiple of {STDDEV_GROUP * count}, {alone}"
         )
     if path_length_batch % count:
         raise ValueError(
