@@ -31,7 +31,9 @@ def test_steps_of_two_ranks_are_those_of_one(two_ranks: list[dict[str, Any]], au
         assert rank[augment].keys() == one.keys()
         for name, expected in one.items():
             assert expected.dtype == torch.float64, name
-            torch.testing.assert_close(rank[augment][name], expected, rtol=0, atol=1e-8, msg=lambda t, n=name: f"{n} {t}")
+            torch.testing.assert_close(
+                rank[augment][name], expected, rtol=0, atol=1e-8, msg=lambda t, n=name: f"{n} {t}"
+            )
 
 
 def test_ranks_hold_the_same_bits(two_ranks: list[dict[str, Any]]) -> None:

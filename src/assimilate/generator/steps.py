@@ -48,8 +48,9 @@ class AdversarialTraining:
         self.device = device
         self.diffaugment = diffaugment
         self.ranks = ranks
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(seed, "initial weights"))
+        # Weights are drawn on the CPU, the same for every device.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive_seed(seed, "initial weights"))
             self.generator = Generator(architecture).to(device)
             self.discriminator = Discriminator(architecture).to(device)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
