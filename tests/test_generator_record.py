@@ -140,6 +140,9 @@ def test_terminal_names_the_feature_space(out, tmp_path, capsys):
     # It is there now: nothing would be measured, and that is said.
     assert train(out, *measured) == 0
     assert "force=true" in capsys.readouterr().out
+    assert train(out, *measured, "force=true") == 0
+    (point,) = manifest(the_generator(out))["facts"]["frechet"]
+    assert point["space"].startswith("random resnet18 of width 8")
 
 
 def test_what_cannot_be_measured_is_one_line(out, capsys):
