@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from assimilate import prepare_data, train_generator
+from assimilate import launch, prepare_data, train_generator
 from assimilate.data.augmentation import make_transform
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
@@ -21,7 +21,6 @@ from assimilate.generator import steps as steps_module
 from assimilate.generator import training as training_module
 from assimilate.generator.checkpoint import load_stylegan2
 from assimilate.generator.diffaugment import DiffAugment
-from assimilate.launch import check_gpus
 
 pytestmark = pytest.mark.xdist_group("generator")
 
@@ -89,6 +88,19 @@ def test_files_of_a_recorded_training(recorded):
         "samples/0000007.png",
         "samples/0000012.png",
     }
+
+
+def test_what_a_kill_left_half_written_is_no_part_of_it(out, recorded):
+    staging = out / "artifacts" / "generators" / "digits" / f"{recorded.name}.partial"
+    for name in ("training.pt.7.new", ".frechet.csv.7", "failure.txt", "samples/0000007.new", "snapshots/16.pt.7.new"):
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).write_text("half")
+    assert train(out, *RECORDS) == 0
+    built = the_generator(out)
+    assert manifest(built)["files"].keys() == manifest(recorded)["files"].keys()
+    assert manifest(built)["digest"] == manifest(recorded)["digest"]
+    left = {path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file()}
+    assert left == {"manifest.json", *manifest(recorded)["files"]}
 
 
 def test_samples_are_truncated_images_of_fixed_latents(recorded):
@@ -210,12 +222,31 @@ def test_ranks_that_cannot_share_a_batch_are_refused_before_they_start(out, caps
     assert error.count("\n") == 1
 
 
+def test_what_a_rank_says_is_the_last_word(out, monkeypatch, capsys):
+    class Failed:
+        returncode = 1
+
+    def fail(command, **_):
+        assert "--nproc-per-node=2" in command
+        (the_generator(out) / "failure.txt").write_text("generator.lr=3: training is not finite")
+        return Failed()
+
+    monkeypatch.setattr(launch.subprocess, "run", fail)
+    assert train(out, "trainer.devices=2") == 2
+    error = capsys.readouterr().err
+    assert re.search(r"generator\.lr=3: training is not finite \(generators/.* on 2 ranks\)", error)
+    assert error.count("\n") == 1
+    monkeypatch.setattr(launch.subprocess, "run", lambda command, **_: Failed())
+    assert train(out, "trainer.devices=2") == 2
+    assert "a rank failed while training" in capsys.readouterr().err
+
+
 def test_more_ranks_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match=r"trainer\.devices=2, but there is 1 GPU"):
-        check_gpus(SimpleNamespace(device="cuda"), 2)
-    check_gpus(SimpleNamespace(device="cuda"), 1)
-    check_gpus(SimpleNamespace(device="cpu"), 2)
+        launch.check_gpus(SimpleNamespace(device="cuda"), 2)
+    launch.check_gpus(SimpleNamespace(device="cuda"), 1)
+    launch.check_gpus(SimpleNamespace(device="cpu"), 2)
 
 
 # ------------------------------------------------------------------------------------------------ not finite

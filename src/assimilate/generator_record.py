@@ -161,7 +161,9 @@ def _feature_space(session: Session) -> "FeatureSpace":
 
 
 def recorded_files(staging: Path) -> frozenset[str]:
-    """Names of what the observers wrote, relative to `staging`."""
-    paths = [path for folder in (SAMPLES, SNAPSHOTS) for path in (staging / folder).glob("*") if path.is_file()]
-    paths += [staging / CURVE] if (staging / CURVE).is_file() else []
+    """Names of what the observers wrote, relative to `staging`; what a kill left half-written is deleted."""
+    for folder in (SAMPLES, SNAPSHOTS):
+        for half in (staging / folder).glob("*.new"):
+            half.unlink()
+    paths = [*(staging / SAMPLES).glob("*.png"), *(staging / SNAPSHOTS).glob("*.pt"), *staging.glob(CURVE)]
     return frozenset(path.relative_to(staging).as_posix() for path in paths)

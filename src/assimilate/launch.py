@@ -5,6 +5,7 @@ artifact's lock and starts `torch.distributed.run` with the job's own overrides 
 the parent's staging folder and build nothing else.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,13 +17,15 @@ from assimilate.session import Session, use_threads
 
 TARGET = "ASSIMILATE_RANK_TARGET"
 PATIENCE = timedelta(hours=2)
+# In the artifact's staging folder: what the first rank that failed has to say, for its parent.
+FAILURE = "failure.txt"
 
 
 def launch_ranks(session: Session, artifact: Artifact) -> None:
     """Train `artifact` with trainer.devices processes on this machine.
 
     Raises:
-        UserError: a rank failed; its own message was printed.
+        UserError: a rank failed; it says why, unless it was killed or had no word for the user.
     """
     trainer = session.config["trainer"]
     ranks = int(trainer["devices"])
@@ -34,7 +37,13 @@ def launch_ranks(session: Session, artifact: Artifact) -> None:
     environment = {**os.environ, TARGET: artifact.label, "OMP_NUM_THREADS": str(threads)}
     session.terminal.say(f"  {artifact.name} on {ranks} ranks, {threads} CPU thread{'s' * (threads > 1)} each")
     sys.stdout.flush()
+    failure = artifact.staging / FAILURE
+    failure.unlink(missing_ok=True)
     finished = subprocess.run(command, env=environment, check=False)
+    if finished.returncode and failure.is_file():
+        said = failure.read_text()
+        failure.unlink()
+        raise UserError(f"{said} ({artifact.label} on {ranks} ranks)")
     if finished.returncode:
         raise UserError(
             f"a rank failed while training {artifact.label} (exit code {finished.returncode}); its error is above. "
@@ -76,7 +85,9 @@ def train_as_rank(session: Session) -> None:
                 session.ensure(parent)
             try:
                 _train(session, artifact)
-            except (ValueError, FloatingPointError) as error:  # a room's word to the user
+            except (UserError, ValueError, FloatingPointError) as error:  # a room's word to the user
+                with contextlib.suppress(FileExistsError), (artifact.staging / FAILURE).open("x") as stream:
+                    stream.write(str(error))
                 raise UserError(str(error)) from error
             return
     raise UserError(f"rank: this job has no {target}")

@@ -55,7 +55,11 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     facts = {"steps": state.step, "parameters": _num_parameters(state), "ranks": ranks}
     if curve := read_curve(staging / CURVE):
         facts["frechet"] = curve
-    return Built(facts, recorded_files(staging), leftovers=frozenset({RESUMABLE}))
+    recorded = recorded_files(staging)
+    kept = {GENERATOR, HISTORY, *(name.split("/")[0] for name in recorded)}
+    # What interrupted writes left behind is no part of the artifact either.
+    leftovers = {path.name for path in staging.iterdir()} - kept
+    return Built(facts, recorded, leftovers=frozenset(leftovers))
 
 
 def fit_generator(session: Session, staging: Path) -> None:
