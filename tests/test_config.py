@@ -96,7 +96,16 @@ def test_a_row_has_its_own_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "neutral", ["trainer=cpu", "logger=none", "prepare=never", "data.placement=host", "force=true"]
+    "neutral",
+    [
+        "generator.sample_every=9",
+        "generator.frechet=encoder",
+        "trainer=cpu",
+        "logger=none",
+        "prepare=never",
+        "data.placement=host",
+        "force=true",
+    ],
 )
 def test_neutral_keys_leave_the_row_a_row(neutral):
     assert job_of(ROW, neutral).run_dir == job_of(ROW).run_dir
@@ -169,6 +178,15 @@ REFUSED = [
     (["trainer.devices=auto"], "trainer.devices=auto"),
     (["assim=a1", "view.n_sampled=2"], "view.n_sampled would be ignored"),
     (["generator.checkpoint=/x", "generator.num_steps=7"], "generator.num_steps would be ignored"),
+    (["generator.augment=ada"], "generator.augment=ada.*none, leak or diffaugment"),
+    (["generator.augment=leak", "generator.augment_probability=1.5"], "generator.augment_probability=1.5"),
+    (["generator.augment_probability=0.3"], "generator.augment_probability would be ignored"),
+    (["generator.sample_every=-1"], "generator.sample_every=-1"),
+    (["generator.save_every_images=0.5"], "generator.save_every_images=0.5"),
+    (["generator.frechet=fid"], "generator.frechet=fid.*none, inception or encoder"),
+    (["generator.frechet=encoder", "generator.frechet_images=1"], "generator.frechet_images=1"),
+    (["generator.frechet_every=10"], "generator.frechet_every would be ignored"),
+    (["generator.frechet=inception", "generator.frechet_encoder=/x"], "generator.frechet_encoder would be ignored"),
     (["dataset"], "dataset"),
 ]
 

@@ -14,7 +14,7 @@ from assimilate.artifacts import Artifact
 from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
 from assimilate.given import TIMM, file_content, given_content
-from assimilate.identity import GENERATED, needs_cache, needs_generator, view_slots
+from assimilate.identity import GENERATED, generator_settings, needs_cache, needs_generator, view_slots
 
 # Raised when a stage's output changes for the same content.
 STAGE_VERSIONS = {
@@ -187,8 +187,10 @@ class _Projection:
             return self._artifact("generators", IMPORTED, "train_generator", content, {})
         # Truncation is a matter of synthesis, not of training.
         left_out = {"checkpoint", "truncation", "checkpoint_every"}
-        settings = {key: value for key, value in config.items() if key not in left_out}
+        settings = {key: value for key, value in generator_settings(config).items() if key not in left_out}
         content = {**settings, "flip": self._config["dataset"]["flip"]}
+        if config.get("augment") == "leak":
+            content["expert"] = self._config["data"]["expert"]
         return self._artifact("generators", config["name"], "train_generator", content, {})
 
     def latents(self, generator: Artifact, reference: Artifact | None) -> Artifact:

@@ -159,6 +159,13 @@ CHECKS = (
     ),
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
     Check("generator.batch_size", _count, "a whole number ≥ 1"),
+    Check("generator.augment", _one_of("none", "leak", "diffaugment"), "none, leak or diffaugment"),
+    Check("generator.augment_probability", lambda v: _number(v) and 0 <= v <= 1, "a probability, 0 to 1"),
+    Check("generator.sample_every", _whole, "a whole number ≥ 0 (0: off)"),
+    Check("generator.save_every_images", _whole, "a whole number ≥ 0 (0: off)"),
+    Check("generator.frechet", _one_of("none", "inception", "encoder"), "none, inception or encoder"),
+    Check("generator.frechet_every", _count, "a whole number ≥ 1"),
+    Check("generator.frechet_images", lambda v: _count(v) and v >= 2, "a whole number ≥ 2"),
     Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),
     Check("inversion.num_steps", _count, "a whole number ≥ 1"),
     Check("inversion.optimization.num_steps", _whole, "a whole number ≥ 0"),
@@ -260,6 +267,7 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
     if not needs_generator(config):
         ignored += [key for key in keys if key.split(".")[0] in ("generator", "inversion")]
     else:
+        ignored += _ignored_by_the_generator(config["generator"], keys)
         ignored += _ignored_beside_own_files(config, keys)
     if ignored:
         why = (
@@ -269,6 +277,18 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         )
         raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
     return notices
+
+
+def _ignored_by_the_generator(generator: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Settings of an augmentation or a measurement that is off."""
+    off: set[str] = set()
+    if generator.get("augment") != "leak":
+        off.add("generator.augment_probability")
+    if generator.get("frechet", "none") == "none":
+        off |= {"generator.frechet_every", "generator.frechet_images"}
+    if generator.get("frechet") != "encoder":
+        off.add("generator.frechet_encoder")
+    return [key for key in keys if key in off]
 
 
 def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
