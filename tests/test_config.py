@@ -284,6 +284,13 @@ SLOTS = {
 }
 
 
+TABLE10 = {
+    "cifar10": {"loss": (0.07, 0.14), "lr": 0.015, "length": (200, 128), "backbone": "resnet18"},
+    "cifar100": {"loss": (0.1, 0.1), "lr": 0.06, "length": (800, 512), "backbone": "resnet50"},
+    "tinyimagenet": {"loss": (0.5, 0.5), "lr": 0.06, "length": (800, 128), "backbone": "resnet18"},
+}
+
+
 def test_table3_has_nine_rows():
     assert {path.stem for path in (EXPERIMENTS / "table3").glob("*.yaml")} == set(TABLE3)
 
@@ -302,8 +309,17 @@ def test_rows_of_table3(row, dataset):
     if assim != "simclr":
         assert config["assim"]["generated_transform"] == ("weak_crop" if assim == "a1" else "flip")
     base = "infonce" if dataset == "cifar10" or assim == "a2" else "ntxent"
+    temperature, alpha = 0.5, 0.5
+    if view == "viewmaker":  # Table 10
+        base, temperature, alpha = "viewmaker", *TABLE10[dataset]["loss"]
+        optimizer = {key: config["optimizer"][key] for key in ("lr", "weight_decay", "momentum", "schedule")}
+        expected = {"lr": TABLE10[dataset]["lr"], "weight_decay": 1e-4, "momentum": 0.9, "schedule": "constant"}
+        assert optimizer == expected
+        assert (config["epochs"], config["batch_size"]) == TABLE10[dataset]["length"]
+        assert (config["encoder"]["backbone"], config["encoder"]["output_dim"]) == (TABLE10[dataset]["backbone"], 128)
+        assert (config["view"]["distortion_budget"], config["view"]["lr"]) == (0.05, 0.001)
     assert config["loss"]["name"] == base
-    assert config["loss"]["alpha"] == 0.5
+    assert (config["loss"]["temperature"], config["loss"]["alpha"]) == (temperature, alpha)
     assert [config["paper"][name]["acc1"] for name in ("cifar10", "cifar100", "tinyimagenet")] == numbers
 
 
