@@ -50,7 +50,7 @@ def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
             "# Benchmarks",
             "",
             "Written by `make bench`. Ours and the reference run in turns; a ratio is the median over the pairs, its "
-            "interval a bootstrap of that median. `met` and `missed` need the whole interval on one side of the target.",
+            "interval a bootstrap of that median. `met` and `missed` need the whole interval on one side of a target.",
             "",
             f"Machine: {lines[0]['machine']}; commit {commit}; {datetime.now(UTC):%Y-%m-%d}; "
             f"load before the first: {load:.2f}.",
