@@ -362,7 +362,9 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
         check_batch_size(config, facts.num_train)
     searched = needs_generator(config)
     uses_reference = searched and (
-        config["view"]["name"] == "wsearch" or config["inversion"]["perceptual"] == "encoder"
+        config["view"]["name"] == "wsearch"
+        or config["inversion"]["perceptual"] == "encoder"
+        or (config["view"]["name"] == "online" and config["view"]["frozen"])
     )
     generator = project.generator() if searched else None
     reference = project.reference() if uses_reference else None
@@ -377,6 +379,8 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
             parents |= {"encoder": reference, "calibration": calibration}
         views = project.views(parents)
     made_while_training = {"generator": generator, "latents": latents} if views is None else {}
+    if config["view"]["name"] == "online" and config["view"]["frozen"]:
+        made_while_training["encoder"] = reference
     encoder = project.encoder({"views": views, **made_while_training})
     own_reference = reference is not None and reference.name == "simclr"
     return Chain(

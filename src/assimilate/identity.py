@@ -20,7 +20,7 @@ GENERATOR_RECORDS = frozenset(
 )
 GENERATED = "generated"
 # Views that come from a generator and the latents of the images.
-LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix"})
+LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix", "online"})
 
 
 def canonical(value: Any) -> Any:
