@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from assimilate.checks import PROBES
 from assimilate.data.augmentation import FlipAugmentation, Identity
 from assimilate.data.images import ImageArrays
 from assimilate.data.seeding import generator
@@ -129,13 +128,28 @@ def test_independent_draws() -> None:
 
 
 def test_every_protocol_runs_and_is_labelled() -> None:
-    assert tuple(PROTOCOLS) == PROBES
     train, test = labelled_images(40), labelled_images(20, seed=1)
     labels = {
         linear_probe(tiny_encoder(), train, test, **STATISTICS, preset=preset, seeds=(0,), num_epochs=1, lr=0.1).label
         for preset in PROTOCOLS
     }
     assert len(labels) == len(PROTOCOLS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"batch_size": -5}, r"probe\.batch_size=-5"),
+        ({"batch_size": 0}, r"probe\.batch_size=0"),
+        ({"lr": -1.0}, r"probe\.lr=-1\.0"),
+        ({"lr": 0.0}, r"probe\.lr=0\.0"),
+        ({"lr": math.nan}, r"probe\.lr=nan"),
+    ],
+)
+def test_settings_that_would_train_nothing_are_refused(setting: dict, message: str) -> None:
+    train, test = labelled_images(40), labelled_images(20, seed=1)
+    with pytest.raises(ValueError, match=message):
+        linear_probe(tiny_encoder(), train, test, **STATISTICS, num_epochs=1, **setting)
 
 
 def test_a_planted_linear_problem_is_solved() -> None:

@@ -88,7 +88,8 @@ def linear_probe(
         progress: called after each epoch as progress(epochs done, epochs in all, {"loss": …}).
 
     Raises:
-        ValueError: unknown preset, unlabelled images, an encoder that is not frozen, or a diverged classifier.
+        ValueError: unknown preset, a setting out of range, unlabelled images, an encoder that is not frozen, or a
+            diverged classifier.
     """
     if preset not in PROTOCOLS:
         raise ValueError(f"probe.preset={preset!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
@@ -102,6 +103,12 @@ def linear_probe(
     num_draws = num_epochs if num_draws is None else num_draws
     if num_epochs < 1 or num_draws < 1:
         raise ValueError(f"probe.num_epochs={num_epochs} and probe.num_draws={num_draws} must be at least 1")
+    batch_size = protocol.batch_size if batch_size is None else batch_size
+    lr = protocol.lr if lr is None else lr
+    if batch_size < 1:
+        raise ValueError(f"probe.batch_size={batch_size} must be at least 1 (the protocol's is {protocol.batch_size})")
+    if not 0 < lr < math.inf:
+        raise ValueError(f"probe.lr={lr} must be above 0 (the protocol's is {protocol.lr})")
     if draws not in ("shared", "independent"):
         raise ValueError(f"probe.draws={draws!r} is unknown; choose shared or independent")
     if protocol.train == "none":
@@ -134,9 +141,8 @@ def linear_probe(
     test_y = torch.as_tensor(test.labels, device=test_x.device)
     classes = int(train_y.max()) + 1 if num_classes is None else num_classes
     classifiers = _Classifiers(
-        seeds, classes, test_x.shape[1], num_images=len(train), like=test_x, lr=protocol.lr if lr is None else lr,
-        batch_size=min(protocol.batch_size if batch_size is None else batch_size, len(train)), protocol=protocol,
-        num_epochs=num_epochs,
+        seeds, classes, test_x.shape[1], num_images=len(train), like=test_x, lr=lr,
+        batch_size=min(batch_size, len(train)), protocol=protocol, num_epochs=num_epochs,
     )  # fmt: skip
     kept: dict[int, Tensor] = {}
     per_epoch: list[dict[str, list[float]]] = []
