@@ -172,3 +172,9 @@ def test_a_setting_that_nothing_reads_is_refused(overrides, reason):
 )
 def test_a_setting_that_something_reads_is_taken(overrides):
     job_of("dataset=cifar10", *overrides)
+
+
+def test_accumulation_says_that_it_is_no_larger_batch():
+    notices = job_of("dataset=cifar10", "accumulate_grad_batches=4").notices
+    assert any("contrasted" in notice and "not batch_size=512" in notice for notice in notices)
+    assert not any("accumulate" in notice for notice in job_of("dataset=cifar10").notices)

@@ -34,6 +34,10 @@ BUILDER_OF = {
     "views": "assimilate.make_views",
     "probes": "assimilate.evaluate",
 }
+# What basic views once took from data.expert, and now always are (PROTOCOLS 8).
+BASIC_BOX = {"crop_scale": [0.2, 1.0], "crop_ratio": [3 / 4, 4 / 3], "interpolation": "bilinear"}
+# Probes whose results once were others: without the last epoch's, or with kNN on other crops than the curve's.
+REVISED_PROBES = ("supcontrast_best", "genrep")
 UNKNOWN_FINGERPRINT = "not prepared yet"
 
 
@@ -143,7 +147,14 @@ class _Projection:
         self._normalisation = {"mean": facts.mean, "std": facts.std} if config["data"]["normalize"] else None
 
     def _artifact(
-        self, kind: str, name: str, stage: str, content: Mapping[str, Any], parents: Mapping[str, Artifact | None]
+        self,
+        kind: str,
+        name: str,
+        stage: str,
+        content: Mapping[str, Any],
+        parents: Mapping[str, Artifact | None],
+        *,
+        revision: int = 0,
     ) -> Artifact:
         present = {role: parent for role, parent in parents.items() if parent is not None}
         return Artifact(
@@ -153,7 +164,7 @@ class _Projection:
             {"data": self._fingerprint, **content},
             present,
             stage,
-            STAGE_VERSIONS[stage],
+            STAGE_VERSIONS[stage] + revision,
             self._root,
         )
 
@@ -218,7 +229,7 @@ class _Projection:
             "loss": self._loss(name, without={"alpha", "align_anchors"}),
             "seed": view_encoder["seed"],
         }
-        return self._artifact("encoders", "simclr", "train", content, {})
+        return self._artifact("encoders", "simclr", "train", content, {}, revision=_train_revision(content))
 
     def _loss(self, name: str, *, without: set[str]) -> dict[str, Any]:
         # Temperatures mean nothing to SimSiam.
@@ -253,7 +264,7 @@ class _Projection:
                 view = {key: value for key, value in config["view"].items() if key not in left_out}
                 content["view"] = {**view, "truncation": config["generator"]["truncation"]}
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
-        return self._artifact("encoders", name, "train", content, sources)
+        return self._artifact("encoders", name, "train", content, sources, revision=_train_revision(content))
 
     def calibration(self, reference: Artifact) -> Artifact:
         content = {
@@ -298,7 +309,16 @@ class _Projection:
 
     def probe(self, encoder: Artifact) -> Artifact:
         content = {"probe": self._config["probe"], "flip": self._config["dataset"]["flip"]}
-        return self._artifact("probes", encoder.name, "evaluate", content, {"encoder": encoder})
+        changed = self._config["data"]["crop_size"] is not None or self._config["probe"]["name"] in REVISED_PROBES
+        return self._artifact("probes", encoder.name, "evaluate", content, {"encoder": encoder}, revision=int(changed))
+
+
+def _train_revision(content: Mapping[str, Any]) -> int:
+    """1 for trainings whose output once differed: the last step of accumulated batches, basic views of an expert with
+    settings of its own, and the kNN curve beside crops. All others keep their keys."""
+    own_box = any(content["expert"][key] != value for key, value in BASIC_BOX.items())
+    basic = "basic" in (*content["slots"], content.get("generated_transform"))
+    return int(content["accumulate_grad_batches"] > 1 or content["crop_size"] is not None or (basic and own_box))
 
 
 def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain:

@@ -262,6 +262,20 @@ def check_values(config: Mapping[str, Any]) -> None:
         )
 
 
+def accumulation_notice(config: Mapping[str, Any]) -> list[str]:
+    """What accumulating batches does not do, for a user who wants a larger batch."""
+    accumulate, batch_size = config["accumulate_grad_batches"], config["batch_size"]
+    if accumulate == 1:
+        return []
+    seen = (
+        "BatchNorm sees them" if config["loss"]["name"] == "simsiam" else "they are contrasted, and seen by BatchNorm,"
+    )
+    return [
+        f"accumulate_grad_batches={accumulate} averages the gradients of {accumulate} batches, but {seen} one by one: "
+        f"this is not batch_size={accumulate * batch_size}"
+    ]
+
+
 def check_batch_size(config: Mapping[str, Any], num_train: int) -> None:
     """Refuse a batch that the data set cannot fill, before hours are spent upstream of the training.
 
@@ -323,7 +337,7 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         )
         raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
     check_used(config, keys)
-    return notices
+    return notices + accumulation_notice(config)
 
 
 def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
