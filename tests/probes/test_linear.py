@@ -185,6 +185,14 @@ def test_best_epoch_is_at_least_the_last() -> None:
     last = linear_probe(tiny_encoder(), train, test, preset="supcontrast_last", **settings)
     assert torch.equal(best.weight, last.weight)
     assert all(b >= e for b, e in zip(best.values["acc1"], last.values["acc1"], strict=True))
+    assert best.values["acc1"] != last.values["acc1"]
+    # The last epoch is reported beside the best, under its own protocol's name (PROTOCOLS 2).
+    for metric in ("acc1", "acc5"):
+        assert best.values[f"{metric}_last"] == last.values[metric]
+        assert best.labels[f"{metric}_last"] == last.labels[metric]
+        assert "best epoch" in best.labels[metric]
+    assert set(last.values) == {"acc1", "acc5"}
+    assert best.summary()["acc1_last"] == last.summary()["acc1"]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +262,9 @@ def test_protocols_augment_as_they_say() -> None:
 
 
 def test_summary() -> None:
-    result = ProbeResult("p", "label", (0, 1), {"acc1": (90.0, 92.0)}, torch.zeros(1), torch.zeros(1))
+    result = ProbeResult(
+        "p", "label", (0, 1), {"acc1": (90.0, 92.0)}, {"acc1": "label"}, torch.zeros(1), torch.zeros(1)
+    )
     assert result.summary() == {"acc1": {"mean": 91.0, "std": 1.0, "n": 2, "values": [90.0, 92.0]}}
 
 

@@ -20,6 +20,7 @@ from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 class ProbeResult:
     """Accuracies in percent, one a seed: `values["acc1"]`, and `values["acc5"]` where there are more than 5 classes.
 
+    A protocol that reports its best epoch has `acc1_last` and `acc5_last` too. `labels` names each one's protocol.
     `weight` [seeds, classes, dim] and `bias` [seeds, classes] are those of the last epoch.
     """
 
@@ -27,6 +28,7 @@ class ProbeResult:
     label: str
     seeds: tuple[int, ...]
     values: dict[str, tuple[float, ...]]
+    labels: dict[str, str]
     weight: Float[Tensor, "seeds classes dim"]
     bias: Float[Tensor, "seeds classes"]
 
@@ -163,8 +165,13 @@ def linear_probe(
     # Each seed's reported epoch: the last, or the first with the highest top-1.
     chosen = [max(per_epoch, key=lambda accuracies, s=s: accuracies["acc1"][s]) for s in range(len(seeds))]  # type: ignore[misc]
     values = {metric: tuple(at[metric][s] for s, at in enumerate(chosen)) for metric in per_epoch[0]}
-    label = protocol.label + (_SHARED if protocol.train != "none" and len(seeds) > 1 else "")
-    return ProbeResult(preset, label, tuple(seeds), values, classifiers.weight, classifiers.bias)
+    draws_shared = _SHARED if protocol.train != "none" and len(seeds) > 1 else ""
+    labels = dict.fromkeys(values, protocol.label + draws_shared)
+    if protocol.report == "best":
+        last = {f"{metric}_last": tuple(accuracies) for metric, accuracies in per_epoch[-1].items()}
+        values |= last
+        labels |= dict.fromkeys(last, protocol.label_last + draws_shared)
+    return ProbeResult(preset, labels["acc1"], tuple(seeds), values, labels, classifiers.weight, classifiers.bias)
 
 
 _SHARED = "; seeds share augmentation draws"
@@ -177,7 +184,8 @@ def _merge(alone: Sequence[ProbeResult]) -> ProbeResult:
     values = {metric: tuple(result.values[metric][0] for result in alone) for metric in first.values}
     weight, bias = torch.cat([result.weight for result in alone]), torch.cat([result.bias for result in alone])
     seeds = tuple(result.seeds[0] for result in alone)
-    return ProbeResult(first.protocol, first.label + _INDEPENDENT, seeds, values, weight, bias)
+    labels = {metric: label + _INDEPENDENT for metric, label in first.labels.items()}
+    return ProbeResult(first.protocol, labels["acc1"], seeds, values, labels, weight, bias)
 
 
 def _part_of(progress: Progress, index: int, count: int) -> Progress:
