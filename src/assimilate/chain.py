@@ -14,6 +14,7 @@ from assimilate.artifacts import Artifact, digest_file
 from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
 from assimilate.identity import GENERATED, needs_cache, needs_generator, view_slots
+from assimilate.reference import reference_config, uses_reference
 
 # Raised when a stage's output changes for the same content.
 STAGE_VERSIONS = {
@@ -196,8 +197,7 @@ class _Projection:
         parents = {"generator": generator, "encoder": perceptual}
         return self._artifact("latents", config["name"], "invert", content, parents)
 
-    def _training(self, loss: str) -> dict[str, Any]:
-        config = self._config
+    def _training(self, config: Mapping[str, Any], loss: str) -> dict[str, Any]:
         keys = ("epochs", "batch_size", "accumulate_grad_batches", "drop_last", "batchnorm", "optimizer")
         dataset = config["dataset"]
         encoder = dict(config["encoder"])
@@ -217,24 +217,25 @@ class _Projection:
 
     def reference(self) -> Artifact:
         """f: the data set's SimCLR row, whatever this run's loss, assimilation and seed are."""
-        config, view_encoder = self._config, self._config["view"]["encoder"]
+        config = reference_config(self._config)
+        view_encoder = config["view"].get("encoder", {"seed": 0})  # views without an f of their own: inversion's
         if view_encoder.get("checkpoint") is not None:
             given = {"checkpoint": _file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
             return self._artifact("encoders", "imported", "train", given, {})
         name = config["simclr_loss"]
         content: dict[str, Any] = {
-            **self._training(name),
+            **self._training(config, name),
             "assim": "simclr",
             "slots": ["expert", "expert"],
-            "loss": self._loss(name, without={"alpha", "align_anchors"}),
+            "loss": self._loss(config, name, without={"alpha", "align_anchors"}),
             "seed": view_encoder["seed"],
         }
         return self._artifact("encoders", "simclr", "train", content, {}, revision=_train_revision(content))
 
-    def _loss(self, name: str, *, without: set[str]) -> dict[str, Any]:
+    def _loss(self, config: Mapping[str, Any], name: str, *, without: set[str]) -> dict[str, Any]:
         # Temperatures mean nothing to SimSiam.
         left_out = without | ({"temperature", "base_temperature"} if name == "simsiam" else set())
-        loss = {key: value for key, value in self._config["loss"].items() if key not in left_out}
+        loss = {key: value for key, value in config["loss"].items() if key not in left_out}
         return {**loss, "name": name}
 
     def encoder(self, sources: Mapping[str, Artifact | None]) -> Artifact:
@@ -251,10 +252,10 @@ class _Projection:
         assim = config["assim"]["name"] if generated or appended else "simclr"
         loss = config["loss"]["name"]
         content: dict[str, Any] = {
-            **self._training(loss),
+            **self._training(config, loss),
             "assim": assim,
             "slots": slots,
-            "loss": self._loss(loss, without=left_out),
+            "loss": self._loss(config, loss, without=left_out),
             "seed": config["seed"],
         }
         if generated:
@@ -331,11 +332,8 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
         check_batch_size(config, facts.num_train)
     project = _Projection(config, out, facts)
     searched = needs_generator(config)
-    uses_reference = searched and (
-        config["view"]["name"] == "wsearch" or config["inversion"]["perceptual"] == "encoder"
-    )
     generator = project.generator() if searched else None
-    reference = project.reference() if uses_reference else None
+    reference = project.reference() if uses_reference(config) else None
     latents = project.latents(generator, reference) if generator is not None else None
     calibration = views = None
     if needs_cache(config):

@@ -19,6 +19,7 @@ from assimilate.options import (
     STEMS,
     TRANSFORMS,
 )
+from assimilate.reference import OWN_SETTINGS, check_reference, reference_overrides
 
 STYLEGAN_SIZES = (8, 16, 32, 64, 128, 256)
 
@@ -233,9 +234,10 @@ def check_values(config: Mapping[str, Any]) -> None:
         UserError: the first rule that does not hold.
     """
     for check in CHECKS:
-        present, value = _select(config, check.key)
-        if present and not check.holds(value):
-            raise UserError(f"{check.key}={value} cannot be used: allowed is {check.allowed}")
+        for prefix, settings in (("", config), (OWN_SETTINGS, reference_overrides(config))):
+            present, value = _select(settings, check.key)
+            if present and not check.holds(value):
+                raise UserError(f"{prefix}{check.key}={value} cannot be used: allowed is {check.allowed}")
     check_arrangement(config)
     view = config["view"]
     if "n_cached" in view and view["n_cached"] is None and view["name"] != "external":
@@ -251,9 +253,9 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"optimizer.warmup_epochs={warmup} exceeds epochs={epochs}: "
             f"give optimizer.warmup_epochs={min(warmup, epochs // 10)} too"
         )
-    simsiam = "simsiam" in (config["loss"]["name"], config["simclr_loss"])
-    if simsiam and config["encoder"]["predictor_dim"] is None:
+    if config["loss"]["name"] == "simsiam" and config["encoder"]["predictor_dim"] is None:
         raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")
+    check_reference(config)
     devices = config["trainer"]["devices"]
     if config["batch_size"] % devices:
         raise UserError(

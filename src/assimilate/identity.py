@@ -66,38 +66,6 @@ def draws_view_on_the_fly(config: Mapping[str, Any]) -> bool:
     return uses_view(config) and not needs_cache(config) and not needs_generator(config)
 
 
-def uses_reference(config: Mapping[str, Any]) -> bool:
-    """Whether anything upstream of the run looks at images through f."""
-    return needs_generator(config) and (
-        config["view"]["name"] == "wsearch" or config["inversion"]["perceptual"] == "encoder"
-    )
-
-
-def trains_reference(config: Mapping[str, Any]) -> bool:
-    """Whether the run's chain trains f, rather than taking the user's."""
-    return uses_reference(config) and config["view"].get("encoder", {}).get("checkpoint") is None
-
-
-def reference_overrides(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What f's training does not inherit from the run's (conf/view_encoder); usually nothing."""
-    overrides: Mapping[str, Any] = config["view"].get("encoder", {}).get("training") or {}
-    return overrides
-
-
-def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration that f is trained with: the run's, but for `reference_overrides`."""
-    return _merged(config, reference_overrides(config))
-
-
-def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """`second` over `first`, mapping by mapping."""
-    result = dict(first)
-    for key, value in second.items():
-        both = isinstance(value, Mapping) and isinstance(first.get(key), Mapping)
-        result[key] = _merged(first[key], value) if both else value
-    return result
-
-
 def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides a run's numbers.
 

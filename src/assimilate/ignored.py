@@ -9,13 +9,11 @@ from assimilate.identity import (
     GENERATED,
     draws_view_on_the_fly,
     needs_generator,
-    reference_config,
-    reference_overrides,
-    trains_reference,
     uses_view,
     view_slots,
 )
 from assimilate.options import SCHEDULES, UNAUGMENTED_PROBES
+from assimilate.reference import reference_config, reference_overrides, trains_reference
 
 Config = Mapping[str, Any]
 
