@@ -121,6 +121,7 @@ def test_views_that_do_not_fit_together_are_refused(overrides, message):
         job_of("dataset=cifar10", *overrides)
 
 
+GENERATED = ["assim.view1=generated", "assim.view2=generated"]
 IGNORED = [
     (["assim=simclr", "simclr_loss=ntxent"], "trains no f"),
     (["view=expert", "simclr_loss=ntxent"], "trains no f"),
@@ -137,6 +138,8 @@ IGNORED = [
     (["recipe=simsiam", "loss=simsiam", "loss.base_temperature=0.1"], "SimSiam has no temperature"),
     (["encoder.predictor_dim=512"], "only SimSiam trains a predictor"),
     (["encoder.projector=linear", "encoder.hidden_dim=64"], "no hidden layer"),
+    (["encoder.projector=none", "encoder.output_dim=64"], "leaves the features"),
+    (["view=viewmaker", "assim=simclr", *GENERATED, "data.expert.jitter_probability=0"], "draws an expert view"),
     (["view=expert", "assim.generated_transform=crop50"], r"drawn anew.*view\.cached=true"),
     (["assim.view3=basic", "assim.generated_transform=crop50"], "no view of this run is a generated one"),
     (["assim=simclr", "assim.view1=basic", "assim.view2=basic", "data.expert.jitter_probability=0"], "expert view"),

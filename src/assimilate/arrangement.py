@@ -30,7 +30,9 @@ def check_arrangement(config: Mapping[str, Any]) -> None:
         )
     crop_size, image_size = config["data"]["crop_size"], config["dataset"]["image_size"]
     transforms = {f"assim.view{place}": assim.get(f"view{place}") for place in (1, 2, 3)}
-    if GENERATED in view_slots(config) and not draws_view_on_the_fly(config):
+    if uses_view(config) and config["view"]["name"] == "viewmaker":
+        transforms["view.transform"] = config["view"]["transform"]
+    elif GENERATED in view_slots(config) and not draws_view_on_the_fly(config):
         transforms["assim.generated_transform"] = assim["generated_transform"]
     for key, transform in transforms.items():
         if transform in WHOLE and crop_size is not None and crop_size > image_size:

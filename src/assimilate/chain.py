@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts import Artifact, digest_file
+from assimilate.artifacts import Artifact
 from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
-from assimilate.identity import GENERATED, needs_cache, needs_generator, view_slots
+from assimilate.given import TIMM, file_content, given_content
+from assimilate.identity import (
+    GENERATED,
+    draws_view_on_the_fly,
+    generator_settings,
+    needs_cache,
+    needs_generator,
+    view_slots,
+)
 from assimilate.reference import reference_config, uses_reference
+from assimilate.revisions import probe_revision, train_revision
 
 # Raised when a stage's output changes for the same content.
 STAGE_VERSIONS = {
@@ -35,11 +44,10 @@ BUILDER_OF = {
     "views": "assimilate.make_views",
     "probes": "assimilate.evaluate",
 }
-# What basic views once took from data.expert, and now always are (PROTOCOLS 8).
-BASIC_BOX = {"crop_scale": [0.2, 1.0], "crop_ratio": [3 / 4, 4 / 3], "interpolation": "bilinear"}
-# Probes whose results once were others: without the last epoch's, or with kNN on other crops than the curve's.
-REVISED_PROBES = ("supcontrast_best", "genrep")
+Parents = Mapping[str, Artifact | None]
 UNKNOWN_FINGERPRINT = "not prepared yet"
+# Names of encoders that nobody trains here: the user's f, and what `checkpoint=` probes.
+IMPORTED, GIVEN = "imported", "given"
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,13 @@ class Chain:
     reference_probe: Artifact | None
 
     def upstream(self) -> list[Artifact]:
-        """What must exist before the run's own training, in the order of building."""
-        steps = [self.data, self.generator, self.latents, self.reference, self.calibration, self.views]
-        return [step for step in steps if step is not None]
+        """What must exist before the run's own training, in the order of building.
+
+        A checkpoint that the user brings is read first: one that does not fit is to fail before the hours, not after.
+        """
+        steps = [self.generator, self.latents, self.reference, self.calibration, self.views]
+        present = [step for step in steps if step is not None]
+        return [self.data, *sorted(present, key=lambda step: not is_brought(step))]
 
     def all(self) -> list[Artifact]:
         """Everything, in the order of building; an artifact with two roles is named once."""
@@ -80,24 +92,40 @@ class Chain:
         return list(unique.values())
 
 
+def is_brought(step: Artifact) -> bool:
+    """Whether an artifact is a file of the user's that needs nothing else."""
+    return step.name == IMPORTED and not step.parents
+
+
 def artifact_root(out: Path) -> Path:
     """Where artifacts are kept below `out`."""
     return out / "artifacts"
 
 
-def _file_content(path: str, key: str) -> dict[str, str]:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"{key}={path}: there is no such file")
-    return {"sha256": digest_file(file)}
-
-
 @functools.lru_cache(maxsize=4)
-def _imagenet_key(root: str) -> str:
+def _scan_imagenet(root: str) -> tuple[str, int]:
+    """The listing's key and its number of training images."""
     # A million file names take seconds to list: once a process.
     from assimilate.data.imagenet import scan_imagenet
 
-    return scan_imagenet(root).key
+    listing = scan_imagenet(root)
+    return listing.key, len(listing.train)
+
+
+def count_train_images(config: Mapping[str, Any]) -> int:
+    """Training images of a data set that is not prepared yet: those on disk where that differs from user to user."""
+    dataset = config["dataset"]
+    if dataset["kind"] == "folder":
+        from assimilate.data.listing import scan_folder
+
+        train, _ = scan_folder(Path(dataset["root"]).expanduser()).split(dataset["test_fraction"])
+        count = len(train)
+    elif dataset["kind"] == "imagenet":
+        _, count = _scan_imagenet(str(dataset["root"]))
+    else:
+        count = {"digits": 1437, "tinyimagenet": 100_000}.get(dataset["kind"], 50_000)
+    limit = dataset["max_train_images"]
+    return count if limit is None else min(count, int(limit))
 
 
 def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
@@ -121,7 +149,7 @@ def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
         content |= {"listing": listing.key, "test_fraction": dataset["test_fraction"]}
     if dataset["kind"] == "imagenet":
         try:
-            content["listing"] = _imagenet_key(str(dataset["root"]))
+            content["listing"], _ = _scan_imagenet(str(dataset["root"]))
         except ValueError as error:
             raise UserError(str(error)) from error
     if dataset.get("mean") is not None or dataset.get("std") is not None:
@@ -148,14 +176,7 @@ class _Projection:
         self._normalisation = {"mean": facts.mean, "std": facts.std} if config["data"]["normalize"] else None
 
     def _artifact(
-        self,
-        kind: str,
-        name: str,
-        stage: str,
-        content: Mapping[str, Any],
-        parents: Mapping[str, Artifact | None],
-        *,
-        revision: int = 0,
+        self, kind: str, name: str, stage: str, content: Mapping[str, Any], parents: Parents, *, revision: int = 0
     ) -> Artifact:
         present = {role: parent for role, parent in parents.items() if parent is not None}
         return Artifact(
@@ -172,23 +193,25 @@ class _Projection:
     def generator(self) -> Artifact:
         config = self._config["generator"]
         if config.get("checkpoint") is not None:
-            content = {"checkpoint": _file_content(config["checkpoint"], "generator.checkpoint")}
-            return self._artifact("generators", "imported", "train_generator", content, {})
+            content = {"checkpoint": file_content(config["checkpoint"], "generator.checkpoint")}
+            return self._artifact("generators", IMPORTED, "train_generator", content, {})
         # Truncation is a matter of synthesis, not of training.
         left_out = {"checkpoint", "truncation", "checkpoint_every"}
-        settings = {key: value for key, value in config.items() if key not in left_out}
+        settings = {key: value for key, value in generator_settings(config).items() if key not in left_out}
         content = {**settings, "flip": self._config["dataset"]["flip"]}
+        if config.get("augment") == "leak":
+            content["expert"] = self._config["data"]["expert"]
         return self._artifact("generators", config["name"], "train_generator", content, {})
 
     def latents(self, generator: Artifact, reference: Artifact | None) -> Artifact:
         config = self._config["inversion"]
         content: dict[str, Any] = {"truncation": self._config["generator"]["truncation"]}
         if config.get("latents") is not None:
-            content["latents"] = _file_content(config["latents"], "inversion.latents")
-            return self._artifact("latents", "imported", "invert", content, {"generator": generator})
+            content["latents"] = file_content(config["latents"], "inversion.latents")
+            return self._artifact("latents", IMPORTED, "invert", content, {"generator": generator})
         content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
         if config.get("checkpoint") is not None:
-            content["checkpoint"] = _file_content(config["checkpoint"], "inversion.checkpoint")
+            content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")
         else:  # an encoder is trained
             left_out = {"checkpoint", "latents", "checkpoint_every"}
             content |= {key: value for key, value in config.items() if key not in left_out}
@@ -220,8 +243,8 @@ class _Projection:
         config = reference_config(self._config)
         view_encoder = config["view"].get("encoder", {"seed": 0})  # views without an f of their own: inversion's
         if view_encoder.get("checkpoint") is not None:
-            given = {"checkpoint": _file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
-            return self._artifact("encoders", "imported", "train", given, {})
+            given = {"checkpoint": file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
+            return self._artifact("encoders", IMPORTED, "train", given, {})
         name = config["simclr_loss"]
         content: dict[str, Any] = {
             **self._training(config, name),
@@ -230,7 +253,7 @@ class _Projection:
             "loss": self._loss(config, name, without={"alpha", "align_anchors"}),
             "seed": view_encoder["seed"],
         }
-        return self._artifact("encoders", "simclr", "train", content, {}, revision=_train_revision(content))
+        return self._artifact("encoders", "simclr", "train", content, {}, revision=train_revision(content))
 
     def _loss(self, config: Mapping[str, Any], name: str, *, without: set[str]) -> dict[str, Any]:
         # Temperatures mean nothing to SimSiam.
@@ -243,8 +266,8 @@ class _Projection:
         config = self._config
         slots, appended = view_slots(config), view_slots(config)[2:]
         generated = GENERATED in slots
-        if generated and not needs_cache(config) and not needs_generator(config):
-            # An expert view that is drawn on the fly is no generated view at all.
+        learned = config["view"]["name"] == "viewmaker"
+        if draws_view_on_the_fly(config):  # it is no generated view at all
             slots = [config["view"]["name"] if slot == GENERATED else slot for slot in slots]
             generated = False
         # Eq. 13 has no term of its own for appended views.
@@ -260,12 +283,30 @@ class _Projection:
         }
         if generated:
             content["generated_transform"] = config["assim"]["generated_transform"]
-            if not needs_cache(config):  # made while training
+            if learned:
+                content["generated_transform"] = config["view"]["transform"]
+                content["viewmaker"] = {key: config["view"][key] for key in ("distortion_budget", "width", "lr")}
+            elif not needs_cache(config):  # made while training
                 left_out = {"n_cached", "n_sampled", "encoder", "cached", "seed", "batch"}
                 view = {key: value for key, value in config["view"].items() if key not in left_out}
                 content["view"] = {**view, "truncation": config["generator"]["truncation"]}
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
-        return self._artifact("encoders", name, "train", content, sources, revision=_train_revision(content))
+        return self._artifact("encoders", name, "train", content, sources, revision=train_revision(content))
+
+    def given(self) -> Artifact:
+        """The encoder of `checkpoint=`."""
+        checkpoint = str(self._config["checkpoint"])
+        content = given_content(checkpoint)
+        if checkpoint.startswith(TIMM):
+            from assimilate.encoder.timm_backbone import describe_timm
+
+            try:
+                found = describe_timm(content["timm"])
+            except ValueError as error:
+                raise UserError(f"checkpoint={checkpoint}: {error}") from error
+            content = {"timm": found.name, "source": found.source}
+        settings = {"checkpoint": content, "input": self._config["input"], "normalisation": self._normalisation}
+        return self._artifact("encoders", GIVEN, "evaluate", settings, {})
 
     def calibration(self, reference: Artifact) -> Artifact:
         content = {
@@ -310,27 +351,25 @@ class _Projection:
 
     def probe(self, encoder: Artifact) -> Artifact:
         content = {"probe": self._config["probe"], "flip": self._config["dataset"]["flip"]}
-        changed = self._config["data"]["crop_size"] is not None or self._config["probe"]["name"] in REVISED_PROBES
-        return self._artifact("probes", encoder.name, "evaluate", content, {"encoder": encoder}, revision=int(changed))
-
-
-def _train_revision(content: Mapping[str, Any]) -> int:
-    """1 for trainings whose output once differed: the last step of accumulated batches, basic views of an expert with
-    settings of its own, and the kNN curve beside crops. All others keep their keys."""
-    own_box = any(content["expert"][key] != value for key, value in BASIC_BOX.items())
-    basic = "basic" in (*content["slots"], content.get("generated_transform"))
-    return int(content["accumulate_grad_batches"] > 1 or content["crop_size"] is not None or (basic and own_box))
+        revision = probe_revision(self._config)
+        return self._artifact("probes", encoder.name, "evaluate", content, {"encoder": encoder}, revision=revision)
 
 
 def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain:
     """All artifacts of a run.
 
     Raises:
-        UserError: a checkpoint that the user brings is not there, or batch_size exceeds the data set.
+        UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, or batch_size exceeds
+            the data set.
     """
+    project = _Projection(config, out, facts)
+    probing = facts.labelled and facts.has_test
+    if config["checkpoint"] is not None:
+        encoder = project.given()
+        probe = project.probe(encoder) if probing else None
+        return Chain(data_artifact(config, out), None, None, None, None, None, encoder, probe, None)
     if facts.fingerprint != UNKNOWN_FINGERPRINT:
         check_batch_size(config, facts.num_train)
-    project = _Projection(config, out, facts)
     searched = needs_generator(config)
     generator = project.generator() if searched else None
     reference = project.reference() if uses_reference(config) else None
@@ -346,7 +385,6 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
         views = project.views(parents)
     made_while_training = {"generator": generator, "latents": latents} if views is None else {}
     encoder = project.encoder({"views": views, **made_while_training})
-    probing = facts.labelled and facts.has_test
     own_reference = reference is not None and reference.name == "simclr"
     return Chain(
         data=data_artifact(config, out),

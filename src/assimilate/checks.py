@@ -89,6 +89,10 @@ def _each(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: bool(value) and all(map(rule, value)) if isinstance(value, list) else rule(value)
 
 
+def _three(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) == 3 and all(map(rule, value))
+
+
 CHECKS = (
     Check("seed", _whole, "a whole number ≥ 0"),
     Check("prepare", _one_of("auto", "only", "plan", "never"), "auto, only, plan or never"),
@@ -162,9 +166,18 @@ CHECKS = (
     Check("view.split", _whole, "a whole number of codes ≥ 0, at most 2·log2(image_size) − 2"),
     Check("view.cached", _one_of(True, False), "true or false"),
     Check("view.batch", _count, "a whole number ≥ 1"),
+    Check("view.distortion_budget", _positive, "a mean change of a pixel in [0, 1], above 0"),
+    Check("view.width", _count, "a whole number ≥ 1"),
+    Check("view.lr", _positive, "a number > 0"),
+    Check("view.transform", _one_of(*TRANSFORMS), ", ".join(TRANSFORMS)),
     Check("view.anchor", _one_of("reconstruction", "original"), "reconstruction or original"),
     Check("view.hinge", _one_of("image", "view"), "image or view"),
     Check("view.search.optimizer", _one_of("adam", "sgd"), "adam or sgd"),
+    Check("view.search.stop", _one_of("anchor", "batch"), "anchor or batch"),
+    Check("view.search.space", _one_of("wplus", "w"), "wplus or w"),
+    Check("view.search.projection", _one_of("none", "sphere"), "none or sphere"),
+    Check("view.search.precision", _one_of("fp32", "bf16"), "fp32 or bf16"),
+    Check("view.search.compile", _one_of(True, False), "true or false"),
     Check("view.search.width", _count, "a whole number ≥ 1"),
     Check("view.search.iterations", _whole, "a whole number ≥ 0"),
     Check("view.search.lr", _positive, "a number > 0"),
@@ -205,8 +218,23 @@ CHECKS = (
         "a list of whole numbers ≥ 1 with 5 in it",
     ),
     Check("probe.num_epochs", _or_none(_count), "null or a whole number ≥ 1"),
+    Check("input.image_size", _or_none(_count), "null or a whole number ≥ 1"),
+    Check("input.mean", _or_none(_three(_number)), "null or three numbers, on the scale where a pixel is in [0, 1]"),
+    Check("input.std", _or_none(_three(_positive)), "null or three numbers > 0"),
+    Check(
+        "input.stem",
+        _one_of(None, "cifar", "cifar_maxpool", "imagenet"),
+        "null, cifar, cifar_maxpool or imagenet",
+    ),
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
     Check("generator.batch_size", _count, "a whole number ≥ 1"),
+    Check("generator.augment", _one_of("none", "leak", "diffaugment"), "none, leak or diffaugment"),
+    Check("generator.augment_probability", lambda v: _number(v) and 0 <= v <= 1, "a probability, 0 to 1"),
+    Check("generator.sample_every", _whole, "a whole number ≥ 0 (0: off)"),
+    Check("generator.save_every_images", _whole, "a whole number ≥ 0 (0: off)"),
+    Check("generator.frechet", _one_of("none", "inception", "encoder"), "none, inception or encoder"),
+    Check("generator.frechet_every", _count, "a whole number ≥ 1"),
+    Check("generator.frechet_images", lambda v: _count(v) and v >= 2, "a whole number ≥ 2"),
     Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),
     Check("inversion.num_steps", _count, "a whole number ≥ 1"),
     Check("inversion.optimization.num_steps", _whole, "a whole number ≥ 0"),
@@ -253,6 +281,8 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"optimizer.warmup_epochs={warmup} exceeds epochs={epochs}: "
             f"give optimizer.warmup_epochs={min(warmup, epochs // 10)} too"
         )
+    if uses_view(config) and view["name"] == "viewmaker" and config["loss"]["name"] == "simsiam":
+        raise UserError("view=viewmaker plays against a contrastive loss: loss=simsiam cannot be combined with it")
     if config["loss"]["name"] == "simsiam" and config["encoder"]["predictor_dim"] is None:
         raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")
     check_reference(config)
@@ -291,16 +321,6 @@ def check_batch_size(config: Mapping[str, Any], num_train: int) -> None:
         )
 
 
-def check_built(config: Mapping[str, Any]) -> None:
-    """Refuse what has a place in the configuration but no code yet.
-
-    Raises:
-        UserError: `view=viewmaker`.
-    """
-    if uses_view(config) and config["view"]["name"] == "viewmaker":
-        raise UserError("view=viewmaker is not built yet; built are wsearch, wperturb, wmix, external and expert")
-
-
 def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     """Refuse an override that the chosen `assim` would ignore; `view=` itself only gets a notice.
 
@@ -325,11 +345,14 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors")]
     if config["assim"].get("view3") is None:
         ignored += [key for key in keys if key == "view.n_sampled"]
+    if uses_view(config) and config["view"]["name"] == "viewmaker":  # it has view.transform of its own
+        ignored += [key for key in keys if key == "assim.generated_transform"]
     if uses_view(config) and config["view"].get("cached") is False:
         ignored += [key for key in keys if key in ("view.n_cached", "view.seed", "view.batch")]
     if not needs_generator(config):
         ignored += [key for key in keys if key.split(".")[0] in ("generator", "inversion")]
     else:
+        ignored += _ignored_by_the_generator(config["generator"], keys)
         ignored += _ignored_beside_own_files(config, keys)
     if ignored:
         why = (
@@ -340,6 +363,18 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
     check_used(config, keys)
     return notices + accumulation_notice(config)
+
+
+def _ignored_by_the_generator(generator: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Settings of an augmentation or a measurement that is off."""
+    off: set[str] = set()
+    if generator.get("augment") != "leak":
+        off.add("generator.augment_probability")
+    if generator.get("frechet", "none") == "none":
+        off |= {"generator.frechet_every", "generator.frechet_images"}
+    if generator.get("frechet") != "encoder":
+        off.add("generator.frechet_encoder")
+    return [key for key in keys if key in off]
 
 
 def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:

@@ -24,7 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.checks import check_ignored_overrides, check_values
 from assimilate.errors import UserError
-from assimilate.identity import content_hash, run_identity
+from assimilate.given import check_given, given_content
+from assimilate.identity import GENERATOR_RECORDS, content_hash, run_identity, uses_view
 from assimilate.reference import OWN_SETTINGS, reference_overrides
 
 PACKAGE = Path(__file__).resolve().parent
@@ -43,6 +44,7 @@ ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "
 NEUTRAL_OVERRIDES = (
     *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "hydra"),
     *("data.placement", "data.compile_augmentation", "dataset.download"),
+    *(f"generator.{key}" for key in sorted(GENERATOR_RECORDS)),
 )
 
 
@@ -206,19 +208,25 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     Raises:
         UserError: a value out of range, an override that the chosen `assim` ignores, a missing value.
     """
-    plain = _plain(config)
-    row = plain.get("row")
     with hydra_ready() as loader:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     given = {override.key_or_group: override for override in parsed}
+    plain = _plain(config)
+    if "view" in given and not uses_view(plain):  # nor is what the view would bring for its data set
+        kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
+        plain = _plain(compose(kept)) | {"view": plain["view"]}
+    row = plain.get("row")
     capped = apply_budget(plain)
     check_values(plain)
-    notices = check_ignored_overrides(plain, list(given))
+    check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
+    notices = check_ignored_overrides(plain, list(given)) if plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
         if line.split(" ")[0] in asked:
             notices.append(f"budget={plain['budget']['name']} caps {line}")
     identity = run_identity(plain)
+    if plain["checkpoint"] is not None:  # a file is what is in it, wherever it lies
+        identity["checkpoint"] = given_content(str(plain["checkpoint"]))
     whole_row = None
     if row is not None and identity == _row_identity(given):
         whole_row = row
@@ -244,7 +252,10 @@ def _override_slug(overrides: Sequence[Override]) -> str:
         key = override.key_or_group
         if key in ("dataset", "seed", "budget", "dataset.root", "dataset.name") or _is_neutral(key):
             continue
-        words.append(f"{key}={override.get_value_element_as_str()}")
+        value = override.get_value_element_as_str()
+        if key == "checkpoint":
+            value = Path(value.strip("'\"")).name
+        words.append(f"{key}={value}")
     return re.sub(r"[^\w=.,+-]+", "_", ",".join(words))[:80] or "default"
 
 

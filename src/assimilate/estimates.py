@@ -35,19 +35,10 @@ class Cost:
         return f"{time}, {max(1.0, self.megabytes):,.0f} MB"
 
 
-def num_train_images(config: Mapping[str, Any]) -> int:
-    """Training images of the data set as far as the configuration tells."""
-    known = {"digits": 1437, "cifar10": 50_000, "cifar100": 50_000, "tinyimagenet": 100_000, "imagenet": 1_281_167}
-    count = known.get(config["dataset"]["kind"], 10_000)
-    limit = config["dataset"].get("max_train_images")
-    return count if limit is None else min(count, int(limit))
-
-
-def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> Cost:
-    """Cost of building one artifact of this configuration."""
-    images = num_train_images(config)
+def estimate(artifact: Artifact, config: Mapping[str, Any], *, images: int, on_gpu: bool) -> Cost:
+    """Cost of building one artifact of this configuration, with so many training images."""
     size = config["dataset"]["image_size"]
-    area = (size / 32) ** 2
+    area = ((config["input"]["image_size"] or size) / 32) ** 2
     width = config["encoder"]["width"] / 64
     backbone = BACKBONE_GFLOP.get(config["encoder"]["backbone"], 2.0) * area * width**2
     channels = config["generator"]["max_channels"] / 512
@@ -66,6 +57,8 @@ def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> 
         per_image = inversion["optimization"]["num_steps"] * synthesis * 6
         gflop = inversion["num_steps"] * inversion["batch_size"] * synthesis * 12 + images * per_image
         megabytes = images * 14 * config["generator"]["latent_dim"] * 4 / 1e6
+    elif artifact.kind == "encoders" and "checkpoint" in artifact.content:
+        megabytes = 100.0  # a ResNet-50; nothing is trained
     elif artifact.kind == "encoders":
         views = len(artifact.content.get("slots", ("expert", "expert")))
         gflop, megabytes = config["epochs"] * images * views * backbone * 3, 90 * width**2 + 1

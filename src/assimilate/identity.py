@@ -12,6 +12,12 @@ NEUTRAL_KEYS = frozenset(
 NEUTRAL_PATHS = frozenset(
     {("data", "placement"), ("data", "compile_augmentation"), ("budget", "caps"), ("dataset", "download")}
 )
+# With `checkpoint=`, all that a result depends on; `data` by its normalisation alone.
+OF_GIVEN_WEIGHTS = ("checkpoint", "input", "dataset", "probe", "budget", "seed")
+# Recorded while a generator trains, without moving it.
+GENERATOR_RECORDS = frozenset(
+    {"sample_every", "save_every_images", "frechet", "frechet_every", "frechet_images", "frechet_encoder"}
+)
 GENERATED = "generated"
 # Views that come from a generator and the latents of the images.
 LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix"})
@@ -63,16 +69,31 @@ def needs_generator(config: Mapping[str, Any]) -> bool:
 
 def draws_view_on_the_fly(config: Mapping[str, Any]) -> bool:
     """Whether the chosen view is the expert transformation itself, drawn anew: then nothing is generated."""
-    return uses_view(config) and not needs_cache(config) and not needs_generator(config)
+    return uses_view(config) and config["view"]["name"] == "expert" and not needs_cache(config)
+
+
+def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a generator that its training depends on; an augmentation that is off is none of them."""
+    left_out = set(GENERATOR_RECORDS)
+    if generator.get("augment", "none") == "none":
+        left_out.add("augment")
+    if generator.get("augment") != "leak":
+        left_out.add("augment_probability")
+    return {key: value for key, value in generator.items() if key not in left_out}
 
 
 def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides a run's numbers.
 
-    Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, and the
-    generator and inversion of a run without generated views.
+    Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, the generator and
+    inversion of a run without generated views, and all that concerns training where given weights are probed.
     """
     identity = {key: value for key, value in config.items() if key not in NEUTRAL_KEYS}
+    if config["checkpoint"] is None:
+        del identity["checkpoint"], identity["input"]
+    else:
+        identity = {key: identity[key] for key in OF_GIVEN_WEIGHTS}
+        identity["data"] = {"normalize": config["data"]["normalize"]}
     # Where it is computed is neutral, in how many bits is not.
     identity["precision"] = config["trainer"]["precision"]
     if not uses_view(config):
@@ -80,6 +101,8 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     if not needs_generator(config):
         identity.pop("generator", None)
         identity.pop("inversion", None)
+    if "generator" in identity:
+        identity["generator"] = generator_settings(identity["generator"])
     for group, key in NEUTRAL_PATHS:
         if isinstance(identity.get(group), Mapping):
             identity[group] = {name: value for name, value in identity[group].items() if name != key}

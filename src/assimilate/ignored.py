@@ -66,7 +66,7 @@ def _draws_expert_views(config: Config) -> bool:
     return (
         "expert" in view_slots(config)
         or config["assim"].get("generated_transform") == "expert"
-        or (uses_view(config) and config["view"]["name"] == "expert")
+        or (uses_view(config) and "expert" in (config["view"]["name"], config["view"].get("transform")))
         or trains_reference(config)
         or (needs_generator(config) and (measured or leaking))
     )
@@ -98,8 +98,15 @@ USES = (
     ),
     Use(
         ("encoder.hidden_dim",),
-        _by_a_training("encoder.hidden_dim", lambda training: training.config["encoder"]["projector"] != "linear"),
-        lambda config: "encoder.projector=linear has no hidden layer",
+        _by_a_training(
+            "encoder.hidden_dim", lambda training: training.config["encoder"]["projector"] not in ("linear", "none")
+        ),
+        lambda config: f"encoder.projector={config['encoder']['projector']} has no hidden layer",
+    ),
+    Use(
+        ("encoder.output_dim",),
+        _by_a_training("encoder.output_dim", lambda training: training.config["encoder"]["projector"] != "none"),
+        lambda config: "encoder.projector=none leaves the features as they are",
     ),
     Use(
         ("simclr_loss", "view_encoder", "view.encoder.seed", "view.encoder.training."),

@@ -14,7 +14,7 @@ PROBES = (
 # Their classifier is trained on the features of whole images: nothing is drawn.
 UNAUGMENTED_PROBES = ("essl_as_coded", "htdt", "dkobak_precomputed")
 TRANSFORMS = ("flip", "weak_crop", "crop50", "crop70", "crop90", "basic", "expert", "none")
-LOSSES = ("infonce", "ntxent", "full", "simsiam")
+LOSSES = ("infonce", "ntxent", "full", "simsiam", "viewmaker")
 OPTIMIZERS = ("sgd", "adam")
 # Which settings of `optimizer` each schedule reads, beside lr.
 SCHEDULES = {
@@ -26,4 +26,4 @@ SCHEDULES = {
 }
 BACKBONES = ("resnet18", "resnet34", "resnet50")
 STEMS = ("cifar", "cifar_maxpool", "imagenet")
-PROJECTORS = ("essl", "simsiam", "supcontrast", "htdt", "dkobak", "clsp", "linear")
+PROJECTORS = ("essl", "simsiam", "supcontrast", "htdt", "dkobak", "clsp", "linear", "none")

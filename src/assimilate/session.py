@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts import Artifact, Built, Store
-from assimilate.chain import BUILDER_OF, UNKNOWN_FINGERPRINT, Chain, DataFacts, build_chain, data_artifact
+from assimilate.chain import (
+    BUILDER_OF,
+    GIVEN,
+    IMPORTED,
+    UNKNOWN_FINGERPRINT,
+    Chain,
+    DataFacts,
+    build_chain,
+    count_train_images,
+    data_artifact,
+    is_brought,
+)
 from assimilate.config import Job, is_rank, shell_word
 from assimilate.errors import UserError
 from assimilate.estimates import estimate
@@ -79,6 +90,13 @@ class Session:
 
         return load_prepared(self.data.path)
 
+    @cached_property
+    def num_train(self) -> int:
+        """Training images, prepared or not."""
+        if self.store.has(self.data):
+            return int(self.data.manifest()["facts"]["num_train"])
+        return count_train_images(self.config)
+
     def ensure(self, artifact: Artifact) -> Path:
         """Find the artifact or build it, its parents first.
 
@@ -88,7 +106,7 @@ class Session:
         Raises:
             UserError: it is missing or damaged under prepare=never, or cannot be built.
         """
-        for parent in artifact.parents.values():
+        for parent in sorted(artifact.parents.values(), key=lambda parent: not is_brought(parent)):
             self.ensure(parent)
         if self.store.has(artifact):
             self.store.reuse(artifact)
@@ -107,7 +125,9 @@ class Session:
             started = time.monotonic()
             built: Built = builder(self, artifact, staging)
             seconds = time.monotonic() - started
-            self.terminal.say(f"  {TITLES[artifact.kind]} ({artifact.name}): done in {seconds:.1f} s")
+            imported = artifact.kind == "encoders" and artifact.name in (IMPORTED, GIVEN)
+            title = "Importing encoder" if imported else TITLES[artifact.kind]
+            self.terminal.say(f"  {title} ({artifact.name}): done in {seconds:.1f} s")
             facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
             return replace(built, facts=facts)
 
@@ -128,7 +148,7 @@ class Session:
         """The command that builds an artifact of this job."""
         left_out = ("prepare=", "force=", "verify=", "shard=", "preview=")
         words = [word for word in self.job.overrides if not word.startswith(left_out)]
-        stage = {"encoders": "train", "calibrations": "make_views"}.get(artifact.kind, artifact.stage)
+        stage = {"calibrations": "make_views"}.get(artifact.kind, artifact.stage)
         if artifact.kind == "encoders" and artifact.label != self.chain.encoder.label:
             words.append("prepare=only")
         return " ".join(["python -m", f"assimilate.{stage}", *map(shell_word, words)])
@@ -148,7 +168,7 @@ class Session:
             if self.store.has(artifact):
                 say(f"  exists  {artifact.label}")
                 continue
-            cost = estimate(artifact, self.config, on_gpu=on_gpu)
+            cost = estimate(artifact, self.config, images=self.num_train, on_gpu=on_gpu)
             hours, disk = hours + cost.hours, disk + cost.megabytes
             label = artifact.label if facts_known or artifact.kind == "datasets" else f"{artifact.kind}/{artifact.name}"
             say(f"  build   {label:<60} about {cost.text}   {self.command_for(artifact)}")
@@ -171,7 +191,8 @@ class Session:
         missing = [artifact for artifact in self.chain.all() if not self.store.has(artifact)]
         if not missing:
             return
-        costs = [estimate(artifact, self.config, on_gpu=self.device == "cuda") for artifact in missing]
+        on_gpu = self.device == "cuda"
+        costs = [estimate(artifact, self.config, images=self.num_train, on_gpu=on_gpu) for artifact in missing]
         say = self.terminal.say
         say(f"to build, on {self.device_name} (rough estimates):")
         for artifact, cost in zip(missing, costs, strict=True):
