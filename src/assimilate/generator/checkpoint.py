@@ -42,11 +42,11 @@ def write_atomically(path: Path, content: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path, *, key: str) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, key: str, needed: str = "a dict with the key g_ema") -> dict[str, Any]:
     """Load a checkpoint dict without running any code that it may hold.
 
-    ``key`` is the config key that the path came from. Raises ValueError if the file is missing, damaged, no dict, or a
-    pickle that needs more than tensors, plain containers and the allow-list above.
+    ``key`` is the config key that the path came from, ``needed`` what it should hold. Raises ValueError if the file is
+    missing, damaged, no dict, or a pickle that needs more than tensors, plain containers and the allow-list above.
     """
     try:
         with torch.serialization.safe_globals(_allowed_globals()):
@@ -65,7 +65,7 @@ def read_checkpoint(path: Path, *, key: str) -> dict[str, Any]:
     ) as error:  # An unpickler that is fed a damaged file raises anything, KeyError and struct.error too.
         raise ValueError(f"{key}={path}: not a readable checkpoint ({type(error).__name__}: {error})") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{key}={path}: holds a {type(content).__name__}; a dict with the key g_ema is needed")
+        raise ValueError(f"{key}={path}: holds a {type(content).__name__}; needed is {needed}")
     return content
 
 
