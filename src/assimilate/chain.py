@@ -2,29 +2,21 @@
 
 images → generator → latents ─┐
    └→ encoder f → ε1 ─────────┴→ views → encoder → probe
+
+Of a data set that a generator makes (dataset=imagenet_fake), the first two change places, and the latents are known.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts import Artifact, digest_file
+from assimilate.artifacts import Artifact
+from assimilate.brought import file_content
 from assimilate.checks import check_batch_size
-from assimilate.errors import UserError
-from assimilate.identity import GENERATED, needs_cache, needs_generator, view_slots
+from assimilate.identity import GENERATED, data_is_sampled, needs_cache, needs_generator, view_slots
+from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
 
-# Raised when a stage's output changes for the same content.
-STAGE_VERSIONS = {
-    "prepare_data": 1,
-    "train_generator": 1,
-    "invert": 1,
-    "train": 1,
-    "calibrate": 1,
-    "make_views": 1,
-    "evaluate": 1,
-}
 BUILDER_OF = {
     "datasets": "assimilate.prepare_data",
     "generators": "assimilate.train_generator",
@@ -34,6 +26,8 @@ BUILDER_OF = {
     "views": "assimilate.make_views",
     "probes": "assimilate.evaluate",
 }
+# Name of the latents of images that were made from them.
+KNOWN_LATENTS = "known"
 UNKNOWN_FINGERPRINT = "not prepared yet"
 
 
@@ -59,6 +53,7 @@ class Chain:
     reference: Artifact | None  # the SimCLR encoder f
     calibration: Artifact | None
     views: Artifact | None
+    evaluation: Artifact | None  # the data set that probes use, where it is not the run's own
     encoder: Artifact
     probe: Artifact | None
     reference_probe: Artifact | None
@@ -66,6 +61,7 @@ class Chain:
     def upstream(self) -> list[Artifact]:
         """What must exist before the run's own training, in the order of building."""
         steps = [self.data, self.generator, self.latents, self.reference, self.calibration, self.views]
+        steps.append(self.evaluation)
         return [step for step in steps if step is not None]
 
     def all(self) -> list[Artifact]:
@@ -75,70 +71,12 @@ class Chain:
         return list(unique.values())
 
 
-def artifact_root(out: Path) -> Path:
-    """Where artifacts are kept below `out`."""
-    return out / "artifacts"
-
-
-def _file_content(path: str, key: str) -> dict[str, str]:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"{key}={path}: there is no such file")
-    return {"sha256": digest_file(file)}
-
-
-@functools.lru_cache(maxsize=4)
-def _imagenet_key(root: str) -> str:
-    # A million file names take seconds to list: once a process.
-    from assimilate.data.imagenet import scan_imagenet
-
-    return scan_imagenet(root).key
-
-
-def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
-    """The prepared arrays. A folder of images is known by the names, sizes and times of its files, ImageNet by their
-    names; cifar and tinyimagenet are what they are, and what is elsewhere is refused when it is read.
-
-    Raises:
-        UserError: `dataset.root` is missing, empty, or not a folder of images.
-    """
-    dataset = config["dataset"]
-    content: dict[str, Any] = {
-        key: dataset[key] for key in ("kind", "image_size", "max_train_images", "max_test_images")
-    }
-    if dataset["kind"] == "folder":
-        from assimilate.data.listing import scan_folder
-
-        try:
-            listing = scan_folder(Path(dataset["root"]).expanduser())
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        content |= {"listing": listing.key, "test_fraction": dataset["test_fraction"]}
-    if dataset["kind"] == "imagenet":
-        try:
-            content["listing"] = _imagenet_key(str(dataset["root"]))
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    if dataset.get("mean") is not None or dataset.get("std") is not None:
-        content |= {"mean": dataset["mean"], "std": dataset["std"]}
-    return Artifact(
-        "datasets",
-        dataset["name"],
-        f"{dataset['image_size']}px",
-        content,
-        {},
-        "prepare_data",
-        STAGE_VERSIONS["prepare_data"],
-        artifact_root(out),
-    )
-
-
 class _Projection:
     """Turns a configuration into artifacts; one method a kind."""
 
     def __init__(self, config: Mapping[str, Any], out: Path, facts: DataFacts) -> None:
         self._config = config
-        self._root = artifact_root(out)
+        self._out, self._root = out, artifact_root(out)
         self._fingerprint = facts.fingerprint
         self._normalisation = {"mean": facts.mean, "std": facts.std} if config["data"]["normalize"] else None
 
@@ -158,32 +96,35 @@ class _Projection:
         )
 
     def generator(self) -> Artifact:
+        brought = brought_artifact(self._config, self._out)
+        if brought is not None:
+            return brought
         config = self._config["generator"]
-        if config.get("checkpoint") is not None:
-            content = {"checkpoint": _file_content(config["checkpoint"], "generator.checkpoint")}
-            return self._artifact("generators", "imported", "train_generator", content, {})
         # Truncation is a matter of synthesis, not of training.
-        left_out = {"checkpoint", "truncation", "checkpoint_every"}
+        left_out = {"checkpoint", "truncation", "checkpoint_every", "_target_"}
         settings = {key: value for key, value in config.items() if key not in left_out}
         content = {**settings, "flip": self._config["dataset"]["flip"]}
         return self._artifact("generators", config["name"], "train_generator", content, {})
 
     def latents(self, generator: Artifact, reference: Artifact | None) -> Artifact:
+        if data_is_sampled(self._config):
+            parents = {"generator": generator, "data": data_artifact(self._config, self._out)}
+            return self._artifact("latents", KNOWN_LATENTS, "invert", {}, parents)
         config = self._config["inversion"]
-        content: dict[str, Any] = {"truncation": self._config["generator"]["truncation"]}
+        content: dict[str, Any] = {"truncation": self._config["generator"].get("truncation")}
         if config.get("latents") is not None:
-            content["latents"] = _file_content(config["latents"], "inversion.latents")
+            content["latents"] = file_content(config["latents"], "inversion.latents")
             return self._artifact("latents", "imported", "invert", content, {"generator": generator})
         content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
         if config.get("checkpoint") is not None:
-            content["checkpoint"] = _file_content(config["checkpoint"], "inversion.checkpoint")
+            content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")
         else:  # an encoder is trained
             left_out = {"checkpoint", "latents", "checkpoint_every"}
             content |= {key: value for key, value in config.items() if key not in left_out}
             content["flip"] = self._config["dataset"]["flip"]
         perceptual = reference if config["perceptual"] == "encoder" else None
-        parents = {"generator": generator, "encoder": perceptual}
-        return self._artifact("latents", config["name"], "invert", content, parents)
+        upstream = {"generator": generator, "encoder": perceptual}
+        return self._artifact("latents", config["name"], "invert", content, upstream)
 
     def _training(self, loss: str) -> dict[str, Any]:
         config = self._config
@@ -208,7 +149,7 @@ class _Projection:
         """f: the data set's SimCLR row, whatever this run's loss, assimilation and seed are."""
         config, view_encoder = self._config, self._config["view"]["encoder"]
         if view_encoder.get("checkpoint") is not None:
-            given = {"checkpoint": _file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
+            given = {"checkpoint": file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
             return self._artifact("encoders", "imported", "train", given, {})
         name = config["simclr_loss"]
         content: dict[str, Any] = {
@@ -272,19 +213,27 @@ class _Projection:
                 "crop_size": self._config["data"]["crop_size"],
             }
         else:
-            content["truncation"] = self._config["generator"]["truncation"]
+            content["truncation"] = self._config["generator"].get("truncation")
         return self._artifact("views", view["name"], "make_views", content, parents)
 
-    def probe(self, encoder: Artifact) -> Artifact:
+    def probe(self, encoder: Artifact, evaluation: Artifact | None) -> Artifact:
         content = {"probe": self._config["probe"], "flip": self._config["dataset"]["flip"]}
-        return self._artifact("probes", encoder.name, "evaluate", content, {"encoder": encoder})
+        parents = {"encoder": encoder, "data": evaluation}
+        return self._artifact("probes", encoder.name, "evaluate", content, parents)
 
 
-def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain:
+def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probed: bool = True) -> Chain:
     """All artifacts of a run.
 
+    Args:
+        config: the resolved configuration.
+        out: where artifacts are kept.
+        facts: what is known of the images.
+        probed: whether the stage goes as far as a probe; without one, the data set of the probe need not be there.
+
     Raises:
-        UserError: a checkpoint that the user brings is not there, or batch_size exceeds the data set.
+        UserError: a checkpoint that the user brings is not there, batch_size exceeds the data set, or the data set that
+            probes use is not there.
     """
     if facts.fingerprint != UNKNOWN_FINGERPRINT:
         check_batch_size(config, facts.num_train)
@@ -306,8 +255,9 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
             parents |= {"encoder": reference, "calibration": calibration}
         views = project.views(parents)
     encoder = project.encoder(views)
-    probing = facts.labelled and facts.has_test
-    own_reference = reference is not None and reference.name == "simclr"
+    evaluation = evaluation_artifact(config, out) if probed else None
+    probing = evaluation is not None or (facts.labelled and facts.has_test)
+    baseline = reference if reference is not None and reference.name == "simclr" else None
     return Chain(
         data=data_artifact(config, out),
         generator=generator,
@@ -315,7 +265,8 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
         reference=reference,
         calibration=calibration,
         views=views,
+        evaluation=evaluation,
         encoder=encoder,
-        probe=project.probe(encoder) if probing else None,
-        reference_probe=project.probe(reference) if probing and own_reference and reference is not None else None,
+        probe=project.probe(encoder, evaluation) if probing else None,
+        reference_probe=project.probe(baseline, evaluation) if probing and baseline is not None else None,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.identity import needs_generator, uses_view
+from assimilate.identity import data_is_sampled, needs_generator, uses_view
 
 # The keys of probes.protocol.PROTOCOLS, which needs torch; a test compares them.
 PROBES = (
@@ -85,6 +85,9 @@ CHECKS = (
     Check("dataset.image_size", _one_of(*STYLEGAN_SIZES), "8, 16, 32, 64, 128 or 256: StyleGAN2 doubles from 4"),
     Check("dataset.flip", lambda v: _number(v) and 0 <= v <= 1, "a probability, 0 to 1"),
     Check("dataset.test_fraction", lambda v: _number(v) and 0 < v < 1, "a share between 0 and 1"),
+    Check("dataset.num_images", _count, "a whole number ≥ 1"),
+    Check("dataset.tile", _count, "a whole number ≥ 1"),
+    Check("dataset.seed", _whole, "a whole number ≥ 0"),
     Check("dataset.max_train_images", _or_none(_count), "null or a whole number ≥ 1"),
     Check("dataset.max_test_images", _or_none(_count), "null or a whole number ≥ 1"),
     Check("loss.temperature", _positive, "a number > 0"),
@@ -108,6 +111,7 @@ CHECKS = (
     Check("view.epsilon2", _or_auto(_not_negative), "auto or a distance ≥ 0"),
     Check("view.lambda", _not_negative, "a number ≥ 0"),
     Check("view.sigma", _not_negative, "a standard deviation ≥ 0"),
+    Check("view.noise_limit", _or_none(_positive), "null (a normal distribution) or standard deviations > 0"),
     Check("view.anchor", _one_of("reconstruction", "original"), "reconstruction or original"),
     Check("view.hinge", _one_of("image", "view"), "image or view"),
     Check("view.search.optimizer", _one_of("adam", "sgd"), "adam or sgd"),
@@ -137,6 +141,9 @@ CHECKS = (
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
     Check("generator.batch_size", _count, "a whole number ≥ 1"),
     Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),
+    Check("generator.latent_width", _count, "a whole number ≥ 1"),
+    Check("generator.latent_limit", _or_none(_positive), "null (a normal distribution) or a number > 0"),
+    Check("inversion.max_channels", _or_none(_count), "null or a whole number ≥ 1"),
     Check("inversion.num_steps", _count, "a whole number ≥ 1"),
     Check("inversion.optimization.num_steps", _whole, "a whole number ≥ 0"),
     Check(
@@ -171,6 +178,17 @@ def check_values(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"view.n_sampled={view['n_sampled']} exceeds view.n_cached={view['n_cached']}: "
             "distinct views are drawn, so at most as many as are cached"
+        )
+    if view.get("projected") and view.get("noise_limit") is not None:
+        raise UserError(
+            f"view.noise_limit={view['noise_limit']} cannot be used with view.projected=true, which fixes the radius "
+            "of the noise: give view.noise_limit=null or view.projected=false"
+        )
+    crop_size, image_size = config["data"]["crop_size"], config["dataset"]["image_size"]
+    if uses_view(config) and config["assim"]["generated_transform"] == "none" and crop_size not in (None, image_size):
+        raise UserError(
+            f"assim.generated_transform=none leaves generated views at {image_size}² beside crops of {crop_size}² "
+            "(data.crop_size): take flip, which cuts the centre out, or data.crop_size=null"
         )
     warmup, epochs = config["optimizer"].get("warmup_epochs", 0), config["epochs"]
     if warmup > epochs:
@@ -238,9 +256,12 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         ignored += [key for key in keys if key == "view.n_sampled"]
     if uses_view(config) and config["view"].get("cached") is False:
         ignored += [key for key in keys if key in ("view.n_cached", "view.seed")]
-    if not needs_generator(config):
-        ignored += [key for key in keys if key.split(".")[0] in ("generator", "inversion")]
-    else:
+    sampled = data_is_sampled(config)
+    if not needs_generator(config) or sampled:
+        ignored += [key for key in keys if key.split(".")[0] == "inversion"]
+    if not needs_generator(config) and not sampled:
+        ignored += [key for key in keys if key.split(".")[0] == "generator"]
+    if needs_generator(config) or sampled:
         ignored += _ignored_beside_own_files(config, keys)
     if ignored:
         why = (
@@ -248,6 +269,8 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
             if uses_view(config)
             else "two expert views, nothing generated"
         )
+        if sampled:
+            why += ", images whose latents are known"
         raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
     return notices
 
@@ -255,9 +278,11 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
 def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     """Settings of a training that does not take place because the user brings its result."""
     ignored: list[str] = []
-    if config["generator"].get("checkpoint") is not None:
+    if config["generator"]["name"] == "stylegan2" and config["generator"].get("checkpoint") is not None:
         used = {"generator.checkpoint", "generator.truncation"}
         ignored += [key for key in keys if key.startswith("generator.") and key not in used]
+    if data_is_sampled(config):
+        return ignored  # it uses no inversion at all
     if config["inversion"].get("latents") is not None:
         ignored += [key for key in keys if key.startswith("inversion.") and key != "inversion.latents"]
     elif config["inversion"].get("checkpoint") is not None:

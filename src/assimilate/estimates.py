@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from assimilate.artifacts import Artifact
+from assimilate.chain import KNOWN_LATENTS
+from assimilate.identity import SAMPLED_DATA
 
 # Forward GFLOP of one image at 32² and full width: torchvision's ResNets with the CIFAR stem, and rosinality's
 # StyleGAN2 (DESIGN §6); a training step costs three forwards.
 BACKBONE_GFLOP = {"resnet18": 1.1, "resnet34": 2.3, "resnet50": 2.6}
 GENERATOR_GFLOP = 8.0
+# BigBiGAN's generator at 128² and full width (counted with torch's FLOP counter); the area scales it too.
+BIGBIGAN_GFLOP = 40.2
 # Sustained GFLOP/s: two CPU cores reach 120 on wide layers and a fifth of it on narrow ones; one data-centre GPU.
 CPU_GFLOPS = 120.0
 GPU_GFLOPS = 25_000.0
@@ -39,6 +43,7 @@ def num_train_images(config: Mapping[str, Any]) -> int:
     """Training images of the data set as far as the configuration tells."""
     known = {"digits": 1437, "cifar10": 50_000, "cifar100": 50_000, "tinyimagenet": 100_000, "imagenet": 1_281_167}
     count = known.get(config["dataset"]["kind"], 10_000)
+    count = config["dataset"].get("num_images") or count
     limit = config["dataset"].get("max_train_images")
     return count if limit is None else min(count, int(limit))
 
@@ -50,22 +55,31 @@ def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> 
     area = (size / 32) ** 2
     width = config["encoder"]["width"] / 64
     backbone = BACKBONE_GFLOP.get(config["encoder"]["backbone"], 2.0) * area * width**2
-    channels = config["generator"]["max_channels"] / 512
+    generator = config["generator"]
+    channels = generator.get("max_channels", 512) / 512  # a generator of the user's own is taken for a full StyleGAN2
     synthesis = GENERATOR_GFLOP * area * channels**2
+    if generator["name"] == "bigbigan":
+        synthesis = BIGBIGAN_GFLOP * area / 16
     narrow = 1.0 if on_gpu else 1 + (NARROW_PENALTY - 1) * max(0.0, 1 - max(width, channels))
     pixels = 3 * size * size / 1e6
     gflop, megabytes = 0.0, 1.0
     if artifact.kind == "datasets":
         gflop, megabytes = images * 0.02, images * 1.2 * pixels
+        if artifact.content["kind"] == SAMPLED_DATA:
+            gflop = images * synthesis
     elif artifact.kind == "generators":
-        steps, batch = config["generator"]["num_steps"], config["generator"]["batch_size"]
+        # One that is brought is only read.
+        trained = artifact.name == "stylegan2"
+        steps, batch = (generator["num_steps"], generator["batch_size"]) if trained else (0, 0)
         # Both networks forward and backward, twice, and the lazy regularisers.
         gflop, megabytes = steps * batch * synthesis * 12, 400 * channels**2 + 1
+    elif artifact.kind == "latents" and artifact.name == KNOWN_LATENTS:
+        pass  # they are linked
     elif artifact.kind == "latents":
         inversion = config["inversion"]
         per_image = inversion["optimization"]["num_steps"] * synthesis * 6
         gflop = inversion["num_steps"] * inversion["batch_size"] * synthesis * 12 + images * per_image
-        megabytes = images * 14 * config["generator"]["latent_dim"] * 4 / 1e6
+        megabytes = images * 14 * generator.get("latent_dim", 512) * 4 / 1e6
     elif artifact.kind == "encoders":
         views = len(artifact.content.get("slots", ("expert", "expert")))
         gflop, megabytes = config["epochs"] * images * views * backbone * 3, 90 * width**2 + 1

@@ -11,6 +11,10 @@ NEUTRAL_PATHS = frozenset(
     {("data", "placement"), ("data", "compile_augmentation"), ("budget", "caps"), ("dataset", "download")}
 )
 GENERATED = "generated"
+# Name of a generator that is the user's own code (generator._target_).
+OWN = "own"
+# A data set that a generator makes, so that the latents of its images are known.
+SAMPLED_DATA = "sampled"
 # Views that are drawn from a cache of generated images; `expert` only when it is cached.
 SEARCHED_SOURCES = frozenset({"wsearch", "wperturb"})
 
@@ -59,19 +63,25 @@ def needs_generator(config: Mapping[str, Any]) -> bool:
     return uses_view(config) and config["view"]["name"] in SEARCHED_SOURCES
 
 
+def data_is_sampled(config: Mapping[str, Any]) -> bool:
+    """Whether the images themselves come from the generator (dataset=imagenet_fake)."""
+    return bool(config["dataset"]["kind"] == SAMPLED_DATA)
+
+
 def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides a run's numbers.
 
-    Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, and the
-    generator and inversion of a run without generated views.
+    Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, the generator
+    of a run without generated views or images, and the inversion of one without views or with known latents.
     """
     identity = {key: value for key, value in config.items() if key not in NEUTRAL_KEYS}
     # Where it is computed is neutral, in how many bits is not.
     identity["precision"] = config["trainer"]["precision"]
     if not uses_view(config):
         identity.pop("view", None)
-    if not needs_generator(config):
+    if not needs_generator(config) and not data_is_sampled(config):
         identity.pop("generator", None)
+    if not needs_generator(config) or data_is_sampled(config):
         identity.pop("inversion", None)
     for group, key in NEUTRAL_PATHS:
         if isinstance(identity.get(group), Mapping):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assimilate.artifacts import Artifact, Built
+from assimilate.chain import KNOWN_LATENTS
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.errors import UserError
@@ -23,6 +24,8 @@ LATENTS = "latents.npy"
 ERRORS = "errors.npy"
 INITIAL_ERRORS = "initial_errors.npy"
 ENCODER = "encoder.pt"
+# Of the published encoder, and so of one that inverts a generator of unknown widths.
+FULL_WIDTH = 512
 # Keys of conf/inversion that belong to the training of the encoder.
 ENCODER_KEYS = (
     "num_steps",
@@ -39,23 +42,26 @@ ENCODER_KEYS = (
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with pre-truncation latents [N, L, D] and the reconstruction error of every image.
 
+    Of images that the generator made, the latents are those of the data set, the same file, and there is no error.
+
     Raises:
         ValueError: a checkpoint does not fit, the perceptual network cannot be had, or training is not finite.
         UserError: latents that the user brings do not fit.
     """
+    if artifact.name == KNOWN_LATENTS:
+        return _link_known(artifact.parents["data"].path, staging)
     from assimilate.generator.architecture import stylegan2_channels
     from assimilate.inversion.checkpoint import load_inversion_encoder, save_inversion_encoder
     from assimilate.inversion.invert import invert
     from assimilate.inversion.settings import EncoderSettings, OptimizationSettings
-    from assimilate.train_generator import load_generator, load_state
+    from assimilate.train_generator import load_generator
 
     config, images = session.config["inversion"], session.dataset.train
     generator = load_generator(session, artifact.parents["generator"])
     shape = (len(images), generator.num_codes, generator.latent_dim)
     if config["latents"] is not None:
         return Built(_import_latents(Path(config["latents"]).expanduser(), shape, staging))
-    state = load_state(artifact.parents["generator"])
-    discriminator = None if state.discriminator is None else state.discriminator.to(session.device)
+    discriminator, widest = _beside_generator(session, artifact.parents["generator"])
     given = None
     if config["checkpoint"] is not None:
         given = load_inversion_encoder(
@@ -64,8 +70,6 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
             num_codes=generator.num_codes,
             latent_dim=generator.latent_dim,
         )
-    # As wide as the generator, but for 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
-    widest = max(state.architecture.channels)
     with session.terminal.bars("Training the inversion encoder", "Optimising latents") as (encoder_progress, progress):
         result = invert(
             generator,
@@ -76,6 +80,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
                 checkpoint_every=config["checkpoint_every"],
             ),
             optimization_settings=OptimizationSettings(**config["optimization"]),
+            # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
             encoder_channels=stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest),
             features=_features(session, artifact, discriminator),
             discriminator=discriminator if config["adversarial_weight"] > 0 else None,
@@ -102,6 +107,32 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     return Built(facts, leftovers=frozenset(path.name for path in staging.iterdir() if path.name not in kept))
 
 
+def _link_known(data: Path, staging: Path) -> Built:
+    from assimilate.generator.sampling import LATENTS as SAMPLED
+
+    (staging / LATENTS).unlink(missing_ok=True)
+    (staging / LATENTS).hardlink_to(data / SAMPLED)
+    return Built({"known": True})
+
+
+def _beside_generator(session: Session, generator: Artifact) -> tuple["Discriminator | None", int]:
+    """The discriminator that was trained with a generator, if there is one, and how wide the encoder may be."""
+    from assimilate.train_generator import load_state
+
+    config, discriminator = session.config["inversion"], None
+    if session.config["generator"]["name"] == "stylegan2":
+        state = load_state(generator)
+        discriminator = None if state.discriminator is None else state.discriminator.to(session.device)
+        widest = config["max_channels"] or max(state.architecture.channels)
+    else:
+        widest = config["max_channels"] or FULL_WIDTH
+    if discriminator is None and config["adversarial_weight"] > 0 and config["checkpoint"] is None:
+        session.terminal.say(
+            "  note: the generator has no discriminator; the encoder trains without the adversarial term"
+        )
+    return discriminator, widest
+
+
 def _features(session: Session, artifact: Artifact, discriminator: "Discriminator | None") -> "FeatureExtractor":
     from assimilate.inversion.perceptual import DiscriminatorFeatures, ResNetFeatures, Vgg19Features, no_features
 
@@ -116,7 +147,10 @@ def _features(session: Session, artifact: Artifact, discriminator: "Discriminato
         encoder, mean, std = load_trained(artifact.parents["encoder"])
         return ResNetFeatures(encoder.backbone, mean, std).to(session.device)
     if discriminator is None:
-        raise UserError("inversion.perceptual=discriminator, but generator.checkpoint holds no discriminator (d)")
+        raise UserError(
+            "inversion.perceptual=discriminator, but the generator comes without a discriminator (d): "
+            "take inversion.perceptual=encoder, vgg19 or none"
+        )
     return DiscriminatorFeatures(discriminator).to(session.device)
 
 

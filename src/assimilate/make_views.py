@@ -179,6 +179,7 @@ def _perturb(session: Session, artifact: Artifact, staging: Path) -> dict[str, A
         projected=content["projected"],
         batch=content["batch"],
         seed=content["seed"],
+        noise_limit=content["noise_limit"],
     )
     shape = (len(images), settings.num_views, *images.shape[1:])
     fields, unmeasured = _unmeasured(len(images), settings.num_views)

@@ -12,6 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from assimilate.artifacts import write_text_atomically
+from assimilate.chain import KNOWN_LATENTS
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.errors import UserError
@@ -303,7 +304,8 @@ def _reconstruct(session: Session, indices: list[int]) -> "np.ndarray[Any, np.dt
     from assimilate.views.embedding import to_pixels
 
     chain = session.chain
-    if chain.generator is None or chain.latents is None or not indices:
+    # An image that was made from its latent is its own reconstruction.
+    if chain.generator is None or chain.latents is None or chain.latents.name == KNOWN_LATENTS or not indices:
         return None
     codes = torch.from_numpy(np.array(load_latents(chain.latents)[indices])).to(session.device)
     with torch.no_grad():

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts import Artifact, Built, Store
-from assimilate.chain import BUILDER_OF, UNKNOWN_FINGERPRINT, Chain, DataFacts, build_chain, data_artifact
+from assimilate.chain import BUILDER_OF, UNKNOWN_FINGERPRINT, Chain, DataFacts, build_chain
 from assimilate.config import Job, is_rank, shell_word
 from assimilate.errors import UserError
 from assimilate.estimates import estimate
+from assimilate.origins import data_artifact, evaluation_config
 from assimilate.terminal import Terminal
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
 
 BRING_YOUR_OWN = "generator.checkpoint= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+# Stages that go as far as a probe, or look at one.
+PROBING_STAGES = ("train", "evaluate", "report")
 TITLES = {
     "datasets": "Preparing images",
-    "generators": "Training StyleGAN2",
+    "generators": "Making the generator",
     "latents": "Inverting images",
     "encoders": "Training encoder",
     "calibrations": "Measuring ε1",
@@ -70,7 +73,7 @@ class Session:
                 mean=dataset.mean,
                 std=dataset.std,
             )
-        return build_chain(self.config, self.job.out, facts)
+        return build_chain(self.config, self.job.out, facts, probed=self.job.stage in PROBING_STAGES)
 
     @cached_property
     def dataset(self) -> "ImageDataset":
@@ -78,6 +81,30 @@ class Session:
         from assimilate.data.images import load_prepared
 
         return load_prepared(self.data.path)
+
+    @cached_property
+    def evaluation_dataset(self) -> "ImageDataset":
+        """The prepared images that probes use: the run's own, or those of `dataset.evaluation`.
+
+        Raises:
+            UserError: they have no labels, or no test images.
+        """
+        from assimilate.data.images import load_prepared
+
+        if self.chain.evaluation is None:
+            return self.dataset
+        dataset = load_prepared(self.chain.evaluation.path)
+        if dataset.train.labels is None or dataset.test is None:
+            lacking = "labels" if dataset.train.labels is None else "test images"
+            raise UserError(f"dataset.evaluation.name={dataset.name}: has no {lacking}, so nothing can be probed on it")
+        return dataset
+
+    def dataset_config(self, artifact: Artifact) -> dict[str, Any]:
+        """The group `dataset` that a data set's artifact was made from: the run's, or that of its evaluation."""
+        config = evaluation_config(self.config)
+        if artifact.label == self.data.label or config is None:
+            return dict(self.config["dataset"])
+        return dict(config["dataset"])
 
     def ensure(self, artifact: Artifact) -> Path:
         """Find the artifact or build it, its parents first.
@@ -98,7 +125,7 @@ class Session:
                 f"{artifact.label} is missing, and a rank does not build it: "
                 "run the same command with prepare=only first"
             )
-        if artifact.kind != "datasets":
+        if artifact.kind != "datasets" and artifact not in self.data.parents.values():
             self.dataset  # noqa: B018  images first, whatever else is missing
         builder = importlib.import_module(BUILDER_OF[artifact.kind]).build
         use_threads(self.config)

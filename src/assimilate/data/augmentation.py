@@ -50,9 +50,13 @@ class Identity:
 
 @dataclass(frozen=True)
 class FlipAugmentation:
-    """A horizontal flip with ``probability``: what a generated view gets by default (PROTOCOLS 8)."""
+    """A horizontal flip with ``probability``: what a generated view gets by default (PROTOCOLS 8).
+
+    Of a larger image than ``image_size`` only the centre is shown, so that it can stand beside crops (PROTOCOLS 12).
+    """
 
     probability: float = 0.5
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         check_probability("flip", self.probability)
@@ -63,6 +67,9 @@ class FlipAugmentation:
 
     def apply(self, images: Images, flip: Bool[Tensor, " batch"]) -> Float[Tensor, "batch 3 height width"]:
         """Mirror the images where ``flip`` says so."""
+        if self.image_size is not None and images.shape[-1] > self.image_size:
+            start = (images.shape[-1] - self.image_size) // 2
+            images = images[..., start : start + self.image_size, start : start + self.image_size]
         views = images.to(torch.float32).div_(255)
         return torch.where(flip.to(images.device, non_blocking=True).view(-1, 1, 1, 1), views.flip(-1), views)
 
@@ -149,7 +156,7 @@ def make_transform(
             image_size, expert_view.crop_scale, expert_view.crop_ratio, flip, expert_view.interpolation
         )
     if name == "flip":
-        return FlipAugmentation(flip)
+        return FlipAugmentation(flip, image_size)
     if name == "none":
         return Identity()
     if name in TRANSFORMS:

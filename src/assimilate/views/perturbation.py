@@ -12,33 +12,42 @@ from torch import Tensor
 from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
+from assimilate.generator.truncated_normal import truncated_normal
 from assimilate.views.embedding import to_pixels
 
 
 @dataclass(frozen=True)
 class PerturbSettings:
     """W-perturb: `sigma` is a standard deviation over the whole W+; `projected` rescales the noise to radius
-    σ√(codes·dim) (footnote of Section 3.2, Table 16); `batch` images are synthesised at once, always."""
+    σ√(codes·dim) (footnote of Section 3.2, Table 16); `batch` images are synthesised at once, always. `noise_limit`
+    truncates the normal distribution that σ scales at ±limit (GenRep's neighbours: 2; PROTOCOLS 12)."""
 
     num_views: int
     sigma: float
     projected: bool
     batch: int
     seed: int
+    noise_limit: float | None = None
 
 
 def perturbation(
-    shape: tuple[int, int, int], *, sigma: float, projected: bool, rng: torch.Generator
+    shape: tuple[int, int, int],
+    *,
+    sigma: float,
+    projected: bool,
+    rng: torch.Generator,
+    noise_limit: float | None = None,
 ) -> Float[Tensor, "views codes dim"]:
     """Noise for the views of one image.
 
     Args:
         shape: (views, codes, dim).
-        sigma: standard deviation of each element.
+        sigma: standard deviation of each element, before truncation.
         projected: rescale each view's noise to the radius that it has on average.
         rng: source of the draw.
+        noise_limit: no element exceeds noise_limit·sigma; None: a normal distribution.
     """
-    noise = torch.randn(shape, generator=rng)
+    noise = torch.randn(shape, generator=rng) if noise_limit is None else truncated_normal(shape, noise_limit, rng)
     if projected:
         radius = (shape[1] * shape[2]) ** 0.5
         noise *= radius / torch.linalg.vector_norm(noise, dim=(1, 2), keepdim=True)
@@ -87,7 +96,10 @@ def _tiles(
         code = torch.from_numpy(np.array(latents[index]))
         rng = seeded(settings.seed, "perturb", int(index))
         shape = (settings.num_views, *code.shape)
-        waiting += list(code + perturbation(shape, sigma=settings.sigma, projected=settings.projected, rng=rng))
+        noise = perturbation(
+            shape, sigma=settings.sigma, projected=settings.projected, rng=rng, noise_limit=settings.noise_limit
+        )
+        waiting += list(code + noise)
         while len(waiting) >= settings.batch:
             yield torch.stack(waiting[: settings.batch]), settings.batch
             del waiting[: settings.batch]
