@@ -126,10 +126,6 @@ def _beside_generator(session: Session, generator: Artifact) -> tuple["Discrimin
         widest = config["max_channels"] or max(state.architecture.channels)
     else:
         widest = config["max_channels"] or FULL_WIDTH
-    if discriminator is None and config["adversarial_weight"] > 0 and config["checkpoint"] is None:
-        session.terminal.say(
-            "  note: the generator has no discriminator; the encoder trains without the adversarial term"
-        )
     return discriminator, widest
 
 

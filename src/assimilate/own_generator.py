@@ -83,7 +83,7 @@ def _resolve(target: str, key: str) -> Callable[..., Any]:
     except Exception as error:
         raise UserError(f"{key}: importing it failed: {_one_line(error)}") from error
     if not callable(found):
-        raise UserError(f"{key}: is a {type(found).__name__}; needed is a class or a function")
+        raise UserError(f"{key}: is {found!r}; needed is a class or a function")
     result: Callable[..., Any] = found
     return result
 
