@@ -60,9 +60,18 @@ class Chain:
 
     def upstream(self) -> list[Artifact]:
         """What must exist before the run's own training, in the order of building."""
-        steps = [self.data, self.generator, self.latents, self.reference, self.calibration, self.views]
+        # A generator that the images come from is first.
+        steps = [
+            *self.data.parents.values(),
+            self.data,
+            self.generator,
+            self.latents,
+            self.reference,
+            self.calibration,
+            self.views,
+        ]
         steps.append(self.evaluation)
-        return [step for step in steps if step is not None]
+        return list({step.label: step for step in steps if step is not None}.values())
 
     def all(self) -> list[Artifact]:
         """Everything, in the order of building; an artifact with two roles is named once."""

@@ -185,7 +185,11 @@ def check_values(config: Mapping[str, Any]) -> None:
             "of the noise: give view.noise_limit=null or view.projected=false"
         )
     crop_size, image_size = config["data"]["crop_size"], config["dataset"]["image_size"]
-    if uses_view(config) and config["assim"]["generated_transform"] == "none" and crop_size not in (None, image_size):
+    if (
+        uses_view(config)
+        and config["assim"].get("generated_transform") == "none"
+        and crop_size not in (None, image_size)
+    ):
         raise UserError(
             f"assim.generated_transform=none leaves generated views at {image_size}² beside crops of {crop_size}² "
             "(data.crop_size): take flip, which cuts the centre out, or data.crop_size=null"

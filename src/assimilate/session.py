@@ -19,7 +19,9 @@ from assimilate.terminal import Terminal
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
 
-BRING_YOUR_OWN = "generator.checkpoint= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+BRING_YOUR_OWN = (
+    "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+)
 # Stages that go as far as a probe, or look at one.
 PROBING_STAGES = ("train", "evaluate", "report")
 TITLES = {
