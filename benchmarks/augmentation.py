@@ -6,8 +6,6 @@ From stored uint8 images to two normalised views in memory. One JSON line a comp
 """
 
 import argparse
-import platform
-import time
 import warnings
 from collections.abc import Callable
 
@@ -23,7 +21,7 @@ from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.order import IndexBatch
 from assimilate.data.views import ViewSlot
-from interleaved import compare
+from pairs import medians, report, seconds, speedups, time_pairs
 
 SIZE, BATCH = 32, 512
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -128,20 +126,18 @@ def main() -> None:
         theirs["kornia"] = kornia_batches(images)
     except ImportError:
         print("kornia is not installed: that comparison is left out (uv sync --group dev)", flush=True)
-    facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
     for form in ("eager", "compiled"):
         epoch = ours(images, compiled=form == "compiled")
-        started = time.perf_counter()
-        epoch()
-        first = time.perf_counter() - started
+        compiling = {"first_call_seconds": round(seconds(epoch), 1)} if form == "compiled" else {}
         for name, other in theirs.items():
-            result = compare(f"{form} against {name}", epoch, other, pairs=options.pairs)
+            timed = time_pairs(epoch, other, pairs=options.pairs)
+            middle = medians(timed)
             rates = {
-                "ours_images_per_s": round(len(images) / result.ours_seconds),
-                "theirs_images_per_s": round(len(images) / result.theirs_seconds),
+                "images_per_second": round(len(images) / middle["seconds"]),
+                "reference_images_per_second": round(len(images) / middle["reference_seconds"]),
             }
-            compiling = {"first_call_seconds": round(first, 1)} if form == "compiled" else {}
-            print(result.report(TARGETS[form, name], **rates, **compiling, **facts), flush=True)
+            target = TARGETS[form, name]
+            report(f"augmentation/{form}_vs_{name}", speedups(timed), at_least=target, **rates, **compiling)
 
 
 if __name__ == "__main__":

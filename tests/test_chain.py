@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,41 +14,9 @@ import torch
 from PIL import Image
 
 from assimilate import make_views, train, train_generator
+from tests.chain_run import SMOKE, artifacts, results, run, stamps
 
 pytestmark = pytest.mark.xdist_group("chain")
-
-SMOKE = ["budget=smoke", "trainer=cpu", "trainer.num_threads=1"]
-
-
-def run(stage, *overrides):
-    return stage.main([*SMOKE, *overrides])
-
-
-def artifacts(out: Path, kind: str) -> list[Path]:
-    return sorted(path for path in (out / "artifacts" / kind).glob("*/*") if path.is_dir())
-
-
-def results(out: Path) -> list[Path]:
-    return sorted(out.rglob("metrics.json"))
-
-
-def stamps(out: Path) -> dict[str, int]:
-    """When each file of each finished artifact was written."""
-    return {str(path): path.stat().st_mtime_ns for path in (out / "artifacts").rglob("*") if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory):
-    """One finished A2 run on digits; tests that change it work on a copy."""
-    out = tmp_path_factory.mktemp("chain") / "out"
-    assert run(train, f"out={out}") == 0
-    return out
-
-
-@pytest.fixture
-def copy(chain, tmp_path):
-    shutil.copytree(chain, tmp_path / "out")
-    return tmp_path / "out"
 
 
 # ------------------------------------------------------------------------------------------------ what a run leaves
@@ -179,10 +146,47 @@ def test_cached_and_fresh_expert_views(copy):
     assert len(artifacts(copy, "views")) == 2
 
 
+def test_cached_expert_views_are_as_large_as_the_crops(copy):
+    words = ["view=expert", "view.cached=true", "data.crop_size=12", "assim.generated_transform=none"]
+    assert run(train, *words, f"out={copy}") == 0
+    assert run(make_views, *words, "preview=true", f"out={copy}") == 0
+    (views,) = (path for path in artifacts(copy, "views") if path.name.startswith("expert"))
+    stored = np.load(views / "images.npy")
+    assert stored.shape == (128, 2, 3, 12, 12)
+    (page,) = (path.parent / "report.html" for path in results(copy) if "view=expert" in str(path))
+    assert "not measured: views of 12², images of 16²" in page.read_text()
+    (preview,) = (copy / "previews").rglob("expert-*.png")
+    picture = np.asarray(Image.open(preview))
+    scale = 96 // 16
+    # The smaller view stands in the middle of its place: two pixels from the top and from the left of it.
+    cell = picture[2 * scale :: scale, (16 + 2 + 6 + 2) * scale :: scale][:12, :12]
+    assert np.array_equal(cell[..., :3].transpose(2, 0, 1), stored[0, 0])
+    assert not picture[: 2 * scale, (16 + 2 + 6) * scale : (16 + 2 + 6 + 16) * scale, 3].any()
+
+
 def test_perturbed_views(copy):
     assert run(train, "view=wperturb", "loss=ntxent", f"out={copy}") == 0
     assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch", "wperturb"}
     assert len(artifacts(copy, "generators")) == 1
+
+
+def test_views_made_while_training_need_no_cache(copy, capsys):
+    command = ["view=wperturb", "view.cached=false", "view.sigma=[0,0,.1,.1,.3,.3]", f"out={copy}"]
+    assert run(train, *command) == 0
+    assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch"}
+    assert len(artifacts(copy, "encoders")) == 3
+    assert run(train, *command) == 0
+    assert "built:  nothing" in capsys.readouterr().out
+    assert run(make_views, *command) == 2
+    assert "needs no cached views" in capsys.readouterr().err
+
+
+def test_mixed_views(copy, capsys):
+    assert run(train, "view=wmix", f"out={copy}") == 0
+    assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch", "wmix"}
+    assert len(artifacts(copy, "generators")) == 1
+    assert run(make_views, "view=wmix", "view.split=7", f"out={copy}") == 2
+    assert "view.split=7: the generator has 6 codes" in capsys.readouterr().err
 
 
 def test_plan_builds_nothing(tmp_path, chain, capsys):
@@ -316,124 +320,6 @@ def test_kill_while_making_views_then_the_same_command_completes(copy, chain):
     (original,) = artifacts(chain, "views")
     for name in ("images.npy", "distances.npy", "steps.npy"):
         assert (views / name).read_bytes() == (original / name).read_bytes()
-
-
-# ------------------------------------------------------------------------------------------------ one's own images
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    """Two classes of colour pictures in several formats and shapes."""
-    rng = np.random.default_rng(0)
-    for label, colour in {"red": (200, 40, 40), "blue": (40, 40, 200)}.items():
-        (tmp_path / "pictures" / label).mkdir(parents=True)
-        for index in range(30):
-            noise = rng.normal(0, 25, (24 + index, 40, 3))
-            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
-            suffix = ("png", "jpg", "webp", "bmp")[index % 4]
-            Image.fromarray(pixels).save(tmp_path / "pictures" / label / f"{index:03d}.{suffix}")
-    return tmp_path / "pictures"
-
-
-def own(pictures, out):
-    return [
-        "dataset=folder",
-        f"dataset.root={pictures}",
-        "dataset.image_size=8",
-        "recipe=narrow",
-        "batch_size=16",
-        f"out={out}",
-    ]
-
-
-def test_own_images_run_the_whole_chain(pictures, tmp_path):
-    assert run(train, *own(pictures, tmp_path / "out")) == 0
-    (path,) = results(tmp_path / "out")
-    result = json.loads(path.read_text())
-    assert result["dataset"] == "pictures"
-    assert result["metrics"]["acc1"]["n"] == 5
-    assert any("split" in note or "held" in note for note in result["data_notes"])
-
-
-def test_unlabelled_images_train_and_skip_the_probes(pictures, tmp_path, capsys):
-    flat = tmp_path / "flat"
-    flat.mkdir()
-    for path in pictures.rglob("*.png"):
-        shutil.copy(path, flat / f"{path.parent.name}-{path.name}")
-    assert run(train, *own(flat, tmp_path / "out"), "assim=simclr", "batch_size=8") == 0
-    assert "probes skipped: no labels" in capsys.readouterr().out
-    (path,) = results(tmp_path / "out")
-    assert json.loads(path.read_text())["metrics"] == {}
-
-
-def test_other_images_under_the_same_name_do_not_replace_a_result(pictures, tmp_path, capsys):
-    command = [*own(pictures, tmp_path / "out"), "assim=simclr"]
-    assert run(train, *command) == 0
-    (path,) = results(tmp_path / "out")
-    before = path.read_text()
-    next(pictures.rglob("*.png")).unlink()
-    assert run(train, *command) == 2
-    assert "holds the result of other content" in capsys.readouterr().err
-    assert path.read_text() == before
-    assert run(train, *command, "force=true") == 0
-    assert path.read_text() != before
-
-
-def test_another_normalisation_is_another_encoder(pictures, tmp_path):
-    out = tmp_path / "out"
-    assert run(train, *own(pictures, out), "assim=simclr") == 0
-    assert run(train, *own(pictures, out), "assim=simclr", "dataset.mean=[.1,.1,.1]", "dataset.std=[.9,.9,.9]") == 0
-    assert len(artifacts(out, "encoders")) == 2
-
-
-def break_image(pictures):
-    (pictures / "red" / "broken.png").write_bytes(b"not a picture")
-    (pictures / "blue" / "cut.jpg").write_bytes((pictures / "blue" / "001.jpg").read_bytes()[:200])
-
-
-def empty_class(pictures):
-    (pictures / "green").mkdir()
-
-
-def empty_root(pictures):
-    shutil.rmtree(pictures)
-    pictures.mkdir()
-
-
-@pytest.mark.parametrize(
-    ("harm", "message"),
-    [
-        (break_image, r"broken\.png"),
-        (empty_class, "green"),
-        (empty_root, "dataset.root"),
-        (shutil.rmtree, "dataset.root"),
-    ],
-)
-def test_bad_folders_are_one_error_and_leave_nothing_broken(pictures, tmp_path, capsys, harm, message):
-    import re
-
-    harm(pictures)
-    out = tmp_path / "out"
-    assert run(train, *own(pictures, out)) == 2
-    error = capsys.readouterr().err
-    assert re.search(message, error), error
-    assert "Traceback" not in error
-    assert not list(out.rglob("manifest.json"))
-
-
-def test_a_batch_that_the_images_cannot_fill_is_refused_before_anything_is_trained(pictures, tmp_path, capsys):
-    assert run(train, *own(pictures, tmp_path / "out"), "batch_size=64") == 2
-    error = capsys.readouterr().err
-    assert "batch_size=64 exceeds the 48 training images and drop_last=true" in error
-    assert not artifacts(tmp_path / "out", "generators")
-
-
-def test_all_unreadable_images_are_named_at_once(pictures, tmp_path, capsys):
-    break_image(pictures)
-    assert run(train, *own(pictures, tmp_path / "out")) == 2
-    error = capsys.readouterr().err
-    assert "broken.png" in error
-    assert "cut.jpg" in error
 
 
 # ------------------------------------------------------------------------------------------------ loggers

@@ -168,6 +168,9 @@ REFUSED = [
     (["trainer.precision=foo"], "trainer.precision=foo.*bf16-mixed"),
     (["trainer.devices=auto"], "trainer.devices=auto"),
     (["assim=a1", "view.n_sampled=2"], "view.n_sampled would be ignored"),
+    (["data.crop_size=12", "assim.generated_transform=none"], "assim.generated_transform=none leaves.*at 16².*flip"),
+    (["data.crop_size=20"], "assim.generated_transform=flip leaves generated views at 16² beside crops of 20²"),
+    (["view=viewmaker", "view.transform=none", "data.crop_size=12"], "view.transform=none leaves"),
     (["generator.checkpoint=/x", "generator.num_steps=7"], "generator.num_steps would be ignored"),
     (["dataset"], "dataset"),
 ]

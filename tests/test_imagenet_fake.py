@@ -192,6 +192,22 @@ def test_simclr_on_sampled_images_depends_on_the_generator() -> None:
     assert identities[0] != identities[1]
 
 
+def test_views_made_while_training_need_no_cache(chain: Path, checkpoint: Path) -> None:
+    views = artifacts(chain, "views")
+    words = [*TOY, *PROBED_ON_DIGITS, "view=wperturb", "view.cached=false", "assim=a1", "loss=ntxent"]
+    assert train.main([*words, f"generator.checkpoint={checkpoint}", f"out={chain}"]) == 0
+    assert artifacts(chain, "views") == views
+    (encoder,) = (path for path in artifacts(chain, "encoders") if path.name.startswith("a1-wperturb"))
+    view = json.loads((encoder / "manifest.json").read_text())["content"]["view"]
+    assert (view["sigma"], view["noise_limit"], view["truncation"]) == (0.2, 2, 1)
+
+
+def test_known_latents_have_no_shards(chain: Path, checkpoint: Path, tmp_path: Path, capsys) -> None:
+    command = [*TOY, "view=wperturb", f"generator.checkpoint={checkpoint}", f"out={tmp_path}/out", "shard=1/2"]
+    assert invert.main(command) == 2
+    assert "shard=1/2: the latents of dataset=imagenet_fake are known" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------------ bad input
 
 
@@ -243,6 +259,7 @@ def test_bad_checkpoints_are_one_line(overrides, message, checkpoint: Path, tmp_
     ("overrides", "message"),
     [
         (["view=wperturb", "inversion.num_steps=3"], r"inversion\.num_steps would be ignored.*latents are known"),
+        (["view=wperturb", "view.cached=false", "view.batch=3"], r"view\.batch would be ignored"),
         (["generator.latent_limit=0"], r"generator\.latent_limit=0"),
         (["dataset.num_images=0"], r"dataset\.num_images=0"),
         (["view=wperturb", "view.projected=true"], r"view\.noise_limit=2\.0.*view\.projected=true"),

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate import make_views, train_generator
+from assimilate import invert, make_views, train_generator
 from assimilate.config import compose, make_job
+from assimilate.generator.architecture import Architecture, stylegan2_channels
+from assimilate.generator.stylegan2 import Generator
 from assimilate.own_generator import make_own_generator
 
 pytestmark = pytest.mark.xdist_group("own_generator")
@@ -207,7 +209,28 @@ def test_a_target_that_cannot_be_imported(target: str, message: str, tmp_path: P
     assert error.count("\n") == 1
 
 
+def test_a_plan_takes_a_generator_of_any_name(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = [f"generator._target_={module}.stylegan2", f"out={tmp_path}/out", "prepare=plan"]
+    assert make_views.main([*SMOKE, *PERTURB, *own]) == 0
+    assert "generators/stylegan2" in capsys.readouterr().out
+
+
 def test_perceptual_discriminator_needs_one(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = [f"generator._target_={module}.Blobs", "inversion.perceptual=discriminator", f"out={tmp_path}/out"]
     assert make_views.main([*SMOKE, "view=wperturb", "loss=ntxent", *own]) == 2
-    assert "the generator comes without a discriminator (d)" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "inversion.adversarial_weight=0.05, inversion.perceptual=discriminator: the generator comes without" in error
+    assert error.endswith("give inversion.adversarial_weight=0 inversion.perceptual=none|vgg19|encoder\n")
+    # It is said before anything is built of it.
+    assert not artifacts(tmp_path / "out", "generators")
+
+
+def test_a_stylegan2_without_its_discriminator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    channels = stylegan2_channels(8, channel_multiplier=1, max_channels=8)
+    network = Generator(Architecture(image_size=8, latent_dim=8, num_mapping_layers=1, channels=channels))
+    torch.save({"g_ema": network.state_dict()}, tmp_path / "g.pt")
+    given = [f"generator.checkpoint={tmp_path}/g.pt", f"out={tmp_path}/out"]
+    assert invert.main([*SMOKE, "view=wperturb", "loss=ntxent", "inversion.perceptual=none", *given]) == 2
+    error = capsys.readouterr().err
+    assert "inversion.adversarial_weight=0.05: the generator comes without a discriminator (d)" in error
+    assert invert.main([*SMOKE, *PERTURB, *given]) == 0

@@ -5,23 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts import digest_file
 from assimilate.errors import UserError
+from assimilate.given import file_content
 from assimilate.identity import OWN
 
 BIGBIGAN = "bigbigan"
-
-
-def file_content(path: str, key: str) -> dict[str, str]:
-    """What a file counts as in an artifact's key, wherever it lies.
-
-    Raises:
-        UserError: it is not there.
-    """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"{key}={path}: there is no such file")
-    return {"sha256": digest_file(file)}
+# Name of what is read from a file of the user's instead of being made here: a StyleGAN2, latents, the encoder f.
+IMPORTED = "imported"
 
 
 def brought_generator(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
@@ -47,8 +37,28 @@ def brought_generator(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]] |
         content = {"layout": BIGBIGAN, "checkpoint": file_content(checkpoint, "generator.checkpoint")}
         return BIGBIGAN, content
     if checkpoint is not None:
-        return "imported", {"checkpoint": file_content(checkpoint, "generator.checkpoint")}
+        return IMPORTED, {"checkpoint": file_content(checkpoint, "generator.checkpoint")}
     return None
+
+
+def lacking_discriminator(inversion: Mapping[str, Any]) -> str | None:
+    """What to tell a user whose generator has no discriminator; None if the inversion needs none.
+
+    Args:
+        inversion: the group `inversion`, resolved, without latents of the user's.
+    """
+    trained = inversion["checkpoint"] is None
+    needing, helping = [], []
+    if trained and inversion["adversarial_weight"] > 0:
+        needing.append(f"inversion.adversarial_weight={inversion['adversarial_weight']}")
+    if inversion["perceptual"] == "discriminator":
+        needing.append("inversion.perceptual=discriminator")
+    if not needing:
+        return None
+    if trained:
+        helping.append("inversion.adversarial_weight=0")
+    helping.append("inversion.perceptual=none|vgg19|encoder")
+    return f"{', '.join(needing)}: the generator comes without a discriminator (d); give {' '.join(helping)}"
 
 
 def _by_content(arguments: Mapping[str, Any], prefix: str = "generator") -> dict[str, Any]:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts import Artifact
-from assimilate.brought import file_content
+from assimilate.brought import BIGBIGAN, IMPORTED, lacking_discriminator
 from assimilate.checks import check_batch_size
-from assimilate.identity import GENERATED, data_is_sampled, needs_cache, needs_generator, view_slots
+from assimilate.errors import UserError
+from assimilate.given import TIMM, file_content, given_content
+from assimilate.identity import GENERATED, OWN, data_is_sampled, needs_cache, needs_generator, view_slots
 from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
 
 BUILDER_OF = {
@@ -29,6 +31,8 @@ BUILDER_OF = {
 # Name of the latents of images that were made from them.
 KNOWN_LATENTS = "known"
 UNKNOWN_FINGERPRINT = "not prepared yet"
+# Name of the encoder that `checkpoint=` probes.
+GIVEN = "given"
 
 
 @dataclass(frozen=True)
@@ -59,25 +63,28 @@ class Chain:
     reference_probe: Artifact | None
 
     def upstream(self) -> list[Artifact]:
-        """What must exist before the run's own training, in the order of building."""
-        # A generator that the images come from is first.
-        steps = [
-            *self.data.parents.values(),
-            self.data,
-            self.generator,
-            self.latents,
-            self.reference,
-            self.calibration,
-            self.views,
-        ]
-        steps.append(self.evaluation)
-        return list({step.label: step for step in steps if step is not None}.values())
+        """What must exist before the run's own training, in the order of building.
+
+        A checkpoint that the user brings is read first: one that does not fit is to fail before the hours, not after.
+        So is a generator that the images come from.
+        """
+        origins = [*self.data.parents.values(), self.data]
+        steps = [self.generator, self.latents, self.reference, self.calibration, self.views, self.evaluation]
+        present = [step for step in steps if step is not None]
+        ordered = [*origins, *sorted(present, key=lambda step: not is_brought(step))]
+        return list({step.label: step for step in ordered}.values())
 
     def all(self) -> list[Artifact]:
         """Everything, in the order of building; an artifact with two roles is named once."""
         steps = [*self.upstream(), self.reference_probe, self.encoder, self.probe]
         unique = {step.label: step for step in steps if step is not None}
         return list(unique.values())
+
+
+def is_brought(step: Artifact) -> bool:
+    """Whether an artifact is a file of the user's, or their code, that needs nothing else."""
+    needs_images = step.kind != "generators" or "data" in step.content
+    return not step.parents and (step.name == IMPORTED or not needs_images)
 
 
 class _Projection:
@@ -123,7 +130,9 @@ class _Projection:
         content: dict[str, Any] = {"truncation": self._config["generator"].get("truncation")}
         if config.get("latents") is not None:
             content["latents"] = file_content(config["latents"], "inversion.latents")
-            return self._artifact("latents", "imported", "invert", content, {"generator": generator})
+            return self._artifact("latents", IMPORTED, "invert", content, {"generator": generator})
+        if self._config["generator"]["name"] in (OWN, BIGBIGAN) and (lacking := lacking_discriminator(config)):
+            raise UserError(lacking)
         content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
         if config.get("checkpoint") is not None:
             content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")
@@ -159,7 +168,7 @@ class _Projection:
         config, view_encoder = self._config, self._config["view"]["encoder"]
         if view_encoder.get("checkpoint") is not None:
             given = {"checkpoint": file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
-            return self._artifact("encoders", "imported", "train", given, {})
+            return self._artifact("encoders", IMPORTED, "train", given, {})
         name = config["simclr_loss"]
         content: dict[str, Any] = {
             **self._training(name),
@@ -176,12 +185,13 @@ class _Projection:
         loss = {key: value for key, value in self._config["loss"].items() if key not in left_out}
         return {**loss, "name": name}
 
-    def encoder(self, views: Artifact | None) -> Artifact:
-        """The run's own encoder."""
+    def encoder(self, sources: Mapping[str, Artifact | None]) -> Artifact:
+        """The run's own encoder; `sources` are what its generated views come from."""
         config = self._config
         slots, appended = view_slots(config), view_slots(config)[2:]
         generated = GENERATED in slots
-        if generated and not needs_cache(config):
+        learned = config["view"]["name"] == "viewmaker"
+        if generated and not learned and not needs_cache(config) and not needs_generator(config):
             # An expert view that is drawn on the fly is no generated view at all.
             slots = [config["view"]["name"] if slot == GENERATED else slot for slot in slots]
             generated = False
@@ -198,8 +208,30 @@ class _Projection:
         }
         if generated:
             content["generated_transform"] = config["assim"]["generated_transform"]
+            if learned:
+                content["generated_transform"] = config["view"]["transform"]
+                content["viewmaker"] = {key: config["view"][key] for key in ("distortion_budget", "width", "lr")}
+            elif not needs_cache(config):  # made while training
+                left_out = {"n_cached", "n_sampled", "encoder", "cached", "seed", "batch"}
+                view = {key: value for key, value in config["view"].items() if key not in left_out}
+                content["view"] = {**view, "truncation": config["generator"].get("truncation")}
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
-        return self._artifact("encoders", name, "train", content, {"views": views})
+        return self._artifact("encoders", name, "train", content, sources)
+
+    def given(self) -> Artifact:
+        """The encoder of `checkpoint=`."""
+        checkpoint = str(self._config["checkpoint"])
+        content = given_content(checkpoint)
+        if checkpoint.startswith(TIMM):
+            from assimilate.encoder.timm_backbone import describe_timm
+
+            try:
+                found = describe_timm(content["timm"])
+            except ValueError as error:
+                raise UserError(f"checkpoint={checkpoint}: {error}") from error
+            content = {"timm": found.name, "source": found.source}
+        settings = {"checkpoint": content, "input": self._config["input"], "normalisation": self._normalisation}
+        return self._artifact("encoders", GIVEN, "evaluate", settings, {})
 
     def calibration(self, reference: Artifact) -> Artifact:
         content = {
@@ -213,8 +245,10 @@ class _Projection:
 
     def views(self, parents: Mapping[str, Artifact | None]) -> Artifact:
         view = self._config["view"]
-        content = {key: value for key, value in view.items() if key not in {"n_sampled", "encoder", "cached"}}
-        if view["name"] == "expert":
+        content = {key: value for key, value in view.items() if key not in {"n_sampled", "encoder", "cached", "path"}}
+        if view["name"] == "external":
+            content |= self._external(view)
+        elif view["name"] == "expert":
             content |= {
                 "expert": self._config["data"]["expert"],
                 "flip": self._config["dataset"]["flip"],
@@ -224,6 +258,21 @@ class _Projection:
         else:
             content["truncation"] = self._config["generator"].get("truncation")
         return self._artifact("views", view["name"], "make_views", content, parents)
+
+    def _external(self, view: Mapping[str, Any]) -> dict[str, Any]:
+        from assimilate.views.external import scan_external
+
+        try:
+            found = scan_external(Path(view["path"]))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        count = found.num_views if view["n_cached"] is None else view["n_cached"]
+        if view["n_sampled"] > count:
+            raise UserError(
+                f"view.n_sampled={view['n_sampled']} exceeds the {count} views that every image has at "
+                f"view.path={view['path']}: distinct views are drawn"
+            )
+        return {"n_cached": count, "listing": found.key, "image_size": self._config["dataset"]["image_size"]}
 
     def probe(self, encoder: Artifact, evaluation: Artifact | None) -> Artifact:
         content = {"probe": self._config["probe"], "flip": self._config["dataset"]["flip"]}
@@ -241,12 +290,18 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
         probed: whether the stage goes as far as a probe; without one, the data set of the probe need not be there.
 
     Raises:
-        UserError: a checkpoint that the user brings is not there, batch_size exceeds the data set, or the data set that
-            probes use is not there.
+        UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, batch_size exceeds
+            the data set, the data set that probes use is not there, or the inversion needs a discriminator that the
+            generator does not bring.
     """
+    project = _Projection(config, out, facts)
+    probing = facts.labelled and facts.has_test
+    if config["checkpoint"] is not None:
+        encoder = project.given()
+        probe = project.probe(encoder, None) if probing else None
+        return Chain(data_artifact(config, out), None, None, None, None, None, None, encoder, probe, None)
     if facts.fingerprint != UNKNOWN_FINGERPRINT:
         check_batch_size(config, facts.num_train)
-    project = _Projection(config, out, facts)
     searched = needs_generator(config)
     uses_reference = searched and (
         config["view"]["name"] == "wsearch" or config["inversion"]["perceptual"] == "encoder"
@@ -263,9 +318,10 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
                 calibration = project.calibration(reference)
             parents |= {"encoder": reference, "calibration": calibration}
         views = project.views(parents)
-    encoder = project.encoder(views)
+    made_while_training = {"generator": generator, "latents": latents} if views is None else {}
+    encoder = project.encoder({"views": views, **made_while_training})
     evaluation = evaluation_artifact(config, out) if probed else None
-    probing = evaluation is not None or (facts.labelled and facts.has_test)
+    probing = probing or evaluation is not None
     baseline = reference if reference is not None and reference.name == "simclr" else None
     return Chain(
         data=data_artifact(config, out),

@@ -64,6 +64,14 @@ def _or_none(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or rule(value)
 
 
+def _each(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: bool(value) and all(map(rule, value)) if isinstance(value, list) else rule(value)
+
+
+def _three(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) == 3 and all(map(rule, value))
+
+
 CHECKS = (
     Check("seed", _whole, "a whole number ≥ 0"),
     Check("prepare", _one_of("auto", "only", "plan", "never"), "auto, only, plan or never"),
@@ -104,14 +112,21 @@ CHECKS = (
     Check("optimizer.momentum", lambda v: _number(v) and 0 <= v < 1, "a number, 0 ≤ momentum < 1"),
     Check("optimizer.weight_decay", _not_negative, "a number ≥ 0"),
     Check("optimizer.warmup_epochs", _not_negative, "a number ≥ 0"),
-    Check("view.n_cached", _count, "a whole number ≥ 1"),
+    Check("view.n_cached", _or_none(_count), "a whole number ≥ 1"),
     Check("view.n_sampled", _count, "a whole number ≥ 1"),
     Check("view.epsilon1", _or_auto(_not_negative), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
     Check("view.epsilon1", _or_auto(lambda v: v <= 2), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
     Check("view.epsilon2", _or_auto(_not_negative), "auto or a distance ≥ 0"),
     Check("view.lambda", _not_negative, "a number ≥ 0"),
-    Check("view.sigma", _not_negative, "a standard deviation ≥ 0"),
+    Check("view.sigma", _each(_not_negative), "a standard deviation ≥ 0, or a list with one a code"),
     Check("view.noise_limit", _or_none(_positive), "null (a normal distribution) or standard deviations > 0"),
+    Check("view.split", _whole, "a whole number of codes ≥ 0, at most 2·log2(image_size) − 2"),
+    Check("view.cached", _one_of(True, False), "true or false"),
+    Check("view.batch", _count, "a whole number ≥ 1"),
+    Check("view.distortion_budget", _positive, "a mean change of a pixel in [0, 1], above 0"),
+    Check("view.width", _count, "a whole number ≥ 1"),
+    Check("view.lr", _positive, "a number > 0"),
+    Check("view.transform", _one_of(*TRANSFORMS), ", ".join(TRANSFORMS)),
     Check("view.anchor", _one_of("reconstruction", "original"), "reconstruction or original"),
     Check("view.hinge", _one_of("image", "view"), "image or view"),
     Check("view.search.optimizer", _one_of("adam", "sgd"), "adam or sgd"),
@@ -138,6 +153,14 @@ CHECKS = (
         "a list of whole numbers ≥ 1 with 5 in it",
     ),
     Check("probe.num_epochs", _or_none(_count), "null or a whole number ≥ 1"),
+    Check("input.image_size", _or_none(_count), "null or a whole number ≥ 1"),
+    Check("input.mean", _or_none(_three(_number)), "null or three numbers, on the scale where a pixel is in [0, 1]"),
+    Check("input.std", _or_none(_three(_positive)), "null or three numbers > 0"),
+    Check(
+        "input.stem",
+        _one_of(None, "cifar", "cifar_maxpool", "imagenet"),
+        "null, cifar, cifar_maxpool or imagenet",
+    ),
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
     Check("generator.batch_size", _count, "a whole number ≥ 1"),
     Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),
@@ -174,6 +197,8 @@ def check_values(config: Mapping[str, Any]) -> None:
         if present and not check.holds(value):
             raise UserError(f"{check.key}={value} cannot be used: allowed is {check.allowed}")
     view = config["view"]
+    if "n_cached" in view and view["n_cached"] is None and view["name"] != "external":
+        raise UserError("view.n_cached=null cannot be used: allowed is a whole number ≥ 1")
     if view.get("n_cached") is not None and uses_view(config) and view["n_sampled"] > view["n_cached"]:
         raise UserError(
             f"view.n_sampled={view['n_sampled']} exceeds view.n_cached={view['n_cached']}: "
@@ -185,14 +210,15 @@ def check_values(config: Mapping[str, Any]) -> None:
             "of the noise: give view.noise_limit=null or view.projected=false"
         )
     crop_size, image_size = config["data"]["crop_size"], config["dataset"]["image_size"]
-    if (
-        uses_view(config)
-        and config["assim"].get("generated_transform") == "none"
-        and crop_size not in (None, image_size)
-    ):
+    key = "view.transform" if view["name"] == "viewmaker" else "assim.generated_transform"
+    # Expert views are stored as large as the crops. Flip cuts the centre out of a larger image, but enlarges none.
+    beside_crops = uses_view(config) and view["name"] != "expert" and crop_size not in (None, image_size)
+    transform = _select(config, key)[1]
+    if beside_crops and (transform == "none" or (transform == "flip" and crop_size > image_size)):
+        flip = "flip, which cuts the centre out" if crop_size < image_size else "weak_crop"
         raise UserError(
-            f"assim.generated_transform=none leaves generated views at {image_size}² beside crops of {crop_size}² "
-            "(data.crop_size): take flip, which cuts the centre out, or data.crop_size=null"
+            f"{key}={transform} leaves generated views at {image_size}² beside crops of {crop_size}² "
+            f"(data.crop_size): take {flip}, or data.crop_size=null"
         )
     warmup, epochs = config["optimizer"].get("warmup_epochs", 0), config["epochs"]
     if warmup > epochs:
@@ -200,6 +226,8 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"optimizer.warmup_epochs={warmup} exceeds epochs={epochs}: "
             f"give optimizer.warmup_epochs={min(warmup, epochs // 10)} too"
         )
+    if uses_view(config) and view["name"] == "viewmaker" and config["loss"]["name"] == "simsiam":
+        raise UserError("view=viewmaker plays against a contrastive loss: loss=simsiam cannot be combined with it")
     simsiam = "simsiam" in (config["loss"]["name"], config["simclr_loss"])
     if simsiam and config["encoder"]["predictor_dim"] is None:
         raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")
@@ -222,16 +250,6 @@ def check_batch_size(config: Mapping[str, Any], num_train: int) -> None:
             f"batch_size={config['batch_size']} exceeds the {num_train} training images and drop_last=true: "
             "there would be no batch; lower batch_size or set drop_last=false"
         )
-
-
-def check_built(config: Mapping[str, Any]) -> None:
-    """Refuse what has a place in the configuration but no code yet.
-
-    Raises:
-        UserError: `view=viewmaker`.
-    """
-    if uses_view(config) and config["view"]["name"] == "viewmaker":
-        raise UserError("view=viewmaker is not built yet; built are wsearch, wperturb and expert")
 
 
 def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
@@ -258,8 +276,10 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         ignored += [key for key in keys if key in ("loss.alpha", "loss.align_anchors")]
     if config["assim"].get("view3") is None:
         ignored += [key for key in keys if key == "view.n_sampled"]
+    if uses_view(config) and config["view"]["name"] == "viewmaker":  # it has view.transform of its own
+        ignored += [key for key in keys if key == "assim.generated_transform"]
     if uses_view(config) and config["view"].get("cached") is False:
-        ignored += [key for key in keys if key in ("view.n_cached", "view.seed")]
+        ignored += [key for key in keys if key in ("view.n_cached", "view.seed", "view.batch")]
     sampled = data_is_sampled(config)
     if not needs_generator(config) or sampled:
         ignored += [key for key in keys if key.split(".")[0] == "inversion"]

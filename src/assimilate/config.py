@@ -24,7 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.checks import check_ignored_overrides, check_values
 from assimilate.errors import UserError
-from assimilate.identity import OWN, content_hash, run_identity
+from assimilate.given import check_given, given_content
+from assimilate.identity import OWN, content_hash, run_identity, uses_view
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -34,12 +35,13 @@ CONFIG_NAME = "config"
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {
     "dataset.root": "dataset=folder needs the folder of your images: dataset.root=/path/to/images",
+    "view.path": "view=external needs a folder <index>/<k>.png or an array of views: view.path=/path/to/views",
     "trainer.devices": "trainer=ddp needs the number of processes: trainer.devices=2",
 }
 # What may accompany a row without making it another run.
 ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
 NEUTRAL_OVERRIDES = (
-    *("trainer", "logger", "prepare", "out", "force", "verify", "knn", "hydra"),
+    *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "hydra"),
     *("data.placement", "data.compile_augmentation", "dataset.download"),
 )
 
@@ -164,6 +166,8 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     for dataset in (plain["dataset"], plain["dataset"].get("evaluation") or {}):
         if dataset.get("kind") == "folder":  # the same folder from any working directory
             dataset["root"] = str(Path(str(dataset["root"])).expanduser().resolve())
+    if plain["view"].get("path") is not None:
+        plain["view"]["path"] = str(Path(str(plain["view"]["path"])).expanduser().resolve())
     return {str(key): value for key, value in plain.items() if key != "hydra"}
 
 
@@ -197,21 +201,27 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     Raises:
         UserError: a value out of range, an override that the chosen `assim` ignores, a missing value.
     """
-    plain = _plain(config)
-    row = plain.get("row")
     with hydra_ready() as loader:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     given = {override.key_or_group: override for override in parsed}
+    plain = _plain(config)
+    if "view" in given and not uses_view(plain):  # nor is what the view would bring for its data set
+        kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
+        plain = _plain(compose(kept)) | {"view": plain["view"]}
     plain["generator"] = own_generator(plain["generator"], list(given))
+    row = plain.get("row")
     caps = plain["budget"].get("caps") or {}
     capped = apply_caps(plain, caps)
     check_values(plain)
-    notices = check_ignored_overrides(plain, list(given))
+    check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
+    notices = check_ignored_overrides(plain, list(given)) if plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
         if line.split(" ")[0] in asked:
             notices.append(f"budget={plain['budget']['name']} caps {line}")
     identity = run_identity(plain)
+    if plain["checkpoint"] is not None:  # a file is what is in it, wherever it lies
+        identity["checkpoint"] = given_content(str(plain["checkpoint"]))
     whole_row = None
     if row is not None and identity == _row_identity(given):
         whole_row = row
@@ -253,7 +263,10 @@ def _override_slug(overrides: Sequence[Override]) -> str:
         key = override.key_or_group
         if key in ("dataset", "seed", "budget", "dataset.root", "dataset.name") or _is_neutral(key):
             continue
-        words.append(f"{key}={override.get_value_element_as_str()}")
+        value = override.get_value_element_as_str()
+        if key == "checkpoint":
+            value = Path(value.strip("'\"")).name
+        words.append(f"{key}={value}")
     return re.sub(r"[^\w=.,+-]+", "_", ",".join(words))[:80] or "default"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assimilate.artifacts import Artifact
-from assimilate.chain import KNOWN_LATENTS
+from assimilate.chain import KNOWN_LATENTS, is_brought
 from assimilate.identity import SAMPLED_DATA
 
 # Forward GFLOP of one image at 32² and full width: torchvision's ResNets with the CIFAR stem, and rosinality's
@@ -39,20 +39,10 @@ class Cost:
         return f"{time}, {max(1.0, self.megabytes):,.0f} MB"
 
 
-def num_train_images(config: Mapping[str, Any]) -> int:
-    """Training images of the data set as far as the configuration tells."""
-    known = {"digits": 1437, "cifar10": 50_000, "cifar100": 50_000, "tinyimagenet": 100_000, "imagenet": 1_281_167}
-    count = known.get(config["dataset"]["kind"], 10_000)
-    count = config["dataset"].get("num_images") or count
-    limit = config["dataset"].get("max_train_images")
-    return count if limit is None else min(count, int(limit))
-
-
-def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> Cost:
-    """Cost of building one artifact of this configuration."""
-    images = num_train_images(config)
+def estimate(artifact: Artifact, config: Mapping[str, Any], *, images: int, on_gpu: bool) -> Cost:
+    """Cost of building one artifact of this configuration, from so many training images."""
     size = config["dataset"]["image_size"]
-    area = (size / 32) ** 2
+    area = ((config["input"]["image_size"] or size) / 32) ** 2
     width = config["encoder"]["width"] / 64
     backbone = BACKBONE_GFLOP.get(config["encoder"]["backbone"], 2.0) * area * width**2
     generator = config["generator"]
@@ -69,8 +59,7 @@ def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> 
             gflop = images * synthesis
     elif artifact.kind == "generators":
         # One that is brought is only read.
-        trained = artifact.name == "stylegan2"
-        steps, batch = (generator["num_steps"], generator["batch_size"]) if trained else (0, 0)
+        steps, batch = (0, 0) if is_brought(artifact) else (generator["num_steps"], generator["batch_size"])
         # Both networks forward and backward, twice, and the lazy regularisers.
         gflop, megabytes = steps * batch * synthesis * 12, 400 * channels**2 + 1
     elif artifact.kind == "latents" and artifact.name == KNOWN_LATENTS:
@@ -80,6 +69,8 @@ def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> 
         per_image = inversion["optimization"]["num_steps"] * synthesis * 6
         gflop = inversion["num_steps"] * inversion["batch_size"] * synthesis * 12 + images * per_image
         megabytes = images * 14 * generator.get("latent_dim", 512) * 4 / 1e6
+    elif artifact.kind == "encoders" and "checkpoint" in artifact.content:
+        megabytes = 100.0  # a ResNet-50; nothing is trained
     elif artifact.kind == "encoders":
         views = len(artifact.content.get("slots", ("expert", "expert")))
         gflop, megabytes = config["epochs"] * images * views * backbone * 3, 90 * width**2 + 1
@@ -91,7 +82,7 @@ def estimate(artifact: Artifact, config: Mapping[str, Any], *, on_gpu: bool) -> 
             # Most anchors converge within about a seventh of the steps that they may take.
             steps = max(1, view["search"]["iterations"] / 7)
             gflop = count * steps * (synthesis + backbone) * 2
-        elif view["name"] == "wperturb":
+        elif view["name"] in ("wperturb", "wmix"):
             gflop = count * synthesis
     elif artifact.kind == "calibrations":
         gflop = images * 3 * backbone

@@ -1,6 +1,7 @@
 """Stage: probe a trained row and write its result.
 
 python -m assimilate.evaluate dataset=cifar100 view=wsearch assim=a2
+python -m assimilate.evaluate dataset=cifar100 checkpoint=/my/resnet18.pth     weights that somebody else trained
 """
 
 import json
@@ -26,7 +27,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     import torch
 
     from assimilate.encoder.encoder import Encoder
-    from assimilate.probes.features import extract_features, freeze
+    from assimilate.probes.features import extract_features, freeze, staying_frozen
     from assimilate.probes.knn import knn_metrics
     from assimilate.probes.linear import linear_probe
     from assimilate.probes.protocol import PROTOCOLS
@@ -47,13 +48,13 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         ]
 
     train_y, test_y = torch.as_tensor(dataset.train.labels), torch.as_tensor(dataset.test.labels)
-    bank, queries = features_of(encoder)
-    neighbours = knn_metrics(bank, train_y, queries, test_y, k=min(5, len(train_y)), further=config["neighbours"])
     fresh = Encoder.from_spec(encoder.spec, init_seed=artifact.parents["encoder"].content.get("seed", 0))
     freeze(fresh.to(session.device))
     untrained_bank, untrained_queries = features_of(fresh)
     untrained = knn_metrics(untrained_bank, train_y, untrained_queries, test_y, k=min(5, len(train_y)))
-    with session.terminal.bar(f"Probing {artifact.name}") as progress:
+    with staying_frozen(encoder), session.terminal.bar(f"Probing {artifact.name}") as progress:
+        bank, queries = features_of(encoder)
+        neighbours = knn_metrics(bank, train_y, queries, test_y, k=min(5, len(train_y)), further=config["neighbours"])
         probe = linear_probe(
             encoder,
             dataset.train,
@@ -87,9 +88,11 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         "knn5_euclidean": "5-NN, majority vote, Euclidean, un-normalised backbone features",
         "knn200": "200-NN, cosine, weight exp(s/.1): what the E-SSL code calls kNN",
     }
+    weights = artifact.parents["encoder"].manifest()["facts"].get("weights")
+    whose = "" if weights is None else f" [{weights['text']}]"
     result = {
         "metrics": metrics,
-        "protocols": {name: label for name, label in protocols.items() if name in metrics},
+        "protocols": {name: label + whose for name, label in protocols.items() if name in metrics},
         "spread_over": "probe seeds of one training run",
         "untrained": {names.get(name, name): value for name, value in untrained.items()},
     }
@@ -145,6 +148,8 @@ def evaluate_run(session: Session) -> None:
         "data_notes": _notes(session),
         "artifacts": {step.label: step.manifest()["digest"] for step in chain.all()},
     }
+    if "weights" in trained["facts"]:
+        result["weights"] = trained["facts"]["weights"]
     if chain.reference_probe is not None:
         result["baseline"] = {"artifact": chain.reference_probe.label, **read_probe(chain.reference_probe)}
     write_metrics(job, result)
@@ -168,7 +173,7 @@ def _notes(session: Session) -> list[str]:
 
 @stage("evaluate")
 def main(job: Job) -> None:
-    """Evaluate this job's trained encoder; trains it first if it is missing and prepare=auto."""
+    """Evaluate this job's trained encoder, which is trained first if it is missing and prepare=auto; or checkpoint=."""
     from assimilate.train import complete_run
 
     complete_run(Session(job))

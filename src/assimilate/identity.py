@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Recorded in every result, never hashed: where and how a run is computed, not what (DESIGN §4).
-NEUTRAL_KEYS = frozenset({"trainer", "logger", "prepare", "out", "force", "verify", "knn", "row", "paper", "hydra"})
+NEUTRAL_KEYS = frozenset(
+    {"trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "row", "paper", "hydra"}
+)
 NEUTRAL_PATHS = frozenset(
     {("data", "placement"), ("data", "compile_augmentation"), ("budget", "caps"), ("dataset", "download")}
 )
+# With `checkpoint=`, all that a result depends on; `data` by its normalisation alone.
+OF_GIVEN_WEIGHTS = ("checkpoint", "input", "dataset", "probe", "budget", "seed")
 GENERATED = "generated"
 # Name of a generator that is the user's own code (generator._target_).
 OWN = "own"
 # A data set that a generator makes, so that the latents of its images are known.
 SAMPLED_DATA = "sampled"
-# Views that are drawn from a cache of generated images; `expert` only when it is cached.
-SEARCHED_SOURCES = frozenset({"wsearch", "wperturb"})
+# Views that come from a generator and the latents of the images.
+LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix"})
 
 
 def canonical(value: Any) -> Any:
@@ -55,12 +59,12 @@ def uses_view(config: Mapping[str, Any]) -> bool:
 def needs_cache(config: Mapping[str, Any]) -> bool:
     """Whether the run is trained with a cache of views."""
     view = config["view"]
-    return uses_view(config) and (view["name"] in SEARCHED_SOURCES or bool(view.get("cached", False)))
+    return uses_view(config) and (view["name"] in ("wsearch", "external") or bool(view.get("cached", False)))
 
 
 def needs_generator(config: Mapping[str, Any]) -> bool:
     """Whether the run's views come from a generator."""
-    return uses_view(config) and config["view"]["name"] in SEARCHED_SOURCES
+    return uses_view(config) and config["view"]["name"] in LATENT_SOURCES
 
 
 def data_is_sampled(config: Mapping[str, Any]) -> bool:
@@ -72,9 +76,15 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides a run's numbers.
 
     Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, the generator
-    of a run without generated views or images, and the inversion of one without views or with known latents.
+    of a run without generated views or images, the inversion of one without views or with known latents, and all that
+    concerns training where given weights are probed.
     """
     identity = {key: value for key, value in config.items() if key not in NEUTRAL_KEYS}
+    if config["checkpoint"] is None:
+        del identity["checkpoint"], identity["input"]
+    else:
+        identity = {key: identity[key] for key in OF_GIVEN_WEIGHTS}
+        identity["data"] = {"normalize": config["data"]["normalize"]}
     # Where it is computed is neutral, in how many bits is not.
     identity["precision"] = config["trainer"]["precision"]
     if not uses_view(config):

@@ -1,24 +1,31 @@
 """Stage: find the latents of the training images.
 
 python -m assimilate.invert dataset=cifar10
+python -m assimilate.invert dataset=cifar10 shard=3/8     the optimisation of one part, in a process of its own
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from assimilate.artifacts import Artifact, Built
+from assimilate.brought import lacking_discriminator
 from assimilate.chain import KNOWN_LATENTS
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.errors import UserError
+from assimilate.fan_out import run_shards
 from assimilate.session import Session
 
 if TYPE_CHECKING:
     from assimilate.generator.discriminator import Discriminator
+    from assimilate.generator.protocol import LatentGenerator
+    from assimilate.inversion.encoder import InversionEncoder
     from assimilate.inversion.perceptual import FeatureExtractor
+    from assimilate.inversion.settings import EncoderSettings, OptimizationSettings
 
 LATENTS = "latents.npy"
 ERRORS = "errors.npy"
@@ -39,6 +46,18 @@ ENCODER_KEYS = (
 )
 
 
+@dataclass(frozen=True)
+class _Room:
+    """What both parts of the inversion work with."""
+
+    generator: "LatentGenerator"
+    features: "FeatureExtractor"
+    encoder_settings: "EncoderSettings"
+    optimization_settings: "OptimizationSettings"
+    discriminator: "Discriminator | None"
+    channels: tuple[int, ...]
+
+
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with pre-truncation latents [N, L, D] and the reconstruction error of every image.
 
@@ -50,50 +69,36 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """
     if artifact.name == KNOWN_LATENTS:
         return _link_known(artifact.parents["data"].path, staging)
-    from assimilate.generator.architecture import stylegan2_channels
-    from assimilate.inversion.checkpoint import load_inversion_encoder, save_inversion_encoder
+    from assimilate.inversion.checkpoint import save_inversion_encoder
     from assimilate.inversion.invert import invert
-    from assimilate.inversion.settings import EncoderSettings, OptimizationSettings
-    from assimilate.train_generator import load_generator
 
-    config, images = session.config["inversion"], session.dataset.train
-    generator = load_generator(session, artifact.parents["generator"])
-    shape = (len(images), generator.num_codes, generator.latent_dim)
-    if config["latents"] is not None:
-        return Built(_import_latents(Path(config["latents"]).expanduser(), shape, staging))
-    discriminator, widest = _beside_generator(session, artifact.parents["generator"])
-    given = None
-    if config["checkpoint"] is not None:
-        given = load_inversion_encoder(
-            Path(config["checkpoint"]).expanduser(),
-            image_size=generator.image_size,
-            num_codes=generator.num_codes,
-            latent_dim=generator.latent_dim,
-        )
-    with session.terminal.bars("Training the inversion encoder", "Optimising latents") as (encoder_progress, progress):
+    images = session.dataset.train
+    if session.config["inversion"]["latents"] is not None:
+        return Built(_import_latents(session, artifact, staging))
+    room = _prepare(session, artifact)
+    encoder = _encoder(session, room, staging)
+    if not (staging / ENCODER).exists():
+        save_inversion_encoder(staging / ENCODER, encoder)
+    devices = int(session.config["trainer"]["devices"])
+    if devices > 1:
+        run_shards(session, artifact, devices)
+    with session.terminal.bar("Optimising latents") as progress:
         result = invert(
-            generator,
+            room.generator,
             images,
-            encoder_settings=EncoderSettings(
-                **{key: config[key] for key in ENCODER_KEYS},
-                flip_probability=session.config["dataset"]["flip"],
-                checkpoint_every=config["checkpoint_every"],
-            ),
-            optimization_settings=OptimizationSettings(**config["optimization"]),
-            # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
-            encoder_channels=stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest),
-            features=_features(session, artifact, discriminator),
-            discriminator=discriminator if config["adversarial_weight"] > 0 else None,
+            encoder_settings=room.encoder_settings,
+            optimization_settings=room.optimization_settings,
+            encoder_channels=room.channels,
+            features=room.features,
+            discriminator=None,
             workdir=staging,
-            seed=config["seed"],
-            encoder=given,
+            seed=session.config["inversion"]["seed"],
+            encoder=encoder,
             device=session.device,
-            encoder_progress=encoder_progress,
             progress=progress,
         )
     np.save(staging / ERRORS, result.errors.astype(np.float32))
     np.save(staging / INITIAL_ERRORS, result.initial_errors.astype(np.float32))
-    save_inversion_encoder(staging / ENCODER, result.encoder)
     facts = {
         "reconstruction_mse_mean": float(result.errors.mean()),
         "reconstruction_mse_worst": float(result.errors.max()),
@@ -129,6 +134,111 @@ def _beside_generator(session: Session, generator: Artifact) -> tuple["Discrimin
     return discriminator, widest
 
 
+def _prepare(session: Session, artifact: Artifact) -> _Room:
+    from assimilate.generator.architecture import stylegan2_channels
+    from assimilate.inversion.settings import EncoderSettings, OptimizationSettings
+    from assimilate.train_generator import load_generator
+
+    config = session.config["inversion"]
+    generator = load_generator(session, artifact.parents["generator"])
+    discriminator, widest = _beside_generator(session, artifact.parents["generator"])
+    if discriminator is None and (lacking := lacking_discriminator(config)):
+        raise UserError(lacking)
+    return _Room(
+        generator=generator,
+        features=_features(session, artifact, discriminator),
+        encoder_settings=EncoderSettings(
+            **{key: config[key] for key in ENCODER_KEYS},
+            flip_probability=session.config["dataset"]["flip"],
+            checkpoint_every=config["checkpoint_every"],
+        ),
+        optimization_settings=OptimizationSettings(**config["optimization"]),
+        discriminator=discriminator if config["adversarial_weight"] > 0 else None,
+        # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
+        channels=stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest),
+    )
+
+
+def _encoder(session: Session, room: _Room, staging: Path) -> "InversionEncoder":
+    """The encoder: the user's, the one that was trained before a kill, or trained now."""
+    from assimilate.inversion.checkpoint import load_inversion_encoder
+    from assimilate.inversion.training import train_inversion_encoder
+
+    given, generator = session.config["inversion"]["checkpoint"], room.generator
+    path = staging / ENCODER if (staging / ENCODER).exists() else Path(given).expanduser() if given else None
+    if path is not None:
+        return load_inversion_encoder(
+            path, image_size=generator.image_size, num_codes=generator.num_codes, latent_dim=generator.latent_dim
+        )
+    with session.terminal.bar("Training the inversion encoder") as progress:
+        encoder, _ = train_inversion_encoder(
+            generator,
+            session.dataset.train,
+            channels=room.channels,
+            settings=room.encoder_settings,
+            features=room.features,
+            discriminator=room.discriminator,
+            workdir=staging,
+            seed=session.config["inversion"]["seed"],
+            device=session.device,
+            progress=progress,
+        )
+    return encoder
+
+
+def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
+    """Optimise the latents of one shard's images into the folder where the whole is made.
+
+    Raises:
+        UserError: the shard cannot be, or no encoder is there and prepare=never.
+    """
+    from assimilate.data.shard import Shard
+    from assimilate.inversion.checkpoint import save_inversion_encoder
+    from assimilate.inversion.invert import optimize_tiles
+
+    try:
+        shard = Shard.parse(text)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for parent in artifact.parents.values():
+        session.ensure(parent)
+    if session.store.has(artifact):
+        session.terminal.say(f"nothing to do: all latents are there, {artifact.path}")
+        return
+    if session.config["inversion"]["latents"] is not None:
+        raise UserError(f"shard={shard}: inversion.latents are taken as they are, there is nothing to share")
+    if artifact.name == KNOWN_LATENTS:
+        raise UserError(f"shard={shard}: the latents of dataset={session.data.dataset} are known, nothing is inverted")
+    staging, room = artifact.staging, _prepare(session, artifact)
+    if not (staging / ENCODER).exists():
+        with artifact.lock():  # one process trains the encoder; the others wait for it
+            staging.mkdir(parents=True, exist_ok=True)
+            encoder = _encoder(session, room, staging)
+            save_inversion_encoder(staging / ENCODER, encoder)
+    encoder = _encoder(session, room, staging).to(session.device).eval().requires_grad_(False)
+    try:
+        with session.terminal.bar(f"Optimising latents, shard {shard}") as progress:
+            optimize_tiles(
+                room.generator,
+                encoder,
+                room.features,
+                session.dataset.train,
+                room.optimization_settings,
+                staging,
+                shard=(shard.index - 1, shard.count),
+                device=session.device,
+                progress=progress,
+            )
+    except FileNotFoundError:
+        if not artifact.path.is_dir():
+            raise
+        session.terminal.say(f"another process has finished all latents, {artifact.path}")
+        return
+    session.terminal.say(
+        f"shard {shard} is done; once every shard is, this joins them: {session.command_for(artifact)}"
+    )
+
+
 def _features(session: Session, artifact: Artifact, discriminator: "Discriminator | None") -> "FeatureExtractor":
     from assimilate.inversion.perceptual import DiscriminatorFeatures, ResNetFeatures, Vgg19Features, no_features
 
@@ -142,15 +252,16 @@ def _features(session: Session, artifact: Artifact, discriminator: "Discriminato
 
         encoder, mean, std = load_trained(artifact.parents["encoder"])
         return ResNetFeatures(encoder.backbone, mean, std).to(session.device)
-    if discriminator is None:
-        raise UserError(
-            "inversion.perceptual=discriminator, but the generator comes without a discriminator (d): "
-            "take inversion.perceptual=encoder, vgg19 or none"
-        )
+    assert discriminator is not None, "_prepare sees to it"
     return DiscriminatorFeatures(discriminator).to(session.device)
 
 
-def _import_latents(path: Path, shape: tuple[int, int, int], staging: Path) -> dict[str, Any]:
+def _import_latents(session: Session, artifact: Artifact, staging: Path) -> dict[str, Any]:
+    from assimilate.train_generator import load_generator
+
+    generator = load_generator(session, artifact.parents["generator"])
+    shape = (len(session.dataset.train), generator.num_codes, generator.latent_dim)
+    path = Path(session.config["inversion"]["latents"]).expanduser()
     try:
         given = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -179,6 +290,9 @@ def main(job: Job) -> None:
         return
     if session.chain.latents is None:
         raise UserError(f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no latents")
+    if job.config["shard"] is not None:
+        _optimize_shard(session, session.chain.latents, str(job.config["shard"]))
+        return
     path = session.ensure(session.chain.latents)
     session.terminal.say(f"latents: {path}")
     session.summarize()

@@ -8,7 +8,7 @@ from typing import Any
 from assimilate.artifacts import Artifact
 from assimilate.brought import brought_generator
 from assimilate.errors import UserError
-from assimilate.identity import data_is_sampled
+from assimilate.identity import SAMPLED_DATA, data_is_sampled
 
 # Raised when a stage's output changes for the same content.
 STAGE_VERSIONS = {
@@ -28,11 +28,31 @@ def artifact_root(out: Path) -> Path:
 
 
 @functools.lru_cache(maxsize=4)
-def _imagenet_key(root: str) -> str:
+def _scan_imagenet(root: str) -> tuple[str, int]:
+    """The listing's key and its number of training images."""
     # A million file names take seconds to list: once a process.
     from assimilate.data.imagenet import scan_imagenet
 
-    return scan_imagenet(root).key
+    listing = scan_imagenet(root)
+    return listing.key, len(listing.train)
+
+
+def count_train_images(config: Mapping[str, Any]) -> int:
+    """Training images of a data set that is not prepared yet: those on disk where that differs from user to user."""
+    dataset = config["dataset"]
+    if dataset["kind"] == "folder":
+        from assimilate.data.listing import scan_folder
+
+        train, _ = scan_folder(Path(dataset["root"]).expanduser()).split(dataset["test_fraction"])
+        count = len(train)
+    elif dataset["kind"] == "imagenet":
+        _, count = _scan_imagenet(str(dataset["root"]))
+    elif dataset["kind"] == SAMPLED_DATA:
+        count = int(dataset["num_images"])
+    else:
+        count = {"digits": 1437, "tinyimagenet": 100_000}.get(dataset["kind"], 50_000)
+    limit = dataset["max_train_images"]
+    return count if limit is None else min(count, int(limit))
 
 
 def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
@@ -59,7 +79,7 @@ def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
         content |= {"listing": listing.key, "test_fraction": dataset["test_fraction"]}
     if dataset["kind"] == "imagenet":
         try:
-            content["listing"] = _imagenet_key(str(dataset["root"]))
+            content["listing"], _ = _scan_imagenet(str(dataset["root"]))
         except ValueError as error:
             raise UserError(str(error)) from error
     if dataset.get("mean") is not None or dataset.get("std") is not None:
@@ -83,10 +103,9 @@ def _sampled_data(config: Mapping[str, Any], out: Path) -> Artifact:
         raise UserError(
             f"dataset={dataset['name']} is sampled from a generator that is trained already: give generator.checkpoint="
         )
-    count = dataset["num_images"]
     content = {
         **{key: dataset[key] for key in ("kind", "image_size", "seed", "tile", "mean", "std")},
-        "num_images": count if dataset["max_train_images"] is None else min(count, dataset["max_train_images"]),
+        "num_images": count_train_images(config),
         "truncation": generator.get("truncation"),
         "latent_limit": generator.get("latent_limit"),
     }

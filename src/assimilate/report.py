@@ -16,6 +16,7 @@ from assimilate.chain import KNOWN_LATENTS
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.errors import UserError
+from assimilate.given import TIMM
 from assimilate.runs import METRICS, read_metrics
 from assimilate.session import Session
 from assimilate.tables.comparison import compare
@@ -26,7 +27,14 @@ NUM_ANCHORS = 12
 NUM_EXTREMES = 8
 # How the paper writes them.
 ASSIMILATIONS = {"simclr": "SimCLR", "a1": "A1", "a2": "A2"}
-VIEWS = {"wsearch": "W-search", "wperturb": "W-perturb", "expert": "expert views", "viewmaker": "Viewmaker"}
+VIEWS = {
+    "wsearch": "W-search",
+    "wperturb": "W-perturb",
+    "wmix": "W-mix",
+    "external": "views from elsewhere",
+    "expert": "expert views",
+    "viewmaker": "Viewmaker",
+}
 
 
 def write_run_report(session: Session) -> Path:
@@ -44,7 +52,8 @@ def write_run_report(session: Session) -> Path:
     title = _title(job)
     parts = [f"<h1>{page.escape(title)}</h1>", *_head(session, result)]
     parts += _table_section(result)
-    parts += _curve_section(session)
+    if job.config["checkpoint"] is None:
+        parts += _curve_section(session)
     parts += _view_section(session)
     parts += _inversion_section(session)
     parts += _provenance_section(session, result)
@@ -81,7 +90,7 @@ def print_table(session: Session) -> None:
     session.terminal.say(
         f"± is the standard deviation over probe seeds of one training run; budget: {result['budget']}"
     )
-    if not has_baseline and session.config["assim"]["name"] != "simclr":
+    if not has_baseline and session.config["checkpoint"] is None and session.config["assim"]["name"] != "simclr":
         words = [
             word
             for word in session.job.overrides
@@ -93,6 +102,8 @@ def print_table(session: Session) -> None:
 
 def _title(job: Job) -> str:
     config = job.config
+    if config["checkpoint"] is not None:
+        return f"{_given_name(job)} on {config['dataset']['name']}"
     name = f"{ASSIMILATIONS.get(config['assim']['name'], config['assim']['name'])}"
     if config["assim"]["name"] != "simclr":
         name += f" with {VIEWS.get(config['view']['name'], config['view']['name'])}"
@@ -100,8 +111,16 @@ def _title(job: Job) -> str:
     return f"{name}{row} on {config['dataset']['name']}, seed {config['seed']}"
 
 
+def _given_name(job: Job) -> str:
+    """What was given to be probed: a timm model, or a file's name."""
+    checkpoint = str(job.config["checkpoint"])
+    return checkpoint if checkpoint.startswith(TIMM) else Path(checkpoint).name
+
+
 def _run_name(session: Session) -> str:
     config = session.config
+    if config["checkpoint"] is not None:
+        return _given_name(session.job)
     name = ASSIMILATIONS.get(config["assim"]["name"], config["assim"]["name"])
     return f"{name} (seed {config['seed']})"
 
@@ -118,17 +137,22 @@ def _head(session: Session, result: dict[str, Any]) -> list[str]:
     warnings = []
     if budget != "paper":
         warnings.append(f"budget: {budget}, not comparable with the paper")
-    words = [
-        f"data set: {config['dataset']['name']}",
+    words = [f"data set: {config['dataset']['name']}"]
+    words += [f"weights: {result['weights']['name']}"] if "weights" in result else _recipe(config)
+    notes = [page.paragraph(note, soft=True) for note in result["data_notes"]]
+    if "weights" in result:
+        notes.insert(0, page.paragraph(result["weights"]["text"]))
+    return [page.badges([*words, result["device"]], warnings=warnings), page.code_block(result["command"]), *notes]
+
+
+def _recipe(config: dict[str, Any]) -> list[str]:
+    return [
         f"view: {config['view']['name']}" if config["assim"]["name"] != "simclr" else "two expert views",
         f"assimilation: {config['assim']['name']}",
         f"loss: {config['loss']['name']}",
         f"encoder: {config['encoder']['backbone']}, width {config['encoder']['width']}",
         f"{config['epochs']} epochs",
-        result["device"],
     ]
-    notes = [page.paragraph(note, soft=True) for note in result["data_notes"]]
-    return [page.badges(words, warnings=warnings), page.code_block(result["command"]), *notes]
 
 
 def _table_section(result: dict[str, Any]) -> list[str]:
@@ -213,7 +237,11 @@ def _view_section(session: Session) -> list[str]:
     what = "Original" if reconstructions is None else "Original, reconstruction g(e(x))"
     figures = [
         page.picture_figure(
-            picture_grid(rows, scale=_scale(train.image_size, leading + cached.shape[1]), gap_after=(leading - 1,)),
+            picture_grid(
+                rows,
+                scale=_scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1]),
+                gap_after=(leading - 1,),
+            ),
             f"{what}, and the {cached.shape[1]} cached {VIEWS.get(views.name, views.name)} views of {len(chosen)} "
             "training images.",
         )
@@ -238,9 +266,12 @@ def _view_section(session: Session) -> list[str]:
             ["steps, mean", f"{summary['steps_mean']:.1f}"],
             ["anchors that ran out of steps", f"{100 * summary['capped_share']:.2f}%"],
         ]
-    if train.labels is not None:
+    agreement = "views that 5-NN on real pixels gives their anchor's label"
+    if train.labels is not None and cached.shape[-1] != train.image_size:
+        facts.append([agreement, f"not measured: views of {cached.shape[-1]}², images of {train.image_size}²"])
+    elif train.labels is not None:
         share = label_agreement(train.images, train.labels, cached)
-        facts.append(["views that 5-NN on real pixels gives their anchor's label", f"{100 * share:.1f}%"])
+        facts.append([agreement, f"{100 * share:.1f}%"])
     beside = page.stacked([*figures[1:], page.table(["", ""], facts)]) if facts else ""
     return [page.heading("Views"), page.side_by_side([figures[0], beside])]
 

@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts import Artifact, Built, Store
-from assimilate.chain import BUILDER_OF, UNKNOWN_FINGERPRINT, Chain, DataFacts, build_chain
+from assimilate.brought import IMPORTED
+from assimilate.chain import (
+    BUILDER_OF,
+    GIVEN,
+    UNKNOWN_FINGERPRINT,
+    Chain,
+    DataFacts,
+    build_chain,
+    is_brought,
+)
 from assimilate.config import Job, is_rank, shell_word
 from assimilate.errors import UserError
 from assimilate.estimates import estimate
-from assimilate.origins import data_artifact, evaluation_config
+from assimilate.origins import count_train_images, data_artifact, evaluation_config
 from assimilate.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -108,6 +117,23 @@ class Session:
             return dict(self.config["dataset"])
         return dict(config["dataset"])
 
+    @cached_property
+    def num_train(self) -> int:
+        """Training images, prepared or not."""
+        return self._count(self.data)
+
+    def _count(self, data: Artifact) -> int:
+        if self.store.has(data):
+            return int(data.manifest()["facts"]["num_train"])
+        return count_train_images({"dataset": self.dataset_config(data)})
+
+    def _images_of(self, artifact: Artifact) -> int:
+        """Training images that an artifact is made from: a probe's are those of `dataset.evaluation` where that is."""
+        evaluation = self.chain.evaluation
+        if evaluation is not None and (artifact.kind == "probes" or artifact.label == evaluation.label):
+            return self._count(evaluation)
+        return self.num_train
+
     def ensure(self, artifact: Artifact) -> Path:
         """Find the artifact or build it, its parents first.
 
@@ -117,7 +143,7 @@ class Session:
         Raises:
             UserError: it is missing or damaged under prepare=never, or cannot be built.
         """
-        for parent in artifact.parents.values():
+        for parent in sorted(artifact.parents.values(), key=lambda parent: not is_brought(parent)):
             self.ensure(parent)
         if self.store.has(artifact):
             self.store.reuse(artifact)
@@ -136,7 +162,9 @@ class Session:
             started = time.monotonic()
             built: Built = builder(self, artifact, staging)
             seconds = time.monotonic() - started
-            self.terminal.say(f"  {TITLES[artifact.kind]} ({artifact.name}): done in {seconds:.1f} s")
+            imported = artifact.kind == "encoders" and artifact.name in (IMPORTED, GIVEN)
+            title = "Importing encoder" if imported else TITLES[artifact.kind]
+            self.terminal.say(f"  {title} ({artifact.name}): done in {seconds:.1f} s")
             facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
             return replace(built, facts=facts)
 
@@ -155,8 +183,9 @@ class Session:
 
     def command_for(self, artifact: Artifact) -> str:
         """The command that builds an artifact of this job."""
-        words = [word for word in self.job.overrides if not word.startswith(("prepare=", "force=", "verify="))]
-        stage = {"encoders": "train", "calibrations": "make_views"}.get(artifact.kind, artifact.stage)
+        left_out = ("prepare=", "force=", "verify=", "shard=", "preview=")
+        words = [word for word in self.job.overrides if not word.startswith(left_out)]
+        stage = {"calibrations": "make_views"}.get(artifact.kind, artifact.stage)
         if artifact.kind == "encoders" and artifact.label != self.chain.encoder.label:
             words.append("prepare=only")
         return " ".join(["python -m", f"assimilate.{stage}", *map(shell_word, words)])
@@ -176,7 +205,7 @@ class Session:
             if self.store.has(artifact):
                 say(f"  exists  {artifact.label}")
                 continue
-            cost = estimate(artifact, self.config, on_gpu=on_gpu)
+            cost = estimate(artifact, self.config, images=self._images_of(artifact), on_gpu=on_gpu)
             hours, disk = hours + cost.hours, disk + cost.megabytes
             label = artifact.label if facts_known or artifact.kind == "datasets" else f"{artifact.kind}/{artifact.name}"
             say(f"  build   {label:<60} about {cost.text}   {self.command_for(artifact)}")
@@ -199,7 +228,10 @@ class Session:
         missing = [artifact for artifact in self.chain.all() if not self.store.has(artifact)]
         if not missing:
             return
-        costs = [estimate(artifact, self.config, on_gpu=self.device == "cuda") for artifact in missing]
+        on_gpu = self.device == "cuda"
+        costs = [
+            estimate(artifact, self.config, images=self._images_of(artifact), on_gpu=on_gpu) for artifact in missing
+        ]
         say = self.terminal.say
         say(f"to build, on {self.device_name} (rough estimates):")
         for artifact, cost in zip(missing, costs, strict=True):

@@ -6,26 +6,31 @@ python -m assimilate.train dataset=cifar100 view=wsearch assim=a2
 
 import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts import Artifact, Built
-from assimilate.checks import check_built
+from assimilate.brought import IMPORTED
+from assimilate.chain import GIVEN
 from assimilate.command import stage
 from assimilate.config import Job, is_rank
+from assimilate.identity import GENERATED
+from assimilate.import_encoder import NO_MEAN, UNIT_STD, import_given, import_reference
 from assimilate.session import Session
 
 if TYPE_CHECKING:
+    from assimilate.assimilation.contrastive import ContrastiveModule
     from assimilate.data.augmentation import Augmentation
+    from assimilate.data.views import ViewSlot
     from assimilate.encoder.encoder import Encoder
     from assimilate.views.embedding import FrozenEmbedding
+    from assimilate.views.synthesis import FreshViews
 
 ENCODER = "encoder.pt"
+VIEWMAKER = "viewmaker.pt"
 HISTORY = "history.csv"
 CURVE = "knn_curve.csv"
-# Networks trained with data.normalize=false see [0, 1].
-NO_MEAN, UNIT_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 RESUMABLE = ("last.ckpt", "last.previous.ckpt")
 
 
@@ -50,7 +55,6 @@ def complete_run(session: Session) -> None:
     from assimilate.runs import check_run_folder, check_same_content
 
     job = session.job
-    check_built(job.config)
     if session.prepare == "plan":
         session.print_plan()
         return
@@ -90,12 +94,10 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """
     from assimilate.launch import launch_ranks
 
-    if artifact.name == "imported":
-        from assimilate.encoder.checkpoint import load_encoder, save_encoder
-
-        encoder, mean, std = load_encoder(Path(session.config["view"]["encoder"]["checkpoint"]).expanduser())
-        save_encoder(staging / ENCODER, encoder.spec, encoder.state_dict(), mean=mean, std=std)
-        return Built({"imported": True})
+    if artifact.name == IMPORTED:
+        return import_reference(session, staging, ENCODER)
+    if artifact.name == GIVEN:
+        return import_given(session, artifact, staging, ENCODER)
     trainer = session.config["trainer"]
     if trainer["devices"] != 1:
         launch_ranks(session, artifact)
@@ -104,36 +106,84 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     return Built({"ranks": trainer["devices"]}, frozenset({HISTORY, CURVE}), frozenset(RESUMABLE))
 
 
+def _slots(session: Session, artifact: Artifact) -> "list[ViewSlot]":
+    """The views of a step. A Viewmaker's are the images themselves here: it perturbs them in the module."""
+    from assimilate.data.views import ViewSlot
+
+    content = artifact.content
+    transform = make_transforms(session.config, compiled=session.config["data"]["compile_augmentation"])
+    stored = "image" if "viewmaker" in content else "generated"
+    return [
+        ViewSlot(stored, transform(content["generated_transform"]))  # type: ignore[arg-type]
+        if slot == GENERATED
+        else ViewSlot("image", transform(slot))
+        for slot in content["slots"]
+    ]
+
+
+def _module(artifact: Artifact, mean: Sequence[float], std: Sequence[float]) -> "ContrastiveModule":
+    from assimilate.assimilation.a1 import A1
+    from assimilate.assimilation.a2 import A2
+    from assimilate.assimilation.adversarial import ViewmakerTraining
+    from assimilate.assimilation.simclr import SimCLR
+    from assimilate.assimilation.simsiam import SimSiam
+
+    content = artifact.content
+    # Views of a cache that are expert views of the image are real ones.
+    synthetic = not ("views" in artifact.parents and artifact.parents["views"].name == "expert")
+    settings = {
+        "encoder": content["encoder"],
+        "loss": content["loss"],
+        "optimizer": {**content["optimizer"], "epochs": content["epochs"]},
+        "mean": mean,
+        "std": std,
+        "batchnorm": content["batchnorm"],
+        "generated_views": [i for i, slot in enumerate(content["slots"]) if slot == GENERATED and synthetic],
+        "init_seed": content["seed"],
+    }
+    if "viewmaker" in content:
+        viewmaker = content["viewmaker"]
+        return ViewmakerTraining(viewmaker=viewmaker, viewmaker_lr=viewmaker["lr"], **settings)
+    modules: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2}
+    return (SimSiam if content["loss"]["name"] == "simsiam" else modules[content["assim"]])(**settings)
+
+
+def _fresh_views(session: Session, artifact: Artifact) -> "FreshViews":
+    from assimilate.invert import load_latents
+    from assimilate.train_generator import load_generator
+    from assimilate.view_makers import move_of
+    from assimilate.views.synthesis import FreshViews
+
+    return FreshViews(
+        load_generator(session, artifact.parents["generator"]),
+        load_latents(artifact.parents["latents"]),
+        move_of(artifact.content["view"]),
+    )
+
+
 def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     """Train the encoder of `artifact` in this process, from the last checkpoint in `staging` if there is one."""
     import torch
 
-    from assimilate.assimilation.a1 import A1
-    from assimilate.assimilation.a2 import A2
     from assimilate.assimilation.fit import fit
-    from assimilate.assimilation.simclr import SimCLR
-    from assimilate.assimilation.simsiam import SimSiam
     from assimilate.data.datamodule import ContrastiveDataModule
-    from assimilate.data.views import ViewSlot
+    from assimilate.data.views import ViewSource
     from assimilate.probes.monitor import KNNMonitor
     from assimilate.tracking import open_tracker
     from assimilate.views.cache import CachedViews
 
     content, dataset, trainer = artifact.content, session.dataset, session.config["trainer"]
-    transform = make_transforms(session.config, compiled=session.config["data"]["compile_augmentation"])
-    slots = [
-        ViewSlot("generated", transform(content["generated_transform"]))
-        if slot == "generated"
-        else ViewSlot("image", transform(slot))
-        for slot in content["slots"]
-    ]
-    source = CachedViews.open(artifact.parents["views"].path) if "views" in artifact.parents else None
+    source: ViewSource | None = None
+    if "views" in artifact.parents:
+        source = CachedViews.open(artifact.parents["views"].path)
+    elif "view" in content:
+        source = _fresh_views(session, artifact)
     mean, std = (dataset.mean, dataset.std) if content["normalize"] else (NO_MEAN, UNIT_STD)
     datamodule = ContrastiveDataModule(
         dataset.train,
         mean=mean,
         std=std,
-        slots=slots,
+        slots=_slots(session, artifact),
         batch_size=content["batch_size"],
         seed=content["seed"],
         view_source=source,
@@ -142,19 +192,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     )
     if isinstance(trainer["devices"], int) and (note := datamodule.describe_left_out(trainer["devices"])):
         session.terminal.say(f"  {note}")
-    modules = {"simclr": SimCLR, "a1": A1, "a2": A2}
-    # Views of the cache that are expert views of the image are real ones.
-    synthetic = "views" in artifact.parents and artifact.parents["views"].name != "expert"
-    module = (SimSiam if content["loss"]["name"] == "simsiam" else modules[content["assim"]])(
-        encoder=content["encoder"],
-        loss=content["loss"],
-        optimizer={**content["optimizer"], "epochs": content["epochs"]},
-        mean=mean,
-        std=std,
-        batchnorm=content["batchnorm"],
-        generated_views=[i for i, slot in enumerate(content["slots"]) if slot == "generated" and synthetic],
-        init_seed=content["seed"],
-    )
+    module = _module(artifact, mean, std)
     if trainer["compile"]:
         module.compile_networks()
     monitors = []
@@ -185,6 +223,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     if not module.trainer.is_global_zero:
         return
     module.save_encoder(staging / ENCODER)
+    if "viewmaker" in content:
+        module.save_viewmaker(staging / VIEWMAKER)  # type: ignore[operator]
     _write_rows(staging / HISTORY, record.rows)
     curve = [{"epoch": epoch, "knn5": accuracy} for monitor in monitors for epoch, accuracy in monitor.curve]
     _write_rows(staging / CURVE, curve)

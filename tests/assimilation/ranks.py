@@ -18,6 +18,7 @@ LOSSES = {
     "infonce": {"name": "infonce", "temperature": 0.2},
     "ntxent": {"name": "ntxent", "temperature": 0.2, "base_temperature": 0.07, "align_anchors": [0]},
     "full": {"name": "full", "temperature": 0.2},
+    "viewmaker": {"name": "viewmaker", "temperature": 0.2},
     "simsiam": {"name": "simsiam", "align_anchors": [0]},
 }
 BATCHNORMS = ("per_view", "concatenated", "per_view_backbone", "per_source")
@@ -97,6 +98,16 @@ def training(workdir: Path, devices: int) -> dict[str, Tensor]:
     return {"losses": losses, **{name: tensor.clone() for name, tensor in module.state_dict().items()}}
 
 
+def adversarial_training(workdir: Path, devices: int) -> dict[str, Tensor]:
+    """Weights after an epoch against a Viewmaker."""
+    from test_adversarial import data, module
+
+    trained = module()
+    settings = {"devices": devices, "strategy": "ddp"} if devices > 1 else {}
+    fit_tiny(trained, data(), workdir, max_epochs=1, **settings)
+    return {name: value.clone() for name, value in trained.named_parameters()}
+
+
 def run_rank(rank: int, world_size: int, port: int, folder: str) -> None:
     """Everything that needs several processes, in one start of them."""
     torch.set_num_threads(1)
@@ -109,4 +120,5 @@ def run_rank(rank: int, world_size: int, port: int, folder: str) -> None:
     }
     dist.barrier()
     results["training"] = training(Path(folder) / "two", world_size)
+    results["adversarial"] = adversarial_training(Path(folder) / "adversarial", world_size)
     torch.save(results, Path(folder) / f"rank{rank}.pt")

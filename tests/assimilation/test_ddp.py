@@ -47,3 +47,12 @@ def test_20_steps_of_training(two_ranks: list[dict[str, Any]], tmp_path: Path) -
         assert rank["training"].keys() == one.keys()
         for name, expected in one.items():
             torch.testing.assert_close(rank["training"][name], expected, rtol=0, atol=1e-8)
+
+
+def test_ranks_share_one_viewmaker(two_ranks: list[dict[str, Any]], tmp_path: Path) -> None:
+    first, second = (rank["adversarial"] for rank in two_ranks)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    # The ranks draw noise of their own, so this is not the run of one process; but both networks move as far.
+    one = ranks.adversarial_training(tmp_path, 1)
+    assert one.keys() == first.keys()
+    assert not any(torch.equal(first[name], one[name]) for name in first if name.endswith("0.weight"))

@@ -152,7 +152,7 @@ def test_closed_forms() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["infonce", "ntxent", "full"])
+@pytest.mark.parametrize("name", ["infonce", "ntxent", "full", "viewmaker"])
 def test_finite_for_collinear_embeddings_at_a_low_temperature(name: str, dtype: torch.dtype) -> None:
     row = torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
     sign = torch.tensor([1.0, -1.0]).repeat(8)[:, None]
@@ -174,7 +174,7 @@ def test_logits_stay_in_fp32_under_autocast() -> None:
 
 def test_gradients() -> None:
     views = [view.requires_grad_() for view in embeddings(4, batch=4, dim=3)]
-    for name in ("infonce", "ntxent", "full"):
+    for name in ("infonce", "ntxent", "full", "viewmaker"):
         spec = LossSpec(name, 0.3, 0.07, alpha=0.7, align_anchors=(0, 1))
         assert torch.autograd.gradcheck(lambda *z, spec=spec: compute_loss(z, spec).total, views)
 

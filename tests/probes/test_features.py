@@ -4,7 +4,7 @@ import torch
 
 from assimilate.data.images import ImageArrays
 from assimilate.encoder.encoder import Encoder, EncoderSpec
-from assimilate.probes.features import assert_frozen, evaluating, extract_features, freeze
+from assimilate.probes.features import assert_frozen, evaluating, extract_features, freeze, staying_frozen
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
@@ -57,3 +57,19 @@ def test_evaluating_restores_every_mode() -> None:
     assert encoder.training
     assert encoder.backbone.layer2[0].training
     assert not encoder.backbone.layer1[0].bn1.training
+
+
+def test_staying_frozen_sees_statistics_that_move() -> None:
+    encoder = freeze(tiny_encoder())
+    with staying_frozen(encoder):
+        extract_features(encoder, arrays(), mean=MEAN, std=STD)
+
+    def moves() -> None:
+        with staying_frozen(encoder):
+            encoder.train()(torch.randn(4, 3, 8, 8))
+            encoder.eval()
+
+    with pytest.raises(ValueError, match=r"buffers of a frozen encoder changed.*backbone\.bn1\.running_mean"):
+        moves()
+    with pytest.raises(ValueError, match="train mode"), staying_frozen(encoder.train()):
+        pass

@@ -20,8 +20,8 @@ from assimilate.encoder.encoder import Encoder, EncoderSpec
 BATCHNORM_MODES = ("per_view", "concatenated", "per_view_backbone", "per_source")
 
 
-class _Views(NamedTuple):
-    """The part of a data module's batch that a step uses."""
+class StepBatch(NamedTuple):
+    """The part of a data module's batch that a step uses: the views, and which images they show."""
 
     views: tuple[Tensor, ...]
     indices: Tensor
@@ -161,7 +161,7 @@ class ContrastiveModule(pl.LightningModule):
         """The loss of one step's views and its parts."""
         return compute_loss(self.embed(views), self.loss_spec, gather=True)
 
-    def training_step(self, batch: _Views, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: StepBatch, batch_idx: int) -> dict[str, Tensor]:
         """The loss of a batch, and its two terms for the record where views are appended."""
         num_views = len(batch.views)
         if num_views < self.min_views or (self.max_views is not None and num_views > self.max_views):
@@ -188,7 +188,7 @@ class ContrastiveModule(pl.LightningModule):
         rate = learning_rate(spec, self.steps_per_epoch())
         predictor = [] if self.encoder.predictor is None else list(self.encoder.predictor.parameters())
         predicting = {id(parameter) for parameter in predictor}
-        groups = [{"params": [parameter for parameter in self.parameters() if id(parameter) not in predicting]}]
+        groups = [{"params": [parameter for parameter in self.encoder.parameters() if id(parameter) not in predicting]}]
         rates: list[Callable[[int], float]] = [rate]
         if predictor:
             groups.append({"params": predictor})

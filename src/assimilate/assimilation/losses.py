@@ -6,6 +6,7 @@ several ranks the anchors are this rank's and the keys are everyone's: the mean 
 that of one process with the global batch.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -119,6 +120,32 @@ def nt_xent(
         ValueError: τ or the base temperature is not positive.
     """
     return multi_view_nt_xent((z1, z2), temperature=temperature, base_temperature=base_temperature, gather=gather)
+
+
+def viewmaker_loss(
+    z1: Embedding,
+    z2: Embedding,
+    *,
+    temperature: float,
+    base_temperature: float | None = None,
+    gather: bool = False,
+) -> Float[Tensor, ""]:
+    """The loss of Viewmaker's authors (PROTOCOLS 10): mean_i −z1_i·z2_i/τ + log Σ_a exp(z1_i·z_a/τ) − log 2N.
+
+    Anchors are view 1 alone; the keys a are all 2N embeddings of the batch, the anchor itself included.
+
+    Raises:
+        ValueError: τ or the base temperature is not positive.
+    """
+    scale = scale_of(temperature, base_temperature)
+    with torch.autocast(z1.device.type, enabled=False):
+        z1, z2 = _unit(z1), _unit(z2)
+        positive = (z1 * z2).sum(1).mean() / temperature
+        keys = torch.cat([z1, z2])
+        if gather and is_distributed():
+            keys = torch.cat([gather_with_gradient(z1), gather_with_gradient(z2)])
+        denominator = log_denominator_against(z1, keys, temperature=temperature)
+        return scale * (denominator - math.log(len(keys)) - positive)
 
 
 def alignment(

@@ -7,10 +7,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from assimilate.assimilation.losses import alignment, info_nce, multi_view_nt_xent, nt_xent, scale_of
+from assimilate.assimilation.losses import alignment, info_nce, multi_view_nt_xent, nt_xent, scale_of, viewmaker_loss
 from assimilate.assimilation.simsiam_loss import simsiam, simsiam_alignment
 
-LOSSES = ("infonce", "ntxent", "full", "simsiam")
+LOSSES = ("infonce", "ntxent", "full", "simsiam", "viewmaker")
+_PAIRWISE = {"infonce": info_nce, "ntxent": nt_xent, "viewmaker": viewmaker_loss}
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class LossSpec:
     """The loss of a run.
 
     Attributes:
-        name: "infonce" (Eq. 12), "ntxent" (Eq. 1), "full" (Eq. 13: every view contrasts with every other) or "simsiam"
-            (no negatives, needs a predictor; temperatures mean nothing to it).
+        name: "infonce" (Eq. 12), "ntxent" (Eq. 1), "full" (Eq. 13: every view contrasts with every other), "viewmaker"
+            (PROTOCOLS 10) or "simsiam" (no negatives, needs a predictor; temperatures mean nothing to it).
         temperature: τ > 0.
         base_temperature: if given, the whole loss is multiplied by temperature / base_temperature.
         alpha: α ≥ 0 of Eq. 4 and 16; used only when views are appended.
@@ -99,8 +100,7 @@ def compute_loss(
     if spec.name == "full":
         base = multi_view_nt_xent(views, temperature=spec.temperature, gather=gather)
         return LossTerms(scale * base, base, None)
-    pairwise = info_nce if spec.name == "infonce" else nt_xent
-    base = pairwise(views[0], views[1], temperature=spec.temperature, gather=gather)
+    base = _PAIRWISE[spec.name](views[0], views[1], temperature=spec.temperature, gather=gather)
     if len(views) == 2:
         return LossTerms(scale * base, base, None)
     anchors = [views[index] for index in spec.align_anchors]

@@ -13,7 +13,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
-from assimilate.data.listing import bullets
+from assimilate.data.listing import in_line
 from assimilate.data.progress import Progress, silent
 
 Variant = Literal["cifar10", "cifar100"]
@@ -86,8 +86,8 @@ def _read_files(source: Any, root: Path, variant: str, *, download: bool, progre
     damaged = [f"{name}: damaged" for name in files if _md5(files[name]) != sums[name]]
     if missing or damaged:
         raise ValueError(
-            f"dataset.root: {place} is not the genuine {variant}; remove it and set dataset.download=true, or give "
-            f"another dataset.root:{bullets([*missing, *damaged])}"
+            f"dataset.root: {place} is not the genuine {variant} ({in_line([*missing, *damaged])}); remove it and set "
+            "dataset.download=true, or give another dataset.root"
         )
     progress(len(sums), len(sums), {})
     return files
@@ -109,10 +109,15 @@ def _read_archive(archive: Path, base_folder: str, sums: dict[str, str]) -> dict
                     files[wanted[member.name]] = stream.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(
-            f"dataset.root: {archive} is a damaged archive ({error}); remove it and set dataset.download=true, or put "
-            "the genuine one there"
+            f"dataset.root: {archive} is a damaged archive ({_first_line(error)}); remove it and set "
+            "dataset.download=true, or put the genuine one there"
         ) from error
     return files
+
+
+def _first_line(error: Exception) -> str:
+    # tarfile lists every compression that it tried on lines of their own.
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(":")
 
 
 def _part(

@@ -112,6 +112,11 @@ def bullets(lines: Sequence[str]) -> str:
     return listed + (f"\n  ... and {len(lines) - _MAX_LISTED} more" if len(lines) > _MAX_LISTED else "")
 
 
+def in_line(items: Sequence[str]) -> str:
+    """Return the first three, and a count of the rest, on the line that they end."""
+    return "; ".join(items[:3]) + (f"; and {len(items) - 3} more" if len(items) > 3 else "")
+
+
 def _scan_part(
     root: Path, part: Path, known_names: tuple[str, ...] | None, ignored: Counter[str]
 ) -> tuple[tuple[str, ...], tuple[ImageFile, ...]]:

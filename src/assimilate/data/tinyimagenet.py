@@ -16,7 +16,7 @@ from assimilate.data.bulk_decoding import decode_into, forget_progress, part_of
 from assimilate.data.decoding import decode_image
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
-from assimilate.data.listing import bullets
+from assimilate.data.listing import bullets, in_line
 from assimilate.data.progress import Progress, silent
 
 IMAGE_SIZE = 64
@@ -172,12 +172,12 @@ def _list_images(source: _Source) -> tuple[list[str], list[_LabelledFile], list[
     train = [name.split("/") for name in images if name.startswith("train/")]
     counts = Counter(parts[1] for parts in train)
     if strange := sorted(set(counts) - set(wnids)):
-        raise ValueError(f"dataset.root: {source.place} has training classes that wnids.txt lacks:{bullets(strange)}")
+        raise ValueError(f"dataset.root: {source.place} has training classes that wnids.txt lacks: {in_line(strange)}")
     wrong = [f"{wnid}: {counts[wnid]}" for wnid in wnids if counts[wnid] != _TRAIN_OF_CLASS]
     if wrong:
         raise ValueError(
             f"dataset.root: {source.place} is incomplete: {len(wrong)} classes do not have {_TRAIN_OF_CLASS} training "
-            f"images:{bullets(wrong)}"
+            f"images: {in_line(wrong)}"
         )
     training = [_LabelledFile("/".join(parts), label_of[parts[1]]) for parts in train]
     annotations = source.read("val/val_annotations.txt").decode()
@@ -207,7 +207,7 @@ def _validation(annotations: str, found: Sequence[str], label_of: dict[str, int]
     if problems:
         raise ValueError(
             f"dataset.root: val_annotations.txt of {place} does not match the images "
-            f"({len(problems)} differences); give an untouched copy:{bullets(problems)}"
+            f"({len(problems)} differences: {in_line(problems)}); give an untouched copy"
         )
     if len(labels) != _NUM_VAL:
         raise ValueError(f"dataset.root: {place} has {len(labels)} validation images instead of {_NUM_VAL}")

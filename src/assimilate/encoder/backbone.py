@@ -4,6 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from assimilate.encoder.timm_backbone import TIMM, TimmBackbone
+
 _ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
@@ -66,6 +68,20 @@ class Backbone(ResNet):
         return super().forward(x)
 
 
-def make_backbone(name: str, *, width: int = 64, stem: str = "cifar") -> Backbone:
-    """Builds a backbone; its parameters come from torch's global generator (see `Encoder.from_spec` for a seed)."""
+def resnet_name(block: str, num_blocks: tuple[int, ...]) -> str | None:
+    """The name of the ResNet of "basic" or "bottleneck" blocks, so many a stage; None if it is none of ours."""
+    wanted = {"basic": BasicBlock, "bottleneck": Bottleneck}[block]
+    return next((name for name, known in _ARCHITECTURES.items() if known == (wanted, num_blocks)), None)
+
+
+def make_backbone(name: str, *, width: int = 64, stem: str = "cifar") -> Backbone | TimmBackbone:
+    """Builds a backbone; its parameters come from torch's global generator (see `Encoder.from_spec` for a seed).
+
+    Raises:
+        ValueError: see `Backbone` and, for "timm/…", `TimmBackbone`.
+    """
+    if name.startswith(TIMM):
+        if stem != "own":
+            raise ValueError(f"encoder.stem={stem!r} does not suit {name}: a timm model has a stem of its own ('own')")
+        return TimmBackbone(name.removeprefix(TIMM))
     return Backbone(name, width=width, stem=stem)

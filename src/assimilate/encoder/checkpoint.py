@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from assimilate.encoder.encoder import Encoder, EncoderSpec
+from assimilate.plain_files import load_plain
 
 _FORMAT = "assimilate-encoder-1"
 Normalization = tuple[float, float, float]
@@ -56,13 +57,13 @@ def read_torch_file(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or holds more than plain containers and tensors.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # a file that is no checkpoint makes the unpickler raise almost anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be read as a checkpoint of plain tensors: {reason}") from error
+        content: dict[str, Any] = load_plain(Path(path), map_location=map_location)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
+    return content
 
 
 def save_encoder(
@@ -100,15 +101,24 @@ def load_encoder(path: Path) -> tuple[Encoder, Normalization, Normalization]:
         ValueError: the file is damaged, is no encoder of ours, or its weights do not fit its architecture.
     """
     content = read_torch_file(path)
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    if not is_encoder_file(content):
         raise ValueError(f"{path} is no encoder file of assimilate (format {_FORMAT!r} not found in it)")
     encoder = Encoder.from_spec(content["encoder"])
     try:
         encoder.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        raise ValueError(f"{path}: weights do not fit the encoder {content['encoder']}: {error}") from error
+        problems = [line.strip() for line in str(error).splitlines()[1:]]
+        more = f" … and {len(problems) - 2} more" if len(problems) > 2 else ""
+        raise ValueError(
+            f"{path}: weights do not fit the encoder {content['encoder']}: {' '.join(problems[:2])}{more}"
+        ) from error
     mean, std = content["mean"], content["std"]
     return encoder.eval(), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def is_encoder_file(content: Any) -> bool:
+    """Whether what `read_torch_file` read was written by `save_encoder`."""
+    return isinstance(content, dict) and content.get("format") == _FORMAT
 
 
 def load_encoder_extra(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -18,7 +19,9 @@ class EncoderSpec:
     """All that determines an encoder's architecture; see `make_backbone` and `make_projector` for the values.
 
     `hidden_dim` and `output_dim` of None stand for the sizes that the projector's protocol uses. `predictor_dim` is the
-    width of SimSiam's predictor; None stands for no predictor.
+    width of SimSiam's predictor; None stands for no predictor. Images are resized to `input_size` before the backbone
+    reads them; None leaves them as they are. A timm model (backbone "timm/…") has a width and a stem of its own:
+    `width` is not used, and `stem` is "own".
     """
 
     backbone: str = "resnet18"
@@ -28,6 +31,7 @@ class EncoderSpec:
     hidden_dim: int | None = None
     output_dim: int | None = None
     predictor_dim: int | None = None
+    input_size: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict that `from_dict` reads."""
@@ -80,15 +84,19 @@ class Encoder(nn.Module):
     def output_dim(self) -> int:
         """Dimensions of the projections."""
         widths = [module.out_features for module in self.projector if isinstance(module, nn.Linear)]
-        return widths[-1]
+        return widths[-1] if widths else self.feature_dim
 
     def features(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature_dim"]:
         """The backbone's output h, on which probes work."""
+        size = self.spec.input_size
+        if size is not None and x.shape[-2:] != (size, size):
+            # antialias=True selects Pillow's cubic. Normalised images may be resized: weights of a pixel sum to 1.
+            x = F.interpolate(x, size=(size, size), mode="bicubic", antialias=True)
         return self.backbone(x)
 
     def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
         """The projector's output z, not normalised; the losses normalise it."""
-        return self.projector(self.backbone(x))
+        return self.projector(self.features(x))
 
     def embedding(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
         """Where distances are measured: the predictor's output if there is one (PROTOCOLS 11), else the projector's."""

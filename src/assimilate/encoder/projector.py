@@ -2,7 +2,7 @@
 
 from torch import nn
 
-PROJECTORS = ("essl", "simsiam", "supcontrast", "htdt", "dkobak", "clsp", "linear")
+PROJECTORS = ("essl", "simsiam", "supcontrast", "htdt", "dkobak", "clsp", "linear", "none")
 
 # Sizes that each protocol uses; None means "as wide as the features".
 _DEFAULT_HIDDEN_DIM: dict[str, int | None] = {
@@ -13,6 +13,7 @@ _DEFAULT_HIDDEN_DIM: dict[str, int | None] = {
     "dkobak": 1024,
     "clsp": 4096,
     "linear": None,
+    "none": None,
 }
 _DEFAULT_OUTPUT_DIM: dict[str, int] = {
     "essl": 2048,
@@ -22,6 +23,7 @@ _DEFAULT_OUTPUT_DIM: dict[str, int] = {
     "dkobak": 128,
     "clsp": 256,
     "linear": 128,
+    "none": 128,  # not used: the features are the embedding
 }
 
 
@@ -32,7 +34,8 @@ def make_projector(
 
     Args:
         preset: "essl" and "simsiam" (two bias-free layers with BatchNorm, the last without affine; Table 9's 2048),
-            "supcontrast", "dkobak" and "clsp" (Linear-ReLU-Linear), "htdt" (Linear-BN-ReLU-Linear-BN) or "linear".
+            "supcontrast", "dkobak" and "clsp" (Linear-ReLU-Linear), "htdt" (Linear-BN-ReLU-Linear-BN) "linear", or
+            "none": the features themselves, which is what a backbone that somebody else trained has.
         hidden_dim: width of the hidden layer; None takes the protocol's own. "linear" has none.
         output_dim: width of the embedding; None takes the protocol's own.
 
@@ -45,6 +48,8 @@ def make_projector(
     output = output_dim if output_dim is not None else _DEFAULT_OUTPUT_DIM[preset]
     if hidden < 1 or output < 1:
         raise ValueError(f"encoder.hidden_dim={hidden} and encoder.output_dim={output} must be at least 1")
+    if preset == "none":
+        return nn.Sequential()
     if preset in ("essl", "simsiam"):
         return nn.Sequential(
             nn.Linear(feature_dim, hidden, bias=False),

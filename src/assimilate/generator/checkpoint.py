@@ -2,12 +2,9 @@
 
 import argparse
 import os
-import pathlib
-import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,17 +12,7 @@ from assimilate.generator.architecture import architecture_of
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
 from assimilate.generator.stylegan2 import Generator
-
-
-def _allowed_globals() -> list[Any]:
-    """What foreign checkpoints hold beside tensors and plain containers; old and new names of the same things."""
-    allowed: list[Any] = [argparse.Namespace]
-    allowed += [(pathlib.PosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")]
-    scalar = np.float64(0).__reduce__()[0]
-    allowed += [(scalar, f"{module}.multiarray.scalar") for module in ("numpy.core", "numpy._core")]
-    allowed.append(np.dtype)
-    kinds = (np.bool_, np.int32, np.int64, np.uint8, np.float32, np.float64)
-    return allowed + [type(np.dtype(kind)) for kind in kinds]
+from assimilate.plain_files import load_plain
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:
@@ -46,24 +33,14 @@ def read_checkpoint(path: Path, *, key: str, needed: str = "a dict with the key 
     """Load a checkpoint dict without running any code that it may hold.
 
     ``key`` is the config key that the path came from, ``needed`` what it should hold. Raises ValueError if the file is
-    missing, damaged, no dict, or a pickle that needs more than tensors, plain containers and the allow-list above.
+    missing, damaged, no dict, or a pickle that needs more than `load_plain` allows.
     """
     try:
-        with torch.serialization.safe_globals(_allowed_globals()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
     except FileNotFoundError:
         raise ValueError(f"{key}={path}: no such file") from None
-    except pickle.UnpicklingError as error:
-        lines = str(error).splitlines()
-        reason = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), lines[0])
-        raise ValueError(
-            f"{key}={path}: refused, because it holds more than tensors and plain containers, and loading it could run "
-            f"code ({reason.strip()}); save its state dicts alone and give that file"
-        ) from None
-    except (
-        Exception
-    ) as error:  # An unpickler that is fed a damaged file raises anything, KeyError and struct.error too.
-        raise ValueError(f"{key}={path}: not a readable checkpoint ({type(error).__name__}: {error})") from None
+    except ValueError as error:
+        raise ValueError(f"{key}={path}: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{key}={path}: holds a {type(content).__name__}; needed is {needed}")
     return content

@@ -72,34 +72,49 @@ def invert(
             progress=encoder_progress,
         )
     encoder = encoder.to(device).eval().requires_grad_(False)
-    latents, errors, initial_errors = _optimize_all(
-        generator, encoder, features, images, optimization_settings, workdir, torch.device(device), progress
+    folder = optimize_tiles(
+        generator, encoder, features, images, optimization_settings, workdir, device=device, progress=progress
     )
+    num_tiles = -(-len(images) // optimization_settings.tile)
+    shape = (len(images), generator.num_codes, generator.latent_dim)
+    latents, errors, initial_errors = folder.merge(num_tiles, shape, workdir / "latents.npy")
     return Inversion(latents, errors, initial_errors, encoder, history)
 
 
-def _optimize_all(
+def optimize_tiles(
     generator: LatentGenerator,
     encoder: InversionEncoder,
     features: FeatureExtractor,
     images: ImageArrays,
     settings: OptimizationSettings,
     workdir: Path,
-    device: torch.device,
-    progress: Progress,
-) -> tuple[Codes, Errors, Errors]:
+    *,
+    shard: tuple[int, int] = (0, 1),
+    device: torch.device | str = "cpu",
+    progress: Progress = silent,
+) -> TileFolder:
+    """Optimise the codes of every image, or of one shard's, into ``workdir``/tiles; tiles that are there are kept.
+
+    A tile is written whole or not at all and depends on its images alone, so any number of processes may work on one
+    folder: ``shard`` (k, n) is the tiles k, k + n, k + 2n, …. Raises ValueError if a reconstruction is not finite.
+    """
     size = settings.tile
     num_tiles = -(-len(images) // size)
     identity = asdict(settings) | {"encoder": _digest(encoder), "num_images": len(images)}
     folder = TileFolder(workdir / "tiles", identity)
-    for tile in range(num_tiles):
+    first, step = shard
+    chosen_tiles = range(first, num_tiles, step)
+    total = sum(min((tile + 1) * size, len(images)) - tile * size for tile in chosen_tiles)
+    done = 0
+    for tile in chosen_tiles:
         begin, end = tile * size, min((tile + 1) * size, len(images))
+        done += end - begin
         if folder.has(tile):
-            progress(end, len(images), {})
+            progress(done, total, {})
             continue
         # The last tile is filled up with its own last image: kernels see the same shape for every image.
         chosen = np.minimum(np.arange(begin, begin + size), end - 1)
-        pixels = torch.from_numpy(np.array(images.images[chosen])).to(device)
+        pixels = torch.from_numpy(np.array(images.images[chosen])).to(torch.device(device))
         optimized = optimize_codes(generator, encoder, features, to_unit_range(pixels), settings)
         error = float(optimized.errors[: end - begin].mean())
         if not np.isfinite(error):
@@ -108,9 +123,8 @@ def _optimize_all(
                 "finished tiles are kept; a lower inversion.optimization.lr or another generator.checkpoint helps"
             )
         folder.save(tile, optimized, end - begin)
-        progress(end, len(images), {"mse": error})
-    shape = (len(images), generator.num_codes, generator.latent_dim)
-    return folder.merge(num_tiles, shape, workdir / "latents.npy")
+        progress(done, total, {"mse": error})
+    return folder
 
 
 def _digest(encoder: InversionEncoder) -> str:

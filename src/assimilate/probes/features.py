@@ -33,6 +33,22 @@ def assert_frozen(module: nn.Module) -> None:
         )
 
 
+@contextlib.contextmanager
+def staying_frozen(module: nn.Module) -> Iterator[None]:
+    """A block in which a frozen module is used: it is frozen before and after, and BatchNorm's statistics stand still.
+
+    Raises:
+        ValueError: it is not frozen, or a buffer changed.
+    """
+    assert_frozen(module)
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    yield
+    assert_frozen(module)
+    changed = [name for name, buffer in module.named_buffers() if not torch.equal(buffer, before[name])]
+    if changed:
+        raise ValueError(f"{len(changed)} buffers of a frozen encoder changed while it was probed ({changed[0]}, …)")
+
+
 def _assert_eval(module: nn.Module) -> None:
     training = [name or type(module).__name__ for name, part in module.named_modules() if part.training]
     if training:

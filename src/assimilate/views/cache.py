@@ -25,6 +25,7 @@ class ViewCacheWriter:
         folder: where the arrays go.
         image_shape: (N, n, 3, H, W).
         fields: further arrays by file stem: (shape, dtype), the first axis being N.
+        first: the image that the first row belongs to; not 0 in a part of a cache.
 
     Raises:
         ValueError: the folder holds arrays of other shapes.
@@ -32,8 +33,14 @@ class ViewCacheWriter:
     """
 
     def __init__(
-        self, folder: Path, image_shape: tuple[int, ...], fields: Mapping[str, tuple[tuple[int, ...], str]]
+        self,
+        folder: Path,
+        image_shape: tuple[int, ...],
+        fields: Mapping[str, tuple[tuple[int, ...], str]],
+        *,
+        first: int = 0,
     ) -> None:
+        self._first = first
         folder.mkdir(parents=True, exist_ok=True)
         self._images = ArrayFile(folder / IMAGES, image_shape, "|u1")
         self._fields = {
@@ -45,15 +52,16 @@ class ViewCacheWriter:
 
     def pending(self) -> list[int]:
         """Images whose views are not there yet, in order."""
-        return [int(index) for index in np.flatnonzero(~self.done)]
+        return [self._first + int(row) for row in np.flatnonzero(~self.done)]
 
     def write(self, index: int, images: NDArray[np.uint8], **fields: NDArray[np.generic]) -> None:
         """Store the views of one image."""
         assert fields.keys() == self._fields.keys(), (fields.keys(), self._fields.keys())
-        self._images.write(index, images)
+        position = index - self._first
+        self._images.write(position, images)
         for name, row in fields.items():
-            self._fields[name].write(index, row)
-        self._unsynced.append(index)
+            self._fields[name].write(position, row)
+        self._unsynced.append(position)
         if len(self._unsynced) >= FLUSH_EVERY:
             self.flush()
 
@@ -61,9 +69,9 @@ class ViewCacheWriter:
         """Bring what was written to disk, then mark it as done: the map never promises what is not there."""
         for file in (self._images, *self._fields.values()):
             file.sync()
-        for index in self._unsynced:
-            self._done_file.write(index, np.ones((), dtype=np.uint8))
-            self.done[index] = True
+        for position in self._unsynced:
+            self._done_file.write(position, np.ones((), dtype=np.uint8))
+            self.done[position] = True
         self._done_file.sync()
         self._unsynced.clear()
 

@@ -1,108 +1,75 @@
-"""W-perturb (Section 3.2): noise on the inverted latent, one forward pass a view."""
+"""W-perturb (Section 3.2): noise on the inverted latent."""
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from numpy.typing import NDArray
+from jaxtyping import Float
 from torch import Tensor
 
-from assimilate.data.progress import Progress, silent
-from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.truncated_normal import truncated_normal
-from assimilate.views.embedding import to_pixels
 
 
 @dataclass(frozen=True)
-class PerturbSettings:
-    """W-perturb: `sigma` is a standard deviation over the whole W+; `projected` rescales the noise to radius
-    σ√(codes·dim) (footnote of Section 3.2, Table 16); `batch` images are synthesised at once, always. `noise_limit`
-    truncates the normal distribution that σ scales at ±limit (GenRep's neighbours: 2; PROTOCOLS 12)."""
+class Perturbation:
+    """Adds Gaussian noise to the whole W+.
 
-    num_views: int
-    sigma: float
-    projected: bool
-    batch: int
-    seed: int
+    Attributes:
+        sigma: standard deviation of each element, one number or one a code (layer).
+        projected: rescale the noise to the radius that it has on average, √(Σ_l σ_l²·dim): the footnote of
+            Section 3.2 and Table 16's σ√(codes·dim) where σ is one number.
+        noise_limit: truncates the normal distribution that σ scales at ±noise_limit (GenRep's neighbours: 2; PROTOCOLS
+            12), so that no element exceeds noise_limit·σ; None: it is not truncated.
+
+    Raises:
+        ValueError: a σ is negative, or a limit not positive or beside `projected`, which fixes the radius.
+    """
+
+    sigma: float | tuple[float, ...]
+    projected: bool = False
     noise_limit: float | None = None
 
+    purpose = "perturb"
 
-def perturbation(
-    shape: tuple[int, int, int],
-    *,
-    sigma: float,
-    projected: bool,
-    rng: torch.Generator,
-    noise_limit: float | None = None,
-) -> Float[Tensor, "views codes dim"]:
-    """Noise for the views of one image.
+    def __post_init__(self) -> None:
+        if min(self._sigmas) < 0:
+            raise ValueError(f"view.sigma={self.sigma}: a standard deviation is not negative")
+        if self.noise_limit is not None and (self.noise_limit <= 0 or self.projected):
+            raise ValueError(f"view.noise_limit={self.noise_limit}: must be above 0, and null with view.projected=true")
 
-    Args:
-        shape: (views, codes, dim).
-        sigma: standard deviation of each element, before truncation.
-        projected: rescale each view's noise to the radius that it has on average.
-        rng: source of the draw.
-        noise_limit: no element exceeds noise_limit·sigma; None: a normal distribution.
-    """
-    noise = torch.randn(shape, generator=rng) if noise_limit is None else truncated_normal(shape, noise_limit, rng)
-    if projected:
-        radius = (shape[1] * shape[2]) ** 0.5
-        noise *= radius / torch.linalg.vector_norm(noise, dim=(1, 2), keepdim=True)
-    return sigma * noise
+    @property
+    def _sigmas(self) -> tuple[float, ...]:
+        return self.sigma if isinstance(self.sigma, tuple) else (self.sigma,)
 
+    def draw(
+        self, generator: LatentGenerator, count: int, shape: torch.Size, rng: torch.Generator
+    ) -> Float[Tensor, "count codes dim"]:
+        """Noise for `count` views.
 
-def perturb_views(
-    generator: LatentGenerator,
-    latents: NDArray[np.float32],
-    indices: Sequence[int],
-    settings: PerturbSettings,
-    emit: Callable[[int, UInt8[Tensor, "views 3 height width"]], None],
-    *,
-    device: str = "cpu",
-    progress: Progress = silent,
-) -> None:
-    """Views of `indices`: g(e(x) + noise), the noise a function of (seed, image) alone.
+        Raises:
+            ValueError: there is one σ a code, but not as many as codes.
+        """
+        if len(self._sigmas) not in (1, shape[0]):
+            raise ValueError(
+                f"view.sigma={list(self._sigmas)} has {len(self._sigmas)} numbers, but the generator has {shape[0]} "
+                "codes: give one number, or one a code"
+            )
+        sigma = torch.tensor(self._sigmas, device=rng.device)[:, None].expand(shape[0], 1)
+        if self.noise_limit is None:
+            noise = sigma * torch.randn((count, *shape), generator=rng, device=rng.device)
+        else:
+            noise = sigma * truncated_normal((count, *shape), self.noise_limit, rng)
+        if self.projected:
+            radius = (sigma.square().sum() * shape[1]).sqrt()
+            norm = torch.linalg.vector_norm(noise, dim=(1, 2), keepdim=True)
+            noise = torch.where(norm > 0, noise * (radius / norm), noise)
+        return noise
 
-    Args:
-        generator: synthesises images from W+ latents.
-        latents: inverted codes of the whole data set, [N, codes, dim], before truncation.
-        indices: which images to work on.
-        settings: W-perturb.
-        emit: receives (image, its views) in order.
-        device: where to compute.
-        progress: called as images are finished.
-    """
-    pending: list[UInt8[Tensor, "3 height width"]] = []
-    position = 0
-    for tile, real in _tiles(latents, indices, settings):
-        with torch.no_grad():
-            pending += list(to_pixels(generator.synthesize(tile.to(device))).cpu()[:real])
-        while len(pending) >= settings.num_views:
-            emit(indices[position], torch.stack(pending[: settings.num_views]))
-            del pending[: settings.num_views]
-            position += 1
-        progress(position, len(indices), {})
-
-
-def _tiles(
-    latents: NDArray[np.float32], indices: Sequence[int], settings: PerturbSettings
-) -> Iterator[tuple[Tensor, int]]:
-    """All latents to synthesise, in tiles of a fixed width; the last one padded. Yields (tile, how many are real)."""
-    waiting: list[Tensor] = []
-    for index in indices:
-        code = torch.from_numpy(np.array(latents[index]))
-        rng = seeded(settings.seed, "perturb", int(index))
-        shape = (settings.num_views, *code.shape)
-        noise = perturbation(
-            shape, sigma=settings.sigma, projected=settings.projected, rng=rng, noise_limit=settings.noise_limit
-        )
-        waiting += list(code + noise)
-        while len(waiting) >= settings.batch:
-            yield torch.stack(waiting[: settings.batch]), settings.batch
-            del waiting[: settings.batch]
-    if waiting:
-        real = len(waiting)
-        yield torch.stack(waiting + [waiting[-1]] * (settings.batch - real)), real
+    def apply(
+        self,
+        generator: LatentGenerator,
+        codes: Float[Tensor, "batch codes dim"],
+        drawn: Float[Tensor, "batch codes dim"],
+    ) -> Float[Tensor, "batch codes dim"]:
+        """Codes plus noise."""
+        return codes + drawn

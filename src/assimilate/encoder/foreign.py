@@ -1,0 +1,143 @@
+"""ResNets that other programs trained, found in their checkpoints by the names and shapes of torchvision's layout."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assimilate.encoder.backbone import STEMS, make_backbone, resnet_name
+from assimilate.encoder.encoder import EncoderSpec
+
+# Where training programs keep the state dict in what they save.
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_STEM_KEY, _BLOCK_KEY = "conv1.weight", "layer1.0.conv1.weight"
+_BACKBONE = re.compile(r"^(conv1|bn1|layer[1-4])\.")
+# What self-supervised programs train beside a backbone and throw away. Anything else beside it might be part of it.
+_HEAD = re.compile(r"^(fc|heads?|classifier|linear|prototypes?|mlp|queue\w*|proj\w*|pred\w*)(\.|$)")
+
+
+@dataclass(frozen=True)
+class ForeignResNet:
+    """A backbone as it was found.
+
+    Attributes:
+        spec: its architecture, without a projector.
+        state_dict: of the `Encoder` of that spec.
+        prefix: what stood before its names, e.g. "module.encoder_q.".
+        left_out: the parts of the file that are not the backbone, e.g. ("fc", "module.encoder_k").
+    """
+
+    spec: EncoderSpec
+    state_dict: dict[str, Tensor]
+    prefix: str
+    left_out: tuple[str, ...]
+
+
+def find_resnet(content: Any, *, stem: str | None = None) -> ForeignResNet:
+    """Reads the architecture of the one ResNet in a checkpoint from its names and shapes.
+
+    Args:
+        content: a state dict, or a dict that holds one as "state_dict", "model_state_dict" or "model".
+        stem: None tells it from conv1: 7×7 is "imagenet", 3×3 is "cifar". Weights alone do not tell "cifar_maxpool".
+
+    Raises:
+        ValueError: there is no ResNet-18, -34 or -50 of torchvision's layout, or more than one; in one line.
+    """
+    tensors = _state_dict(content)
+    prefixes = [name.removesuffix(_BLOCK_KEY) for name in tensors if name.endswith(_BLOCK_KEY)]
+    prefixes = [prefix for prefix in prefixes if prefix + _STEM_KEY in tensors]
+    if not prefixes:
+        raise ValueError(
+            f"holds no ResNet in torchvision's layout: no conv1.weight beside a layer1.0.conv1.weight among its "
+            f"{len(tensors)} tensors ({', '.join(list(tensors)[:3])}, …)"
+        )
+    if len(prefixes) > 1:
+        raise ValueError(
+            f"holds {len(prefixes)} ResNets ({', '.join(map(repr, prefixes))}): save the state dict of the one to probe"
+        )
+    prefix = prefixes[0]
+    within = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    backbone = {name: tensor for name, tensor in within.items() if _BACKBONE.match(name)}
+    beside = {name.split(".")[0] for name in within if name not in backbone}
+    if strange := sorted(name for name in beside if not _HEAD.match(name)):
+        raise ValueError(
+            f"has {', '.join(strange[:4])} beside a ResNet's own layers, which may be part of another architecture; "
+            "remove them from the state dict if they are heads"
+        )
+    spec = _architecture(backbone, stem)
+    _check_fit(spec, backbone)
+    outside = {_outermost(name, prefix) for name in tensors if not name.startswith(prefix)}
+    return ForeignResNet(
+        spec,
+        {f"backbone.{name}": tensor for name, tensor in backbone.items()},
+        prefix,
+        tuple(sorted(beside | outside)),
+    )
+
+
+def _state_dict(content: Any) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    if not isinstance(content, Mapping):
+        raise ValueError(f"holds a {type(content).__name__}, not a state dict")
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        keys = ", ".join(map(str, list(content)[:4]))
+        raise ValueError(f"holds no state dict ({keys or 'it is empty'}; looked for {', '.join(_WRAPPERS)})")
+    return tensors
+
+
+def _outermost(name: str, prefix: str) -> str:
+    """The part of `name` that tells it from `prefix`: "module.encoder_k" of "module.encoder_k.bn1.bias"."""
+    words, shared = name.split("."), prefix.split(".")
+    depth = 0
+    while depth < min(len(words), len(shared)) - 1 and words[depth] == shared[depth]:
+        depth += 1
+    return ".".join(words[: depth + 1])
+
+
+def _architecture(backbone: Mapping[str, Tensor], stem: str | None) -> EncoderSpec:
+    block = "bottleneck" if "layer1.0.conv3.weight" in backbone else "basic"
+    indices = [
+        {int(found[1]) for name in backbone if (found := re.match(rf"layer{stage}\.(\d+)\.", name))}
+        for stage in (1, 2, 3, 4)
+    ]
+    num_blocks = tuple(len(found) for found in indices)
+    name = resnet_name(block, num_blocks)
+    if name is None:
+        raise ValueError(f"is a ResNet of {block} blocks {num_blocks}; known are resnet18, resnet34 and resnet50")
+    conv1 = backbone[_STEM_KEY]
+    kernels = {(3, 3): "cifar", (7, 7): "imagenet"}
+    kernel = tuple(conv1.shape[2:])
+    if conv1.ndim != 4 or kernel not in kernels:
+        raise ValueError(f"has a conv1 of shape {tuple(conv1.shape)}; known stems are 3×3 (CIFAR) and 7×7 (ImageNet)")
+    told = kernels[kernel]
+    if stem is not None and (stem not in STEMS or stem.split("_")[0] != told):
+        raise ValueError(f"has a conv1 of {kernel[0]}×{kernel[1]}: that is stem {told}, not input.stem={stem}")
+    return EncoderSpec(backbone=name, width=int(conv1.shape[0]), stem=stem or told, projector="none")
+
+
+def _check_fit(spec: EncoderSpec, backbone: Mapping[str, Tensor]) -> None:
+    with torch.device("meta"):  # shapes only; nothing is drawn
+        expected = make_backbone(spec.backbone, width=spec.width, stem=spec.stem).state_dict()
+    problems = []
+    for name in dict.fromkeys([*expected, *backbone]):
+        if name.endswith("num_batches_tracked"):
+            continue  # old files lack it, and in eval mode nothing reads it
+        if name not in backbone:
+            problems.append(f"{name} is missing")
+        elif name not in expected:
+            problems.append(f"{name} is not expected")
+        elif backbone[name].shape != expected[name].shape:
+            problems.append(f"{name} is {tuple(backbone[name].shape)} instead of {tuple(expected[name].shape)}")
+    if problems:
+        more = f" … and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError(
+            f"looks like {spec.backbone} of width {spec.width} with stem {spec.stem}, but does not fit it: "
+            f"{'; '.join(problems[:3])}{more}"
+        )

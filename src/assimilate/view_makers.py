@@ -1,0 +1,272 @@
+"""How each kind of cached view is made: the rooms wired for one session."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assimilate.artifacts import Artifact
+from assimilate.data.progress import Progress
+from assimilate.session import Session
+
+if TYPE_CHECKING:
+    from assimilate.views.synthesis import Move
+
+TITLES = {"wperturb": "W-perturb", "wmix": "W-mix"}
+UNMEASURED = "not measured (NaN): these views are made without f"
+# Writes the views of one image and what was measured of them.
+Write = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Making:
+    """One way to fill a cache.
+
+    Attributes:
+        title: what the progress bar says.
+        num_views: views an image.
+        image_size: side of a view, in pixels.
+        fields: what is stored of each image beside its views: (shape without the image axis, dtype) by name.
+        fill: makes the views of the given images and writes them, in any order.
+        summarize: what a finished cache's arrays say, for the manifest and the report.
+    """
+
+    title: str
+    num_views: int
+    image_size: int
+    fields: Mapping[str, tuple[tuple[int, ...], str]]
+    fill: Callable[[Write, list[int], Progress], None]
+    summarize: Callable[[Path], dict[str, Any]]
+
+
+def making_of(session: Session, artifact: Artifact) -> Making:
+    """The way to make the views of `artifact`; loads nothing yet."""
+    ways = {
+        "wsearch": _search,
+        "wperturb": _synthesize,
+        "wmix": _synthesize,
+        "external": _pack,
+        "expert": _draw_expert,
+    }
+    return ways[artifact.content["name"]](session, artifact)
+
+
+def _image_size(session: Session) -> int:
+    return session.dataset.train.image_size
+
+
+def epsilons(session: Session, artifact: Artifact) -> tuple[float, float]:
+    """ε1 and ε2 of a W-search cache: the configuration's numbers, or measured and 5/3·ε1 where they are "auto"."""
+    from assimilate.calibrate import read_calibration
+
+    epsilon1, epsilon2 = artifact.content["epsilon1"], artifact.content["epsilon2"]
+    if epsilon1 == "auto":
+        epsilon1 = read_calibration(artifact.parents["calibration"])["epsilon1"]
+    return float(epsilon1), float(5 / 3 * epsilon1 if epsilon2 == "auto" else epsilon2)
+
+
+def _search(session: Session, artifact: Artifact) -> Making:
+    content = artifact.content
+    epsilon1, epsilon2 = epsilons(session, artifact)
+    num_views = int(content["n_cached"])
+    session.terminal.say(f"  W-search: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {num_views} views an image")
+
+    def fill(write: Write, pending: list[int], progress: Progress) -> None:
+        from assimilate.invert import load_latents
+        from assimilate.train import load_reference
+        from assimilate.train_generator import load_generator
+        from assimilate.views.search import FoundViews, SearchEngine, SearchSettings
+
+        search = content["search"]
+        settings = SearchSettings(
+            num_views=num_views,
+            epsilon1=epsilon1,
+            epsilon2=epsilon2,
+            uniformity_weight=content["lambda"],
+            hinge=content["hinge"],
+            anchor=content["anchor"],
+            optimizer=search["optimizer"],
+            lr=search["lr"],
+            iterations=search["iterations"],
+            tolerance=search["tolerance"],
+            tolerance_relative=search["tolerance_relative"],
+            initial_noise=search["initial_noise"],
+            noise_first_view=search["noise_first_view"],
+            width=search["width"],
+            seed=content["seed"],
+        )
+
+        def emit(found: FoundViews) -> None:
+            write(
+                found.index,
+                found.images.numpy(),
+                distances=found.distances.numpy(),
+                distances_original=found.distances_original.numpy(),
+                spread=np.asarray(found.spread, dtype=np.float32),
+                steps=np.asarray(found.steps, dtype=np.int32),
+                converged=np.asarray(found.converged, dtype=np.uint8),
+            )
+
+        generator = load_generator(session, artifact.parents["generator"])
+        embedding = load_reference(session, artifact.parents["encoder"])
+        SearchEngine(generator, embedding, settings, device=session.device).run(
+            load_latents(artifact.parents["latents"]), session.dataset.train.images, pending, emit, progress
+        )
+
+    def summarize(folder: Path) -> dict[str, Any]:
+        summary = _search_summary(artifact, folder, epsilon1, epsilon2)
+        _report_search(session, summary, num_views)
+        return summary
+
+    fields = {
+        "distances": ((num_views,), "<f4"),
+        "distances_original": ((num_views,), "<f4"),
+        "spread": ((), "<f4"),
+        "steps": ((), "<i4"),
+        "converged": ((), "|u1"),
+    }
+    return Making("W-search", num_views, _image_size(session), fields, fill, summarize)
+
+
+def _search_summary(artifact: Artifact, folder: Path, epsilon1: float, epsilon2: float) -> dict[str, Any]:
+    from assimilate.views.objective import spread_bound
+
+    content, search = artifact.content, artifact.content["search"]
+    arrays = {name: np.load(folder / f"{name}.npy") for name in ("distances", "steps", "converged", "spread")}
+    rms = float(np.sqrt(np.mean((arrays["distances"].astype(np.float64) - epsilon1) ** 2)))
+    return {
+        "view": "wsearch",
+        "anchor": content["anchor"],
+        "epsilon1": epsilon1,
+        "epsilon2": epsilon2,
+        "distance_mean": float(arrays["distances"].mean()),
+        "distance_std": float(arrays["distances"].std()),
+        "boundary_rms": rms,
+        "boundary_rms_relative": rms / epsilon1 if epsilon1 > 0 else None,
+        "spread_mean": float(arrays["spread"].mean()),
+        "spread_bound": spread_bound(epsilon1, content["n_cached"]),
+        "steps_mean": float(arrays["steps"].mean()),
+        "capped_share": float(1 - arrays["converged"].mean()),
+        "converged_asked": search["tolerance"] is not None or search["tolerance_relative"] is not None,
+    }
+
+
+def _report_search(session: Session, summary: dict[str, Any], num_views: int) -> None:
+    say = session.terminal.say
+    say(
+        f"  distance to the anchor {summary['distance_mean']:.4f} ± {summary['distance_std']:.4f} for ε1 = "
+        f"{summary['epsilon1']:.4f} (rms error {100 * (summary['boundary_rms_relative'] or 0):.1f}% of ε1), "
+        f"{summary['steps_mean']:.0f} steps on average"
+    )
+    if num_views > 1:
+        say(
+            f"  mean distance between the views of an image {summary['spread_mean']:.4f}; "
+            f"its bound ε1·√(2n/(n−1)) is {summary['spread_bound']:.4f}"
+        )
+    if summary["converged_asked"] and summary["capped_share"] > 0:
+        say(
+            f"  {100 * summary['capped_share']:.1f}% of the anchors used up view.search.iterations without reaching "
+            "the tolerance; their views are kept as they are"
+        )
+
+
+def _unmeasured(num_views: int) -> tuple[dict[str, tuple[tuple[int, ...], str]], dict[str, Any]]:
+    """Arrays that every cache has, for views that are made without f: NaN distances and no steps."""
+    fields = {"distances": ((num_views,), "<f4"), "distances_original": ((num_views,), "<f4"), "steps": ((), "<i4")}
+    nowhere = np.full(num_views, np.nan, dtype=np.float32)
+    return fields, {"distances": nowhere, "distances_original": nowhere, "steps": np.zeros((), dtype=np.int32)}
+
+
+def move_of(view: Mapping[str, Any]) -> "Move":
+    """W-perturb or W-mix with the settings of conf/view."""
+    from assimilate.views.mixing import Mixing
+    from assimilate.views.perturbation import Perturbation
+
+    if view["name"] == "wmix":
+        return Mixing(view["split"])
+    sigma = view["sigma"]
+    return Perturbation(
+        tuple(sigma) if isinstance(sigma, list | tuple) else float(sigma),
+        view["projected"],
+        view["noise_limit"],
+    )
+
+
+def _synthesize(session: Session, artifact: Artifact) -> Making:
+    content = artifact.content
+    fields, unmeasured = _unmeasured(content["n_cached"])
+
+    def fill(write: Write, pending: list[int], progress: Progress) -> None:
+        from assimilate.invert import load_latents
+        from assimilate.train_generator import load_generator
+        from assimilate.views.synthesis import synthesize_views
+
+        synthesize_views(
+            load_generator(session, artifact.parents["generator"]),
+            load_latents(artifact.parents["latents"]),
+            pending,
+            move_of(content),
+            lambda index, views: write(index, views.numpy(), **unmeasured),
+            num_views=content["n_cached"],
+            batch=content["batch"],
+            seed=content["seed"],
+            device=session.device,
+            progress=progress,
+        )
+
+    def summarize(folder: Path) -> dict[str, Any]:
+        settings = {key: content[key] for key in ("sigma", "projected", "noise_limit", "split") if key in content}
+        return {"view": content["name"], "distances": UNMEASURED, **settings}
+
+    return Making(TITLES[content["name"]], content["n_cached"], _image_size(session), fields, fill, summarize)
+
+
+def _pack(session: Session, artifact: Artifact) -> Making:
+    from assimilate.views.external import check_external, read_external, scan_external
+
+    num_views, image_size = artifact.content["n_cached"], _image_size(session)
+    fields, unmeasured = _unmeasured(num_views)
+    found = scan_external(Path(session.config["view"]["path"]))
+    check_external(found, num_images=len(session.dataset.train), image_size=image_size, num_views=num_views)
+
+    def fill(write: Write, pending: list[int], progress: Progress) -> None:
+        read_external(
+            found,
+            pending,
+            lambda index, views: write(index, views, **unmeasured),
+            image_size=image_size,
+            num_views=num_views,
+            progress=progress,
+        )
+
+    def summarize(folder: Path) -> dict[str, Any]:
+        return {"view": "external", "distances": UNMEASURED, "path": str(found.path)}
+
+    return Making("Packing views", num_views, image_size, fields, fill, summarize)
+
+
+def _draw_expert(session: Session, artifact: Artifact) -> Making:
+    content = artifact.content
+    fields, unmeasured = _unmeasured(content["n_cached"])
+
+    def fill(write: Write, pending: list[int], progress: Progress) -> None:
+        from assimilate.train import make_transforms
+        from assimilate.views.expert_views import draw_expert_views
+
+        draw_expert_views(
+            session.dataset.train.images,
+            pending,
+            make_transforms(session.config)("expert"),
+            lambda index, views: write(index, views.numpy(), **unmeasured),
+            num_views=content["n_cached"],
+            seed=content["seed"],
+            progress=progress,
+        )
+
+    def summarize(folder: Path) -> dict[str, Any]:
+        return {"view": "expert", "distances": UNMEASURED, "draws": "independent for every image"}
+
+    size = content["crop_size"] or _image_size(session)
+    return Making("Expert views", content["n_cached"], size, fields, fill, summarize)

@@ -1,0 +1,189 @@
+"""Views that someone else made, by a diffusion model for one: found, checked against the data set, read."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image
+
+from assimilate.data.decoding import decode_image
+from assimilate.data.progress import Progress, silent
+
+EXTENSIONS = (".png", ".jpg", ".jpeg")
+# Problems that a message names; the rest is counted.
+MAX_LISTED = 20
+# Images decoded between two looks at what failed.
+BLOCK = 256
+
+Views = UInt8[np.ndarray, "views 3 height width"]
+
+
+@dataclass(frozen=True)
+class ExternalViews:
+    """What is at `view.path`.
+
+    Attributes:
+        path: a folder of `<index>/<k>.png|jpg`, or a file with a uint8 array [N, n, 3, H, W].
+        files: names below the folder for each index from 0, sorted by k; None for an array.
+        num_images: N.
+        num_views: the views that every image has at least.
+        key: digest of names, sizes and times of change.
+        problems: indices without a folder or without pictures.
+    """
+
+    path: Path
+    files: tuple[tuple[str, ...], ...] | None
+    num_images: int
+    num_views: int
+    key: str
+    problems: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=4)
+def scan_external(path: Path) -> ExternalViews:
+    """Look at what `view.path` holds; no picture is opened.
+
+    Raises:
+        ValueError: it is not there, or neither such a folder nor such an array.
+    """
+    if path.is_file():
+        return _scan_array(path)
+    if not path.is_dir():
+        raise ValueError(f"view.path={path}: there is no such folder or file")
+    folders = {int(entry.name): entry for entry in os.scandir(path) if entry.is_dir() and entry.name.isdigit()}
+    if not folders:
+        raise ValueError(f"view.path={path} has no folder <index>/ with pictures <index>/<k>.png: 0/0.png, 0/1.png, …")
+    digest = hashlib.sha256()
+    files: list[tuple[str, ...]] = []
+    problems: list[str] = []
+    for index in range(max(folders) + 1):
+        entry = folders.get(index)
+        pictures = _pictures(entry) if entry is not None else []
+        if not pictures:
+            problems.append(
+                f"{index}/ is missing" if entry is None else f"{entry.name}/ holds no picture <k>.png or .jpg"
+            )
+        for name, size, modified in pictures:
+            digest.update(f"{name}\0{size}\0{modified}\n".encode())
+        files.append(tuple(name for name, _, _ in pictures))
+    counts = [len(names) for names in files if names]
+    return ExternalViews(path, tuple(files), len(files), min(counts, default=0), digest.hexdigest(), tuple(problems))
+
+
+def _pictures(folder: "os.DirEntry[str]") -> list[tuple[str, int, int]]:
+    """(name below the root, bytes, time of change) of <k>.png or .jpg, by k."""
+    found = []
+    for entry in os.scandir(folder.path):
+        stem, extension = os.path.splitext(entry.name)
+        if stem.isdigit() and extension.lower() in EXTENSIONS:
+            status = entry.stat()
+            found.append((int(stem), f"{folder.name}/{entry.name}", status.st_size, status.st_mtime_ns))
+    return [(name, size, modified) for _, name, size, modified in sorted(found)]
+
+
+def _scan_array(path: Path) -> ExternalViews:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"view.path={path} cannot be read as an array: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 5 or array.shape[2] != 3:
+        described = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "several arrays"
+        raise ValueError(f"view.path={path} holds {described}; needed is uint8 [images, views, 3, height, width]")
+    status = path.stat()
+    key = hashlib.sha256(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+    return ExternalViews(path, None, len(array), int(array.shape[1]), key, ())
+
+
+def check_external(views: ExternalViews, *, num_images: int, image_size: int, num_views: int) -> None:
+    """Compare with the data set: every image has its views.
+
+    Raises:
+        ValueError: indices are missing or too many, or views too few; all that is wrong, in one message.
+    """
+    problems = list(views.problems)
+    if views.num_images != num_images:
+        problems.append(f"it has views for {views.num_images} images, the data set has {num_images} training images")
+    for index, names in enumerate(views.files or ()):
+        if names and len(names) < num_views:
+            problems.append(f"{index}/ holds {len(names)} pictures, view.n_cached={num_views} are wanted")
+    if views.files is None:
+        height, width = np.load(views.path, mmap_mode="r").shape[3:]
+        if (height, width) != (image_size, image_size):
+            problems.append(f"its pictures are {height}x{width}, the data set's are {image_size}x{image_size}")
+        if views.num_views < num_views:
+            problems.append(f"it holds {views.num_views} views an image, view.n_cached={num_views} are wanted")
+    if problems:
+        raise ValueError(_listed(views.path, problems))
+
+
+def read_external(
+    views: ExternalViews,
+    indices: Sequence[int],
+    emit: Callable[[int, Views], None],
+    *,
+    image_size: int,
+    num_views: int,
+    progress: Progress = silent,
+) -> None:
+    """Read the first `num_views` views of `indices`.
+
+    Args:
+        views: what `scan_external` found.
+        indices: images of the data set.
+        emit: receives (image, its views) in order.
+        image_size: height and width that every picture must have.
+        num_views: views an image.
+        progress: called as images are read.
+
+    Raises:
+        ValueError: pictures cannot be read or have another size; all of them, after the others were handed over.
+    """
+    if views.files is None:
+        array = np.load(views.path, mmap_mode="r")
+        for done, index in enumerate(indices, start=1):
+            emit(index, np.asarray(array[index, :num_views]))
+            if done % BLOCK == 0 or done == len(indices):
+                progress(done, len(indices), {})
+        return
+    files, problems = views.files, list[str]()
+    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as threads:
+        for start in range(0, len(indices), BLOCK):
+            block = indices[start : start + BLOCK]
+            outcomes = threads.map(lambda index: _read(views.path, files[index][:num_views], image_size), block)
+            for index, (pictures, wrong) in zip(block, outcomes, strict=True):
+                problems += wrong
+                if not wrong:
+                    emit(index, np.stack(pictures))
+            progress(start + len(block), len(indices), {})
+    if problems:
+        raise ValueError(_listed(views.path, problems))
+
+
+def _read(root: Path, names: Sequence[str], image_size: int) -> tuple[list[NDArray[np.uint8]], list[str]]:
+    pictures: list[NDArray[np.uint8]] = []
+    wrong: list[str] = []
+    for name in names:
+        try:
+            with Image.open(root / name) as opened:
+                size = opened.size
+            if size != (image_size, image_size):
+                wrong.append(f"{name} is {size[0]}x{size[1]}, the data set's images are {image_size}x{image_size}")
+                continue
+            pictures.append(decode_image(root / name, image_size))
+        except Exception as error:  # a damaged file can make a decoder raise anything; all of them are listed together
+            wrong.append(
+                f"{name} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+            )
+    return pictures, wrong
+
+
+def _listed(path: Path, problems: Sequence[str]) -> str:
+    more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
+    return f"view.path={path} cannot be used: {'; '.join(problems[:MAX_LISTED])}{more}"

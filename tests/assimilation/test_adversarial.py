@@ -1,0 +1,108 @@
+"""Training against a Viewmaker: who moves what, in which direction, and resumes exactly."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from test_fit import StopAt, weights
+from tiny_training import MEAN, STD, fit_tiny, tiny_images
+
+from assimilate.assimilation.adversarial import ViewmakerTraining
+from assimilate.assimilation.losses import viewmaker_loss
+from assimilate.data.augmentation import Identity, make_transform
+from assimilate.data.datamodule import ContrastiveDataModule
+from assimilate.data.views import ViewSlot
+
+
+def module(**changes) -> ViewmakerTraining:
+    settings = {
+        "encoder": {"width": 2, "projector": "linear", "output_dim": 8},
+        "loss": {"name": "viewmaker", "temperature": 0.2, "alpha": 0.14},
+        "optimizer": {"name": "sgd", "lr": 0.05, "epochs": 3, "weight_decay": 1e-4, "schedule": "constant"},
+        "mean": MEAN,
+        "std": STD,
+        "viewmaker": {"distortion_budget": 0.1, "width": 2},
+        "viewmaker_lr": 0.01,
+        "generated_views": [2],
+    }
+    return ViewmakerTraining(**(settings | changes))
+
+
+def data(num_views: int = 3) -> ContrastiveDataModule:
+    expert = make_transform("expert", 8, flip=0.5, expert={})
+    slots = [ViewSlot("image", expert)] * (num_views - 1) + [ViewSlot("image", Identity())]
+    return ContrastiveDataModule(
+        tiny_images(), mean=MEAN, std=STD, slots=slots, batch_size=8, seed=0, view_source=None, drop_last=True
+    )
+
+
+def test_loss_is_that_of_its_authors():
+    rng = torch.Generator().manual_seed(0)
+    z1, z2 = (torch.randn(5, 4, generator=rng, dtype=torch.float64) for _ in range(2))
+    u1, u2 = (z / z.norm(dim=1, keepdim=True) for z in (z1, z2))
+    tau, total = 0.3, 0.0
+    for i in range(5):
+        keys = [*u1, *u2]
+        mean_exponential = math.fsum(math.exp(float(u1[i] @ key) / tau) for key in keys) / 10
+        total += math.log(mean_exponential) - float(u1[i] @ u2[i]) / tau
+    assert viewmaker_loss(z1, z2, temperature=tau).item() == pytest.approx(total / 5, abs=1e-10)
+    assert viewmaker_loss(z1, z2, temperature=tau).item() != pytest.approx(
+        viewmaker_loss(z2, z1, temperature=tau).item()
+    )
+
+
+@pytest.mark.parametrize(
+    ("moving", "still", "changes"),
+    [
+        ("encoder", "viewmaker", {"viewmaker_lr": 1e-30}),
+        ("viewmaker", "encoder", {"optimizer": {"name": "sgd", "lr": 1e-30, "epochs": 1}}),
+    ],
+)
+def test_each_optimizer_moves_its_own_network_alone(tmp_path: Path, moving: str, still: str, changes: dict):
+    trained = module(**changes)
+    before = weights(trained)
+    fit_tiny(trained, data(), tmp_path, max_epochs=1)
+    moved = {name: float((value - before[name]).abs().max()) for name, value in trained.named_parameters()}
+    assert max(step for name, step in moved.items() if name.startswith(still)) < 1e-20
+    # Biases before a norm have no gradient.
+    assert min(step for name, step in moved.items() if name.startswith(moving) and before[name].dim() == 4) > 1e-6
+
+
+def test_the_viewmaker_raises_the_loss_that_the_encoder_lowers(tmp_path: Path):
+    """Each against an opponent that stands still, on the same images."""
+    rows = {}
+    for name, lr, viewmaker_lr in (("encoder", 0.05, 1e-30), ("viewmaker", 1e-30, 0.02)):
+        played = module(
+            optimizer={"name": "sgd", "lr": lr, "epochs": 25, "weight_decay": 0.0, "schedule": "constant"},
+            viewmaker_lr=viewmaker_lr,
+            generated_views=[0, 1],
+        )
+        rows[name] = fit_tiny(played, data(2), tmp_path / name, max_epochs=25).rows
+    for row in rows["encoder"]:
+        assert {"loss", "viewmaker", "change"} <= row.keys()
+        assert 0 < row["change"] <= 0.1
+    lowered, raised = ([row["loss"] for row in rows[name]] for name in ("encoder", "viewmaker"))
+    assert sum(lowered[-5:]) < sum(lowered[:5])
+    assert sum(raised[-5:]) > sum(raised[:5])
+
+
+@pytest.mark.parametrize("step", [2, 3, 5])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, step: int):
+    whole = module()
+    fit_tiny(whole, data(), tmp_path / "whole")
+    with pytest.raises(KeyError, match="killed"):
+        fit_tiny(module(), data(), tmp_path / "cut", callbacks=[StopAt(step)], checkpoint_every_n_steps=1)
+    torch.manual_seed(step)
+    resumed = module()
+    fit_tiny(resumed, data(), tmp_path / "cut")
+    assert resumed.trainer.global_step == 9
+    expected, actual = weights(whole), weights(resumed)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def test_what_cannot_be():
+    with pytest.raises(ValueError, match="no view of a step is generated"):
+        module(generated_views=[])
+    with pytest.raises(ValueError, match=r"view\.lr=0"):
+        module(viewmaker_lr=0)

@@ -1,0 +1,131 @@
+"""Caches made in parts by several processes: the bytes of one that was made in one piece (DESIGN §5)."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from assimilate import invert, make_views
+from assimilate.data.shard import Shard
+from tests.chain_run import SMOKE, artifacts, run
+
+pytestmark = pytest.mark.xdist_group("chain")
+
+FILES = ("images.npy", "distances.npy", "distances_original.npy", "steps.npy", "converged.npy", "spread.npy")
+
+
+@pytest.fixture
+def without_views(copy):
+    """(out, the folder that the cache will have)."""
+    (views,) = artifacts(copy, "views")
+    shutil.rmtree(views)
+    return copy, views
+
+
+def assert_same_cache(views, chain):
+    (original,) = artifacts(chain, "views")
+    for name in FILES:
+        assert (views / name).read_bytes() == (original / name).read_bytes(), name
+    assert not list(views.parent.glob("*.shard*of*/"))
+
+
+def test_spans_cut_a_data_set_without_gap_or_overlap():
+    for total in (1, 5, 128, 1000):
+        for count in (1, 2, 3, 7, 128):
+            spans = [Shard(index, count).span(total) for index in range(1, count + 1)]
+            assert [image for first, end in spans for image in range(first, end)] == list(range(total))
+            sizes = [end - first for first, end in spans]
+            assert max(sizes) - min(sizes) <= 1
+
+
+def test_three_shards_in_any_order_join_to_the_same_bytes(without_views, chain, capsys):
+    out, views = without_views
+    for shard in ("3/3", "1/3", "2/3"):
+        assert run(make_views, f"shard={shard}", f"out={out}") == 0
+        assert not views.exists()
+    assert run(make_views, "shard=2/3", f"out={out}") == 0
+    assert "nothing to do: shard 2/3 is there" in capsys.readouterr().out
+    assert run(make_views, f"out={out}") == 0
+    assert "took over 128 of 128 images from 3 shards" in capsys.readouterr().out
+    assert_same_cache(views, chain)
+    assert run(make_views, "shard=1/3", f"out={out}") == 0
+    assert "the whole cache is there" in capsys.readouterr().out
+
+
+def test_what_a_missing_shard_lacks_is_made_when_they_are_joined(without_views, chain, capsys):
+    out, views = without_views
+    assert run(make_views, "shard=1/4", f"out={out}") == 0
+    assert run(make_views, f"out={out}") == 0
+    assert "took over 32 of 128 images" in capsys.readouterr().out
+    assert_same_cache(views, chain)
+
+
+def test_a_damaged_shard_is_said_and_made_again(without_views, chain, capsys):
+    out, views = without_views
+    assert run(make_views, "shard=1/2", f"out={out}") == 0
+    (part,) = views.parent.glob("*.shard1of2/")
+    content = bytearray((part / "images.npy").read_bytes())
+    content[-1] ^= 1
+    (part / "images.npy").write_bytes(content)
+    assert run(make_views, f"out={out}") == 0
+    assert "images.npy does not match its checksum. Its images are made again" in capsys.readouterr().out
+    assert_same_cache(views, chain)
+
+
+def test_two_devices_fill_two_shards_and_join_them(without_views, chain):
+    out, views = without_views
+    command = [sys.executable, "-m", "assimilate.make_views", *SMOKE, "trainer.devices=2", f"out={out}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "in 2 shards" in done.stdout
+    assert_same_cache(views, chain)
+
+
+def latents_again(copy, *commands):
+    """The latents of the same images, made anew."""
+    (latents,) = artifacts(copy, "latents")
+    shutil.rmtree(latents)
+    for command in commands:
+        assert run(invert, *command, f"out={copy}") == 0
+    return latents
+
+
+def test_latents_in_shards_are_those_of_one_piece(copy, chain, capsys):
+    again = latents_again(copy, ["shard=2/2"], ["shard=1/2"], [], ["shard=1/2"])
+    (original,) = artifacts(chain, "latents")
+    for name in ("latents.npy", "errors.npy", "initial_errors.npy"):
+        assert (again / name).read_bytes() == (original / name).read_bytes()
+    assert not list(again.glob("tiles*"))
+    assert "nothing to do: all latents are there" in capsys.readouterr().out
+
+
+def test_latents_on_two_devices_are_those_of_one(copy, chain):
+    again = latents_again(copy, ["trainer.devices=2"])
+    (original,) = artifacts(chain, "latents")
+    assert (again / "latents.npy").read_bytes() == (original / "latents.npy").read_bytes()
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/1000"])
+def test_a_shard_that_cannot_be_is_one_error(copy, shard, capsys):
+    views = artifacts(copy, "views")[0]
+    shutil.rmtree(views)
+    assert run(make_views, f"shard={shard}", f"out={copy}") == 2
+    error = capsys.readouterr().err
+    assert f"shard={shard}" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_preview_draws_images_beside_their_views(copy):
+    from PIL import Image
+
+    assert run(make_views, "preview=true", f"out={copy}") == 0
+    (path,) = (copy / "previews").rglob("*.png")
+    picture = np.asarray(Image.open(path))
+    views = np.load(artifacts(copy, "views")[0] / "images.npy", mmap_mode="r")
+    scale = 96 // 16
+    # The second picture of the first row, after the gap that sets it apart, is the first image's first view.
+    left = (16 + 2 + 6) * scale
+    cell = picture[: 16 * scale : scale, left : left + 16 * scale : scale, :3]
+    assert np.array_equal(cell.transpose(2, 0, 1), views[0, 0])
