@@ -11,7 +11,7 @@ STAMP := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint check format clean
+.PHONY: help setup demo test test-slow bench lint check format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test: $(STAMP)  ## The fast tests
 
 test-slow: $(STAMP)  ## The tests that take minutes
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow --timeout 1800
+
+bench: $(STAMP)  ## All benchmarks against their references (half an hour, nothing else running); writes docs/benchmarks.md
+	$(BIN)/python benchmarks/table.py
 
 lint: $(STAMP)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -181,6 +181,17 @@ def test_views_made_while_training_need_no_cache(copy, capsys):
     assert "needs no cached views" in capsys.readouterr().err
 
 
+def test_views_of_a_viewmaker(copy):
+    assert run(train, "+table3=expert_expert_viewmaker_a2", f"out={copy}") == 0
+    assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch"}
+    (encoder,) = (path for path in artifacts(copy, "encoders") if path.name.startswith("a2-viewmaker"))
+    history = (encoder / "history.csv").read_text().splitlines()
+    assert {"loss", "viewmaker", "change"} <= set(history[0].split(","))
+    (report,) = (path for path in copy.rglob("report.html") if "expert_expert_viewmaker_a2" in str(path))
+    assert "4 Viewmaker views, drawn for this page" in report.read_text()
+    assert run(train, "view=viewmaker", "assim.generated_transform=expert", f"out={copy}") == 2
+
+
 def test_mixed_views(copy, capsys):
     assert run(train, "view=wmix", f"out={copy}") == 0
     assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch", "wmix"}

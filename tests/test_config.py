@@ -96,7 +96,16 @@ def test_a_row_has_its_own_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "neutral", ["trainer=cpu", "logger=none", "prepare=never", "data.placement=host", "force=true"]
+    "neutral",
+    [
+        "generator.sample_every=9",
+        "generator.frechet=encoder",
+        "trainer=cpu",
+        "logger=none",
+        "prepare=never",
+        "data.placement=host",
+        "force=true",
+    ],
 )
 def test_neutral_keys_leave_the_row_a_row(neutral):
     assert job_of(ROW, neutral).run_dir == job_of(ROW).run_dir
@@ -172,6 +181,15 @@ REFUSED = [
     (["data.crop_size=20"], "assim.generated_transform=flip leaves generated views at 16² beside crops of 20²"),
     (["view=viewmaker", "view.transform=none", "data.crop_size=12"], "view.transform=none leaves"),
     (["generator.checkpoint=/x", "generator.num_steps=7"], "generator.num_steps would be ignored"),
+    (["generator.augment=ada"], "generator.augment=ada.*none, leak or diffaugment"),
+    (["generator.augment=leak", "generator.augment_probability=1.5"], "generator.augment_probability=1.5"),
+    (["generator.augment_probability=0.3"], "generator.augment_probability would be ignored"),
+    (["generator.sample_every=-1"], "generator.sample_every=-1"),
+    (["generator.save_every_images=0.5"], "generator.save_every_images=0.5"),
+    (["generator.frechet=fid"], "generator.frechet=fid.*none, inception or encoder"),
+    (["generator.frechet=encoder", "generator.frechet_images=1"], "generator.frechet_images=1"),
+    (["generator.frechet_every=10"], "generator.frechet_every would be ignored"),
+    (["generator.frechet=inception", "generator.frechet_encoder=/x"], "generator.frechet_encoder would be ignored"),
     (["dataset"], "dataset"),
 ]
 
@@ -269,6 +287,13 @@ SLOTS = {
 }
 
 
+TABLE10 = {
+    "cifar10": {"loss": (0.07, 0.14), "lr": 0.015, "length": (200, 128), "backbone": "resnet18"},
+    "cifar100": {"loss": (0.1, 0.1), "lr": 0.06, "length": (800, 512), "backbone": "resnet50"},
+    "tinyimagenet": {"loss": (0.5, 0.5), "lr": 0.06, "length": (800, 128), "backbone": "resnet18"},
+}
+
+
 def test_table3_has_nine_rows():
     assert {path.stem for path in (EXPERIMENTS / "table3").glob("*.yaml")} == set(TABLE3)
 
@@ -287,8 +312,17 @@ def test_rows_of_table3(row, dataset):
     if assim != "simclr":
         assert config["assim"]["generated_transform"] == ("weak_crop" if assim == "a1" else "flip")
     base = "infonce" if dataset == "cifar10" or assim == "a2" else "ntxent"
+    temperature, alpha = 0.5, 0.5
+    if view == "viewmaker":  # Table 10
+        base, temperature, alpha = "viewmaker", *TABLE10[dataset]["loss"]
+        optimizer = {key: config["optimizer"][key] for key in ("lr", "weight_decay", "momentum", "schedule")}
+        expected = {"lr": TABLE10[dataset]["lr"], "weight_decay": 1e-4, "momentum": 0.9, "schedule": "constant"}
+        assert optimizer == expected
+        assert (config["epochs"], config["batch_size"]) == TABLE10[dataset]["length"]
+        assert (config["encoder"]["backbone"], config["encoder"]["output_dim"]) == (TABLE10[dataset]["backbone"], 128)
+        assert (config["view"]["distortion_budget"], config["view"]["lr"]) == (0.05, 0.001)
     assert config["loss"]["name"] == base
-    assert config["loss"]["alpha"] == 0.5
+    assert (config["loss"]["temperature"], config["loss"]["alpha"]) == (temperature, alpha)
     assert [config["paper"][name]["acc1"] for name in ("cifar10", "cifar100", "tinyimagenet")] == numbers
 
 

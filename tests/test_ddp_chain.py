@@ -24,8 +24,10 @@ def test_two_ranks_under_multirun_from_nothing(tmp_path):
         built = [path for path in (tmp_path / "artifacts" / kind / "digits").iterdir() if path.is_dir()]
         assert len(built) == count, built
         assert not [path for path in built if path.name.endswith((".partial", ".corrupt"))]
-    # f once, and one training a seed: each launched for its own job.
-    assert done.stdout.count("on 2 ranks") == 3
+    # The generator and f once, and one training a seed: each launched for its own job.
+    assert done.stdout.count("on 2 ranks") == 4
+    (generator,) = (tmp_path / "artifacts" / "generators" / "digits").glob("*/manifest.json")
+    assert json.loads(generator.read_text())["facts"]["ranks"] == 2
     for path in results:
         encoder = next(label for label in json.loads(path.read_text())["artifacts"] if "a2-wsearch" in label)
         manifest = json.loads((tmp_path / "artifacts" / encoder / "manifest.json").read_text())

@@ -16,7 +16,15 @@ from assimilate.brought import BIGBIGAN, IMPORTED, lacking_discriminator
 from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
 from assimilate.given import TIMM, file_content, given_content
-from assimilate.identity import GENERATED, OWN, data_is_sampled, needs_cache, needs_generator, view_slots
+from assimilate.identity import (
+    GENERATED,
+    OWN,
+    data_is_sampled,
+    generator_settings,
+    needs_cache,
+    needs_generator,
+    view_slots,
+)
 from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
 
 BUILDER_OF = {
@@ -118,8 +126,10 @@ class _Projection:
         config = self._config["generator"]
         # Truncation is a matter of synthesis, not of training.
         left_out = {"checkpoint", "truncation", "checkpoint_every", "_target_"}
-        settings = {key: value for key, value in config.items() if key not in left_out}
+        settings = {key: value for key, value in generator_settings(config).items() if key not in left_out}
         content = {**settings, "flip": self._config["dataset"]["flip"]}
+        if config.get("augment") == "leak":
+            content["expert"] = self._config["data"]["expert"]
         return self._artifact("generators", config["name"], "train_generator", content, {})
 
     def latents(self, generator: Artifact, reference: Artifact | None) -> Artifact:

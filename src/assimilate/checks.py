@@ -130,6 +130,11 @@ CHECKS = (
     Check("view.anchor", _one_of("reconstruction", "original"), "reconstruction or original"),
     Check("view.hinge", _one_of("image", "view"), "image or view"),
     Check("view.search.optimizer", _one_of("adam", "sgd"), "adam or sgd"),
+    Check("view.search.stop", _one_of("anchor", "batch"), "anchor or batch"),
+    Check("view.search.space", _one_of("wplus", "w"), "wplus or w"),
+    Check("view.search.projection", _one_of("none", "sphere"), "none or sphere"),
+    Check("view.search.precision", _one_of("fp32", "bf16"), "fp32 or bf16"),
+    Check("view.search.compile", _one_of(True, False), "true or false"),
     Check("view.search.width", _count, "a whole number ≥ 1"),
     Check("view.search.iterations", _whole, "a whole number ≥ 0"),
     Check("view.search.lr", _positive, "a number > 0"),
@@ -163,6 +168,13 @@ CHECKS = (
     ),
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
     Check("generator.batch_size", _count, "a whole number ≥ 1"),
+    Check("generator.augment", _one_of("none", "leak", "diffaugment"), "none, leak or diffaugment"),
+    Check("generator.augment_probability", lambda v: _number(v) and 0 <= v <= 1, "a probability, 0 to 1"),
+    Check("generator.sample_every", _whole, "a whole number ≥ 0 (0: off)"),
+    Check("generator.save_every_images", _whole, "a whole number ≥ 0 (0: off)"),
+    Check("generator.frechet", _one_of("none", "inception", "encoder"), "none, inception or encoder"),
+    Check("generator.frechet_every", _count, "a whole number ≥ 1"),
+    Check("generator.frechet_images", lambda v: _count(v) and v >= 2, "a whole number ≥ 2"),
     Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),
     Check("generator.latent_width", _count, "a whole number ≥ 1"),
     Check("generator.latent_limit", _or_none(_positive), "null (a normal distribution) or a number > 0"),
@@ -285,7 +297,8 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         ignored += [key for key in keys if key.split(".")[0] == "inversion"]
     if not needs_generator(config) and not sampled:
         ignored += [key for key in keys if key.split(".")[0] == "generator"]
-    if needs_generator(config) or sampled:
+    else:
+        ignored += _ignored_by_the_generator(config["generator"], keys)
         ignored += _ignored_beside_own_files(config, keys)
     if ignored:
         why = (
@@ -297,6 +310,20 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
             why += ", images whose latents are known"
         raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
     return notices
+
+
+def _ignored_by_the_generator(generator: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Settings of an augmentation or a measurement that is off."""
+    off: set[str] = set()
+    if generator["name"] != "stylegan2":
+        return []
+    if generator.get("augment") != "leak":
+        off.add("generator.augment_probability")
+    if generator.get("frechet", "none") == "none":
+        off |= {"generator.frechet_every", "generator.frechet_images"}
+    if generator.get("frechet") != "encoder":
+        off.add("generator.frechet_encoder")
+    return [key for key in keys if key in off]
 
 
 def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:

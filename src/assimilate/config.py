@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from assimilate.checks import check_ignored_overrides, check_values
 from assimilate.errors import UserError
 from assimilate.given import check_given, given_content
-from assimilate.identity import OWN, content_hash, run_identity, uses_view
+from assimilate.identity import GENERATOR_RECORDS, OWN, content_hash, run_identity, uses_view
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -43,6 +43,7 @@ ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "
 NEUTRAL_OVERRIDES = (
     *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "hydra"),
     *("data.placement", "data.compile_augmentation", "dataset.download"),
+    *(f"generator.{key}" for key in sorted(GENERATOR_RECORDS)),
 )
 
 

@@ -14,6 +14,10 @@ NEUTRAL_PATHS = frozenset(
 )
 # With `checkpoint=`, all that a result depends on; `data` by its normalisation alone.
 OF_GIVEN_WEIGHTS = ("checkpoint", "input", "dataset", "probe", "budget", "seed")
+# Recorded while a generator trains, without moving it.
+GENERATOR_RECORDS = frozenset(
+    {"sample_every", "save_every_images", "frechet", "frechet_every", "frechet_images", "frechet_encoder"}
+)
 GENERATED = "generated"
 # Name of a generator that is the user's own code (generator._target_).
 OWN = "own"
@@ -72,6 +76,16 @@ def data_is_sampled(config: Mapping[str, Any]) -> bool:
     return bool(config["dataset"]["kind"] == SAMPLED_DATA)
 
 
+def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a generator that its training depends on; an augmentation that is off is none of them."""
+    left_out = set(GENERATOR_RECORDS)
+    if generator.get("augment", "none") == "none":
+        left_out.add("augment")
+    if generator.get("augment") != "leak":
+        left_out.add("augment_probability")
+    return {key: value for key, value in generator.items() if key not in left_out}
+
+
 def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides a run's numbers.
 
@@ -93,6 +107,8 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
         identity.pop("generator", None)
     if not needs_generator(config) or data_is_sampled(config):
         identity.pop("inversion", None)
+    if "generator" in identity:
+        identity["generator"] = generator_settings(identity["generator"])
     for group, key in NEUTRAL_PATHS:
         if isinstance(identity.get(group), Mapping):
             identity[group] = {name: value for name, value in identity[group].items() if name != key}

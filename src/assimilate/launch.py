@@ -1,29 +1,35 @@
-"""Distributed training: one launch a job, whose ranks run that job alone.
+"""Distributed training, of encoders and generators: one launch an artifact, whose ranks train that one alone.
 
 Lightning's own launcher re-executes sys.argv, which under a multirun is the whole sweep. Here the parent holds the
 artifact's lock and starts `torch.distributed.run` with the job's own overrides and prepare=never; the ranks train into
 the parent's staging folder and build nothing else.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
 from assimilate.artifacts import Artifact
 from assimilate.errors import UserError
 from assimilate.session import Session, use_threads
 
 TARGET = "ASSIMILATE_RANK_TARGET"
+PATIENCE = timedelta(hours=2)
+# In the artifact's staging folder: what the first rank that failed has to say, for its parent.
+FAILURE = "failure.txt"
 
 
 def launch_ranks(session: Session, artifact: Artifact) -> None:
     """Train `artifact` with trainer.devices processes on this machine.
 
     Raises:
-        UserError: a rank failed; its own message was printed.
+        UserError: a rank failed; it says why, unless it was killed or had no word for the user.
     """
     trainer = session.config["trainer"]
     ranks = int(trainer["devices"])
+    check_gpus(session, ranks)
     threads = trainer["num_threads"] or max(1, (os.cpu_count() or 1) // ranks)
     words = [word for word in session.job.overrides if not word.startswith(("prepare=", "out=", "force="))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
@@ -31,11 +37,32 @@ def launch_ranks(session: Session, artifact: Artifact) -> None:
     environment = {**os.environ, TARGET: artifact.label, "OMP_NUM_THREADS": str(threads)}
     session.terminal.say(f"  {artifact.name} on {ranks} ranks, {threads} CPU thread{'s' * (threads > 1)} each")
     sys.stdout.flush()
+    failure = artifact.staging / FAILURE
+    failure.unlink(missing_ok=True)
     finished = subprocess.run(command, env=environment, check=False)
+    if finished.returncode and failure.is_file():
+        said = failure.read_text()
+        failure.unlink()
+        raise UserError(f"{said} ({artifact.label} on {ranks} ranks)")
     if finished.returncode:
         raise UserError(
             f"a rank failed while training {artifact.label} (exit code {finished.returncode}); its error is above. "
             "The same command goes on from the last checkpoint"
+        )
+
+
+def check_gpus(session: Session, ranks: int) -> None:
+    """Refuse more processes than there are GPUs, where the training is on GPUs.
+
+    Raises:
+        UserError: so.
+    """
+    import torch
+
+    if session.device == "cuda" and ranks > torch.cuda.device_count():
+        raise UserError(
+            f"trainer.devices={ranks}, but there {'is' if torch.cuda.device_count() == 1 else 'are'} "
+            f"{torch.cuda.device_count()} GPU: one process a GPU; use fewer, or trainer.accelerator=cpu"
         )
 
 
@@ -45,8 +72,6 @@ def train_as_rank(session: Session) -> None:
     Raises:
         UserError: something upstream is missing; a rank does not build it.
     """
-    from assimilate.train import fit_encoder
-
     target = os.environ.get(TARGET)
     if target is None:
         raise UserError(
@@ -58,6 +83,45 @@ def train_as_rank(session: Session) -> None:
         if artifact.label == target:
             for parent in artifact.parents.values():
                 session.ensure(parent)
-            fit_encoder(session, artifact, artifact.staging)
+            try:
+                _train(session, artifact)
+            except (UserError, ValueError, FloatingPointError) as error:  # a room's word to the user
+                with contextlib.suppress(FileExistsError), (artifact.staging / FAILURE).open("x") as stream:
+                    stream.write(str(error))
+                raise UserError(str(error)) from error
             return
     raise UserError(f"rank: this job has no {target}")
+
+
+def _train(session: Session, artifact: Artifact) -> None:
+    if artifact.kind == "generators":
+        from assimilate.train_generator import fit_generator
+
+        join_ranks(session)
+        fit_generator(session, artifact.staging)
+        leave_ranks()
+    else:  # Lightning joins them itself
+        from assimilate.train import fit_encoder
+
+        fit_encoder(session, artifact, artifact.staging)
+
+
+def join_ranks(session: Session) -> None:
+    """Become one of the processes that torch's launcher started: on a GPU of its own, or on the CPU."""
+    import torch
+    import torch.distributed as dist
+
+    device = None
+    if session.device == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    # While rank 0 writes or measures, the others wait for it; one that dies is noticed by the launcher.
+    dist.init_process_group("gloo" if device is None else "nccl", timeout=PATIENCE, device_id=device)
+
+
+def leave_ranks() -> None:
+    """Take leave of the other processes. Not for a process that failed: it would wait for them."""
+    import torch.distributed as dist
+
+    dist.barrier()
+    dist.destroy_process_group()

@@ -8,33 +8,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from assimilate.artifacts import write_text_atomically
-from assimilate.chain import KNOWN_LATENTS
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.given import TIMM
+from assimilate.report_pictures import VIEWS, inversion_section, view_section
 from assimilate.runs import METRICS, read_metrics
 from assimilate.session import Session
 from assimilate.tables.comparison import compare
 
 REPORT = "report.html"
-# Pictures on a page.
-NUM_ANCHORS = 12
-NUM_EXTREMES = 8
 # How the paper writes them.
 ASSIMILATIONS = {"simclr": "SimCLR", "a1": "A1", "a2": "A2"}
-VIEWS = {
-    "wsearch": "W-search",
-    "wperturb": "W-perturb",
-    "wmix": "W-mix",
-    "external": "views from elsewhere",
-    "expert": "expert views",
-    "viewmaker": "Viewmaker",
-}
 
 
 def write_run_report(session: Session) -> Path:
@@ -54,8 +42,8 @@ def write_run_report(session: Session) -> Path:
     parts += _table_section(result)
     if job.config["checkpoint"] is None:
         parts += _curve_section(session)
-    parts += _view_section(session)
-    parts += _inversion_section(session)
+    parts += view_section(session)
+    parts += inversion_section(session)
     parts += _provenance_section(session, result)
     path = job.run_dir / REPORT
     write_text_atomically(path, page.page(title, parts))
@@ -213,94 +201,6 @@ def _curve_section(session: Session) -> list[str]:
     return [page.heading("Training"), page.side_by_side(figures)]
 
 
-def _view_section(session: Session) -> list[str]:
-    from assimilate.analysis.agreement import label_agreement
-    from assimilate.analysis.grids import picture_grid
-    from assimilate.analysis.plots import plot_distances
-    from assimilate.make_views import read_summary
-    from assimilate.tables import page
-    from assimilate.views.cache import IMAGES
-
-    views = session.chain.views
-    if views is None:
-        return []
-    train = session.dataset.train
-    cached = np.load(views.path / IMAGES, mmap_mode="r")
-    chosen = _spread_over_classes(train.labels, len(train), NUM_ANCHORS)
-    reconstructions = _reconstruct(session, chosen)
-    rows = []
-    for position, index in enumerate(chosen):
-        row = [train.images[index]]
-        row += [] if reconstructions is None else [reconstructions[position]]
-        rows.append([*row, *cached[index]])
-    leading = 1 if reconstructions is None else 2
-    what = "Original" if reconstructions is None else "Original, reconstruction g(e(x))"
-    figures = [
-        page.picture_figure(
-            picture_grid(
-                rows,
-                scale=_scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1]),
-                gap_after=(leading - 1,),
-            ),
-            f"{what}, and the {cached.shape[1]} cached {VIEWS.get(views.name, views.name)} views of {len(chosen)} "
-            "training images.",
-        )
-    ]
-    summary = read_summary(views)
-    facts: list[list[str]] = []
-    if "epsilon1" in summary:
-        distances = np.load(views.path / "distances.npy")
-        figures.append(
-            page.vector_figure(
-                plot_distances(distances, wanted=summary["epsilon1"], name=f"{distances.size:,} stored views"),
-                "Achieved distances, measured on the stored 8-bit images, against ε1.",
-            )
-        )
-        facts += [
-            ["ε1, asked for", f"{summary['epsilon1']:.4f}"],
-            ["achieved distance, mean ± std", f"{summary['distance_mean']:.4f} ± {summary['distance_std']:.4f}"],
-            ["rms error of the distance", f"{100 * (summary['boundary_rms_relative'] or 0):.2f}% of ε1"],
-            ["mean distance between the views of an image", f"{summary['spread_mean']:.4f}"],
-            ["its bound, ε1·√(2n/(n−1))", f"{summary['spread_bound']:.4f}"],
-            ["ε2, asked for", f"{summary['epsilon2']:.4f}"],
-            ["steps, mean", f"{summary['steps_mean']:.1f}"],
-            ["anchors that ran out of steps", f"{100 * summary['capped_share']:.2f}%"],
-        ]
-    agreement = "views that 5-NN on real pixels gives their anchor's label"
-    if train.labels is not None and cached.shape[-1] != train.image_size:
-        facts.append([agreement, f"not measured: views of {cached.shape[-1]}², images of {train.image_size}²"])
-    elif train.labels is not None:
-        share = label_agreement(train.images, train.labels, cached)
-        facts.append([agreement, f"{100 * share:.1f}%"])
-    beside = page.stacked([*figures[1:], page.table(["", ""], facts)]) if facts else ""
-    return [page.heading("Views"), page.side_by_side([figures[0], beside])]
-
-
-def _inversion_section(session: Session) -> list[str]:
-    from assimilate.analysis.grids import picture_grid
-    from assimilate.invert import ERRORS
-    from assimilate.tables import page
-
-    latents = session.chain.latents
-    if latents is None or not (latents.path / ERRORS).is_file():
-        return []
-    errors = np.load(latents.path / ERRORS)
-    order = errors.argsort()
-    count = min(NUM_EXTREMES, len(order) // 2)
-    figures = []
-    for name, chosen in (("Best", order[:count]), ("Worst", order[::-1][:count])):
-        pictures = _reconstruct(session, [int(index) for index in chosen])
-        if pictures is None or not count:
-            continue
-        originals = [session.dataset.train.images[index] for index in chosen]
-        extremes = f"{errors[chosen].min():.4f} to {errors[chosen].max():.4f}"
-        caption = f"{name} reconstructions: images above, g(w) below; MSE {extremes}."
-        grid = picture_grid([originals, list(pictures)], scale=_scale(session.dataset.train.image_size, count))
-        figures.append(page.picture_figure(grid, caption))
-    text = f"Reconstruction error (MSE on [−1, 1]): mean {errors.mean():.4f}, worst {errors.max():.4f}."
-    return [page.heading("Inversion"), page.paragraph(text), page.side_by_side(figures)]
-
-
 def _provenance_section(session: Session, result: dict[str, Any]) -> list[str]:
     from assimilate.tables import page
 
@@ -312,43 +212,6 @@ def _provenance_section(session: Session, result: dict[str, Any]) -> list[str]:
         page.folded("Versions, commit", json.dumps(result["provenance"], indent=1, ensure_ascii=False)),
         page.folded("Configuration", json.dumps(result["config"], indent=1, ensure_ascii=False)),
     ]
-
-
-def _spread_over_classes(labels: "np.ndarray[Any, np.dtype[np.int64]] | None", count: int, wanted: int) -> list[int]:
-    """Indices of pictures to show: one class after the other where there are labels."""
-    if labels is None:
-        return [int(index) for index in np.linspace(0, count - 1, min(wanted, count)).astype(int)]
-    queues = [list(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    chosen: list[int] = []
-    while len(chosen) < min(wanted, count):
-        for queue in queues:
-            if queue and len(chosen) < wanted:
-                chosen.append(int(queue.pop(0)))
-    return chosen
-
-
-def _reconstruct(session: Session, indices: list[int]) -> "np.ndarray[Any, np.dtype[np.uint8]] | None":
-    import torch
-
-    from assimilate.invert import load_latents
-    from assimilate.train_generator import load_generator
-    from assimilate.views.embedding import to_pixels
-
-    chain = session.chain
-    # An image that was made from its latent is its own reconstruction.
-    if chain.generator is None or chain.latents is None or chain.latents.name == KNOWN_LATENTS or not indices:
-        return None
-    codes = torch.from_numpy(np.array(load_latents(chain.latents)[indices])).to(session.device)
-    with torch.no_grad():
-        pictures: np.ndarray[Any, np.dtype[np.uint8]] = (
-            to_pixels(load_generator(session, chain.generator).synthesize(codes)).cpu().numpy()
-        )
-    return pictures
-
-
-def _scale(size: int, columns: int) -> int:
-    """Enlargement at which a grid is about 900 pixels wide, at least 1."""
-    return max(1, min(5, 900 // (columns * (size + 2))))
 
 
 @stage("report")

@@ -148,7 +148,8 @@ def _module(artifact: Artifact, mean: Sequence[float], std: Sequence[float]) -> 
     return (SimSiam if content["loss"]["name"] == "simsiam" else modules[content["assim"]])(**settings)
 
 
-def _fresh_views(session: Session, artifact: Artifact) -> "FreshViews":
+def fresh_views(session: Session, artifact: Artifact) -> "FreshViews":
+    """The source of an encoder's views that are made while it trains."""
     from assimilate.invert import load_latents
     from assimilate.train_generator import load_generator
     from assimilate.view_makers import move_of
@@ -177,7 +178,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     if "views" in artifact.parents:
         source = CachedViews.open(artifact.parents["views"].path)
     elif "view" in content:
-        source = _fresh_views(session, artifact)
+        source = fresh_views(session, artifact)
     mean, std = (dataset.mean, dataset.std) if content["normalize"] else (NO_MEAN, UNIT_STD)
     datamodule = ContrastiveDataModule(
         dataset.train,

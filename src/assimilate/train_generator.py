@@ -13,11 +13,13 @@ from assimilate.artifacts import Artifact, Built
 from assimilate.brought import BIGBIGAN
 from assimilate.command import stage
 from assimilate.config import Job
+from assimilate.generator_record import CURVE, make_observers, read_curve, recorded_files
 from assimilate.identity import OWN
 from assimilate.session import Session
 
 if TYPE_CHECKING:
     from assimilate.generator.protocol import LatentGenerator
+    from assimilate.generator.settings import TrainingSettings
     from assimilate.generator.state import GeneratorState
 
 GENERATOR = "generator.pt"
@@ -31,8 +33,8 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with a trained StyleGAN2, with the checkpoint that the user brings, or with a note of their code.
 
     Raises:
-        ValueError: the checkpoint does not fit the data set, or training is not finite.
-        UserError: generator._target_ is no generator of images of that size.
+        ValueError: the checkpoint does not fit the data set, the ranks cannot share a batch, or training is not finite.
+        UserError: generator._target_ is no generator of images of that size, or a rank failed.
     """
     config, size = session.config["generator"], session.config["dataset"]["image_size"]
     if config["name"] == OWN:
@@ -46,21 +48,57 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         path = Path(config["checkpoint"]).expanduser()
         save_bigbigan(staging / GENERATOR, load_bigbigan(path, image_size=size, latent_dim=config["latent_width"]))
         return Built({"imported": True})
-    return _train_stylegan2(session, staging)
+    return _make_stylegan2(session, artifact, staging)
 
 
-def _train_stylegan2(session: Session, staging: Path) -> Built:
-    from assimilate.generator.architecture import Architecture, stylegan2_channels
+def _make_stylegan2(session: Session, artifact: Artifact, staging: Path) -> Built:
     from assimilate.generator.checkpoint import load_stylegan2, save_stylegan2
-    from assimilate.generator.settings import TrainingSettings
-    from assimilate.generator.training import train_stylegan2
+    from assimilate.launch import launch_ranks
 
-    config = session.config["generator"]
-    size = session.config["dataset"]["image_size"]
+    config, ranks = session.config["generator"], session.config["trainer"]["devices"]
     if config["checkpoint"] is not None:
+        size = session.config["dataset"]["image_size"]
         state = load_stylegan2(Path(config["checkpoint"]).expanduser(), image_size=size)
         save_stylegan2(staging / GENERATOR, state)
         return Built({"imported": True})
+    if ranks != 1:
+        from assimilate.generator.training import check_settings
+
+        check_settings(_settings(session), ranks)
+        launch_ranks(session, artifact)
+    else:
+        fit_generator(session, staging)
+    state = load_stylegan2(staging / RESUMABLE)
+    _write_history(staging / HISTORY, state)
+    (staging / GENERATOR).unlink(missing_ok=True)
+    (staging / GENERATOR).hardlink_to(staging / RESUMABLE)
+    facts = {"steps": state.step, "parameters": _num_parameters(state), "ranks": ranks}
+    if curve := read_curve(staging / CURVE):
+        facts["frechet"] = curve
+    recorded = recorded_files(staging)
+    kept = {GENERATOR, HISTORY, *(name.split("/")[0] for name in recorded)}
+    # What interrupted writes left behind is no part of the artifact either.
+    leftovers = {path.name for path in staging.iterdir()} - kept
+    return Built(facts, recorded, leftovers=frozenset(leftovers))
+
+
+def fit_generator(session: Session, staging: Path) -> None:
+    """Train the generator in this process, alone or as one of several ranks, from the checkpoint in `staging`, if any.
+
+    Raises:
+        ValueError: training is not finite, or does not fit the images.
+    """
+    from assimilate.data.augmentation import make_transform
+    from assimilate.generator.architecture import Architecture, stylegan2_channels
+    from assimilate.generator.diffaugment import DiffAugment
+    from assimilate.generator.ranks import Ranks
+    from assimilate.generator.training import train_stylegan2
+
+    config, dataset = session.config["generator"], session.config["dataset"]
+    size = dataset["image_size"]
+    leaking = None
+    if config["augment"] == "leak":
+        leaking = make_transform("expert", size, flip=dataset["flip"], expert=session.config["data"]["expert"])
     architecture = Architecture(
         image_size=size,
         latent_dim=config["latent_dim"],
@@ -72,7 +110,27 @@ def _train_stylegan2(session: Session, staging: Path) -> Built:
             channel_base=config["channel_base"],
         ),
     )
-    settings = TrainingSettings(
+    observers = make_observers(session, staging, watching=Ranks.current().index == 0)
+    with session.terminal.bar("Training StyleGAN2") as progress:
+        train_stylegan2(
+            session.dataset.train,
+            architecture=architecture,
+            settings=_settings(session),
+            workdir=staging,
+            seed=config["seed"],
+            device=session.device,
+            augmentation=leaking,
+            diffaugment=DiffAugment() if config["augment"] == "diffaugment" else None,
+            observers=observers,
+            progress=progress,
+        )
+
+
+def _settings(session: Session) -> "TrainingSettings":
+    from assimilate.generator.settings import TrainingSettings
+
+    config = session.config["generator"]
+    return TrainingSettings(
         num_steps=config["num_steps"],
         batch_size=config["batch_size"],
         lr=config["lr"],
@@ -84,23 +142,9 @@ def _train_stylegan2(session: Session, staging: Path) -> Built:
         mixing_probability=config["mixing_probability"],
         ema_decay=0.5 ** (1 / config["ema_half_life_steps"]),
         flip_probability=session.config["dataset"]["flip"],
+        augmentation_probability=config["augment_probability"],
         checkpoint_every=config["checkpoint_every"],
     )
-    with session.terminal.bar("Training StyleGAN2") as progress:
-        state = train_stylegan2(
-            session.dataset.train,
-            architecture=architecture,
-            settings=settings,
-            workdir=staging,
-            seed=config["seed"],
-            device=session.device,
-            progress=progress,
-        )
-    _write_history(staging / HISTORY, state)
-    (staging / GENERATOR).unlink(missing_ok=True)
-    (staging / GENERATOR).hardlink_to(staging / RESUMABLE)
-    facts = {"steps": state.step, "parameters": _num_parameters(state)}
-    return Built(facts, leftovers=frozenset({RESUMABLE}))
 
 
 def _num_parameters(state: "GeneratorState") -> int:
@@ -156,7 +200,17 @@ def main(job: Job) -> None:
         raise UserError(
             f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no generator"
         )
+    if job.config["force"]:
+        session.store.discard(session.chain.generator)
+    there = session.store.has(session.chain.generator)
     path = session.ensure(session.chain.generator)
+    generator = job.config["generator"]
+    recording = generator.get("sample_every") or generator.get("save_every_images")
+    if there and generator["name"] == "stylegan2" and (recording or generator["frechet"] != "none"):
+        session.terminal.say(
+            "note: this generator was there; samples, snapshots and distances are recorded while one trains, "
+            "which force=true does again"
+        )
     session.terminal.say(f"generator: {path}")
     session.summarize()
 

@@ -96,6 +96,11 @@ def _search(session: Session, artifact: Artifact) -> Making:
             noise_first_view=search["noise_first_view"],
             width=search["width"],
             seed=content["seed"],
+            stop=search["stop"],
+            space=search["space"],
+            projection=search["projection"],
+            precision=search["precision"],
+            compiled=search["compile"],
         )
 
         def emit(found: FoundViews) -> None:

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from assimilate.data.images import ImageArrays
-from assimilate.generator import training as training_module
+from assimilate.generator import steps as steps_module
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.checkpoint import load_stylegan2
+from assimilate.generator.observer import Observer
 from assimilate.generator.real_images import RealImages
 from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.state import GeneratorState
-from assimilate.generator.training import AdversarialTraining, train_stylegan2
+from assimilate.generator.steps import AdversarialTraining
+from assimilate.generator.training import train_stylegan2
 
 TINY = Architecture(image_size=8, latent_dim=8, num_mapping_layers=2, channels=(8, 8))
 SETTINGS = TrainingSettings(
@@ -54,6 +56,15 @@ def test_each_regulariser_moves_its_own_network() -> None:
     assert torch.equal(weights(both.discriminator), weights(without_path.discriminator))
 
 
+def test_lazy_regularisers_weigh_as_much_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    descended: list[float] = []
+    monkeypatch.setattr(steps_module, "descend", lambda optimizer, loss, ranks: descended.append(float(loss.detach())))
+    _, (losses,) = step(SETTINGS)
+    # γ/2 · 2 steps for R1, weight · 3 steps for the path length (PROTOCOLS 4).
+    expected = [losses["discriminator"], 10 / 2 * 2 * losses["r1"], losses["generator"], 2 * 3 * losses["path"]]
+    assert descended == pytest.approx([float(value) for value in expected], rel=1e-6)
+
+
 def test_regularisers_are_lazy() -> None:
     _, losses = step(SETTINGS, count=6)
     assert [index for index, values in enumerate(losses) if "r1" in values] == [0, 2, 4]
@@ -65,7 +76,7 @@ def test_r1_keeps_gradients_at_real_images_small() -> None:
     final = {}
     for name, settings in (("strong", strong), ("none", replace(strong, r1_weight=0.0))):
         training, _ = step(settings, count=60)
-        final[name] = float(training_module.r1_penalty(training.discriminator, real_batch()))
+        final[name] = float(steps_module.r1_penalty(training.discriminator, real_batch()))
     assert final["strong"] < 0.5 * final["none"]
 
 
@@ -89,8 +100,8 @@ def test_adam_is_corrected_for_lazy_steps() -> None:
 def test_mixing_changes_codes_from_one_layer_on() -> None:
     always = AdversarialTraining(TINY, replace(SETTINGS, mixing_probability=1.0), seed=0, device=CPU)
     never = AdversarialTraining(TINY, replace(SETTINGS, mixing_probability=0.0), seed=0, device=CPU)
-    mixed = always.draw_codes(3, torch.Generator().manual_seed(0), "test")
-    plain = never.draw_codes(3, torch.Generator().manual_seed(0), "test")
+    mixed = always.draw_codes(3, torch.Generator().manual_seed(0), "test", slice(None))
+    plain = never.draw_codes(3, torch.Generator().manual_seed(0), "test", slice(None))
     same = (mixed == plain).all(dim=2).all(dim=0).tolist()
     assert (plain == plain[:, :1]).all()
     assert same[0]
@@ -141,13 +152,48 @@ def test_nan_stops_and_keeps_the_last_good_state(
     images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = run(images, tmp_path, settings=replace(SETTINGS, num_steps=4))
-    original = training_module.non_saturating_loss
-    monkeypatch.setattr(training_module, "non_saturating_loss", lambda fake: original(fake) * float("nan"))
+    original = steps_module.non_saturating_loss
+    monkeypatch.setattr(steps_module, "non_saturating_loss", lambda fake: original(fake) * float("nan"))
     with pytest.raises(ValueError, match=r"generator\.lr=0\.002: training is not finite by step 5.*kept in"):
         run(images, tmp_path)
     kept = load_stylegan2(tmp_path / "training.pt")
     assert kept.step == 4
     assert torch.equal(weights(kept.generator_ema), weights(good.generator_ema))
+
+
+def test_observers_are_called_on_their_schedule_and_before_a_save(images: ImageArrays, tmp_path: Path) -> None:
+    seen: dict[str, list[int]] = {"steps": [], "images": [], "saved": []}
+
+    def every_three_steps(state: GeneratorState) -> None:
+        seen["steps"].append(state.step)
+        path = tmp_path / "training.pt"
+        seen["saved"].append(load_stylegan2(path).step if path.exists() else 0)
+
+    observers = [
+        Observer(every_three_steps, every_images=3 * 4, batch_size=4),
+        # 10 images are passed by the third step, 20 by the fifth.
+        Observer(lambda state: seen["images"].append(state.step), every_images=10, batch_size=4, at_the_end=False),
+    ]
+    settings = replace(SETTINGS, num_steps=7, checkpoint_every=3, log_every=100)
+    watched = run(images, tmp_path, settings=settings, observers=observers)
+    # At the sixth and seventh step what is on disk is the state before: a kill in between repeats the observation.
+    assert seen == {"steps": [3, 6, 7], "images": [3, 5], "saved": [0, 3, 6]}
+    alone = run(images, tmp_path / "alone", settings=settings)
+    assert torch.equal(weights(watched.generator_ema), weights(alone.generator_ema))
+    assert watched.history == alone.history
+
+
+def test_a_network_that_is_not_finite_is_not_observed(
+    images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = steps_module.non_saturating_loss
+    monkeypatch.setattr(steps_module, "non_saturating_loss", lambda fake: original(fake) * float("nan"))
+    seen: list[int] = []
+    observers = [Observer(lambda state: seen.append(state.step), every_images=4, batch_size=4)]
+    settings = replace(SETTINGS, checkpoint_every=100, log_every=100)
+    with pytest.raises(ValueError, match=r"not finite by step 1 \(generator weights\); no checkpoint had been written"):
+        run(images, tmp_path, settings=settings, observers=observers)
+    assert seen == []
 
 
 def test_images_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from assimilate.assimilation.contrastive import ContrastiveModule, StepBatch
 from assimilate.assimilation.gathering import is_distributed
 from assimilate.data.seeding import derive_seed
 from assimilate.data.seeding import generator as seeded
-from assimilate.encoder.checkpoint import write_torch_file
+from assimilate.encoder.checkpoint import read_torch_file, write_torch_file
 from assimilate.views.viewmaker import Viewmaker, ViewmakerSpec, mean_change
 
 STATE = "viewmaker_optimizer"
@@ -130,3 +130,17 @@ class ViewmakerTraining(ContrastiveModule):
     def save_viewmaker(self, path: Path) -> None:
         """Write the trained Viewmaker alone, for `load_viewmaker`."""
         write_torch_file(path, {"spec": self.viewmaker.spec.to_dict(), "state_dict": self.viewmaker.state_dict()})
+
+
+def load_viewmaker(path: Path) -> Viewmaker:
+    """What `save_viewmaker` wrote, on the CPU.
+
+    Raises:
+        ValueError: the file is damaged or no Viewmaker's.
+    """
+    content = read_torch_file(path)
+    if not {"spec", "state_dict"} <= content.keys():
+        raise ValueError(f"{path} holds no Viewmaker")
+    network = Viewmaker.from_spec(ViewmakerSpec.from_dict(content["spec"]), init_seed=0)
+    network.load_state_dict(content["state_dict"])
+    return network.eval()

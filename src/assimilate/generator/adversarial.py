@@ -1,11 +1,14 @@
 """The adversarial losses of StyleGAN2 and their two lazy regularisers (PROTOCOLS 4)."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+
+from assimilate.generator.ranks import ALONE, Ranks
 
 
 def discriminator_loss(real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
@@ -18,7 +21,9 @@ def non_saturating_loss(fake: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
     return functional.softplus(-fake).mean()
 
 
-def r1_penalty(discriminator: nn.Module, images: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, ""]:
+def r1_penalty(
+    discriminator: Callable[[Tensor], Tensor], images: Float[Tensor, "batch 3 size size"]
+) -> Float[Tensor, ""]:
     """Mean squared norm of ∂D/∂x at real images (Mescheder et al. 2018), differentiable in D's parameters."""
     images = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
@@ -40,11 +45,12 @@ def path_lengths(
 
 
 def path_length_penalty(
-    lengths: Float[Tensor, " batch"], running_mean: Float[Tensor, ""], decay: float
+    lengths: Float[Tensor, " batch"], running_mean: Float[Tensor, ""], decay: float, ranks: Ranks = ALONE
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the mean squared deviation of the lengths from their running mean, and that mean, moved by ``decay``.
 
-    As in the reference the mean moves first and its share of this batch's gradient is kept.
+    As in the reference the mean moves first and its share of this batch's gradient is kept. It is the mean over all
+    ``ranks``, and the gradient through it is shared among them.
     """
-    moved = running_mean + decay * (lengths.mean() - running_mean)
+    moved = running_mean + decay * (ranks.mean(lengths.mean()) - running_mean)
     return (lengths - moved).square().mean(), moved.detach()

@@ -12,7 +12,7 @@ from assimilate.generator.architecture import Architecture
 from assimilate.generator.layers import LEAKY_GAIN, LEAKY_SLOPE, BiasedLeakyReLU, EqualConv2d, EqualLinear
 from assimilate.generator.resample import Blur
 
-_STDDEV_GROUP = 4
+STDDEV_GROUP = 4
 
 
 class ConvLayer(nn.Sequential):
@@ -76,7 +76,7 @@ def minibatch_stddev(
     Image i belongs to group i mod (batch/4). Raises ValueError if the batch does not divide into groups.
     """
     batch, channels, height, width = features.shape
-    group = min(batch, _STDDEV_GROUP)
+    group = min(batch, STDDEV_GROUP)
     if batch % group:
         raise ValueError(f"generator.batch_size={batch}: the discriminator compares groups of {group}; use a multiple")
     members = features.reshape(group, batch // group, channels, height, width)

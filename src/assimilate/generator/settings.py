@@ -42,6 +42,10 @@ class TrainingSettings:
             self._require(name, 0 <= getattr(self, name) <= 1, "must be in [0, 1]")
         self._require("ema_decay", 0 <= self.ema_decay < 1, "must be in [0, 1)")
 
+    def path_length_batch(self, batch: int) -> int:
+        """Return how many images the path length takes where the other terms take ``batch``."""
+        return max(1, batch // self.path_length_batch_shrink)
+
     def _require(self, name: str, condition: bool, allowed: str) -> None:
         if not condition:
             raise ValueError(f"generator.{name}={getattr(self, name)}: {allowed}")

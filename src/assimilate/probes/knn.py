@@ -89,15 +89,15 @@ class _Nearest:
 
     def __init__(self, bank_size: int, k: int) -> None:
         self.k = k
-        # Balances ranking `groups` maxima against ranking k groups' members.
-        self.members = max(1, min(32, round(math.sqrt(bank_size / k))))
+        # Balances ranking `groups` maxima against ranking k groups' members; a power of two: halves are compared.
+        self.members = 2 ** max(0, min(5, round(math.log2(bank_size / k) / 2)))
         self.groups = math.ceil(bank_size / self.members)
         self.width = self.members * self.groups
+        self._scratch: Tensor | None = None
 
     def __call__(self, scores: Float[Tensor, "queries width"]) -> tuple[Tensor, Tensor]:
         """(values, indices), both [queries, k], in no particular order; columns past the bank hold −inf."""
-        grouped = scores.view(len(scores), self.members, self.groups)
-        maxima, groups = grouped.amax(1).topk(min(self.k + 1, self.groups), dim=1)
+        maxima, groups = self._maxima(scores).topk(min(self.k + 1, self.groups), dim=1)
         maxima_chosen, groups = maxima[:, : self.k], groups[:, : self.k]
         columns = (
             groups[:, None, :] + self.groups * torch.arange(self.members, device=scores.device)[:, None]
@@ -116,6 +116,22 @@ class _Nearest:
             rows = tied.nonzero().squeeze(1)
             values[rows], indices[rows] = self._with_ties(scores[rows], last[rows, None])
         return values, indices
+
+    def _maxima(self, scores: Tensor) -> Float[Tensor, "queries groups"]:
+        """Each group's largest score: the columns' halves against each other, again and again.
+
+        Measured twice as fast as a maximum over the axis of members, whose memory is not contiguous.
+        """
+        if self.members == 1:
+            return scores
+        half = self.width // 2
+        if self._scratch is None or len(self._scratch) < len(scores):
+            self._scratch = scores.new_empty(len(scores), half)
+        maxima = torch.maximum(scores[:, :half], scores[:, half:], out=self._scratch[: len(scores)])
+        while half > self.groups:
+            half //= 2
+            torch.maximum(maxima[:, :half], maxima[:, half : 2 * half], out=maxima[:, :half])
+        return maxima[:, : self.groups]
 
     def _with_ties(self, scores: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """All scores above the k-th, then the first ones equal to it."""

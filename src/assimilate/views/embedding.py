@@ -25,10 +25,10 @@ class FrozenEmbedding(nn.Module):
         super().__init__()
         # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
         self.encoder = encoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        # (x + 1)/2 and the normalisation in one multiply-add.
-        spread = torch.tensor(std).view(1, 3, 1, 1)
+        # (x + 1)/2 and the normalisation in one multiply-add; in float64, so that networks in float64 are just that.
+        spread = torch.tensor(std, dtype=torch.float64).view(1, 3, 1, 1)
         self.register_buffer("scale", 0.5 / spread)
-        self.register_buffer("shift", (0.5 - torch.tensor(mean).view(1, 3, 1, 1)) / spread)
+        self.register_buffer("shift", (0.5 - torch.tensor(mean, dtype=torch.float64).view(1, 3, 1, 1)) / spread)
 
     def train(self, mode: bool = True) -> "FrozenEmbedding":
         """Stays in eval mode: f is frozen."""
@@ -36,7 +36,7 @@ class FrozenEmbedding(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         """Embed images in [−1, 1]; gradients flow to the images alone."""
-        scale, shift = cast(Tensor, self.scale), cast(Tensor, self.shift)
+        scale, shift = (cast(Tensor, buffer).to(images.dtype) for buffer in (self.scale, self.shift))
         return F.normalize(self.encoder(torch.addcmul(shift, images, scale)), dim=1)
 
 

@@ -8,21 +8,22 @@ bytes whoever its neighbours are.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
-from assimilate.views.objective import Hinge, pairwise_distances, search_loss
+from assimilate.views.objective import Hinge, SearchLoss, pairwise_distances, search_loss
+from assimilate.views.search_state import SearchState
 
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPSILON = 1e-8
 # Below this distance to the anchor the norm's gradient is rounding noise (PROTOCOLS 6): such a view is kicked instead.
 KICK_BELOW = 1e-4
 KICK_STD = 1e-3
@@ -48,6 +49,13 @@ class SearchSettings:
         noise_first_view: whether view 0 starts noisy as well.
         width: anchors in flight.
         seed: with the image's index, the only source of randomness.
+        stop: "anchor": each on its own; "batch": `width` anchors at a time start together and go on until the mean of
+            their losses is at most the tolerance, gradients being those of that mean (reference code).
+        space: "wplus": a code a layer; "w": one code for all layers, which starts at the mean of the inverted ones.
+        projection: "none", or "sphere": codes are scaled to norm 1 after every step, for generators whose latents live
+            on the unit sphere.
+        precision: of networks in the loop, "fp32" or "bf16"; what is stored is always measured in fp32.
+        compiled: run the networks of the loop through torch.compile.
     """
 
     num_views: int
@@ -65,6 +73,11 @@ class SearchSettings:
     noise_first_view: bool
     width: int
     seed: int
+    stop: Literal["anchor", "batch"] = "anchor"
+    space: Literal["wplus", "w"] = "wplus"
+    projection: Literal["none", "sphere"] = "none"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +128,9 @@ class SearchEngine:
         self._embedding = embedding.to(device)
         self._settings = settings
         self._device = torch.device(device)
+        self._dtype = torch.float32
+        self._num_codes = generator.num_codes
+        self._see = torch.compile(self._seen, dynamic=False) if settings.compiled else self._seen
         self.view_steps = 0  # forward and backward passes of one view, padding not counted
 
     def run(
@@ -135,15 +151,19 @@ class SearchEngine:
             progress: called as images are finished.
         """
         width, num_views = self._settings.width, self._settings.num_views
+        self._dtype = torch.from_numpy(latents[:0].copy()).dtype
         queue = self._anchors(latents, images, indices)
-        shape = (width, num_views, *latents.shape[1:])
-        state = _State.empty(shape, self._embedding_dim(images), self._device)
+        num_codes = 1 if self._settings.space == "w" else latents.shape[1]
+        shape = (width, num_views, num_codes, latents.shape[2])
+        state = SearchState.empty(shape, self._embedding_dim(images), self._device, self._dtype)
         slots: list[_Anchor | None] = [None] * width
         waiting: list[_Retired] = []
         finished, exhausted = 0, False
         while True:
+            # Those that stop together start together.
+            refill = self._settings.stop == "anchor" or all(anchor is None for anchor in slots)
             for slot in range(width):
-                if slots[slot] is None and not exhausted:
+                if refill and slots[slot] is None and not exhausted:
                     anchor = next(queue, None)
                     exhausted = anchor is None
                     if anchor is not None:
@@ -163,42 +183,57 @@ class SearchEngine:
 
     # -------------------------------------------------------------------------------------------- one iteration
 
-    def _step(self, state: "_State", slots: list[_Anchor | None]) -> Iterator[_Retired]:
+    def _step(self, state: SearchState, slots: list[_Anchor | None]) -> Iterator[_Retired]:
         settings = self._settings
         flat = state.latents.flatten(0, 1).requires_grad_(True)
-        images = self._generator.synthesize(flat).clamp(-1, 1)
-        embedded = self._embedding(images).unflatten(0, state.latents.shape[:2])
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"):
+            images, embedded = self._see(flat)
+        images = images.to(self._dtype)
         loss = search_loss(
-            embedded,
+            embedded.to(self._dtype).unflatten(0, state.latents.shape[:2]),
             state.anchors,
             epsilon1=settings.epsilon1,
             epsilon2=settings.epsilon2,
             uniformity_weight=settings.uniformity_weight,
             hinge=settings.hinge,
         )
+        busy = [slot for slot, anchor in enumerate(slots) if anchor is not None]
         with torch.no_grad():
             converged = self._converged(loss.total, loss.boundary).tolist()
-        steps = state.slot_steps
-        leaving = [
-            slot
-            for slot, anchor in enumerate(slots)
-            if anchor is not None and (converged[slot] or steps[slot] >= settings.iterations)
-        ]
-        busy = sum(anchor is not None for anchor in slots)
-        if len(leaving) < busy:  # otherwise nobody needs a gradient
-            (gradient,) = torch.autograd.grad(loss.total.sum(), flat)
-            self.view_steps += (busy - len(leaving)) * settings.num_views
+            leaving = self._leaving(loss, converged, busy, state.slot_steps)
+        if len(leaving) < len(busy):  # otherwise nobody needs a gradient
+            # Anchors do not meet in a sum. A mean over the batch makes the step of SGD depend on its size.
+            wanted = loss.total.sum() if settings.stop == "anchor" else loss.total[busy].mean()
+            (gradient,) = torch.autograd.grad(wanted, flat)
+            self.view_steps += (len(busy) - len(leaving)) * settings.num_views
         else:
             gradient = torch.zeros_like(flat)
+        steps = state.slot_steps
         with torch.no_grad():
             for slot in leaving:
                 anchor = slots[slot]
                 assert anchor is not None
                 pixels = to_pixels(images.detach().unflatten(0, state.latents.shape[:2])[slot])
-                latents = state.latents[slot].detach().clone()
+                latents = self._all_codes(state.latents[slot].detach()).clone()
                 yield _Retired(anchor, pixels, latents, steps[slot], bool(converged[slot]))
                 slots[slot] = None
             self._update(state, gradient.unflatten(0, state.latents.shape[:2]), loss.distances, slots)
+
+    def _seen(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Images in [−1, 1] of latents [views, codes, dim], and f of them."""
+        images = self._generator.synthesize(self._all_codes(flat)).clamp(-1, 1)
+        return images, self._embedding(images)
+
+    def _all_codes(self, latents: Tensor) -> Tensor:
+        return latents.expand(-1, self._num_codes, -1) if self._settings.space == "w" else latents
+
+    def _leaving(self, loss: SearchLoss, converged: list[bool], busy: list[int], steps: list[int]) -> list[int]:
+        """The slots whose search ends here, before a step is taken."""
+        settings = self._settings
+        if settings.stop == "anchor" or not busy:
+            return [slot for slot in busy if converged[slot] or steps[slot] >= settings.iterations]
+        over = bool(self._converged(loss.total[busy].mean(), loss.boundary[busy].mean()))
+        return busy if over or steps[busy[0]] >= settings.iterations else []
 
     def _converged(self, total: Tensor, boundary: Tensor) -> Tensor:
         settings = self._settings
@@ -211,7 +246,7 @@ class SearchEngine:
             result &= boundary.sqrt() <= settings.tolerance_relative * settings.epsilon1
         return result
 
-    def _update(self, state: "_State", gradient: Tensor, distances: Tensor, slots: list[_Anchor | None]) -> None:
+    def _update(self, state: SearchState, gradient: Tensor, distances: Tensor, slots: list[_Anchor | None]) -> None:
         settings = self._settings
         stuck = (distances < KICK_BELOW) if settings.epsilon1 > KICK_BELOW else torch.zeros_like(distances).bool()
         moving = ~stuck
@@ -219,21 +254,25 @@ class SearchEngine:
             state.adam(gradient, moving, settings.lr)
         else:
             state.latents = state.latents - settings.lr * gradient * moving[:, :, None, None]
-        state.latents = state.latents.detach()
+        state.latents = self._projected(state.latents.detach())
         for slot, view in stuck.nonzero().tolist():
             anchor = slots[slot]
             if anchor is not None:
                 draw = seeded(settings.seed, "kick", anchor.index, view, state.slot_steps[slot])
-                noise = torch.randn(state.latents.shape[2:], generator=draw)
-                state.latents[slot, view] += KICK_STD * noise.to(self._device)
+                noise = torch.randn(state.latents.shape[2:], generator=draw, dtype=self._dtype)
+                kicked = state.latents[slot, view] + KICK_STD * noise.to(self._device)
+                state.latents[slot, view] = self._projected(kicked)
         for slot, anchor in enumerate(slots):
             if anchor is not None:
                 state.slot_steps[slot] += 1
 
+    def _projected(self, latents: Tensor) -> Tensor:
+        return F.normalize(latents, dim=-1) if self._settings.projection == "sphere" else latents
+
     # -------------------------------------------------------------------------------------------- fixed-shape tiles
 
     def _embedding_dim(self, images: NDArray[np.uint8]) -> int:
-        tile = torch.zeros((self._settings.width, *images.shape[1:]), device=self._device)
+        tile = torch.zeros((self._settings.width, *images.shape[1:]), device=self._device, dtype=self._dtype)
         with torch.no_grad():
             return int(self._embedding(tile).shape[1])
 
@@ -247,22 +286,28 @@ class SearchEngine:
             padded = np.array(chosen + [chosen[-1]] * (width - len(chosen)))
             codes = torch.from_numpy(np.array(latents[padded])).to(self._device)
             with torch.no_grad():
-                originals = self._embedding(from_pixels(torch.from_numpy(np.array(images[padded]))).to(self._device))
+                originals = self._embedding(self._pixels(torch.from_numpy(np.array(images[padded]))))
                 if settings.anchor == "original":
                     embeddings = originals
                 else:
                     embeddings = self._embedding(self._generator.synthesize(codes).clamp(-1, 1))
             for position, index in enumerate(chosen):
-                start = codes[position].expand(settings.num_views, -1, -1) + self._noise(index, codes.shape[1:])
-                yield _Anchor(index, start, embeddings[position], originals[position])
+                code = codes[position]
+                if settings.space == "w":
+                    code = code.mean(dim=0, keepdim=True)
+                start = code.expand(settings.num_views, -1, -1) + self._noise(index, code.shape)
+                yield _Anchor(index, self._projected(start), embeddings[position], originals[position])
 
     def _noise(self, index: int, shape: torch.Size) -> Tensor:
         settings = self._settings
         draw = seeded(settings.seed, "search", index)
-        noise = settings.initial_noise * torch.randn((settings.num_views, *shape), generator=draw)
+        noise = settings.initial_noise * torch.randn((settings.num_views, *shape), generator=draw, dtype=self._dtype)
         if not settings.noise_first_view:
             noise[0] = 0
         return noise.to(self._device)
+
+    def _pixels(self, pixels: Tensor) -> Tensor:
+        return from_pixels(pixels.to(self._device)).to(self._dtype)
 
     def _deliver(self, tile: list[_Retired], emit: Callable[[FoundViews], None]) -> int:
         """Measure the stored pixels and hand them over."""
@@ -270,7 +315,7 @@ class SearchEngine:
         padded = tile + [tile[-1]] * (width - len(tile))
         pixels = torch.stack([retired.images for retired in padded])
         with torch.no_grad():
-            embedded = self._embedding(from_pixels(pixels.flatten(0, 1))).unflatten(0, pixels.shape[:2])
+            embedded = self._embedding(self._pixels(pixels.flatten(0, 1))).unflatten(0, pixels.shape[:2])
         anchors = torch.stack([retired.anchor.embedding for retired in padded])
         originals = torch.stack([retired.anchor.original for retired in padded])
         to_anchor = torch.linalg.vector_norm(embedded - anchors[:, None], dim=-1).cpu()
@@ -291,45 +336,3 @@ class SearchEngine:
                 )
             )
         return len(tile)
-
-
-@dataclass
-class _State:
-    """The slots: latents, the optimiser's moments, and a step count for every view and every slot."""
-
-    latents: Tensor  # [slots, views, codes, dim]
-    first: Tensor
-    second: Tensor
-    view_steps: Tensor  # [slots, views], Adam's t
-    anchors: Tensor  # [slots, dim]
-    slot_steps: list[int]
-
-    @classmethod
-    def empty(cls, shape: tuple[int, ...], dim: int, device: torch.device) -> "_State":
-        return cls(
-            latents=torch.zeros(shape, device=device),
-            first=torch.zeros(shape, device=device),
-            second=torch.zeros(shape, device=device),
-            view_steps=torch.zeros(shape[:2], device=device),
-            anchors=torch.zeros((shape[0], dim), device=device),
-            slot_steps=[0] * shape[0],
-        )
-
-    def fill(self, slot: int, start: Tensor, anchor: Tensor) -> None:
-        self.latents[slot] = start
-        self.first[slot] = 0
-        self.second[slot] = 0
-        self.view_steps[slot] = 0
-        self.anchors[slot] = anchor
-        self.slot_steps[slot] = 0
-
-    def adam(self, gradient: Tensor, moving: Tensor, lr: float) -> None:
-        """One step of Adam (Kingma & Ba) for the views that move; the others keep moments and count."""
-        beta1, beta2 = ADAM_BETAS
-        mask = moving[:, :, None, None]
-        self.view_steps += moving
-        self.first = torch.where(mask, torch.lerp(gradient, self.first, beta1), self.first)
-        self.second = torch.where(mask, torch.lerp(gradient.square(), self.second, beta2), self.second)
-        steps = self.view_steps.clamp_min(1)[:, :, None, None]
-        first, second = self.first / (1 - beta1**steps), self.second / (1 - beta2**steps)
-        self.latents = torch.where(mask, self.latents - lr * first / (second.sqrt() + ADAM_EPSILON), self.latents)

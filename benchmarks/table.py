@@ -1,0 +1,85 @@
+"""Every benchmark of this folder, one after the other, and their lines as a table.
+
+python benchmarks/table.py                writes docs/benchmarks.md; nothing else should run meanwhile
+python benchmarks/table.py knn losses     these alone, printed and not written
+"""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+TABLE = FOLDER.parent / "docs" / "benchmarks.md"
+NAMES = ("augmentation", "losses", "knn", "probe", "training_step", "generator")
+
+
+def lines_of(name: str) -> list[dict[str, Any]]:
+    """Run one benchmark and read what it prints."""
+    command = [sys.executable, str(FOLDER / f"{name}.py")]
+    found = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for text in process.stdout:
+            print(text, end="", flush=True)
+            if text.startswith("{"):
+                found.append(json.loads(text))
+    if process.returncode:
+        raise SystemExit(f"benchmarks/{name}.py failed (exit code {process.returncode})")
+    return found
+
+
+def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
+    """Markdown: a row a comparison."""
+    rows = ["| benchmark | median | 90% interval | target | verdict | details |", "|---|---|---|---|---|---|"]
+    for line in lines:
+        unit = next(key for key in ("ratio", "milliseconds", "images_per_second") if key in line)
+        known = {"benchmark", unit, "interval90", "spread", "pairs", "target", "verdict", "machine"}
+        details = ", ".join(f"{key} {value}" for key, value in line.items() if key not in known)
+        value = f"{line[unit]}" + ("" if unit == "ratio" else f" {unit.replace('_', ' ')}")
+        low, high = line["interval90"]
+        rows.append(
+            f"| {line['benchmark']} | {value} | {low} to {high} | {line['target'] or ''} | "
+            f"{line['verdict']} | {details} |"
+        )
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            "Written by `make bench`. Ours and the reference run in turns; a ratio is the median over the pairs, its "
+            "interval a bootstrap of that median. `met` and `missed` need the whole interval on one side of a target.",
+            "",
+            f"Machine: {lines[0]['machine']}; commit {commit}; {datetime.now(UTC):%Y-%m-%d}; "
+            f"load before the first: {load:.2f}.",
+            "",
+            *rows,
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    chosen = sys.argv[1:]
+    unknown = set(chosen) - set(NAMES)
+    if unknown or any(word.startswith("-") for word in chosen):
+        raise SystemExit(f"{__doc__}\nbenchmarks: {', '.join(NAMES)}")
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"warning: something else is running here (load {load:.2f}): timings will be off", file=sys.stderr)
+    git = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty=+changes"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    lines = [line for name in chosen or NAMES for line in lines_of(name)]
+    text = table(lines, commit, load)
+    if chosen:
+        print(text)
+        return
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text(text)
+    print(f"written: {TABLE}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""What is recorded while a generator trains: pictures, snapshots, the Fréchet curve. None of it moves the training."""
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assimilate.artifacts import digest_file, write_text_atomically
+from assimilate.errors import UserError
+from assimilate.session import Session
+
+if TYPE_CHECKING:
+    from assimilate.generator.frechet import FeatureSpace
+    from assimilate.generator.observer import Observer
+    from assimilate.generator.state import GeneratorState
+
+SAMPLES = "samples"
+SNAPSHOTS = "snapshots"
+CURVE = "frechet.csv"
+_COLUMNS = ("step", "images", "frechet", "space", "generated", "real", "seed")
+_ROWS = _PICTURES_A_ROW = 8
+# Distances of two generators are compared over the same latents, whatever seed each was trained with.
+FRECHET_SEED = 0
+
+
+def make_observers(session: Session, staging: Path, *, watching: bool) -> "list[Observer]":
+    """What the configuration asks for, written below `staging`.
+
+    Args:
+        watching: whether this process is the one that is shown the networks; another only needs the schedule.
+
+    Raises:
+        ValueError: the feature space cannot be had.
+        UserError: `generator.frechet_encoder` cannot be read.
+    """
+    from assimilate.generator.observer import Observer
+
+    config = session.config["generator"]
+    batch = config["batch_size"]
+    observers = []
+    if config["sample_every"]:
+
+        def paint(state: "GeneratorState") -> None:
+            _write_samples(staging / SAMPLES / f"{state.step:07d}.png", state, config)
+
+        observers.append(Observer(paint, config["sample_every"] * batch, batch))
+    if config["save_every_images"]:
+
+        def save(state: "GeneratorState") -> None:
+            from assimilate.generator.checkpoint import save_stylegan2
+
+            save_stylegan2(staging / SNAPSHOTS / f"{state.step * batch}.pt", state)
+
+        # The last one is the generator itself.
+        observers.append(Observer(save, config["save_every_images"], batch, at_the_end=False))
+    if config["frechet"] != "none":
+        measure = _FrechetRecorder(session, staging / CURVE) if watching else _not_shown
+        observers.append(Observer(measure, config["frechet_every"] * batch, batch))
+    return observers
+
+
+def _not_shown(state: "GeneratorState") -> None:
+    raise AssertionError("only rank 0 observes")
+
+
+def _write_samples(path: Path, state: "GeneratorState", config: dict[str, Any]) -> None:
+    """A grid of images of the same latents each time, truncated as the views will be."""
+    import torch
+
+    from assimilate.analysis.grids import picture_grid
+    from assimilate.data.seeding import generator as seeded
+    from assimilate.generator.truncated import TruncatedStyleGAN2
+    from assimilate.views.embedding import to_pixels
+
+    network = TruncatedStyleGAN2.from_state(state, truncation=config["truncation"])
+    count = _ROWS * _PICTURES_A_ROW
+    latents = network.sample_latents(count, seeded(config["seed"], "samples")).to(network.latent_mean.device)
+    with torch.no_grad():
+        codes = network.map(latents)[:, None].expand(-1, network.num_codes, -1)
+        pixels = to_pixels(network.synthesize(codes)).cpu().numpy()
+    rows = [list(pixels[first : first + _PICTURES_A_ROW]) for first in range(0, count, _PICTURES_A_ROW)]
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_suffix(".new")
+    beside.write_bytes(picture_grid(rows, scale=max(1, 64 // network.image_size)))
+    beside.replace(path)
+
+
+class _FrechetRecorder:
+    """Measures, prints, and writes the curve anew with each point: a training that goes on repeats some."""
+
+    def __init__(self, session: Session, path: Path) -> None:
+        from assimilate.generator.frechet import FrechetDistance
+
+        config = session.config["generator"]
+        self._distance = FrechetDistance(
+            _feature_space(session),
+            session.dataset.train,
+            num_images=config["frechet_images"],
+            seed=FRECHET_SEED,
+            device=session.device,
+        )
+        self._say, self._path, self._batch = session.terminal.say, path, config["batch_size"]
+
+    def __call__(self, state: "GeneratorState") -> None:
+        distance = self._distance
+        value = distance(state)
+        point = {
+            "step": state.step,
+            "images": state.step * self._batch,
+            "frechet": value,
+            "space": distance.space.label,
+            "generated": distance.num_generated,
+            "real": distance.num_real,
+            "seed": distance.seed,
+        }
+        same = [name for name in _COLUMNS if name != "frechet"]
+        others = [row for row in read_curve(self._path) if any(row[name] != point[name] for name in same)]
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(sorted([*others, point], key=lambda row: row["step"]))
+        write_text_atomically(self._path, stream.getvalue())
+        self._say(f"  Fréchet distance {value:.4g} after {state.step} steps ({distance.label})")
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """The Fréchet curve that was recorded so far; empty where there is none."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as stream:
+        return [
+            {
+                name: value if name == "space" else float(value) if name == "frechet" else int(value)
+                for name, value in row.items()
+            }
+            for row in csv.DictReader(stream)
+        ]
+
+
+def _feature_space(session: Session) -> "FeatureSpace":
+    from assimilate.encoder.checkpoint import load_encoder
+    from assimilate.encoder.encoder import Encoder
+    from assimilate.encoder.pixel_features import PixelFeatures
+    from assimilate.generator.frechet import FeatureSpace, inception_space
+
+    config, spec = session.config["generator"], session.config["encoder"]
+    if config["frechet"] == "inception":
+        return inception_space()
+    if config["frechet_encoder"] is None:
+        encoder = Encoder.from_spec(spec, init_seed=FRECHET_SEED).eval()
+        mean, std = session.dataset.mean, session.dataset.std
+        label = f"random {spec['backbone']} of width {spec['width']}, untrained, weights of seed {FRECHET_SEED}"
+    else:
+        path = Path(config["frechet_encoder"]).expanduser()
+        try:
+            encoder, mean, std = load_encoder(path)
+        except (FileNotFoundError, ValueError) as error:
+            raise UserError(f"generator.frechet_encoder={path}: {error}") from error
+        label = f"backbone of {path.name} ({encoder.spec.backbone}, sha256 {digest_file(path)[:12]})"
+    return FeatureSpace(label, PixelFeatures(encoder, mean=mean, std=std), encoder.feature_dim)
+
+
+def recorded_files(staging: Path) -> frozenset[str]:
+    """Names of what the observers wrote, relative to `staging`; what a kill left half-written is deleted."""
+    for folder in (SAMPLES, SNAPSHOTS):
+        for half in (staging / folder).glob("*.new"):
+            half.unlink()
+    paths = [*(staging / SAMPLES).glob("*.png"), *(staging / SNAPSHOTS).glob("*.pt"), *staging.glob(CURVE)]
+    return frozenset(path.relative_to(staging).as_posix() for path in paths)
