@@ -192,6 +192,13 @@ def test_views_of_a_viewmaker(copy):
     assert run(train, "view=viewmaker", "assim.generated_transform=expert", f"out={copy}") == 2
 
 
+@pytest.mark.parametrize("frozen", ["false", "true"])
+def test_views_that_are_searched_for_while_training(copy, frozen):
+    assert run(train, "view=online", f"view.frozen={frozen}", f"out={copy}") == 0
+    assert len(artifacts(copy, "encoders")) == 3
+    assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch"}
+
+
 def test_mixed_views(copy, capsys):
     assert run(train, "view=wmix", f"out={copy}") == 0
     assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch", "wmix"}

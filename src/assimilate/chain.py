@@ -314,7 +314,9 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
         check_batch_size(config, facts.num_train)
     searched = needs_generator(config)
     uses_reference = searched and (
-        config["view"]["name"] == "wsearch" or config["inversion"]["perceptual"] == "encoder"
+        config["view"]["name"] == "wsearch"
+        or config["inversion"]["perceptual"] == "encoder"
+        or (config["view"]["name"] == "online" and config["view"]["frozen"])
     )
     generator = project.generator() if searched else None
     reference = project.reference() if uses_reference else None
@@ -329,6 +331,8 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
             parents |= {"encoder": reference, "calibration": calibration}
         views = project.views(parents)
     made_while_training = {"generator": generator, "latents": latents} if views is None else {}
+    if config["view"]["name"] == "online" and config["view"]["frozen"]:
+        made_while_training["encoder"] = reference
     encoder = project.encoder({"views": views, **made_while_training})
     evaluation = evaluation_artifact(config, out) if probed else None
     probing = probing or evaluation is not None

@@ -126,6 +126,11 @@ CHECKS = (
     Check("view.distortion_budget", _positive, "a mean change of a pixel in [0, 1], above 0"),
     Check("view.width", _count, "a whole number ≥ 1"),
     Check("view.lr", _positive, "a number > 0"),
+    Check("view.objective", _one_of("cosine", "eq3"), "cosine or eq3"),
+    Check("view.threshold", lambda v: _number(v) and -1 <= v <= 1, "a cosine, −1 to 1"),
+    Check("view.step_size", _positive, "a number > 0"),
+    Check("view.initial_noise", _not_negative, "a standard deviation ≥ 0"),
+    Check("view.frozen", _one_of(True, False), "true or false"),
     Check("view.transform", _one_of(*TRANSFORMS), ", ".join(TRANSFORMS)),
     Check("view.anchor", _one_of("reconstruction", "original"), "reconstruction or original"),
     Check("view.hinge", _one_of("image", "view"), "image or view"),
@@ -238,8 +243,8 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"optimizer.warmup_epochs={warmup} exceeds epochs={epochs}: "
             f"give optimizer.warmup_epochs={min(warmup, epochs // 10)} too"
         )
-    if uses_view(config) and view["name"] == "viewmaker" and config["loss"]["name"] == "simsiam":
-        raise UserError("view=viewmaker plays against a contrastive loss: loss=simsiam cannot be combined with it")
+    if uses_view(config) and view["name"] in ("viewmaker", "online") and config["loss"]["name"] == "simsiam":
+        raise UserError(f"view={view['name']} trains with a contrastive loss: loss=simsiam cannot be combined with it")
     simsiam = "simsiam" in (config["loss"]["name"], config["simclr_loss"])
     if simsiam and config["encoder"]["predictor_dim"] is None:
         raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")

@@ -24,7 +24,7 @@ OWN = "own"
 # A data set that a generator makes, so that the latents of its images are known.
 SAMPLED_DATA = "sampled"
 # Views that come from a generator and the latents of the images.
-LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix"})
+LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix", "online"})
 
 
 def canonical(value: Any) -> Any:

@@ -16,6 +16,7 @@ VIEWS = {
     "wsearch": "W-search",
     "wperturb": "W-perturb",
     "wmix": "W-mix",
+    "online": "online W-search",
     "external": "views from elsewhere",
     "expert": "expert views",
     "viewmaker": "Viewmaker",
@@ -95,7 +96,7 @@ def _drawn_section(session: Session) -> list[str]:
     chosen = _spread_over_classes(train.labels, len(train), NUM_ANCHORS)
     if "viewmaker" in content:
         drawn, kind = _viewmaker_views(session, train.images[chosen]), "Viewmaker"
-    elif "view" in content:
+    elif "view" in content and content["view"]["name"] != "online":  # those belong to a moment of the training
         drawn, kind = _fresh_views(session, chosen), VIEWS[content["view"]["name"]]
     else:
         return []

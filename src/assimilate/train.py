@@ -107,24 +107,44 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
 
 
 def _slots(session: Session, artifact: Artifact) -> "list[ViewSlot]":
-    """The views of a step. A Viewmaker's are the images themselves here: it perturbs them in the module."""
+    """The views of a step. Those of a Viewmaker or an online search are made in the module, from the images."""
     from assimilate.data.views import ViewSlot
 
     content = artifact.content
     transform = make_transforms(session.config, compiled=session.config["data"]["compile_augmentation"])
-    stored = "image" if "viewmaker" in content else "generated"
-    return [
-        ViewSlot(stored, transform(content["generated_transform"]))  # type: ignore[arg-type]
-        if slot == GENERATED
-        else ViewSlot("image", transform(slot))
-        for slot in content["slots"]
-    ]
+    if _is_online(artifact):
+        generated = ViewSlot("image", transform("none"))
+    elif "viewmaker" in content:
+        generated = ViewSlot("image", transform(content["generated_transform"]))
+    elif GENERATED in content["slots"]:
+        generated = ViewSlot("generated", transform(content["generated_transform"]))
+    return [generated if slot == GENERATED else ViewSlot("image", transform(slot)) for slot in content["slots"]]
+
+
+def _is_online(artifact: Artifact) -> bool:
+    return bool(artifact.content.get("view", {}).get("name") == "online")
+
+
+def _attach_search(session: Session, artifact: Artifact, module: "ContrastiveModule") -> None:
+    from assimilate.assimilation.online import OnlineSearchTraining
+    from assimilate.invert import load_latents
+    from assimilate.train_generator import load_generator
+
+    assert isinstance(module, OnlineSearchTraining)
+    frozen = load_reference(session, artifact.parents["encoder"]) if "encoder" in artifact.parents else None
+    module.attach(
+        load_generator(session, artifact.parents["generator"]),
+        load_latents(artifact.parents["latents"]),
+        make_transforms(session.config)(artifact.content["generated_transform"]),
+        frozen,
+    )
 
 
 def _module(artifact: Artifact, mean: Sequence[float], std: Sequence[float]) -> "ContrastiveModule":
     from assimilate.assimilation.a1 import A1
     from assimilate.assimilation.a2 import A2
     from assimilate.assimilation.adversarial import ViewmakerTraining
+    from assimilate.assimilation.online import OnlineSearchTraining
     from assimilate.assimilation.simclr import SimCLR
     from assimilate.assimilation.simsiam import SimSiam
 
@@ -144,6 +164,9 @@ def _module(artifact: Artifact, mean: Sequence[float], std: Sequence[float]) -> 
     if "viewmaker" in content:
         viewmaker = content["viewmaker"]
         return ViewmakerTraining(viewmaker=viewmaker, viewmaker_lr=viewmaker["lr"], **settings)
+    if _is_online(artifact):
+        view = content["view"]
+        return OnlineSearchTraining(online={**view, "uniformity_weight": view["lambda"]}, **settings)
     modules: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2}
     return (SimSiam if content["loss"]["name"] == "simsiam" else modules[content["assim"]])(**settings)
 
@@ -177,7 +200,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     source: ViewSource | None = None
     if "views" in artifact.parents:
         source = CachedViews.open(artifact.parents["views"].path)
-    elif "view" in content:
+    elif "view" in content and not _is_online(artifact):
         source = fresh_views(session, artifact)
     mean, std = (dataset.mean, dataset.std) if content["normalize"] else (NO_MEAN, UNIT_STD)
     datamodule = ContrastiveDataModule(
@@ -194,6 +217,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     if isinstance(trainer["devices"], int) and (note := datamodule.describe_left_out(trainer["devices"])):
         session.terminal.say(f"  {note}")
     module = _module(artifact, mean, std)
+    if _is_online(artifact):
+        _attach_search(session, artifact, module)
     if trainer["compile"]:
         module.compile_networks()
     monitors = []

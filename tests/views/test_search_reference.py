@@ -62,9 +62,8 @@ def straightforward(networks, indices, wanted: SearchSettings, num_steps: int, t
     def f(codes):
         images = grouped_reference.synthesis(state, mean + TRUNCATION * (codes - mean)).clamp(-1, 1)
         pixels = (images + 1) / 2
-        normalised = (pixels - torch.tensor(MEAN).double().view(1, 3, 1, 1)) / torch.tensor(STD).double().view(
-            1, 3, 1, 1
-        )
+        mean_pixel, std_pixel = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (MEAN, STD))
+        normalised = (pixels - mean_pixel) / std_pixel
         out = encoder(normalised)
         return out / out.norm(dim=1, keepdim=True)
 
