@@ -263,7 +263,7 @@ def test_bad_checkpoints_are_one_line(overrides, message, checkpoint: Path, tmp_
         (["generator.latent_limit=0"], r"generator\.latent_limit=0"),
         (["dataset.num_images=0"], r"dataset\.num_images=0"),
         (["view=wperturb", "view.projected=true"], r"view\.noise_limit=2\.0.*view\.projected=true"),
-        (["view=wperturb", "assim.generated_transform=none"], r"assim\.generated_transform=none.*crops of 112"),
+        (["view=wperturb", "data.crop_size=130"], r"assim\.generated_transform=flip.*128.*crop_size=130"),
     ],
 )
 def test_values_that_no_run_can_use(overrides, message) -> None:

@@ -20,12 +20,15 @@ from assimilate.identity import (
     GENERATED,
     OWN,
     data_is_sampled,
+    draws_view_on_the_fly,
     generator_settings,
     needs_cache,
     needs_generator,
     view_slots,
 )
 from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
+from assimilate.reference import reference_config, uses_reference
+from assimilate.revisions import probe_revision, train_revision
 
 BUILDER_OF = {
     "datasets": "assimilate.prepare_data",
@@ -38,6 +41,7 @@ BUILDER_OF = {
 }
 # Name of the latents of images that were made from them.
 KNOWN_LATENTS = "known"
+Parents = Mapping[str, Artifact | None]
 UNKNOWN_FINGERPRINT = "not prepared yet"
 # Name of the encoder that `checkpoint=` probes.
 GIVEN = "given"
@@ -105,7 +109,7 @@ class _Projection:
         self._normalisation = {"mean": facts.mean, "std": facts.std} if config["data"]["normalize"] else None
 
     def _artifact(
-        self, kind: str, name: str, stage: str, content: Mapping[str, Any], parents: Mapping[str, Artifact | None]
+        self, kind: str, name: str, stage: str, content: Mapping[str, Any], parents: Parents, *, revision: int = 0
     ) -> Artifact:
         present = {role: parent for role, parent in parents.items() if parent is not None}
         return Artifact(
@@ -115,7 +119,7 @@ class _Projection:
             {"data": self._fingerprint, **content},
             present,
             stage,
-            STAGE_VERSIONS[stage],
+            STAGE_VERSIONS[stage] + revision,
             self._root,
         )
 
@@ -154,8 +158,7 @@ class _Projection:
         upstream = {"generator": generator, "encoder": perceptual}
         return self._artifact("latents", config["name"], "invert", content, upstream)
 
-    def _training(self, loss: str) -> dict[str, Any]:
-        config = self._config
+    def _training(self, config: Mapping[str, Any], loss: str) -> dict[str, Any]:
         keys = ("epochs", "batch_size", "accumulate_grad_batches", "drop_last", "batchnorm", "optimizer")
         dataset = config["dataset"]
         encoder = dict(config["encoder"])
@@ -175,24 +178,25 @@ class _Projection:
 
     def reference(self) -> Artifact:
         """f: the data set's SimCLR row, whatever this run's loss, assimilation and seed are."""
-        config, view_encoder = self._config, self._config["view"]["encoder"]
+        config = reference_config(self._config)
+        view_encoder = config["view"].get("encoder", {"seed": 0})  # views without an f of their own: inversion's
         if view_encoder.get("checkpoint") is not None:
             given = {"checkpoint": file_content(view_encoder["checkpoint"], "view.encoder.checkpoint")}
             return self._artifact("encoders", IMPORTED, "train", given, {})
         name = config["simclr_loss"]
         content: dict[str, Any] = {
-            **self._training(name),
+            **self._training(config, name),
             "assim": "simclr",
             "slots": ["expert", "expert"],
-            "loss": self._loss(name, without={"alpha", "align_anchors"}),
+            "loss": self._loss(config, name, without={"alpha", "align_anchors"}),
             "seed": view_encoder["seed"],
         }
-        return self._artifact("encoders", "simclr", "train", content, {})
+        return self._artifact("encoders", "simclr", "train", content, {}, revision=train_revision(content))
 
-    def _loss(self, name: str, *, without: set[str]) -> dict[str, Any]:
+    def _loss(self, config: Mapping[str, Any], name: str, *, without: set[str]) -> dict[str, Any]:
         # Temperatures mean nothing to SimSiam.
         left_out = without | ({"temperature", "base_temperature"} if name == "simsiam" else set())
-        loss = {key: value for key, value in self._config["loss"].items() if key not in left_out}
+        loss = {key: value for key, value in config["loss"].items() if key not in left_out}
         return {**loss, "name": name}
 
     def encoder(self, sources: Mapping[str, Artifact | None]) -> Artifact:
@@ -201,8 +205,7 @@ class _Projection:
         slots, appended = view_slots(config), view_slots(config)[2:]
         generated = GENERATED in slots
         learned = config["view"]["name"] == "viewmaker"
-        if generated and not learned and not needs_cache(config) and not needs_generator(config):
-            # An expert view that is drawn on the fly is no generated view at all.
+        if draws_view_on_the_fly(config):  # it is no generated view at all
             slots = [config["view"]["name"] if slot == GENERATED else slot for slot in slots]
             generated = False
         # Eq. 13 has no term of its own for appended views.
@@ -210,10 +213,10 @@ class _Projection:
         assim = config["assim"]["name"] if generated or appended else "simclr"
         loss = config["loss"]["name"]
         content: dict[str, Any] = {
-            **self._training(loss),
+            **self._training(config, loss),
             "assim": assim,
             "slots": slots,
-            "loss": self._loss(loss, without=left_out),
+            "loss": self._loss(config, loss, without=left_out),
             "seed": config["seed"],
         }
         if generated:
@@ -226,7 +229,7 @@ class _Projection:
                 view = {key: value for key, value in config["view"].items() if key not in left_out}
                 content["view"] = {**view, "truncation": config["generator"].get("truncation")}
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
-        return self._artifact("encoders", name, "train", content, sources)
+        return self._artifact("encoders", name, "train", content, sources, revision=train_revision(content))
 
     def given(self) -> Artifact:
         """The encoder of `checkpoint=`."""
@@ -287,7 +290,8 @@ class _Projection:
     def probe(self, encoder: Artifact, evaluation: Artifact | None) -> Artifact:
         content = {"probe": self._config["probe"], "flip": self._config["dataset"]["flip"]}
         parents = {"encoder": encoder, "data": evaluation}
-        return self._artifact("probes", encoder.name, "evaluate", content, parents)
+        revision = probe_revision(self._config)
+        return self._artifact("probes", encoder.name, "evaluate", content, parents, revision=revision)
 
 
 def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probed: bool = True) -> Chain:
@@ -313,13 +317,8 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
     if facts.fingerprint != UNKNOWN_FINGERPRINT:
         check_batch_size(config, facts.num_train)
     searched = needs_generator(config)
-    uses_reference = searched and (
-        config["view"]["name"] == "wsearch"
-        or config["inversion"]["perceptual"] == "encoder"
-        or (config["view"]["name"] == "online" and config["view"]["frozen"])
-    )
     generator = project.generator() if searched else None
-    reference = project.reference() if uses_reference else None
+    reference = project.reference() if uses_reference(config) else None
     latents = project.latents(generator, reference) if generator is not None else None
     calibration = views = None
     if needs_cache(config):

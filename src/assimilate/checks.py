@@ -1,26 +1,27 @@
 """Values that no run can use, said before anything starts: the key, the value, what is allowed."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from assimilate.arrangement import check_arrangement
 from assimilate.errors import UserError
-from assimilate.identity import data_is_sampled, needs_generator, uses_view
-
-# The keys of probes.protocol.PROTOCOLS, which needs torch; a test compares them.
-PROBES = (
-    "essl",
-    "essl_as_coded",
-    "supcontrast_best",
-    "supcontrast_last",
-    "htdt",
-    "genrep",
-    "dkobak_precomputed",
-    "dkobak_augmented",
-    "clsp",
+from assimilate.identity import GENERATED, data_is_sampled, needs_generator, uses_view
+from assimilate.ignored import check_used
+from assimilate.options import (
+    BACKBONES,
+    LOSSES,
+    OPTIMIZERS,
+    PROBES,
+    PROJECTORS,
+    SCHEDULES,
+    STEMS,
+    TRANSFORMS,
 )
+from assimilate.reference import OWN_SETTINGS, check_reference, reference_overrides
+
 STYLEGAN_SIZES = (8, 16, 32, 64, 128, 256)
-TRANSFORMS = ("flip", "weak_crop", "crop50", "crop70", "crop90", "basic", "expert", "none")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Check:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _positive(value: Any) -> bool:
@@ -54,6 +55,26 @@ def _whole(value: Any) -> bool:
 
 def _one_of(*options: Any) -> Callable[[Any], bool]:
     return lambda value: value in options
+
+
+def _probability(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 1
+
+
+def _range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_positive, value)) and value[0] <= value[1]
+
+
+def _strengths(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_not_negative, value)) and value[3] <= 0.5
+
+
+def _milestones(value: Any) -> bool:
+    return isinstance(value, list) and all(_number(share) and 0 < share <= 1 for share in value)
+
+
+def _option(key: str, options: Iterable[str]) -> "Check":
+    return Check(key, _one_of(*options), ", ".join(options))
 
 
 def _or_auto(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -83,10 +104,23 @@ CHECKS = (
         _one_of("per_view", "concatenated", "per_view_backbone", "per_source"),
         "per_view, concatenated, per_view_backbone or per_source",
     ),
+    Check("drop_last", _one_of(True, False), "true or false"),
+    _option("simclr_loss", LOSSES),
     Check("data.normalize", _one_of(True, False), "true or false"),
     Check("data.crop_size", _or_none(_count), "null or a whole number ≥ 1"),
     Check("data.placement", _one_of("auto", "device", "host"), "auto, device or host"),
     Check("data.compile_augmentation", _one_of(True, False), "true or false"),
+    Check(
+        "data.expert.crop_scale",
+        lambda v: _range(v) and v[1] <= 1,
+        "[low, high], shares of the image's area with 0 < low ≤ high ≤ 1",
+    ),
+    Check("data.expert.crop_ratio", _range, "[low, high], width over height with 0 < low ≤ high"),
+    Check(
+        "data.expert.jitter", _strengths, "[brightness, contrast, saturation, hue], each ≥ 0 and the last at most 0.5"
+    ),
+    Check("data.expert.jitter_probability", _probability, "a probability, 0 to 1"),
+    Check("data.expert.grayscale_probability", _probability, "a probability, 0 to 1"),
     Check("data.expert.interpolation", _one_of("bilinear", "bicubic"), "bilinear or bicubic"),
     Check("data.expert.order", _one_of("crop_first", "jitter_first"), "crop_first or jitter_first"),
     Check("knn.every_n_epochs", _whole, "a whole number ≥ 0 (0: off)"),
@@ -98,6 +132,7 @@ CHECKS = (
     Check("dataset.seed", _whole, "a whole number ≥ 0"),
     Check("dataset.max_train_images", _or_none(_count), "null or a whole number ≥ 1"),
     Check("dataset.max_test_images", _or_none(_count), "null or a whole number ≥ 1"),
+    _option("loss.name", LOSSES),
     Check("loss.temperature", _positive, "a number > 0"),
     Check("loss.base_temperature", _or_none(_positive), "null or a number > 0"),
     Check("loss.alpha", _not_negative, "a number ≥ 0"),
@@ -106,12 +141,24 @@ CHECKS = (
         lambda v: v in ([0], [1], [0, 1], [1, 0]),
         "[0, 1] (Eq. 4), [0] (the reference code) or [1]",
     ),
+    _option("encoder.backbone", BACKBONES),
+    _option("encoder.stem", STEMS),
+    _option("encoder.projector", PROJECTORS),
+    Check("encoder.hidden_dim", _or_none(_count), "null (the projector's own) or a whole number ≥ 1"),
+    Check("encoder.output_dim", _or_none(_count), "null (the projector's own) or a whole number ≥ 1"),
     Check("encoder.predictor_dim", _or_none(_count), "null or a whole number ≥ 1"),
     Check("encoder.width", _count, "a whole number ≥ 1"),
+    _option("optimizer.name", OPTIMIZERS),
+    _option("optimizer.schedule", SCHEDULES),
     Check("optimizer.lr", _positive, "a number > 0"),
     Check("optimizer.momentum", lambda v: _number(v) and 0 <= v < 1, "a number, 0 ≤ momentum < 1"),
     Check("optimizer.weight_decay", _not_negative, "a number ≥ 0"),
     Check("optimizer.warmup_epochs", _not_negative, "a number ≥ 0"),
+    Check("optimizer.warmup_steps", _whole, "a whole number ≥ 0"),
+    Check("optimizer.warmup_from", _not_negative, "a number ≥ 0"),
+    Check("optimizer.final", _not_negative, "a share of lr ≥ 0"),
+    Check("optimizer.milestones", _milestones, "a list of shares of the epochs, each in (0, 1]"),
+    Check("optimizer.gamma", _positive, "a number > 0"),
     Check("view.n_cached", _or_none(_count), "a whole number ≥ 1"),
     Check("view.n_sampled", _count, "a whole number ≥ 1"),
     Check("view.epsilon1", _or_auto(_not_negative), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
@@ -146,7 +193,15 @@ CHECKS = (
     Check("view.search.tolerance", _or_none(_not_negative), "null or a number ≥ 0"),
     Check("view.search.tolerance_relative", _or_none(_positive), "null or a number > 0"),
     Check("view.search.initial_noise", _not_negative, "a standard deviation ≥ 0"),
-    Check("assim.generated_transform", _one_of(*TRANSFORMS), ", ".join(TRANSFORMS)),
+    _option("assim.name", ("simclr", "a1", "a2")),
+    _option("assim.view1", (GENERATED, *TRANSFORMS)),
+    _option("assim.view2", (GENERATED, *TRANSFORMS)),
+    Check(
+        "assim.view3",
+        _or_none(_one_of(GENERATED, *TRANSFORMS)),
+        ", ".join(("null (two views)", GENERATED, *TRANSFORMS)),
+    ),
+    _option("assim.generated_transform", TRANSFORMS),
     Check("trainer.devices", _count, "a whole number ≥ 1"),
     Check(
         "trainer.precision",
@@ -155,7 +210,16 @@ CHECKS = (
     ),
     Check("trainer.num_threads", _or_none(_count), "null or a whole number ≥ 1"),
     Check("trainer.compile", _one_of(True, False), "true or false"),
-    Check("probe.name", _one_of(*PROBES), ", ".join(PROBES)),
+    _option("probe.name", PROBES),
+    Check(
+        "probe.seeds",
+        lambda v: isinstance(v, list) and bool(v) and all(map(_whole, v)) and len(set(v)) == len(v),
+        "a list of different whole numbers ≥ 0, at least one",
+    ),
+    Check("probe.batch_size", _or_none(_count), "null (the protocol's) or a whole number ≥ 1"),
+    Check("probe.lr", _or_none(_positive), "null (the protocol's) or a number > 0"),
+    Check("probe.num_draws", _or_none(_count), "null (new draws in every epoch) or a whole number ≥ 1"),
+    Check("probe.augmentation_seed", _whole, "a whole number ≥ 0"),
     Check("probe.draws", _one_of("shared", "independent"), "shared or independent"),
     Check(
         "probe.neighbours",
@@ -210,9 +274,11 @@ def check_values(config: Mapping[str, Any]) -> None:
         UserError: the first rule that does not hold.
     """
     for check in CHECKS:
-        present, value = _select(config, check.key)
-        if present and not check.holds(value):
-            raise UserError(f"{check.key}={value} cannot be used: allowed is {check.allowed}")
+        for prefix, settings in (("", config), (OWN_SETTINGS, reference_overrides(config))):
+            present, value = _select(settings, check.key)
+            if present and not check.holds(value):
+                raise UserError(f"{prefix}{check.key}={value} cannot be used: allowed is {check.allowed}")
+    check_arrangement(config)
     view = config["view"]
     if "n_cached" in view and view["n_cached"] is None and view["name"] != "external":
         raise UserError("view.n_cached=null cannot be used: allowed is a whole number ≥ 1")
@@ -226,17 +292,6 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"view.noise_limit={view['noise_limit']} cannot be used with view.projected=true, which fixes the radius "
             "of the noise: give view.noise_limit=null or view.projected=false"
         )
-    crop_size, image_size = config["data"]["crop_size"], config["dataset"]["image_size"]
-    key = "view.transform" if view["name"] == "viewmaker" else "assim.generated_transform"
-    # Expert views are stored as large as the crops. Flip cuts the centre out of a larger image, but enlarges none.
-    beside_crops = uses_view(config) and view["name"] != "expert" and crop_size not in (None, image_size)
-    transform = _select(config, key)[1]
-    if beside_crops and (transform == "none" or (transform == "flip" and crop_size > image_size)):
-        flip = "flip, which cuts the centre out" if crop_size < image_size else "weak_crop"
-        raise UserError(
-            f"{key}={transform} leaves generated views at {image_size}² beside crops of {crop_size}² "
-            f"(data.crop_size): take {flip}, or data.crop_size=null"
-        )
     warmup, epochs = config["optimizer"].get("warmup_epochs", 0), config["epochs"]
     if warmup > epochs:
         raise UserError(
@@ -245,15 +300,29 @@ def check_values(config: Mapping[str, Any]) -> None:
         )
     if uses_view(config) and view["name"] in ("viewmaker", "online") and config["loss"]["name"] == "simsiam":
         raise UserError(f"view={view['name']} trains with a contrastive loss: loss=simsiam cannot be combined with it")
-    simsiam = "simsiam" in (config["loss"]["name"], config["simclr_loss"])
-    if simsiam and config["encoder"]["predictor_dim"] is None:
+    if config["loss"]["name"] == "simsiam" and config["encoder"]["predictor_dim"] is None:
         raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")
+    check_reference(config)
     devices = config["trainer"]["devices"]
     if config["batch_size"] % devices:
         raise UserError(
             f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
             f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
         )
+
+
+def accumulation_notice(config: Mapping[str, Any]) -> list[str]:
+    """What accumulating batches does not do, for a user who wants a larger batch."""
+    accumulate, batch_size = config["accumulate_grad_batches"], config["batch_size"]
+    if accumulate == 1:
+        return []
+    seen = (
+        "BatchNorm sees them" if config["loss"]["name"] == "simsiam" else "they are contrasted, and seen by BatchNorm,"
+    )
+    return [
+        f"accumulate_grad_batches={accumulate} averages the gradients of {accumulate} batches, but {seen} one by one: "
+        f"this is not batch_size={accumulate * batch_size}"
+    ]
 
 
 def check_batch_size(config: Mapping[str, Any], num_train: int) -> None:
@@ -314,7 +383,8 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         if sampled:
             why += ", images whose latents are known"
         raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
-    return notices
+    check_used(config, keys)
+    return notices + accumulation_notice(config)
 
 
 def _ignored_by_the_generator(generator: Mapping[str, Any], keys: Sequence[str]) -> list[str]:

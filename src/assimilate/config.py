@@ -26,6 +26,7 @@ from assimilate.checks import check_ignored_overrides, check_values
 from assimilate.errors import UserError
 from assimilate.given import check_given, given_content
 from assimilate.identity import GENERATOR_RECORDS, OWN, content_hash, run_identity, uses_view
+from assimilate.reference import OWN_SETTINGS, reference_overrides
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -196,6 +197,12 @@ def apply_caps(config: dict[str, Any], caps: Mapping[str, Any], prefix: str = ""
     return changed
 
 
+def apply_budget(config: dict[str, Any]) -> list[str]:
+    """Lower what exceeds the budget's caps, in place: the run's settings, and those that f has of its own."""
+    caps = config["budget"].get("caps") or {}
+    return apply_caps(config, caps) + apply_caps(reference_overrides(config), caps, OWN_SETTINGS)
+
+
 def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> Job:
     """Resolve, cap, check and place one composed configuration.
 
@@ -211,8 +218,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
         plain = _plain(compose(kept)) | {"view": plain["view"]}
     plain["generator"] = own_generator(plain["generator"], list(given))
     row = plain.get("row")
-    caps = plain["budget"].get("caps") or {}
-    capped = apply_caps(plain, caps)
+    capped = apply_budget(plain)
     check_values(plain)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
     notices = check_ignored_overrides(plain, list(given)) if plain["checkpoint"] is None else []
@@ -254,7 +260,7 @@ def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, A
 def _row_identity(given: Mapping[str, Override]) -> dict[str, Any]:
     kept = [override.input_line for key, override in given.items() if key in (*ROW_COMPANIONS, *table_groups())]
     plain = _plain(compose([line for line in kept if line is not None]))
-    apply_caps(plain, plain["budget"].get("caps") or {})
+    apply_budget(plain)
     return run_identity(plain)
 
 

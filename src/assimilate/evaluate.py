@@ -31,7 +31,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     from assimilate.probes.knn import knn_metrics
     from assimilate.probes.linear import linear_probe
     from assimilate.probes.protocol import PROTOCOLS
-    from assimilate.train import load_trained
+    from assimilate.train import load_trained, whole_views
 
     dataset, config = session.evaluation_dataset, session.config["probe"]
     protocol = PROTOCOLS[config["name"]]
@@ -41,7 +41,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
 
     def features_of(network: Encoder) -> list[Any]:
         assert dataset.test is not None
-        clean = protocol.test_transform() if protocol.test == "centre" else None  # as large as the training crops
+        clean = whole_views(session.config)
         return [
             extract_features(network, arrays, mean=mean, std=std, transform=clean)
             for arrays in (dataset.train, dataset.test)
@@ -78,12 +78,11 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     names = {**further, "knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
     for name, value in neighbours.items():
         metrics[names.get(name, name)] = {"mean": value, "std": 0.0, "n": 1, "values": [value]}
-    changes = _changes(config, session.config["dataset"]["flip"])
-    label = probe.label + (f" (here: {', '.join(changes)})" if changes else "")
+    changes = _changes(config, session.config["dataset"]["flip"], augments=protocol.train != "none")
+    here = f" (here: {', '.join(changes)})" if changes else ""
     protocols = {
         **{f"knn{k}": f"{k}-NN, majority vote, cosine, backbone features, un-augmented" for k in config["neighbours"]},
-        "acc1": label,
-        "acc5": label,
+        **{metric: label + here for metric, label in probe.labels.items()},
         "knn5": CURVE_LABEL,
         "knn5_euclidean": "5-NN, majority vote, Euclidean, un-normalised backbone features",
         "knn200": "200-NN, cosine, weight exp(s/.1): what the E-SSL code calls kNN",
@@ -100,12 +99,12 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     return Built({"acc1": probe.mean("acc1"), "knn5": neighbours.get("knn5_cosine")})
 
 
-def _changes(config: dict[str, Any], flip: float) -> list[str]:
-    """How this probe departs from the protocol that its label names."""
+def _changes(config: dict[str, Any], flip: float, *, augments: bool) -> list[str]:
+    """How this probe departs from the protocol that its label names; one that draws nothing has no draws to change."""
     changes = [f"{key} {config[key]}" for key in ("num_epochs", "batch_size", "lr") if config[key] is not None]
-    if flip == 0:
+    if augments and flip == 0:
         changes.append("no flips")
-    if config["num_draws"] is not None:
+    if augments and config["num_draws"] is not None:
         changes.append(f"the epochs take turns with {config['num_draws']} augmentation draws")
     return changes
 

@@ -76,6 +76,11 @@ def data_is_sampled(config: Mapping[str, Any]) -> bool:
     return bool(config["dataset"]["kind"] == SAMPLED_DATA)
 
 
+def draws_view_on_the_fly(config: Mapping[str, Any]) -> bool:
+    """Whether the chosen view is the expert transformation itself, drawn anew: then nothing is generated."""
+    return uses_view(config) and config["view"]["name"] == "expert" and not needs_cache(config)
+
+
 def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a generator that its training depends on; an augmentation that is off is none of them."""
     left_out = set(GENERATOR_RECORDS)

@@ -85,6 +85,11 @@ def make_transforms(config: dict[str, Any], *, compiled: bool = False) -> Callab
     return lambda name: make_transform(name, size, flip=dataset["flip"], expert=data["expert"], compiled=compiled)
 
 
+def whole_views(config: dict[str, Any]) -> "Augmentation":
+    """Un-augmented images as kNN sees them: as large as the training's crops (data.crop_size), from the centre."""
+    return make_transforms(config)("none")
+
+
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with a trained encoder, its loss history and its kNN curve; or with one that the user brings.
 
@@ -224,7 +229,15 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     monitors = []
     every = session.config["knn"]["every_n_epochs"]
     if every and dataset.test is not None and dataset.train.labels is not None:
-        monitors = [KNNMonitor(dataset.train, dataset.test, every_n_epochs=every, k=min(5, len(dataset.train)))]
+        monitors = [
+            KNNMonitor(
+                dataset.train,
+                dataset.test,
+                every_n_epochs=every,
+                k=min(5, len(dataset.train)),
+                transform=whole_views(session.config),
+            )
+        ]
     if trainer["channels_last"]:
         module.encoder.to(memory_format=torch.channels_last)
     ranks = trainer["devices"]

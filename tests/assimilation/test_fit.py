@@ -1,18 +1,22 @@
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
-from tiny_training import FixedViews, fit_tiny, tiny_data, tiny_images, tiny_module
+from tiny_training import MEAN, STD, FixedViews, fit_tiny, tiny_data, tiny_images, tiny_module
 
 from assimilate.assimilation.a2 import A2
 from assimilate.assimilation.checkpointing import AtomicCheckpointIO, NonFiniteTrainingError, ResumePoint
 from assimilate.assimilation.losses import alignment, info_nce
 from assimilate.assimilation.record import TrainingRecord
 from assimilate.assimilation.simclr import SimCLR
+from assimilate.data.augmentation import make_transform
+from assimilate.data.datamodule import ContrastiveDataModule
+from assimilate.data.views import ViewSlot
 from assimilate.encoder.checkpoint import load_encoder
 
 
@@ -243,6 +247,61 @@ def test_accumulated_batches(tmp_path: Path) -> None:
     assert record.rows[0]["step"] == 3
     # The loss of batches of 4 lies near log 4, not near its half.
     assert 0.8 < record.rows[0]["loss"] < 2.0
+
+
+@pytest.mark.parametrize("accumulate", [4, 5, 6])
+def test_every_step_averages_its_window_and_the_last_one_too(tmp_path: Path, accumulate: int) -> None:
+    optimizer = {"name": "sgd", "lr": 0.1, "epochs": 2, "schedule": "constant", "weight_decay": 5e-4}
+    module, plain = tiny_module(optimizer=optimizer), tiny_module(optimizer=optimizer).double()
+    settings = {"accumulate_grad_batches": accumulate, "max_epochs": 2, "precision": "64-true"}
+    record = fit_tiny(module, tiny_data(fixed=True, batch_size=4), tmp_path, **settings)
+    # By hand: 6 batches an epoch, so 4 + 2, 5 + 1 or 6 of them a step.
+    data = tiny_data(fixed=True, batch_size=4)
+    batches = data.index_batches(rank=0, world_size=1)
+    sgd = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    for epoch in range(2):
+        losses = []
+        epoch_batches = [data.transfer_batch_to_device(batch, torch.device("cpu"), 0) for batch in batches]
+        for start in range(0, 6, accumulate):
+            window = [plain.loss_terms(data.serve(batch).views).total for batch in epoch_batches[start:][:accumulate]]
+            sgd.zero_grad()
+            torch.stack(window).mean().backward()
+            sgd.step()
+            losses += [loss.item() for loss in window]
+        assert record.rows[epoch]["loss"] == pytest.approx(sum(losses) / 6, rel=1e-6)
+    expected = weights(plain)
+    for name, tensor in weights(module).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_window_that_was_saved_elsewhere_goes_on_where_the_losses_are() -> None:
+    first, trainer = TrainingRecord(), MagicMock(accumulate_grad_batches=1, global_step=1)
+    first.on_train_batch_end(trainer, MagicMock(), {"loss": torch.tensor(1.0)}, None, 0)
+    state = first.state_dict()
+    assert state["window"].device.type == "cpu"
+    resumed = TrainingRecord()
+    resumed.load_state_dict(state)
+    # No accelerator here: meta tensors refuse to be added to CPU tensors as CUDA ones do.
+    resumed.on_train_batch_end(trainer, MagicMock(), {"loss": torch.tensor(1.0, device="meta")}, None, 1)
+    assert resumed._window is not None
+    assert resumed._window.device.type == "meta"
+
+
+def test_a2_of_crops_beside_whole_images(tmp_path: Path) -> None:
+    arrays = tiny_images()
+    expert, flip = (make_transform(name, 6, flip=0.5, expert={}) for name in ("expert", "flip"))
+    data = ContrastiveDataModule(
+        arrays,
+        mean=MEAN,
+        std=STD,
+        slots=[ViewSlot("image", expert), ViewSlot("image", expert), ViewSlot("generated", flip)],
+        batch_size=8,
+        seed=0,
+        view_source=FixedViews(arrays),
+        drop_last=True,
+    )
+    record = fit_tiny(tiny_module("a2", batchnorm="concatenated"), data, tmp_path, max_epochs=1)
+    assert record.rows[0]["step"] == 3
 
 
 def test_the_number_of_views_is_checked(tmp_path: Path) -> None:

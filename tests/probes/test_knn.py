@@ -70,6 +70,25 @@ def test_groups_find_what_a_stable_sort_finds(k: int) -> None:
     assert torch.equal(values.sort(1, descending=True).values, expected[:, :k])
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_exponential_votes_neither_vanish_nor_overflow(metric: str) -> None:
+    # Two images of class 2 are near the query, three of class 1 a little farther: 2·exp(−near/T) > 3·exp(−far/T).
+    if metric == "euclidean":
+        # exp(−200/.1) is 0 in any float.
+        bank, temperature = torch.tensor([[200.0], [200.0], [-201.0], [-201.0], [-201.0]]), 0.1
+        query = torch.tensor([[0.0]])
+    else:
+        # exp(1/.005) is infinite in fp32.
+        angles = torch.tensor([0.1, 0.1, 0.3, 0.3, 0.3])
+        bank, temperature = torch.stack([angles.cos(), angles.sin()], dim=1), 0.005
+        query = torch.tensor([[1.0, 0.0]])
+    labels = torch.tensor([2, 2, 1, 1, 1])
+    settings = {"k": 5, "metric": metric, "weighting": "exponential", "num_classes": 3}
+    assert knn_predict(bank, labels, query, temperature=temperature, **settings).tolist() == [2]
+    # A temperature at which the three outvote the two.
+    assert knn_predict(bank, labels, query, temperature=100.0, **settings).tolist() == [1]
+
+
 def test_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(200, 8)).astype(np.float32), rng.integers(0, 5, 200)

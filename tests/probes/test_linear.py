@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from assimilate.checks import PROBES
 from assimilate.data.augmentation import FlipAugmentation, Identity
 from assimilate.data.images import ImageArrays
 from assimilate.data.seeding import generator
@@ -129,13 +128,28 @@ def test_independent_draws() -> None:
 
 
 def test_every_protocol_runs_and_is_labelled() -> None:
-    assert tuple(PROTOCOLS) == PROBES
     train, test = labelled_images(40), labelled_images(20, seed=1)
     labels = {
         linear_probe(tiny_encoder(), train, test, **STATISTICS, preset=preset, seeds=(0,), num_epochs=1, lr=0.1).label
         for preset in PROTOCOLS
     }
     assert len(labels) == len(PROTOCOLS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"batch_size": -5}, r"probe\.batch_size=-5"),
+        ({"batch_size": 0}, r"probe\.batch_size=0"),
+        ({"lr": -1.0}, r"probe\.lr=-1\.0"),
+        ({"lr": 0.0}, r"probe\.lr=0\.0"),
+        ({"lr": math.nan}, r"probe\.lr=nan"),
+    ],
+)
+def test_settings_that_would_train_nothing_are_refused(setting: dict, message: str) -> None:
+    train, test = labelled_images(40), labelled_images(20, seed=1)
+    with pytest.raises(ValueError, match=message):
+        linear_probe(tiny_encoder(), train, test, **STATISTICS, num_epochs=1, **setting)
 
 
 def test_a_planted_linear_problem_is_solved() -> None:
@@ -171,6 +185,14 @@ def test_best_epoch_is_at_least_the_last() -> None:
     last = linear_probe(tiny_encoder(), train, test, preset="supcontrast_last", **settings)
     assert torch.equal(best.weight, last.weight)
     assert all(b >= e for b, e in zip(best.values["acc1"], last.values["acc1"], strict=True))
+    assert best.values["acc1"] != last.values["acc1"]
+    # The last epoch is reported beside the best, under its own protocol's name (PROTOCOLS 2).
+    for metric in ("acc1", "acc5"):
+        assert best.values[f"{metric}_last"] == last.values[metric]
+        assert best.labels[f"{metric}_last"] == last.labels[metric]
+        assert "best epoch" in best.labels[metric]
+    assert set(last.values) == {"acc1", "acc5"}
+    assert best.summary()["acc1_last"] == last.summary()["acc1"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +262,9 @@ def test_protocols_augment_as_they_say() -> None:
 
 
 def test_summary() -> None:
-    result = ProbeResult("p", "label", (0, 1), {"acc1": (90.0, 92.0)}, torch.zeros(1), torch.zeros(1))
+    result = ProbeResult(
+        "p", "label", (0, 1), {"acc1": (90.0, 92.0)}, {"acc1": "label"}, torch.zeros(1), torch.zeros(1)
+    )
     assert result.summary() == {"acc1": {"mean": 91.0, "std": 1.0, "n": 2, "values": [90.0, 92.0]}}
 
 

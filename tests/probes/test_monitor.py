@@ -68,3 +68,15 @@ def test_the_curve_is_measured_without_a_trace_and_survives_a_resume(tmp_path: P
     run(tmp_path / "cut", max_epochs=5, monitor=resumed)
     # Stopping at epoch 3 added a point there; the others are the same.
     assert [point for point in resumed.curve if point[0] != 3] == whole.curve
+
+
+def test_the_curve_is_measured_on_the_crops_that_it_is_asked_for(tmp_path: Path) -> None:
+    cropped = KNNMonitor(TRAIN, TEST, every_n_epochs=2, transform=make_transform("none", 6, flip=0.0, expert={}))
+    module = run(tmp_path, max_epochs=2, monitor=cropped)
+    encoder, centre = freeze(module.encoder), np.s_[:, :, 1:7, 1:7]
+    bank, queries = (
+        extract_features(encoder, ImageArrays(arrays.images[centre], arrays.labels), mean=MEAN, std=STD)
+        for arrays in (TRAIN, TEST)
+    )
+    labels = torch.from_numpy(TRAIN.labels), torch.from_numpy(TEST.labels)
+    assert cropped.curve[-1] == (2, knn_accuracy(bank, labels[0], queries, labels[1], k=5))

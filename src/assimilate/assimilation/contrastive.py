@@ -11,6 +11,7 @@ from jaxtyping import Float
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from assimilate.assimilation.accumulation import window_size
 from assimilate.assimilation.objective import LossSpec, LossTerms, compute_loss
 from assimilate.assimilation.schedule import OptimizerSpec, learning_rate
 from assimilate.encoder.batchnorm import keep_running_statistics, synchronize_batchnorm
@@ -169,9 +170,15 @@ class ContrastiveModule(pl.LightningModule):
             name = type(self).__name__
             raise ValueError(f"{name} trains on {wanted} views of an image, but the data module gives {num_views}")
         terms = self.loss_terms(batch.views)
+        total = terms.total
+        accumulate = self.trainer.accumulate_grad_batches
+        if accumulate > 1:
+            # Lightning divides by `accumulate` even where an epoch's last step has fewer batches.
+            shared = window_size(batch_idx, num_batches=int(self.trainer.num_training_batches), accumulate=accumulate)
+            total = total * (accumulate / shared)
         if terms.alignment is None:
-            return {"loss": terms.total}
-        return {"loss": terms.total, "base": terms.base.detach(), "alignment": terms.alignment.detach()}
+            return {"loss": total}
+        return {"loss": total, "base": terms.base.detach(), "alignment": terms.alignment.detach()}
 
     def steps_per_epoch(self) -> int:
         """Optimiser steps in an epoch of the data module at hand."""

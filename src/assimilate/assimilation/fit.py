@@ -45,7 +45,8 @@ def fit(
         workdir: where checkpoints go; each is written atomically and the one before is kept.
         strategy: "auto" takes DDP when there is more than one device.
         precision: Lightning's, e.g. "32-true", "bf16-mixed", "64-true"; losses are computed in fp32 or fp64.
-        accumulate_grad_batches: batches an optimiser step; each contrasts with its own batch's negatives only.
+        accumulate_grad_batches: batches an optimiser step, averaged (an epoch's last step takes what is left); each
+            contrasts with its own batch's negatives only.
         callbacks: further callbacks, e.g. `KNNMonitor`; their state is part of the checkpoint.
         loggers: get accumulated values once in `log_every_n_steps` steps.
         checkpoint_every_n_steps: also save in the middle of an epoch.

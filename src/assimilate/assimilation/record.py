@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from assimilate.assimilation.accumulation import window_size
 from assimilate.assimilation.checkpointing import LAST, NonFiniteTrainingError, describe_last_good
 from assimilate.data.progress import Progress, silent
 
@@ -64,9 +65,19 @@ class TrainingRecord(pl.Callback):
     ) -> None:
         """Adds the step's losses to the sums; reads them when it is time to log."""
         values = torch.stack([value.detach() for value in outputs.values()])
+        names = list(outputs)
+        if trainer.accumulate_grad_batches > 1:
+            # Lightning hands out the share that a batch has in its step's loss.
+            values[names.index("loss")] *= window_size(
+                batch_idx,
+                num_batches=int(trainer.num_training_batches),
+                accumulate=trainer.accumulate_grad_batches,
+            )
         if self._window is None:
-            self._names = list(outputs)
+            self._names = names
             self._window = torch.zeros(len(values), dtype=torch.float64, device=values.device)
+        elif self._window.device != values.device:  # restored from a checkpoint
+            self._window = self._window.to(values.device)
         self._window += values
         self._window_steps += 1
         if self._window_steps == self.log_every_n_steps:
@@ -93,8 +104,6 @@ class TrainingRecord(pl.Callback):
         assert self._window is not None
         # After the mean over ranks a NaN on one of them is a NaN on all: they stop together.
         window = trainer.strategy.reduce(self._window, reduce_op="mean").cpu()
-        # Lightning hands out the loss divided by the batches that a step accumulates.
-        window[self._names.index("loss")] *= trainer.accumulate_grad_batches
         self._epoch = window if self._epoch is None else self._epoch + window
         self._epoch_steps += self._window_steps
         means = dict(zip(self._names, (window / self._window_steps).tolist(), strict=True))

@@ -40,19 +40,33 @@ class Augmentation(Protocol):
         ...
 
 
+def central(images: Images, size: int | None) -> Images:
+    """Return the central ``size`` x ``size`` pixels of larger images, of others (or with size None) all.
+
+    So whole images can stand beside crops of them: GenRep's 112 of 128 (PROTOCOLS 12).
+    """
+    height, width = images.shape[-2:]
+    if size is None or min(height, width) <= size:
+        return images
+    top, left = (height - size) // 2, (width - size) // 2
+    return images[..., top : top + size, left : left + size]
+
+
 @dataclass(frozen=True)
 class Identity:
-    """No change but to floats in [0, 1]."""
+    """No change but to floats in [0, 1], and to the centre of what is larger than ``image_size``."""
 
-    def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 height width"]:
-        return images.to(torch.float32).div_(255)
+    image_size: int | None = None
+
+    def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 size size"]:
+        return central(images, self.image_size).to(torch.float32).div_(255)
 
 
 @dataclass(frozen=True)
 class FlipAugmentation:
     """A horizontal flip with ``probability``: what a generated view gets by default (PROTOCOLS 8).
 
-    Of a larger image than ``image_size`` only the centre is shown, so that it can stand beside crops (PROTOCOLS 12).
+    Of what is larger than ``image_size`` only the centre is shown.
     """
 
     probability: float = 0.5
@@ -65,15 +79,12 @@ class FlipAugmentation:
         """Draw which of ``count`` images are mirrored."""
         return draw_flips(count, self.probability, rng)
 
-    def apply(self, images: Images, flip: Bool[Tensor, " batch"]) -> Float[Tensor, "batch 3 height width"]:
+    def apply(self, images: Images, flip: Bool[Tensor, " batch"]) -> Float[Tensor, "batch 3 size size"]:
         """Mirror the images where ``flip`` says so."""
-        if self.image_size is not None and images.shape[-1] > self.image_size:
-            start = (images.shape[-1] - self.image_size) // 2
-            images = images[..., start : start + self.image_size, start : start + self.image_size]
-        views = images.to(torch.float32).div_(255)
+        views = central(images, self.image_size).to(torch.float32).div_(255)
         return torch.where(flip.to(images.device, non_blocking=True).view(-1, 1, 1, 1), views.flip(-1), views)
 
-    def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 height width"]:
+    def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 size size"]:
         return self.apply(images, self.draw(len(images), rng))
 
 
@@ -134,12 +145,13 @@ def crop_augmentation(
 def make_transform(
     name: str, image_size: int, *, flip: float, expert: Mapping[str, Any], compiled: bool = False
 ) -> Augmentation:
-    """Return the transform called ``name``, one of ``TRANSFORMS``.
+    """Return the transform called ``name``, one of ``TRANSFORMS``; its views have ``image_size``.
 
     ``flip`` is the data set's flip probability and holds for every transform but none (digits: 0). ``expert`` holds
-    keyword arguments of ``ExpertAugmentation``; basic is its crop without the colours. ``compiled`` is for expert; the
-    others are too cheap to gain. Raises ValueError for an
-    unknown name or setting.
+    keyword arguments of ``ExpertAugmentation``; basic is the same whatever they are (PROTOCOLS 8). ``compiled`` is for
+    expert; the others are too cheap to gain. flip and none cannot enlarge: smaller images stay as they are.
+
+    Raises ValueError for an unknown name or setting.
     """
     allowed = set(ExpertAugmentation.__dataclass_fields__) - {"image_size", "flip", "compiled"}
     if unknown := set(expert) - allowed:
@@ -152,13 +164,11 @@ def make_transform(
     if name == "expert":
         return expert_view
     if name == "basic":
-        return BasicAugmentation(
-            image_size, expert_view.crop_scale, expert_view.crop_ratio, flip, expert_view.interpolation
-        )
+        return BasicAugmentation(image_size, flip=flip)
     if name == "flip":
         return FlipAugmentation(flip, image_size)
     if name == "none":
-        return Identity()
+        return Identity(image_size)
     if name in TRANSFORMS:
         return crop_augmentation(name, image_size, flip=flip)
     raise ValueError(f"no transform is called {name!r}; allowed: {', '.join(TRANSFORMS)}")

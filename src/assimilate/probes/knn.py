@@ -68,11 +68,12 @@ def knn_predict(
         values, neighbours = nearest(buffer[: len(queries)])
         if weighting == "majority":
             weights = torch.ones_like(values)
-        elif metric == "cosine":
-            weights = (values / temperature).exp()
         else:
-            distances = (queries.square().sum(1, keepdim=True) - 2 * values).clamp(min=0).sqrt()
-            weights = (-distances / temperature).exp()
+            nearness = values
+            if metric == "euclidean":
+                nearness = -(queries.square().sum(1, keepdim=True) - 2 * values).clamp(min=0).sqrt()
+            # A factor that all of a query's votes share decides nothing, but exp(−d/T) alone is 0 for far neighbours.
+            weights = ((nearness - nearness.amax(1, keepdim=True)) / temperature).exp()
         votes = torch.zeros(len(queries), num_classes, dtype=weights.dtype, device=weights.device)
         votes.scatter_add_(1, train_y[neighbours], weights)
         # argmax returns the first of equal maxima: the lowest label.

@@ -20,6 +20,7 @@ from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 class ProbeResult:
     """Accuracies in percent, one a seed: `values["acc1"]`, and `values["acc5"]` where there are more than 5 classes.
 
+    A protocol that reports its best epoch has `acc1_last` and `acc5_last` too. `labels` names each one's protocol.
     `weight` [seeds, classes, dim] and `bias` [seeds, classes] are those of the last epoch.
     """
 
@@ -27,6 +28,7 @@ class ProbeResult:
     label: str
     seeds: tuple[int, ...]
     values: dict[str, tuple[float, ...]]
+    labels: dict[str, str]
     weight: Float[Tensor, "seeds classes dim"]
     bias: Float[Tensor, "seeds classes"]
 
@@ -88,7 +90,8 @@ def linear_probe(
         progress: called after each epoch as progress(epochs done, epochs in all, {"loss": …}).
 
     Raises:
-        ValueError: unknown preset, unlabelled images, an encoder that is not frozen, or a diverged classifier.
+        ValueError: unknown preset, a setting out of range, unlabelled images, an encoder that is not frozen, or a
+            diverged classifier.
     """
     if preset not in PROTOCOLS:
         raise ValueError(f"probe.preset={preset!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
@@ -102,6 +105,12 @@ def linear_probe(
     num_draws = num_epochs if num_draws is None else num_draws
     if num_epochs < 1 or num_draws < 1:
         raise ValueError(f"probe.num_epochs={num_epochs} and probe.num_draws={num_draws} must be at least 1")
+    batch_size = protocol.batch_size if batch_size is None else batch_size
+    lr = protocol.lr if lr is None else lr
+    if batch_size < 1:
+        raise ValueError(f"probe.batch_size={batch_size} must be at least 1 (the protocol's is {protocol.batch_size})")
+    if not 0 < lr < math.inf:
+        raise ValueError(f"probe.lr={lr} must be above 0 (the protocol's is {protocol.lr})")
     if draws not in ("shared", "independent"):
         raise ValueError(f"probe.draws={draws!r} is unknown; choose shared or independent")
     if protocol.train == "none":
@@ -134,9 +143,8 @@ def linear_probe(
     test_y = torch.as_tensor(test.labels, device=test_x.device)
     classes = int(train_y.max()) + 1 if num_classes is None else num_classes
     classifiers = _Classifiers(
-        seeds, classes, test_x.shape[1], num_images=len(train), like=test_x, lr=protocol.lr if lr is None else lr,
-        batch_size=min(protocol.batch_size if batch_size is None else batch_size, len(train)), protocol=protocol,
-        num_epochs=num_epochs,
+        seeds, classes, test_x.shape[1], num_images=len(train), like=test_x, lr=lr,
+        batch_size=min(batch_size, len(train)), protocol=protocol, num_epochs=num_epochs,
     )  # fmt: skip
     kept: dict[int, Tensor] = {}
     per_epoch: list[dict[str, list[float]]] = []
@@ -157,8 +165,13 @@ def linear_probe(
     # Each seed's reported epoch: the last, or the first with the highest top-1.
     chosen = [max(per_epoch, key=lambda accuracies, s=s: accuracies["acc1"][s]) for s in range(len(seeds))]  # type: ignore[misc]
     values = {metric: tuple(at[metric][s] for s, at in enumerate(chosen)) for metric in per_epoch[0]}
-    label = protocol.label + (_SHARED if protocol.train != "none" and len(seeds) > 1 else "")
-    return ProbeResult(preset, label, tuple(seeds), values, classifiers.weight, classifiers.bias)
+    draws_shared = _SHARED if protocol.train != "none" and len(seeds) > 1 else ""
+    labels = dict.fromkeys(values, protocol.label + draws_shared)
+    if protocol.report == "best":
+        last = {f"{metric}_last": tuple(accuracies) for metric, accuracies in per_epoch[-1].items()}
+        values |= last
+        labels |= dict.fromkeys(last, protocol.label_last + draws_shared)
+    return ProbeResult(preset, labels["acc1"], tuple(seeds), values, labels, classifiers.weight, classifiers.bias)
 
 
 _SHARED = "; seeds share augmentation draws"
@@ -171,7 +184,8 @@ def _merge(alone: Sequence[ProbeResult]) -> ProbeResult:
     values = {metric: tuple(result.values[metric][0] for result in alone) for metric in first.values}
     weight, bias = torch.cat([result.weight for result in alone]), torch.cat([result.bias for result in alone])
     seeds = tuple(result.seeds[0] for result in alone)
-    return ProbeResult(first.protocol, first.label + _INDEPENDENT, seeds, values, weight, bias)
+    labels = {metric: label + _INDEPENDENT for metric, label in first.labels.items()}
+    return ProbeResult(first.protocol, labels["acc1"], seeds, values, labels, weight, bias)
 
 
 def _part_of(progress: Progress, index: int, count: int) -> Progress:

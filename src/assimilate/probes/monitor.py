@@ -6,6 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from assimilate.data.augmentation import Augmentation
 from assimilate.data.images import ImageArrays
 from assimilate.probes.features import evaluating, extract_features
 from assimilate.probes.knn import knn_accuracy
@@ -21,6 +22,7 @@ class KNNMonitor(pl.Callback):
         train, test: labelled images; the bank and the queries.
         k: neighbours (majority vote, cosine).
         num_bank: use only the first so many training images as the bank, to keep the curve cheap; None takes all.
+        transform: what is done to the images, drawing nothing (the central crop, say); None only converts them.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class KNNMonitor(pl.Callback):
         k: int = 5,
         num_bank: int | None = None,
         batch_size: int = 512,
+        transform: Augmentation | None = None,
     ) -> None:
         if every_n_epochs < 1:
             raise ValueError(f"knn.every_n_epochs={every_n_epochs} must be at least 1")
@@ -43,6 +46,7 @@ class KNNMonitor(pl.Callback):
         self._bank = ImageArrays(train.images[:num_bank], train.labels[:num_bank])
         self._test = test
         self._batch_size = batch_size
+        self._transform = transform
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The random initialisation's point, unless a resumed curve has it."""
@@ -62,7 +66,14 @@ class KNNMonitor(pl.Callback):
         encoder, mean, std = pl_module.encoder, pl_module.mean, pl_module.std
         with evaluating(encoder):  # type: ignore[arg-type]
             bank, queries = (
-                extract_features(encoder, arrays, mean=mean, std=std, batch_size=self._batch_size)  # type: ignore
+                extract_features(
+                    encoder,  # type: ignore[arg-type]
+                    arrays,
+                    mean=mean,  # type: ignore[arg-type]
+                    std=std,  # type: ignore[arg-type]
+                    batch_size=self._batch_size,
+                    transform=self._transform,
+                )
                 for arrays in (self._bank, self._test)
             )
         accuracy = knn_accuracy(

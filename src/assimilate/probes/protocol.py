@@ -54,6 +54,7 @@ class ProbeProtocol:
         test: "whole" image, "resized" (by 9/8, then the centre) or "centre" (7/8 of it; train crops are as large).
         optimizer: "sgd" or "adam"; `weight_decay` is added to the gradient in either.
         report: "last" epoch, or "best" over epochs, which is optimistic because the test set chooses.
+        label_last: the label of the last epoch's accuracies, which are reported beside the "best" ones.
     """
 
     label: str
@@ -73,6 +74,7 @@ class ProbeProtocol:
     milestones: tuple[float, ...] = (0.6, 0.75, 0.9)
     gamma: float = 0.2
     final: float = 1e-4
+    label_last: str = ""
 
     def train_transform(self, image_size: int, flip: float) -> Augmentation:
         """What is done to a training image."""
@@ -107,6 +109,7 @@ class ProbeProtocol:
 
 _ESSL = {"lr": 30.0, "num_epochs": 100, "batch_size": 256, "drop_last": True, "schedule": "cosine"}
 _SUPCONTRAST = {"lr": 1.0, "num_epochs": 100, "batch_size": 512, "schedule": "step", "train": "crop"}
+_SUPCONTRAST_LAST = "SupContrast: RRC(.2-1)+flip, lr 1, last epoch"
 
 PROTOCOLS: dict[str, ProbeProtocol] = {
     "essl": ProbeProtocol(
@@ -126,11 +129,12 @@ PROTOCOLS: dict[str, ProbeProtocol] = {
     ),
     "supcontrast_best": ProbeProtocol(
         label="SupContrast: RRC(.2-1)+flip, lr 1, best epoch on the test set (optimistic)",
+        label_last=_SUPCONTRAST_LAST,
         report="best",
         **_SUPCONTRAST,  # type: ignore[arg-type]
     ),
     "supcontrast_last": ProbeProtocol(
-        label="SupContrast: RRC(.2-1)+flip, lr 1, last epoch",
+        label=_SUPCONTRAST_LAST,
         **_SUPCONTRAST,  # type: ignore[arg-type]
     ),
     "htdt": ProbeProtocol(

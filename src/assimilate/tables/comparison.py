@@ -7,6 +7,8 @@ from typing import Any
 METRIC_NAMES = {
     "acc1": "linear probe, top-1 %",
     "acc5": "linear probe, top-5 %",
+    "acc1_last": "linear probe, last epoch, top-1 %",
+    "acc5_last": "linear probe, last epoch, top-5 %",
     "knn5": "5-NN, cosine %",
     "knn5_euclidean": "5-NN, Euclidean %",
     "knn200": "200-NN, weighted %",

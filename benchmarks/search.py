@@ -1,0 +1,216 @@
+"""W-search's engine against a straightforward search of the same quality, and serving from a view cache.
+
+python benchmarks/search.py                       32x32, narrow networks (a few minutes)
+python benchmarks/search.py --channels 512        the published generator (long on a CPU)
+"""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from assimilate.data.seeding import generator as seeded
+from assimilate.encoder.encoder import EmbeddingOf, Encoder, EncoderSpec
+from assimilate.generator.architecture import Architecture, stylegan2_channels
+from assimilate.generator.stylegan2 import Generator
+from assimilate.generator.truncated import TruncatedStyleGAN2
+from assimilate.views.cache import CachedViews
+from assimilate.views.embedding import FrozenEmbedding, to_pixels
+from assimilate.views.objective import search_loss
+from assimilate.views.search import FoundViews, SearchEngine, SearchSettings
+from grouped_generator import GroupedGenerator
+from losses import largest_resident_kilobytes
+from pairs import medians, overheads, report, seconds, speedups, time_pairs
+
+MEAN, STD, TRUNCATION = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.7
+
+
+class World:
+    """Random networks whose statistics are those of images that the generator makes."""
+
+    def __init__(self, size: int, channels: int, count: int) -> None:
+        torch.manual_seed(0)
+        dim = min(512, 8 * channels)
+        network = Generator(Architecture(size, dim, 8, stylegan2_channels(size, max_channels=channels)))
+        mean = torch.zeros(dim)
+        self.generator = TruncatedStyleGAN2(network, mean, truncation=TRUNCATION)
+        state = {name: value.detach() for name, value in network.state_dict().items()}
+        self.grouped = GroupedGenerator(state, mean, truncation=TRUNCATION)
+        with torch.no_grad():
+            codes = network.map(torch.randn(count, dim))
+            # Inverted codes differ from layer to layer.
+            spread = codes[:, None] + 0.1 * codes.std() * torch.randn(count, self.generator.num_codes, dim)
+            images = torch.cat([self.generator.synthesize(part) for part in spread.split(32)])
+        encoder = Encoder.from_spec(EncoderSpec(width=16, hidden_dim=128, output_dim=128), init_seed=0).train()
+        with torch.no_grad():
+            for _ in range(30):  # running statistics
+                encoder((to_pixels(images).float() / 255 - 0.5) / 0.25)
+        self.embedding = FrozenEmbedding(EmbeddingOf(encoder.eval()), mean=MEAN, std=STD)
+        self.latents, self.images = spread.numpy(), to_pixels(images).numpy()
+
+
+def search_settings(arguments: argparse.Namespace, **changes: object) -> SearchSettings:
+    values: dict[str, object] = {
+        "num_views": arguments.views, "epsilon1": arguments.epsilon, "epsilon2": 5 / 3 * arguments.epsilon,
+        "uniformity_weight": 0.01, "hinge": "image", "anchor": "reconstruction", "optimizer": "adam", "lr": 0.02,
+        "iterations": 200, "tolerance": None, "tolerance_relative": 0.05, "initial_noise": 0.02,
+        "noise_first_view": True, "width": arguments.width, "seed": 0,
+    }  # fmt: skip
+    return SearchSettings(**(values | changes))  # type: ignore[arg-type]
+
+
+class Straightforward:
+    """Batches of `width` anchors, grouped convolutions, torch's Adam on all, until the last anchor has converged."""
+
+    def __init__(self, world: World, settings: SearchSettings) -> None:
+        self.world, self.settings = world, settings
+        self.view_steps = 0
+
+    def run(self) -> list[float]:
+        """Each anchor's final √boundary."""
+        world, settings = self.world, self.settings
+        self.view_steps, errors = 0, []
+        for start in range(0, len(world.latents), settings.width):
+            codes = torch.from_numpy(world.latents[start : start + settings.width])
+            count = len(codes)
+            with torch.no_grad():
+                anchors = world.embedding(world.grouped.synthesize(codes).clamp(-1, 1))
+            noise = torch.stack(
+                [
+                    torch.randn((settings.num_views, *codes.shape[1:]), generator=seeded(0, "search", start + image))
+                    for image in range(count)
+                ]
+            )
+            moving = (codes[:, None] + settings.initial_noise * noise).requires_grad_()
+            optimizer = torch.optim.Adam([moving], lr=settings.lr)
+            for _ in range(settings.iterations):
+                h = world.embedding(world.grouped.synthesize(moving.flatten(0, 1)).clamp(-1, 1))
+                loss = search_loss(
+                    h.unflatten(0, (count, settings.num_views)), anchors, epsilon1=settings.epsilon1,
+                    epsilon2=settings.epsilon2, uniformity_weight=settings.uniformity_weight,
+                )  # fmt: skip
+                assert settings.tolerance_relative is not None
+                if bool((loss.boundary.sqrt() <= settings.tolerance_relative * settings.epsilon1).all()):
+                    break
+                optimizer.zero_grad()
+                loss.total.sum().backward()
+                optimizer.step()
+                self.view_steps += count * settings.num_views
+            errors += loss.boundary.sqrt().tolist()
+        return errors
+
+
+def bare_steps(world: World, settings: SearchSettings, num_steps: int) -> Callable[[], None]:
+    """Forward and gradient of g and f at the engine's width, and nothing else."""
+    codes = torch.from_numpy(world.latents[: settings.width]).repeat_interleave(settings.num_views, dim=0)
+    target = torch.zeros(settings.width * settings.num_views, 128)
+
+    def run() -> None:
+        for _ in range(num_steps):
+            moving = codes.clone().requires_grad_()
+            h = world.embedding(world.generator.synthesize(moving).clamp(-1, 1))
+            torch.autograd.grad((h - target).square().sum(), moving)
+
+    return run
+
+
+def serving(megabytes: int, batch: int, pairs: int) -> None:
+    """One of eight cached views for each image of a batch, against a flat memory map and a float32 tensor."""
+    count = megabytes * 10**6 // (8 * 3 * 32 * 32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        rng = np.random.default_rng(0)
+        stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, 8, 3, 32, 32))
+        block = rng.integers(0, 256, (256, 8, 3, 32, 32), dtype=np.uint8)
+        for start in range(0, count, 256):
+            stored[start : start + 256] = block[: len(stored[start : start + 256])]
+        stored.flush()
+        del stored
+        cache = CachedViews.open(Path(folder))
+        flat = np.load(path, mmap_mode="r").reshape(-1, 3, 32, 32)
+        before = largest_resident_kilobytes()
+        batches = [torch.from_numpy(rng.choice(count, batch, replace=False)) for _ in range(40)]
+        draws = torch.Generator().manual_seed(0)
+
+        def ours() -> None:
+            for indices in batches:
+                cache.gather(indices, 1, draws)
+
+        def gather() -> None:
+            for indices in batches:
+                torch.from_numpy(flat[indices.numpy() * 8 + rng.integers(0, 8, len(indices))])
+
+        timed = time_pairs(ours, gather, pairs=pairs)
+        report(
+            "views/serving_vs_flat_memory_map", speedups(timed), at_least=0.9, megabytes=megabytes,
+            views_per_second=round(len(batches) * batch / statistics.median(own for own, _ in timed)), **medians(timed),
+        )  # fmt: skip
+        float_megabytes = 4 * megabytes
+        grown = (largest_resident_kilobytes() - before) / 1000
+        report(
+            "views/serving_memory_vs_float32", [grown / float_megabytes] * 2, at_most=0.3,
+            megabytes=round(grown), reference_megabytes=float_megabytes,
+        )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--channels", type=int, default=128)
+    parser.add_argument("--anchors", type=int, default=32)
+    parser.add_argument("--views", type=int, default=4)
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--epsilon", type=float, default=0.5)
+    parser.add_argument("--pairs", type=int, default=3, help="searches take seconds: fewer pairs than elsewhere")
+    parser.add_argument("--cache-megabytes", type=int, default=1200)
+    arguments = parser.parse_args()
+    world, settings = World(arguments.size, arguments.channels, arguments.anchors), search_settings(arguments)
+    found: list[FoundViews] = []
+    engine = SearchEngine(world.generator, world.embedding, settings)
+
+    def ours() -> None:
+        found.clear()
+        engine.view_steps = 0
+        engine.run(world.latents, world.images, list(range(arguments.anchors)), found.append)
+
+    reference = Straightforward(world, settings)
+    errors: list[float] = []
+
+    def straightforward() -> None:
+        errors[:] = reference.run()
+
+    timed = [(seconds(ours), seconds(straightforward)) for _ in range(arguments.pairs)]
+    quality = {
+        "converged": f"{sum(views.converged for views in found)}/{len(found)}",
+        "reference_converged": f"{sum(error <= 0.05 * settings.epsilon1 for error in errors)}/{len(errors)}",
+    }
+    size = f"{arguments.channels} channels, {arguments.size}x{arguments.size}"
+    shape = f"{size}, {arguments.anchors} anchors x {arguments.views}"
+    steps = [reference.view_steps / engine.view_steps] * 2
+    report("search/view_steps_vs_last_anchor", steps, at_least=1.5, shape=shape, **quality)
+    report("search/time_vs_straightforward", speedups(timed), at_least=5.0, shape=shape, **quality, **medians(timed))
+
+    num_steps = 10
+    capped = search_settings(arguments, iterations=num_steps, tolerance_relative=None)
+    busy = SearchEngine(world.generator, world.embedding, capped)
+    first: Sequence[int] = list(range(arguments.width))
+    # Steps alone: the same search with none of them is taken off.
+    idle = SearchEngine(
+        world.generator, world.embedding, search_settings(arguments, iterations=0, tolerance_relative=None)
+    )
+    bare = bare_steps(world, capped, num_steps)
+    ratios = []
+    for _ in range(15):
+        full = seconds(lambda: busy.run(world.latents, world.images, first, lambda views: None))
+        none = seconds(lambda: idle.run(world.latents, world.images, first, lambda views: None))
+        ratios.append((full - none, seconds(bare)))
+    report("search/engine_overhead", overheads(ratios), at_most=1.15, shape=shape, **medians(ratios))
+    serving(arguments.cache_megabytes, 512, 15)
+
+
+if __name__ == "__main__":
+    main()

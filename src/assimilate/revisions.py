@@ -1,0 +1,22 @@
+"""Contents whose output once differed: a stage's version is higher for them, and all others keep their keys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# What basic views once took from data.expert, and now always are (PROTOCOLS 8).
+BASIC_BOX = {"crop_scale": [0.2, 1.0], "crop_ratio": [3 / 4, 4 / 3], "interpolation": "bilinear"}
+# Without the last epoch's accuracies, or with kNN on other crops than the curve's.
+REVISED_PROBES = ("supcontrast_best", "genrep")
+
+
+def train_revision(content: Mapping[str, Any]) -> int:
+    """1 for an encoder's content that accumulates batches (the last step of an epoch was too small), trains on crops
+    (the kNN curve was measured on whole images), or has basic views beside an expert with a box of its own."""
+    own_box = any(content["expert"][key] != value for key, value in BASIC_BOX.items())
+    basic = "basic" in (*content["slots"], content.get("generated_transform"))
+    return int(content["accumulate_grad_batches"] > 1 or content["crop_size"] is not None or (basic and own_box))
+
+
+def probe_revision(config: Mapping[str, Any]) -> int:
+    """1 for a probe that reports more than it did, or whose kNN sees other crops."""
+    return int(config["data"]["crop_size"] is not None or config["probe"]["name"] in REVISED_PROBES)

@@ -1,0 +1,183 @@
+"""Values that no run can use and settings that nothing reads: refused before anything starts. Nothing imports hydra's
+command line here: `make_job` is what every stage asks."""
+
+import re
+
+import pytest
+
+from assimilate import options
+from assimilate.config import compose, hydra_ready, make_job
+from assimilate.errors import UserError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_loader():
+    with hydra_ready():
+        yield
+
+
+def job_of(*overrides):
+    return make_job("train", compose(overrides), overrides)
+
+
+def test_options_are_those_of_the_rooms():
+    from assimilate.assimilation.objective import LOSSES
+    from assimilate.assimilation.schedule import SCHEDULES
+    from assimilate.data.augmentation import TRANSFORMS
+    from assimilate.encoder.backbone import _ARCHITECTURES, STEMS
+    from assimilate.encoder.projector import PROJECTORS
+    from assimilate.probes.protocol import PROTOCOLS
+
+    assert options.LOSSES == LOSSES
+    assert tuple(options.SCHEDULES) == SCHEDULES
+    assert set(options.TRANSFORMS) == set(TRANSFORMS)
+    assert tuple(_ARCHITECTURES) == options.BACKBONES
+    assert options.STEMS == STEMS
+    assert options.PROJECTORS == PROJECTORS
+    assert tuple(PROTOCOLS) == options.PROBES
+    unaugmented = tuple(name for name, protocol in PROTOCOLS.items() if protocol.train == "none")
+    assert unaugmented == options.UNAUGMENTED_PROBES
+
+
+@pytest.mark.parametrize("schedule", options.SCHEDULES)
+def test_a_schedule_reads_exactly_what_the_table_says(schedule):
+    from assimilate.assimilation.schedule import OptimizerSpec, learning_rate
+
+    settings = {
+        "warmup_epochs": 2, "warmup_from": 0.05, "final": 0.2, "warmup_steps": 9, "milestones": (0.5,), "gamma": 0.3,
+    }  # fmt: skip
+    others = {
+        "warmup_epochs": 3, "warmup_from": 0.07, "final": 0.1, "warmup_steps": 5, "milestones": (0.8,), "gamma": 0.7,
+    }  # fmt: skip
+
+    def rates(**values):
+        spec = OptimizerSpec(name="sgd", lr=1.0, epochs=10, schedule=schedule, **values)
+        return [learning_rate(spec, 4)(step) for step in range(40)]
+
+    read = {key for key, value in others.items() if rates(**settings) != rates(**(settings | {key: value}))}
+    assert read == set(options.SCHEDULES[schedule])
+
+
+IMPOSSIBLE = [
+    ("optimizer.name=lars", "sgd, adam"),
+    ("optimizer.schedule=step", "cosine_with_warmup"),
+    ("optimizer.lr=inf", "> 0"),
+    ("loss.name=infoNCE", "infonce, ntxent, full, simsiam"),
+    ("simclr_loss=byol", "infonce, ntxent, full, simsiam"),
+    ("encoder.backbone=resnet19", "resnet18, resnet34, resnet50"),
+    ("encoder.stem=cifar10", "cifar, cifar_maxpool, imagenet"),
+    ("encoder.projector=mlp", "supcontrast"),
+    ("encoder.hidden_dim=0", "whole number"),
+    ("encoder.output_dim=1.5", "whole number"),
+    ("assim.view1=null", "generated"),
+    ("assim.view2=crop60", "crop50"),
+    ("assim.view3=wsearch", "generated"),
+    ("data.expert.crop_scale=[0,1]", "0 < low"),
+    ("data.expert.crop_scale=[0.5,1.2]", "≤ 1"),
+    ("data.expert.crop_scale=0.2", "low"),
+    ("data.expert.crop_ratio=[2,1]", "low ≤ high"),
+    ("data.expert.jitter=[0.4,0.4,0.4]", "hue"),
+    ("data.expert.jitter=[0.4,0.4,0.4,0.6]", "0.5"),
+    ("data.expert.jitter_probability=1.2", "probability"),
+    ("data.expert.grayscale_probability=-0.1", "probability"),
+    ("drop_last=maybe", "true or false"),
+    ("probe.batch_size=-5", "whole number"),
+    ("probe.lr=0", "> 0"),
+    ("probe.seeds=[]", "at least one"),
+    ("probe.seeds=3", "list"),
+    ("probe.seeds=[0,a]", "whole numbers"),
+    ("probe.seeds=[0,0]", "different"),
+    ("probe.num_draws=0", "whole number"),
+    ("probe.augmentation_seed=x", "whole number"),
+]
+
+
+@pytest.mark.parametrize(("override", "allowed"), IMPOSSIBLE, ids=[case[0] for case in IMPOSSIBLE])
+def test_a_value_that_can_never_work_is_refused(override, allowed):
+    key = override.split("=")[0]
+    with pytest.raises(UserError, match=rf"^{re.escape(key)}=.*cannot be used.*{re.escape(allowed)}") as caught:
+        job_of("dataset=cifar10", override)
+    assert "\n" not in str(caught.value)
+
+
+def test_milestones_are_shares_of_the_epochs():
+    with pytest.raises(UserError, match=r"optimizer\.milestones=\[950\].*shares"):
+        job_of("dataset=tinyimagenet", "recipe=htdt", "optimizer.milestones=[950]")
+
+
+ARRANGEMENTS = [
+    (["assim=a2", "assim.view3=null"], r"assim\.view3=null.*take assim=simclr"),
+    (["assim=simclr", "assim.view3=generated"], r"assim\.view3=generated.*take assim=a2"),
+    (["assim=a1", "assim.view3=basic"], r"assim\.view3=basic.*take assim=a2"),
+    (["assim=a1", "assim.view2=basic"], r"assim\.view2=basic leave assim=a1 without a generated view"),
+    (["assim=a2", "data.crop_size=40"], r"assim\.generated_transform=flip.*32² beside.*40.*data\.crop_size=32"),
+    (["assim=simclr", "assim.view1=none", "data.crop_size=40"], r"assim\.view1=none.*data\.crop_size=32"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), ARRANGEMENTS, ids=[" ".join(case[0]) for case in ARRANGEMENTS])
+def test_views_that_do_not_fit_together_are_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
+        job_of("dataset=cifar10", *overrides)
+
+
+GENERATED = ["assim.view1=generated", "assim.view2=generated"]
+IGNORED = [
+    (["assim=simclr", "simclr_loss=ntxent"], "trains no f"),
+    (["view=expert", "simclr_loss=ntxent"], "trains no f"),
+    (["view=wperturb", "simclr_loss=ntxent"], "trains no f"),
+    (["view.encoder.checkpoint=/f.pt", "simclr_loss=ntxent"], "trains no f"),
+    (["view.encoder.checkpoint=/f.pt", "view.encoder.seed=1"], "trains no f"),
+    (["recipe=dkobak", "optimizer.warmup_epochs=10"], "cosine_per_epoch does not read it"),
+    (["recipe=htdt", "optimizer.warmup_epochs=10"], "multistep does not read it"),
+    (["optimizer.schedule=constant", "optimizer.warmup_epochs=10"], "constant does not read it"),
+    (["+optimizer.gamma=0.1"], "cosine_with_warmup does not read it"),
+    (["+optimizer.milestones=[0.5]"], "cosine_with_warmup does not read it"),
+    (["recipe=htdt", "+optimizer.momentum=0.5"], "adam has no momentum"),
+    (["recipe=simsiam", "assim=simclr", "loss.temperature=0.1"], "SimSiam has no temperature"),
+    (["recipe=simsiam", "loss=simsiam", "loss.base_temperature=0.1"], "SimSiam has no temperature"),
+    (["encoder.predictor_dim=512"], "only SimSiam trains a predictor"),
+    (["encoder.projector=linear", "encoder.hidden_dim=64"], "no hidden layer"),
+    (["encoder.projector=none", "encoder.output_dim=64"], "leaves the features"),
+    (["view=viewmaker", "assim=simclr", *GENERATED, "data.expert.jitter_probability=0"], "draws an expert view"),
+    (["view=expert", "assim.generated_transform=crop50"], r"drawn anew.*view\.cached=true"),
+    (["assim.view3=basic", "assim.generated_transform=crop50"], "no view of this run is a generated one"),
+    (["assim=simclr", "assim.view1=basic", "assim.view2=basic", "data.expert.jitter_probability=0"], "expert view"),
+    (["probe=htdt", "probe.num_draws=4"], "draws nothing"),
+    (["probe=dkobak_precomputed", "probe.augmentation_seed=4"], "draws nothing"),
+    (["probe.name=essl_as_coded", "probe.draws=independent"], "draws nothing"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "reason"), IGNORED, ids=[" ".join(case[0]) for case in IGNORED])
+def test_a_setting_that_nothing_reads_is_refused(overrides, reason):
+    key = overrides[-1].split("=")[0].lstrip("+")
+    with pytest.raises(UserError, match=rf"^{re.escape(key)} would be ignored: .*{reason}") as caught:
+        job_of("dataset=cifar10", *overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["simclr_loss=ntxent"],
+        ["recipe=supcontrast", "+optimizer.final=0.01"],
+        ["recipe=htdt", "optimizer.gamma=0.1", "optimizer.warmup_steps=100"],
+        ["recipe=simsiam", "assim=a2", "loss.temperature=0.1"],
+        ["recipe=simsiam", "assim=a2", "encoder.predictor_dim=256"],
+        ["recipe=simsiam", "assim=a2", "loss=simsiam", "simclr_loss=infonce", "loss.temperature=0.1"],
+        ["view=expert", "view.cached=true", "assim.generated_transform=crop50"],
+        ["assim=simclr", "assim.view1=basic", "assim.view2=expert", "data.expert.jitter_probability=0"],
+        ["view=wperturb", "inversion.perceptual=encoder", "simclr_loss=ntxent"],
+        ["probe.num_draws=4", "probe.draws=independent"],
+    ],
+    ids=" ".join,
+)
+def test_a_setting_that_something_reads_is_taken(overrides):
+    job_of("dataset=cifar10", *overrides)
+
+
+def test_accumulation_says_that_it_is_no_larger_batch():
+    notices = job_of("dataset=cifar10", "accumulate_grad_batches=4").notices
+    assert any("contrasted" in notice and "not batch_size=512" in notice for notice in notices)
+    assert not any("accumulate" in notice for notice in job_of("dataset=cifar10").notices)

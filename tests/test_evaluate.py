@@ -1,0 +1,27 @@
+"""What the evaluation says of its protocol, and what kNN is shown."""
+
+import numpy as np
+import pytest
+import torch
+
+from assimilate.config import compose, make_job
+from assimilate.evaluate import _changes
+from assimilate.train import whole_views
+
+
+def test_a_label_mentions_only_what_the_probe_does():
+    config = {"num_epochs": None, "batch_size": None, "lr": 0.5, "num_draws": 8}
+    changed = ["lr 0.5", "no flips", "the epochs take turns with 8 augmentation draws"]
+    assert _changes(config, 0.0, augments=True) == changed
+    # A probe on un-augmented features flips nothing and draws nothing, whatever the data set or the recipe says.
+    assert _changes(config, 0.0, augments=False) == ["lr 0.5"]
+
+
+@pytest.mark.parametrize(("crop_size", "margin"), [(112, 8), (None, 0)])
+def test_knn_sees_what_the_encoder_was_trained_to_see(crop_size, margin):
+    crop = [] if crop_size else ["data.crop_size=null"]
+    overrides = ("dataset=imagenet", "assim=simclr", *crop)
+    config = make_job("train", compose(overrides), overrides).config
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 128, 128), dtype=np.uint8))
+    views = whole_views(config)(images, torch.Generator())
+    assert torch.equal(views, images[..., margin : 128 - margin, margin : 128 - margin] / 255)
