@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from assimilate import make_views, train, train_generator
 from tests.chain_run import SMOKE, artifacts, results, run, stamps
@@ -143,6 +144,24 @@ def test_cached_and_fresh_expert_views(copy):
     assert run(train, "view=expert", f"out={copy}") == 0
     assert run(train, "+table3=expert_expert_expert_a2", "knn.every_n_epochs=0", f"out={copy}") == 0
     assert len(artifacts(copy, "views")) == 2
+
+
+def test_cached_expert_views_are_as_large_as_the_crops(copy):
+    words = ["view=expert", "view.cached=true", "data.crop_size=12", "assim.generated_transform=none"]
+    assert run(train, *words, f"out={copy}") == 0
+    assert run(make_views, *words, "preview=true", f"out={copy}") == 0
+    (views,) = (path for path in artifacts(copy, "views") if path.name.startswith("expert"))
+    stored = np.load(views / "images.npy")
+    assert stored.shape == (128, 2, 3, 12, 12)
+    (page,) = (path.parent / "report.html" for path in results(copy) if "view=expert" in str(path))
+    assert "not measured: views of 12², images of 16²" in page.read_text()
+    (preview,) = (copy / "previews").rglob("expert-*.png")
+    picture = np.asarray(Image.open(preview))
+    scale = 96 // 16
+    # The smaller view stands in the middle of its place: two pixels from the top and from the left of it.
+    cell = picture[2 * scale :: scale, (16 + 2 + 6 + 2) * scale :: scale][:12, :12]
+    assert np.array_equal(cell[..., :3].transpose(2, 0, 1), stored[0, 0])
+    assert not picture[: 2 * scale, (16 + 2 + 6) * scale : (16 + 2 + 6 + 16) * scale, 3].any()
 
 
 def test_perturbed_views(copy):

@@ -203,6 +203,11 @@ def test_refused_in_one_line_before_anything_is_made(overrides, message, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_cached_expert_views_may_be_larger_than_the_images():
+    job = job_of("view=expert", "view.cached=true", "data.crop_size=20", "assim.generated_transform=none")
+    assert job.config["data"]["crop_size"] == 20
+
+
 def test_unwritable_out_is_refused(tmp_path, probe_stage, capsys):
     main, jobs = probe_stage
     (tmp_path / "file").write_text("")

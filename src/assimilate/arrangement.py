@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.identity import GENERATED, draws_view_on_the_fly, uses_view, view_slots
+from assimilate.identity import uses_view
 
 # These show whole images: they cannot make a view larger than what is stored.
 WHOLE = ("flip", "none")
@@ -32,7 +32,7 @@ def check_arrangement(config: Mapping[str, Any]) -> None:
     transforms = {f"assim.view{place}": assim.get(f"view{place}") for place in (1, 2, 3)}
     if uses_view(config) and config["view"]["name"] == "viewmaker":
         transforms["view.transform"] = config["view"]["transform"]
-    elif GENERATED in view_slots(config) and not draws_view_on_the_fly(config):
+    elif uses_view(config) and config["view"]["name"] != "expert":  # those are stored as large as the crops
         transforms["assim.generated_transform"] = assim["generated_transform"]
     for key, transform in transforms.items():
         if transform in WHOLE and crop_size is not None and crop_size > image_size:

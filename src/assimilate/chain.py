@@ -2,39 +2,34 @@
 
 images → generator → latents ─┐
    └→ encoder f → ε1 ─────────┴→ views → encoder → probe
+
+Of a data set that a generator makes (dataset=imagenet_fake), the first two change places, and the latents are known.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts import Artifact
+from assimilate.brought import BIGBIGAN, IMPORTED, lacking_discriminator
 from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
 from assimilate.given import TIMM, file_content, given_content
 from assimilate.identity import (
     GENERATED,
+    OWN,
+    data_is_sampled,
     draws_view_on_the_fly,
     generator_settings,
     needs_cache,
     needs_generator,
     view_slots,
 )
+from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
 from assimilate.reference import reference_config, uses_reference
 from assimilate.revisions import probe_revision, train_revision
 
-# Raised when a stage's output changes for the same content.
-STAGE_VERSIONS = {
-    "prepare_data": 1,
-    "train_generator": 1,
-    "invert": 1,
-    "train": 1,
-    "calibrate": 1,
-    "make_views": 1,
-    "evaluate": 1,
-}
 BUILDER_OF = {
     "datasets": "assimilate.prepare_data",
     "generators": "assimilate.train_generator",
@@ -44,10 +39,12 @@ BUILDER_OF = {
     "views": "assimilate.make_views",
     "probes": "assimilate.evaluate",
 }
+# Name of the latents of images that were made from them.
+KNOWN_LATENTS = "known"
 Parents = Mapping[str, Artifact | None]
 UNKNOWN_FINGERPRINT = "not prepared yet"
-# Names of encoders that nobody trains here: the user's f, and what `checkpoint=` probes.
-IMPORTED, GIVEN = "imported", "given"
+# Name of the encoder that `checkpoint=` probes.
+GIVEN = "given"
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,7 @@ class Chain:
     reference: Artifact | None  # the SimCLR encoder f
     calibration: Artifact | None
     views: Artifact | None
+    evaluation: Artifact | None  # the data set that probes use, where it is not the run's own
     encoder: Artifact
     probe: Artifact | None
     reference_probe: Artifact | None
@@ -80,10 +78,13 @@ class Chain:
         """What must exist before the run's own training, in the order of building.
 
         A checkpoint that the user brings is read first: one that does not fit is to fail before the hours, not after.
+        So is a generator that the images come from.
         """
-        steps = [self.generator, self.latents, self.reference, self.calibration, self.views]
+        origins = [*self.data.parents.values(), self.data]
+        steps = [self.generator, self.latents, self.reference, self.calibration, self.views, self.evaluation]
         present = [step for step in steps if step is not None]
-        return [self.data, *sorted(present, key=lambda step: not is_brought(step))]
+        ordered = [*origins, *sorted(present, key=lambda step: not is_brought(step))]
+        return list({step.label: step for step in ordered}.values())
 
     def all(self) -> list[Artifact]:
         """Everything, in the order of building; an artifact with two roles is named once."""
@@ -93,77 +94,9 @@ class Chain:
 
 
 def is_brought(step: Artifact) -> bool:
-    """Whether an artifact is a file of the user's that needs nothing else."""
-    return step.name == IMPORTED and not step.parents
-
-
-def artifact_root(out: Path) -> Path:
-    """Where artifacts are kept below `out`."""
-    return out / "artifacts"
-
-
-@functools.lru_cache(maxsize=4)
-def _scan_imagenet(root: str) -> tuple[str, int]:
-    """The listing's key and its number of training images."""
-    # A million file names take seconds to list: once a process.
-    from assimilate.data.imagenet import scan_imagenet
-
-    listing = scan_imagenet(root)
-    return listing.key, len(listing.train)
-
-
-def count_train_images(config: Mapping[str, Any]) -> int:
-    """Training images of a data set that is not prepared yet: those on disk where that differs from user to user."""
-    dataset = config["dataset"]
-    if dataset["kind"] == "folder":
-        from assimilate.data.listing import scan_folder
-
-        train, _ = scan_folder(Path(dataset["root"]).expanduser()).split(dataset["test_fraction"])
-        count = len(train)
-    elif dataset["kind"] == "imagenet":
-        _, count = _scan_imagenet(str(dataset["root"]))
-    else:
-        count = {"digits": 1437, "tinyimagenet": 100_000}.get(dataset["kind"], 50_000)
-    limit = dataset["max_train_images"]
-    return count if limit is None else min(count, int(limit))
-
-
-def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
-    """The prepared arrays. A folder of images is known by the names, sizes and times of its files, ImageNet by their
-    names; cifar and tinyimagenet are what they are, and what is elsewhere is refused when it is read.
-
-    Raises:
-        UserError: `dataset.root` is missing, empty, or not a folder of images.
-    """
-    dataset = config["dataset"]
-    content: dict[str, Any] = {
-        key: dataset[key] for key in ("kind", "image_size", "max_train_images", "max_test_images")
-    }
-    if dataset["kind"] == "folder":
-        from assimilate.data.listing import scan_folder
-
-        try:
-            listing = scan_folder(Path(dataset["root"]).expanduser())
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        content |= {"listing": listing.key, "test_fraction": dataset["test_fraction"]}
-    if dataset["kind"] == "imagenet":
-        try:
-            content["listing"], _ = _scan_imagenet(str(dataset["root"]))
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    if dataset.get("mean") is not None or dataset.get("std") is not None:
-        content |= {"mean": dataset["mean"], "std": dataset["std"]}
-    return Artifact(
-        "datasets",
-        dataset["name"],
-        f"{dataset['image_size']}px",
-        content,
-        {},
-        "prepare_data",
-        STAGE_VERSIONS["prepare_data"],
-        artifact_root(out),
-    )
+    """Whether an artifact is a file of the user's, or their code, that needs nothing else."""
+    needs_images = step.kind != "generators" or "data" in step.content
+    return not step.parents and (step.name == IMPORTED or not needs_images)
 
 
 class _Projection:
@@ -171,7 +104,7 @@ class _Projection:
 
     def __init__(self, config: Mapping[str, Any], out: Path, facts: DataFacts) -> None:
         self._config = config
-        self._root = artifact_root(out)
+        self._out, self._root = out, artifact_root(out)
         self._fingerprint = facts.fingerprint
         self._normalisation = {"mean": facts.mean, "std": facts.std} if config["data"]["normalize"] else None
 
@@ -191,12 +124,12 @@ class _Projection:
         )
 
     def generator(self) -> Artifact:
+        brought = brought_artifact(self._config, self._out)
+        if brought is not None:
+            return brought
         config = self._config["generator"]
-        if config.get("checkpoint") is not None:
-            content = {"checkpoint": file_content(config["checkpoint"], "generator.checkpoint")}
-            return self._artifact("generators", IMPORTED, "train_generator", content, {})
         # Truncation is a matter of synthesis, not of training.
-        left_out = {"checkpoint", "truncation", "checkpoint_every"}
+        left_out = {"checkpoint", "truncation", "checkpoint_every", "_target_"}
         settings = {key: value for key, value in generator_settings(config).items() if key not in left_out}
         content = {**settings, "flip": self._config["dataset"]["flip"]}
         if config.get("augment") == "leak":
@@ -204,11 +137,16 @@ class _Projection:
         return self._artifact("generators", config["name"], "train_generator", content, {})
 
     def latents(self, generator: Artifact, reference: Artifact | None) -> Artifact:
+        if data_is_sampled(self._config):
+            parents = {"generator": generator, "data": data_artifact(self._config, self._out)}
+            return self._artifact("latents", KNOWN_LATENTS, "invert", {}, parents)
         config = self._config["inversion"]
-        content: dict[str, Any] = {"truncation": self._config["generator"]["truncation"]}
+        content: dict[str, Any] = {"truncation": self._config["generator"].get("truncation")}
         if config.get("latents") is not None:
             content["latents"] = file_content(config["latents"], "inversion.latents")
             return self._artifact("latents", IMPORTED, "invert", content, {"generator": generator})
+        if self._config["generator"]["name"] in (OWN, BIGBIGAN) and (lacking := lacking_discriminator(config)):
+            raise UserError(lacking)
         content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
         if config.get("checkpoint") is not None:
             content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")
@@ -217,8 +155,8 @@ class _Projection:
             content |= {key: value for key, value in config.items() if key not in left_out}
             content["flip"] = self._config["dataset"]["flip"]
         perceptual = reference if config["perceptual"] == "encoder" else None
-        parents = {"generator": generator, "encoder": perceptual}
-        return self._artifact("latents", config["name"], "invert", content, parents)
+        upstream = {"generator": generator, "encoder": perceptual}
+        return self._artifact("latents", config["name"], "invert", content, upstream)
 
     def _training(self, config: Mapping[str, Any], loss: str) -> dict[str, Any]:
         keys = ("epochs", "batch_size", "accumulate_grad_batches", "drop_last", "batchnorm", "optimizer")
@@ -289,7 +227,7 @@ class _Projection:
             elif not needs_cache(config):  # made while training
                 left_out = {"n_cached", "n_sampled", "encoder", "cached", "seed", "batch"}
                 view = {key: value for key, value in config["view"].items() if key not in left_out}
-                content["view"] = {**view, "truncation": config["generator"]["truncation"]}
+                content["view"] = {**view, "truncation": config["generator"].get("truncation")}
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
         return self._artifact("encoders", name, "train", content, sources, revision=train_revision(content))
 
@@ -331,7 +269,7 @@ class _Projection:
                 "crop_size": self._config["data"]["crop_size"],
             }
         else:
-            content["truncation"] = self._config["generator"]["truncation"]
+            content["truncation"] = self._config["generator"].get("truncation")
         return self._artifact("views", view["name"], "make_views", content, parents)
 
     def _external(self, view: Mapping[str, Any]) -> dict[str, Any]:
@@ -349,25 +287,33 @@ class _Projection:
             )
         return {"n_cached": count, "listing": found.key, "image_size": self._config["dataset"]["image_size"]}
 
-    def probe(self, encoder: Artifact) -> Artifact:
+    def probe(self, encoder: Artifact, evaluation: Artifact | None) -> Artifact:
         content = {"probe": self._config["probe"], "flip": self._config["dataset"]["flip"]}
+        parents = {"encoder": encoder, "data": evaluation}
         revision = probe_revision(self._config)
-        return self._artifact("probes", encoder.name, "evaluate", content, {"encoder": encoder}, revision=revision)
+        return self._artifact("probes", encoder.name, "evaluate", content, parents, revision=revision)
 
 
-def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain:
+def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probed: bool = True) -> Chain:
     """All artifacts of a run.
 
+    Args:
+        config: the resolved configuration.
+        out: where artifacts are kept.
+        facts: what is known of the images.
+        probed: whether the stage goes as far as a probe; without one, the data set of the probe need not be there.
+
     Raises:
-        UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, or batch_size exceeds
-            the data set.
+        UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, batch_size exceeds
+            the data set, the data set that probes use is not there, or the inversion needs a discriminator that the
+            generator does not bring.
     """
     project = _Projection(config, out, facts)
     probing = facts.labelled and facts.has_test
     if config["checkpoint"] is not None:
         encoder = project.given()
-        probe = project.probe(encoder) if probing else None
-        return Chain(data_artifact(config, out), None, None, None, None, None, encoder, probe, None)
+        probe = project.probe(encoder, None) if probing else None
+        return Chain(data_artifact(config, out), None, None, None, None, None, None, encoder, probe, None)
     if facts.fingerprint != UNKNOWN_FINGERPRINT:
         check_batch_size(config, facts.num_train)
     searched = needs_generator(config)
@@ -387,7 +333,9 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
     if config["view"]["name"] == "online" and config["view"]["frozen"]:
         made_while_training["encoder"] = reference
     encoder = project.encoder({"views": views, **made_while_training})
-    own_reference = reference is not None and reference.name == "simclr"
+    evaluation = evaluation_artifact(config, out) if probed else None
+    probing = probing or evaluation is not None
+    baseline = reference if reference is not None and reference.name == "simclr" else None
     return Chain(
         data=data_artifact(config, out),
         generator=generator,
@@ -395,7 +343,8 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts) -> Chain
         reference=reference,
         calibration=calibration,
         views=views,
+        evaluation=evaluation,
         encoder=encoder,
-        probe=project.probe(encoder) if probing else None,
-        reference_probe=project.probe(reference) if probing and own_reference and reference is not None else None,
+        probe=project.probe(encoder, evaluation) if probing else None,
+        reference_probe=project.probe(baseline, evaluation) if probing and baseline is not None else None,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from assimilate.arrangement import check_arrangement
 from assimilate.errors import UserError
-from assimilate.identity import GENERATED, needs_generator, uses_view
+from assimilate.identity import GENERATED, data_is_sampled, needs_generator, uses_view
 from assimilate.ignored import check_used
 from assimilate.options import (
     BACKBONES,
@@ -127,6 +127,9 @@ CHECKS = (
     Check("dataset.image_size", _one_of(*STYLEGAN_SIZES), "8, 16, 32, 64, 128 or 256: StyleGAN2 doubles from 4"),
     Check("dataset.flip", lambda v: _number(v) and 0 <= v <= 1, "a probability, 0 to 1"),
     Check("dataset.test_fraction", lambda v: _number(v) and 0 < v < 1, "a share between 0 and 1"),
+    Check("dataset.num_images", _count, "a whole number ≥ 1"),
+    Check("dataset.tile", _count, "a whole number ≥ 1"),
+    Check("dataset.seed", _whole, "a whole number ≥ 0"),
     Check("dataset.max_train_images", _or_none(_count), "null or a whole number ≥ 1"),
     Check("dataset.max_test_images", _or_none(_count), "null or a whole number ≥ 1"),
     _option("loss.name", LOSSES),
@@ -163,6 +166,7 @@ CHECKS = (
     Check("view.epsilon2", _or_auto(_not_negative), "auto or a distance ≥ 0"),
     Check("view.lambda", _not_negative, "a number ≥ 0"),
     Check("view.sigma", _each(_not_negative), "a standard deviation ≥ 0, or a list with one a code"),
+    Check("view.noise_limit", _or_none(_positive), "null (a normal distribution) or standard deviations > 0"),
     Check("view.split", _whole, "a whole number of codes ≥ 0, at most 2·log2(image_size) − 2"),
     Check("view.cached", _one_of(True, False), "true or false"),
     Check("view.batch", _count, "a whole number ≥ 1"),
@@ -241,6 +245,9 @@ CHECKS = (
     Check("generator.frechet_every", _count, "a whole number ≥ 1"),
     Check("generator.frechet_images", lambda v: _count(v) and v >= 2, "a whole number ≥ 2"),
     Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),
+    Check("generator.latent_width", _count, "a whole number ≥ 1"),
+    Check("generator.latent_limit", _or_none(_positive), "null (a normal distribution) or a number > 0"),
+    Check("inversion.max_channels", _or_none(_count), "null or a whole number ≥ 1"),
     Check("inversion.num_steps", _count, "a whole number ≥ 1"),
     Check("inversion.optimization.num_steps", _whole, "a whole number ≥ 0"),
     Check(
@@ -279,6 +286,11 @@ def check_values(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"view.n_sampled={view['n_sampled']} exceeds view.n_cached={view['n_cached']}: "
             "distinct views are drawn, so at most as many as are cached"
+        )
+    if view.get("projected") and view.get("noise_limit") is not None:
+        raise UserError(
+            f"view.noise_limit={view['noise_limit']} cannot be used with view.projected=true, which fixes the radius "
+            "of the noise: give view.noise_limit=null or view.projected=false"
         )
     warmup, epochs = config["optimizer"].get("warmup_epochs", 0), config["epochs"]
     if warmup > epochs:
@@ -354,8 +366,11 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
         ignored += [key for key in keys if key == "assim.generated_transform"]
     if uses_view(config) and config["view"].get("cached") is False:
         ignored += [key for key in keys if key in ("view.n_cached", "view.seed", "view.batch")]
-    if not needs_generator(config):
-        ignored += [key for key in keys if key.split(".")[0] in ("generator", "inversion")]
+    sampled = data_is_sampled(config)
+    if not needs_generator(config) or sampled:
+        ignored += [key for key in keys if key.split(".")[0] == "inversion"]
+    if not needs_generator(config) and not sampled:
+        ignored += [key for key in keys if key.split(".")[0] == "generator"]
     else:
         ignored += _ignored_by_the_generator(config["generator"], keys)
         ignored += _ignored_beside_own_files(config, keys)
@@ -365,6 +380,8 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
             if uses_view(config)
             else "two expert views, nothing generated"
         )
+        if sampled:
+            why += ", images whose latents are known"
         raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
     check_used(config, keys)
     return notices + accumulation_notice(config)
@@ -373,6 +390,8 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
 def _ignored_by_the_generator(generator: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     """Settings of an augmentation or a measurement that is off."""
     off: set[str] = set()
+    if generator["name"] != "stylegan2":
+        return []
     if generator.get("augment") != "leak":
         off.add("generator.augment_probability")
     if generator.get("frechet", "none") == "none":
@@ -385,9 +404,11 @@ def _ignored_by_the_generator(generator: Mapping[str, Any], keys: Sequence[str])
 def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     """Settings of a training that does not take place because the user brings its result."""
     ignored: list[str] = []
-    if config["generator"].get("checkpoint") is not None:
+    if config["generator"]["name"] == "stylegan2" and config["generator"].get("checkpoint") is not None:
         used = {"generator.checkpoint", "generator.truncation"}
         ignored += [key for key in keys if key.startswith("generator.") and key not in used]
+    if data_is_sampled(config):
+        return ignored  # it uses no inversion at all
     if config["inversion"].get("latents") is not None:
         ignored += [key for key in keys if key.startswith("inversion.") and key != "inversion.latents"]
     elif config["inversion"].get("checkpoint") is not None:

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from assimilate.checks import check_ignored_overrides, check_values
 from assimilate.errors import UserError
 from assimilate.given import check_given, given_content
-from assimilate.identity import GENERATOR_RECORDS, content_hash, run_identity, uses_view
+from assimilate.identity import GENERATOR_RECORDS, OWN, content_hash, run_identity, uses_view
 from assimilate.reference import OWN_SETTINGS, reference_overrides
 
 PACKAGE = Path(__file__).resolve().parent
@@ -165,8 +165,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
     assert isinstance(plain, dict)
-    if plain["dataset"]["kind"] == "folder":  # the same folder from any working directory
-        plain["dataset"]["root"] = str(Path(str(plain["dataset"]["root"])).expanduser().resolve())
+    for dataset in (plain["dataset"], plain["dataset"].get("evaluation") or {}):
+        if dataset.get("kind") == "folder":  # the same folder from any working directory
+            dataset["root"] = str(Path(str(dataset["root"])).expanduser().resolve())
     if plain["view"].get("path") is not None:
         plain["view"]["path"] = str(Path(str(plain["view"]["path"])).expanduser().resolve())
     return {str(key): value for key, value in plain.items() if key != "hydra"}
@@ -215,6 +216,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     if "view" in given and not uses_view(plain):  # nor is what the view would bring for its data set
         kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
         plain = _plain(compose(kept)) | {"view": plain["view"]}
+    plain["generator"] = own_generator(plain["generator"], list(given))
     row = plain.get("row")
     capped = apply_budget(plain)
     check_values(plain)
@@ -237,6 +239,22 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     place = whole_row or f"adhoc/{_override_slug(parsed)}-{content_hash(setting, 8)}"
     run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
     return Job(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices))
+
+
+def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The group `generator` of a job with `generator._target_`: the target and its arguments, nothing else.
+
+    Arguments are the keys that the command line gives and those that no shipped generator has; a recipe's settings of
+    StyleGAN2's training are none. Without a target the group stays as it is.
+    """
+    if generator.get("_target_") is None:
+        return generator
+    shipped: set[str] = set()
+    for path in (CONF / "generator").glob("*.yaml"):
+        shipped |= set(map(str, OmegaConf.load(path)))
+    given = {key.split(".")[1] for key in keys if key.startswith("generator.")}
+    names = [name for name in generator if name != "_target_" and (name in given or name not in shipped)]
+    return {"name": OWN, "_target_": str(generator["_target_"]), "arguments": {name: generator[name] for name in names}}
 
 
 def _row_identity(given: Mapping[str, Override]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     from assimilate.probes.protocol import PROTOCOLS
     from assimilate.train import load_trained, whole_views
 
-    dataset, config = session.dataset, session.config["probe"]
+    dataset, config = session.evaluation_dataset, session.config["probe"]
     protocol = PROTOCOLS[config["name"]]
     assert dataset.test is not None
     encoder, mean, std = load_trained(artifact.parents["encoder"])
@@ -144,7 +144,7 @@ def evaluate_run(session: Session) -> None:
             "probe": None if chain.probe is None else chain.probe.manifest()["provenance"],
         },
         "data_fingerprint": session.dataset.fingerprint,
-        "data_notes": list(session.dataset.notes),
+        "data_notes": _notes(session),
         "artifacts": {step.label: step.manifest()["digest"] for step in chain.all()},
     }
     if "weights" in trained["facts"]:
@@ -159,6 +159,15 @@ def evaluate_run(session: Session) -> None:
     session.terminal.say(f"compute: {session.seconds:.0f} s now; {total:.0f} s for the whole chain when it was built")
     session.terminal.say(f"result:  {job.run_dir / 'metrics.json'}")
     session.terminal.say(f"report:  {report}")
+
+
+def _notes(session: Session) -> list[str]:
+    """What a reader must know of the images that were trained on and, where they are others, probed on."""
+    notes = list(session.dataset.notes)
+    if session.chain.evaluation is not None:
+        evaluation = session.evaluation_dataset
+        notes += [f"Probed on {evaluation.name}, not on the images of the training.", *evaluation.notes]
+    return notes
 
 
 @stage("evaluate")

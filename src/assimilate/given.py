@@ -7,6 +7,7 @@ from typing import Any
 
 from assimilate.artifacts import digest_file
 from assimilate.errors import UserError
+from assimilate.identity import SAMPLED_DATA
 
 TIMM = "timm/"
 STAGES = ("evaluate", "report", "prepare_data")
@@ -53,7 +54,8 @@ def check_given(config: Mapping[str, Any], keys: Sequence[str], stage: str, neut
         neutral: keys that may always be given.
 
     Raises:
-        UserError: another stage than evaluate, an override that would be ignored, half a normalisation.
+        UserError: another stage than evaluate, an override that would be ignored, half a normalisation, a data
+            set that others are probed in place of.
     """
     if config["checkpoint"] is None:
         lost = [key for key in keys if key.split(".")[0] == "input"]
@@ -69,5 +71,12 @@ def check_given(config: Mapping[str, Any], keys: Sequence[str], stage: str, neut
     ignored = [key for key in keys if not any(key == name or key.startswith(f"{name}.") for name in allowed)]
     if ignored:
         raise UserError(f"{', '.join(ignored)} would be ignored: checkpoint= is probed as it is, nothing is trained")
+    dataset = config["dataset"]
+    if dataset["kind"] == SAMPLED_DATA or dataset.get("evaluation") is not None:
+        real = (dataset.get("evaluation") or {}).get("name", "<one with labels>")
+        raise UserError(
+            f"dataset={dataset['name']} cannot be used with checkpoint=, which is probed on the data set's own images: "
+            f"give dataset={real}"
+        )
     if (config["input"]["mean"] is None) != (config["input"]["std"] is None):
         raise UserError("input.mean and input.std go together: give both, or neither")

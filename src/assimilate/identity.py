@@ -19,6 +19,10 @@ GENERATOR_RECORDS = frozenset(
     {"sample_every", "save_every_images", "frechet", "frechet_every", "frechet_images", "frechet_encoder"}
 )
 GENERATED = "generated"
+# Name of a generator that is the user's own code (generator._target_).
+OWN = "own"
+# A data set that a generator makes, so that the latents of its images are known.
+SAMPLED_DATA = "sampled"
 # Views that come from a generator and the latents of the images.
 LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix", "online"})
 
@@ -67,6 +71,11 @@ def needs_generator(config: Mapping[str, Any]) -> bool:
     return uses_view(config) and config["view"]["name"] in LATENT_SOURCES
 
 
+def data_is_sampled(config: Mapping[str, Any]) -> bool:
+    """Whether the images themselves come from the generator (dataset=imagenet_fake)."""
+    return bool(config["dataset"]["kind"] == SAMPLED_DATA)
+
+
 def draws_view_on_the_fly(config: Mapping[str, Any]) -> bool:
     """Whether the chosen view is the expert transformation itself, drawn anew: then nothing is generated."""
     return uses_view(config) and config["view"]["name"] == "expert" and not needs_cache(config)
@@ -85,8 +94,9 @@ def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:
 def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides a run's numbers.
 
-    Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, the generator and
-    inversion of a run without generated views, and all that concerns training where given weights are probed.
+    Neutral keys are dropped, and whole groups that the run does not use: `view` under `assim=simclr`, the generator
+    of a run without generated views or images, the inversion of one without views or with known latents, and all that
+    concerns training where given weights are probed.
     """
     identity = {key: value for key, value in config.items() if key not in NEUTRAL_KEYS}
     if config["checkpoint"] is None:
@@ -98,8 +108,9 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     identity["precision"] = config["trainer"]["precision"]
     if not uses_view(config):
         identity.pop("view", None)
-    if not needs_generator(config):
+    if not needs_generator(config) and not data_is_sampled(config):
         identity.pop("generator", None)
+    if not needs_generator(config) or data_is_sampled(config):
         identity.pop("inversion", None)
     if "generator" in identity:
         identity["generator"] = generator_settings(identity["generator"])

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assimilate.artifacts import Artifact, Built
+from assimilate.brought import lacking_discriminator
+from assimilate.chain import KNOWN_LATENTS
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.errors import UserError
@@ -29,6 +31,8 @@ LATENTS = "latents.npy"
 ERRORS = "errors.npy"
 INITIAL_ERRORS = "initial_errors.npy"
 ENCODER = "encoder.pt"
+# Of the published encoder, and so of one that inverts a generator of unknown widths.
+FULL_WIDTH = 512
 # Keys of conf/inversion that belong to the training of the encoder.
 ENCODER_KEYS = (
     "num_steps",
@@ -57,10 +61,14 @@ class _Room:
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with pre-truncation latents [N, L, D] and the reconstruction error of every image.
 
+    Of images that the generator made, the latents are those of the data set, the same file, and there is no error.
+
     Raises:
         ValueError: a checkpoint does not fit, the perceptual network cannot be had, or training is not finite.
         UserError: latents that the user brings do not fit.
     """
+    if artifact.name == KNOWN_LATENTS:
+        return _link_known(artifact.parents["data"].path, staging)
     from assimilate.inversion.checkpoint import save_inversion_encoder
     from assimilate.inversion.invert import invert
 
@@ -104,17 +112,38 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     return Built(facts, leftovers=frozenset(path.name for path in staging.iterdir() if path.name not in kept))
 
 
+def _link_known(data: Path, staging: Path) -> Built:
+    from assimilate.generator.sampling import LATENTS as SAMPLED
+
+    (staging / LATENTS).unlink(missing_ok=True)
+    (staging / LATENTS).hardlink_to(data / SAMPLED)
+    return Built({"known": True})
+
+
+def _beside_generator(session: Session, generator: Artifact) -> tuple["Discriminator | None", int]:
+    """The discriminator that was trained with a generator, if there is one, and how wide the encoder may be."""
+    from assimilate.train_generator import load_state
+
+    config, discriminator = session.config["inversion"], None
+    if session.config["generator"]["name"] == "stylegan2":
+        state = load_state(generator)
+        discriminator = None if state.discriminator is None else state.discriminator.to(session.device)
+        widest = config["max_channels"] or max(state.architecture.channels)
+    else:
+        widest = config["max_channels"] or FULL_WIDTH
+    return discriminator, widest
+
+
 def _prepare(session: Session, artifact: Artifact) -> _Room:
     from assimilate.generator.architecture import stylegan2_channels
     from assimilate.inversion.settings import EncoderSettings, OptimizationSettings
-    from assimilate.train_generator import load_generator, load_state
+    from assimilate.train_generator import load_generator
 
     config = session.config["inversion"]
     generator = load_generator(session, artifact.parents["generator"])
-    state = load_state(artifact.parents["generator"])
-    discriminator = None if state.discriminator is None else state.discriminator.to(session.device)
-    # As wide as the generator, but for 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
-    widest = max(state.architecture.channels)
+    discriminator, widest = _beside_generator(session, artifact.parents["generator"])
+    if discriminator is None and (lacking := lacking_discriminator(config)):
+        raise UserError(lacking)
     return _Room(
         generator=generator,
         features=_features(session, artifact, discriminator),
@@ -125,6 +154,7 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
         ),
         optimization_settings=OptimizationSettings(**config["optimization"]),
         discriminator=discriminator if config["adversarial_weight"] > 0 else None,
+        # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
         channels=stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest),
     )
 
@@ -177,6 +207,8 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
         return
     if session.config["inversion"]["latents"] is not None:
         raise UserError(f"shard={shard}: inversion.latents are taken as they are, there is nothing to share")
+    if artifact.name == KNOWN_LATENTS:
+        raise UserError(f"shard={shard}: the latents of dataset={session.data.dataset} are known, nothing is inverted")
     staging, room = artifact.staging, _prepare(session, artifact)
     if not (staging / ENCODER).exists():
         with artifact.lock():  # one process trains the encoder; the others wait for it
@@ -220,8 +252,7 @@ def _features(session: Session, artifact: Artifact, discriminator: "Discriminato
 
         encoder, mean, std = load_trained(artifact.parents["encoder"])
         return ResNetFeatures(encoder.backbone, mean, std).to(session.device)
-    if discriminator is None:
-        raise UserError("inversion.perceptual=discriminator, but generator.checkpoint holds no discriminator (d)")
+    assert discriminator is not None, "_prepare sees to it"
     return DiscriminatorFeatures(discriminator).to(session.device)
 
 

@@ -55,7 +55,7 @@ def _fill(session: Session, making: Making, folder: Path, span: tuple[int, int],
     from assimilate.views.cache import ViewCacheWriter
 
     first, end = span
-    shape, fields = _shapes(session, making, end - first)
+    shape, fields = _shapes(making, end - first)
     with ViewCacheWriter(folder, shape, fields, first=first) as writer:
         pending = writer.pending()
         there = end - first - len(pending)
@@ -66,12 +66,9 @@ def _fill(session: Session, making: Making, folder: Path, span: tuple[int, int],
                 making.fill(writer.write, pending, lambda done, _, values: progress(there + done, end - first, values))
 
 
-def _shapes(
-    session: Session, making: Making, count: int
-) -> tuple[tuple[int, ...], dict[str, tuple[tuple[int, ...], str]]]:
-    pixels = session.dataset.train.images.shape[1:]
+def _shapes(making: Making, count: int) -> tuple[tuple[int, ...], dict[str, tuple[tuple[int, ...], str]]]:
     fields = {name: ((count, *shape), dtype) for name, (shape, dtype) in making.fields.items()}
-    return (count, making.num_views, *pixels), fields
+    return (count, making.num_views, 3, making.image_size, making.image_size), fields
 
 
 # ------------------------------------------------------------------------------------------------ shards
@@ -117,7 +114,7 @@ def _adopt_parts(session: Session, artifact: Artifact, making: Making, staging: 
     parts, copied = part_folders(artifact.path), 0
     if not parts:
         return 0
-    shape, fields = _shapes(session, making, count)
+    shape, fields = _shapes(making, count)
     for part in parts:
         with _lock_of(part), ViewCacheWriter(staging, shape, fields) as writer:
             wrong = damage(part)

@@ -1,6 +1,7 @@
 """Stage: decode a data set once into uint8 arrays with a fingerprint.
 
 python -m assimilate.prepare_data dataset=folder dataset.root=/my/images
+python -m assimilate.prepare_data dataset=imagenet_fake generator.checkpoint=/my/bigbigan.pth
 """
 
 import sys
@@ -13,6 +14,7 @@ from assimilate.artifacts import Artifact, Built
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.errors import UserError
+from assimilate.identity import SAMPLED_DATA
 from assimilate.session import Session
 
 
@@ -26,7 +28,9 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     from assimilate.data.images import ImageArrays, save_prepared, set_statistics
     from assimilate.data.order import fixed_subset
 
-    config = session.config["dataset"]
+    config = session.dataset_config(artifact)
+    if config["kind"] == SAMPLED_DATA:
+        return _sample(session, artifact, config, staging)
     with session.terminal.bar(f"Preparing {config['name']}") as progress:
         dataset = _prepare(config, staging, progress)
         mean, std = config.get("mean"), config.get("std")
@@ -65,6 +69,41 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     for note in dataset.notes:
         session.terminal.say(f"  {note}")
     return Built(facts)
+
+
+def _sample(session: Session, artifact: Artifact, config: dict[str, Any], staging: Path) -> Built:
+    """Fill `staging` with images that the generator makes, and the latents that it makes them from."""
+    from assimilate.data.images import ImageArrays, save_prepared
+    from assimilate.generator.sampling import DONE, SamplingSettings, sample_images
+    from assimilate.train_generator import load_generator
+
+    settings = SamplingSettings(artifact.content["num_images"], config["tile"], config["seed"])
+    generator = load_generator(session, artifact.parents["generator"])
+    if generator.image_size != config["image_size"]:
+        raise UserError(
+            f"dataset.image_size={config['image_size']}: the generator makes images of {generator.image_size}²"
+        )
+    with session.terminal.bar(f"Sampling {config['name']}") as progress:
+        images = sample_images(
+            generator, staging / "train_images.npy", settings, device=session.device, progress=progress
+        )
+    limit = artifact.content["latent_limit"]
+    drawn = "N(0, I)" if limit is None else f"N(0, I) truncated at ±{limit:g}"
+    note = f"{config['name']}: {len(images):,} images sampled from {artifact.parents['generator'].name}"
+    if artifact.content["truncation"] is not None:
+        note += f", latents from {drawn}, truncation {artifact.content['truncation']:g}"
+    dataset = save_prepared(
+        staging,
+        name=config["name"],
+        train=ImageArrays(images, None),
+        test=None,
+        class_names=(),
+        **{key: tuple(config[key]) for key in ("mean", "std") if config[key] is not None},
+        notes=[note + "; no labels, and their latents are known."],
+    )
+    session.terminal.say(f"  {dataset.notes[0]}")
+    facts = {"num_train": len(images), "num_test": 0, "classes": 0, "fingerprint": dataset.fingerprint}
+    return Built(facts, leftovers=frozenset({DONE}))
 
 
 def _exceeds(arrays: Any, limit: int | None) -> bool:
@@ -116,7 +155,9 @@ def _prepare(config: dict[str, Any], staging: Path, progress: Any) -> Any:
             **statistics,
             progress=progress,
         )
-    raise UserError(f"dataset.kind={kind} is unknown; known: digits, folder, cifar10, cifar100, tinyimagenet, imagenet")
+    raise UserError(
+        f"dataset.kind={kind} is unknown; known: digits, folder, cifar10, cifar100, tinyimagenet, imagenet, sampled"
+    )
 
 
 @stage("prepare_data")

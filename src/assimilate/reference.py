@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.identity import needs_generator
+from assimilate.identity import data_is_sampled, needs_generator
 
 # Where f's own settings stand, and what they may be; images and views are the run's.
 OWN_SETTINGS = "view.encoder.training."
@@ -15,7 +15,8 @@ def uses_reference(config: Mapping[str, Any]) -> bool:
     """Whether anything upstream of the run looks at images through f."""
     view = config["view"]
     followed = view["name"] == "wsearch" or (view["name"] == "online" and view["frozen"])
-    return needs_generator(config) and (followed or config["inversion"]["perceptual"] == "encoder")
+    compared = config["inversion"]["perceptual"] == "encoder" and not data_is_sampled(config)
+    return needs_generator(config) and (followed or compared)
 
 
 def trains_reference(config: Mapping[str, Any]) -> bool:

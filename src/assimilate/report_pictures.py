@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from assimilate.chain import KNOWN_LATENTS
 from assimilate.session import Session
 
 # Pictures on a page.
@@ -47,7 +48,11 @@ def view_section(session: Session) -> list[str]:
     what = "Original" if reconstructions is None else "Original, reconstruction g(e(x))"
     figures = [
         page.picture_figure(
-            picture_grid(rows, scale=_scale(train.image_size, leading + cached.shape[1]), gap_after=(leading - 1,)),
+            picture_grid(
+                rows,
+                scale=_scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1]),
+                gap_after=(leading - 1,),
+            ),
             f"{what}, and the {cached.shape[1]} cached {VIEWS.get(views.name, views.name)} views of {len(chosen)} "
             "training images.",
         )
@@ -72,9 +77,12 @@ def view_section(session: Session) -> list[str]:
             ["steps, mean", f"{summary['steps_mean']:.1f}"],
             ["anchors that ran out of steps", f"{100 * summary['capped_share']:.2f}%"],
         ]
-    if train.labels is not None:
+    agreement = "views that 5-NN on real pixels gives their anchor's label"
+    if train.labels is not None and cached.shape[-1] != train.image_size:
+        facts.append([agreement, f"not measured: views of {cached.shape[-1]}², images of {train.image_size}²"])
+    elif train.labels is not None:
         share = label_agreement(train.images, train.labels, cached)
-        facts.append(["views that 5-NN on real pixels gives their anchor's label", f"{100 * share:.1f}%"])
+        facts.append([agreement, f"{100 * share:.1f}%"])
     beside = page.stacked([*figures[1:], page.table(["", ""], facts)]) if facts else ""
     return [page.heading("Views"), page.side_by_side([figures[0], beside])]
 
@@ -179,7 +187,8 @@ def _reconstruct(session: Session, indices: list[int]) -> "np.ndarray[Any, np.dt
     from assimilate.views.embedding import to_pixels
 
     chain = session.chain
-    if chain.generator is None or chain.latents is None or not indices:
+    # An image that was made from its latent is its own reconstruction.
+    if chain.generator is None or chain.latents is None or chain.latents.name == KNOWN_LATENTS or not indices:
         return None
     codes = torch.from_numpy(np.array(load_latents(chain.latents)[indices])).to(session.device)
     with torch.no_grad():

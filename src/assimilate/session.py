@@ -9,30 +9,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts import Artifact, Built, Store
+from assimilate.brought import IMPORTED
 from assimilate.chain import (
     BUILDER_OF,
     GIVEN,
-    IMPORTED,
     UNKNOWN_FINGERPRINT,
     Chain,
     DataFacts,
     build_chain,
-    count_train_images,
-    data_artifact,
     is_brought,
 )
 from assimilate.config import Job, is_rank, shell_word
 from assimilate.errors import UserError
 from assimilate.estimates import estimate
+from assimilate.origins import count_train_images, data_artifact, evaluation_config
 from assimilate.terminal import Terminal
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
 
-BRING_YOUR_OWN = "generator.checkpoint= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+BRING_YOUR_OWN = (
+    "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+)
+# Stages that go as far as a probe, or look at one.
+PROBING_STAGES = ("train", "evaluate", "report")
 TITLES = {
     "datasets": "Preparing images",
-    "generators": "Training StyleGAN2",
+    "generators": "Making the generator",
     "latents": "Inverting images",
     "encoders": "Training encoder",
     "calibrations": "Measuring ε1",
@@ -81,7 +84,7 @@ class Session:
                 mean=dataset.mean,
                 std=dataset.std,
             )
-        return build_chain(self.config, self.job.out, facts)
+        return build_chain(self.config, self.job.out, facts, probed=self.job.stage in PROBING_STAGES)
 
     @cached_property
     def dataset(self) -> "ImageDataset":
@@ -91,11 +94,45 @@ class Session:
         return load_prepared(self.data.path)
 
     @cached_property
+    def evaluation_dataset(self) -> "ImageDataset":
+        """The prepared images that probes use: the run's own, or those of `dataset.evaluation`.
+
+        Raises:
+            UserError: they have no labels, or no test images.
+        """
+        from assimilate.data.images import load_prepared
+
+        if self.chain.evaluation is None:
+            return self.dataset
+        dataset = load_prepared(self.chain.evaluation.path)
+        if dataset.train.labels is None or dataset.test is None:
+            lacking = "labels" if dataset.train.labels is None else "test images"
+            raise UserError(f"dataset.evaluation.name={dataset.name}: has no {lacking}, so nothing can be probed on it")
+        return dataset
+
+    def dataset_config(self, artifact: Artifact) -> dict[str, Any]:
+        """The group `dataset` that a data set's artifact was made from: the run's, or that of its evaluation."""
+        config = evaluation_config(self.config)
+        if artifact.label == self.data.label or config is None:
+            return dict(self.config["dataset"])
+        return dict(config["dataset"])
+
+    @cached_property
     def num_train(self) -> int:
         """Training images, prepared or not."""
-        if self.store.has(self.data):
-            return int(self.data.manifest()["facts"]["num_train"])
-        return count_train_images(self.config)
+        return self._count(self.data)
+
+    def _count(self, data: Artifact) -> int:
+        if self.store.has(data):
+            return int(data.manifest()["facts"]["num_train"])
+        return count_train_images({"dataset": self.dataset_config(data)})
+
+    def _images_of(self, artifact: Artifact) -> int:
+        """Training images that an artifact is made from: a probe's are those of `dataset.evaluation` where that is."""
+        evaluation = self.chain.evaluation
+        if evaluation is not None and (artifact.kind == "probes" or artifact.label == evaluation.label):
+            return self._count(evaluation)
+        return self.num_train
 
     def ensure(self, artifact: Artifact) -> Path:
         """Find the artifact or build it, its parents first.
@@ -116,7 +153,7 @@ class Session:
                 f"{artifact.label} is missing, and a rank does not build it: "
                 "run the same command with prepare=only first"
             )
-        if artifact.kind != "datasets":
+        if artifact.kind != "datasets" and artifact not in self.data.parents.values():
             self.dataset  # noqa: B018  images first, whatever else is missing
         builder = importlib.import_module(BUILDER_OF[artifact.kind]).build
         use_threads(self.config)
@@ -168,7 +205,7 @@ class Session:
             if self.store.has(artifact):
                 say(f"  exists  {artifact.label}")
                 continue
-            cost = estimate(artifact, self.config, images=self.num_train, on_gpu=on_gpu)
+            cost = estimate(artifact, self.config, images=self._images_of(artifact), on_gpu=on_gpu)
             hours, disk = hours + cost.hours, disk + cost.megabytes
             label = artifact.label if facts_known or artifact.kind == "datasets" else f"{artifact.kind}/{artifact.name}"
             say(f"  build   {label:<60} about {cost.text}   {self.command_for(artifact)}")
@@ -192,7 +229,9 @@ class Session:
         if not missing:
             return
         on_gpu = self.device == "cuda"
-        costs = [estimate(artifact, self.config, images=self.num_train, on_gpu=on_gpu) for artifact in missing]
+        costs = [
+            estimate(artifact, self.config, images=self._images_of(artifact), on_gpu=on_gpu) for artifact in missing
+        ]
         say = self.terminal.say
         say(f"to build, on {self.device_name} (rough estimates):")
         for artifact, cost in zip(missing, costs, strict=True):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts import Artifact, Built
-from assimilate.chain import GIVEN, IMPORTED
+from assimilate.brought import IMPORTED
+from assimilate.chain import GIVEN
 from assimilate.command import stage
 from assimilate.config import Job, is_rank
 from assimilate.identity import GENERATED

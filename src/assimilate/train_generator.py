@@ -1,6 +1,7 @@
-"""Stage: train the generator of the views.
+"""Stage: train the generator of the views, or take one that is brought.
 
 python -m assimilate.train_generator dataset=cifar10
+python -m assimilate.train_generator dataset=cifar10 generator._target_=my.module.MyGenerator
 """
 
 import csv
@@ -9,29 +10,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assimilate.artifacts import Artifact, Built
+from assimilate.brought import BIGBIGAN
 from assimilate.command import stage
 from assimilate.config import Job
 from assimilate.generator_record import CURVE, make_observers, read_curve, recorded_files
+from assimilate.identity import OWN
 from assimilate.session import Session
 
 if TYPE_CHECKING:
+    from assimilate.generator.protocol import LatentGenerator
     from assimilate.generator.settings import TrainingSettings
     from assimilate.generator.state import GeneratorState
-    from assimilate.generator.truncated import TruncatedStyleGAN2
 
 GENERATOR = "generator.pt"
+DESCRIPTION = "generator.json"
 HISTORY = "history.csv"
 # What an interrupted training goes on from; the last one is the finished generator.
 RESUMABLE = "training.pt"
 
 
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
-    """Fill `staging` with a trained StyleGAN2, or with the one that the user brings.
+    """Fill `staging` with a trained StyleGAN2, with the checkpoint that the user brings, or with a note of their code.
 
     Raises:
         ValueError: the checkpoint does not fit the data set, the ranks cannot share a batch, or training is not finite.
-        UserError: a rank failed.
+        UserError: generator._target_ is no generator of images of that size, or a rank failed.
     """
+    config, size = session.config["generator"], session.config["dataset"]["image_size"]
+    if config["name"] == OWN:
+        from assimilate.own_generator import describe, make_own_generator
+
+        describe(make_own_generator(config, image_size=size, device=session.device), config, staging / DESCRIPTION)
+        return Built({"imported": True})
+    if config["name"] == BIGBIGAN:
+        from assimilate.generator.bigbigan_checkpoint import load_bigbigan, save_bigbigan
+
+        path = Path(config["checkpoint"]).expanduser()
+        save_bigbigan(staging / GENERATOR, load_bigbigan(path, image_size=size, latent_dim=config["latent_width"]))
+        return Built({"imported": True})
+    return _make_stylegan2(session, artifact, staging)
+
+
+def _make_stylegan2(session: Session, artifact: Artifact, staging: Path) -> Built:
     from assimilate.generator.checkpoint import load_stylegan2, save_stylegan2
     from assimilate.launch import launch_ranks
 
@@ -140,18 +160,31 @@ def _write_history(path: Path, state: "GeneratorState") -> None:
 
 
 def load_state(artifact: Artifact) -> "GeneratorState":
-    """The trained networks of a generator artifact, on the CPU."""
+    """The trained networks of a StyleGAN2's artifact, on the CPU."""
     from assimilate.generator.checkpoint import load_stylegan2
 
     return load_stylegan2(artifact.path / GENERATOR)
 
 
-def load_generator(session: Session, artifact: Artifact) -> "TruncatedStyleGAN2":
+def load_generator(session: Session, artifact: Artifact) -> "LatentGenerator":
     """g of a generator artifact: frozen, truncated, on the session's device."""
+    config = session.config["generator"]
+    if config["name"] == OWN:
+        from assimilate.own_generator import make_own_generator
+
+        return make_own_generator(config, image_size=artifact.content["image_size"], device=session.device)
+    if config["name"] == BIGBIGAN:
+        from assimilate.generator.bigbigan_checkpoint import load_bigbigan
+        from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
+
+        return TruncatedBigBiGAN(
+            load_bigbigan(artifact.path / GENERATOR),
+            truncation=config["truncation"],
+            latent_limit=config["latent_limit"],
+        ).to(session.device)
     from assimilate.generator.truncated import TruncatedStyleGAN2
 
-    truncation = session.config["generator"]["truncation"]
-    return TruncatedStyleGAN2.from_state(load_state(artifact), truncation=truncation).to(session.device)
+    return TruncatedStyleGAN2.from_state(load_state(artifact), truncation=config["truncation"]).to(session.device)
 
 
 @stage("train_generator")
@@ -172,7 +205,8 @@ def main(job: Job) -> None:
     there = session.store.has(session.chain.generator)
     path = session.ensure(session.chain.generator)
     generator = job.config["generator"]
-    if there and (generator["sample_every"] or generator["save_every_images"] or generator["frechet"] != "none"):
+    recording = generator.get("sample_every") or generator.get("save_every_images")
+    if there and generator["name"] == "stylegan2" and (recording or generator["frechet"] != "none"):
         session.terminal.say(
             "note: this generator was there; samples, snapshots and distances are recorded while one trains, "
             "which force=true does again"

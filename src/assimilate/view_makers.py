@@ -27,6 +27,7 @@ class Making:
     Attributes:
         title: what the progress bar says.
         num_views: views an image.
+        image_size: side of a view, in pixels.
         fields: what is stored of each image beside its views: (shape without the image axis, dtype) by name.
         fill: makes the views of the given images and writes them, in any order.
         summarize: what a finished cache's arrays say, for the manifest and the report.
@@ -34,6 +35,7 @@ class Making:
 
     title: str
     num_views: int
+    image_size: int
     fields: Mapping[str, tuple[tuple[int, ...], str]]
     fill: Callable[[Write, list[int], Progress], None]
     summarize: Callable[[Path], dict[str, Any]]
@@ -49,6 +51,10 @@ def making_of(session: Session, artifact: Artifact) -> Making:
         "expert": _draw_expert,
     }
     return ways[artifact.content["name"]](session, artifact)
+
+
+def _image_size(session: Session) -> int:
+    return session.dataset.train.image_size
 
 
 def epsilons(session: Session, artifact: Artifact) -> tuple[float, float]:
@@ -126,7 +132,7 @@ def _search(session: Session, artifact: Artifact) -> Making:
         "steps": ((), "<i4"),
         "converged": ((), "|u1"),
     }
-    return Making("W-search", num_views, fields, fill, summarize)
+    return Making("W-search", num_views, _image_size(session), fields, fill, summarize)
 
 
 def _search_summary(artifact: Artifact, folder: Path, epsilon1: float, epsilon2: float) -> dict[str, Any]:
@@ -186,7 +192,11 @@ def move_of(view: Mapping[str, Any]) -> "Move":
     if view["name"] == "wmix":
         return Mixing(view["split"])
     sigma = view["sigma"]
-    return Perturbation(tuple(sigma) if isinstance(sigma, list | tuple) else float(sigma), view["projected"])
+    return Perturbation(
+        tuple(sigma) if isinstance(sigma, list | tuple) else float(sigma),
+        view["projected"],
+        view["noise_limit"],
+    )
 
 
 def _synthesize(session: Session, artifact: Artifact) -> Making:
@@ -212,16 +222,16 @@ def _synthesize(session: Session, artifact: Artifact) -> Making:
         )
 
     def summarize(folder: Path) -> dict[str, Any]:
-        settings = {key: content[key] for key in ("sigma", "projected", "split") if key in content}
+        settings = {key: content[key] for key in ("sigma", "projected", "noise_limit", "split") if key in content}
         return {"view": content["name"], "distances": UNMEASURED, **settings}
 
-    return Making(TITLES[content["name"]], content["n_cached"], fields, fill, summarize)
+    return Making(TITLES[content["name"]], content["n_cached"], _image_size(session), fields, fill, summarize)
 
 
 def _pack(session: Session, artifact: Artifact) -> Making:
     from assimilate.views.external import check_external, read_external, scan_external
 
-    num_views, image_size = artifact.content["n_cached"], session.dataset.train.images.shape[-1]
+    num_views, image_size = artifact.content["n_cached"], _image_size(session)
     fields, unmeasured = _unmeasured(num_views)
     found = scan_external(Path(session.config["view"]["path"]))
     check_external(found, num_images=len(session.dataset.train), image_size=image_size, num_views=num_views)
@@ -239,7 +249,7 @@ def _pack(session: Session, artifact: Artifact) -> Making:
     def summarize(folder: Path) -> dict[str, Any]:
         return {"view": "external", "distances": UNMEASURED, "path": str(found.path)}
 
-    return Making("Packing views", num_views, fields, fill, summarize)
+    return Making("Packing views", num_views, image_size, fields, fill, summarize)
 
 
 def _draw_expert(session: Session, artifact: Artifact) -> Making:
@@ -263,4 +273,5 @@ def _draw_expert(session: Session, artifact: Artifact) -> Making:
     def summarize(folder: Path) -> dict[str, Any]:
         return {"view": "expert", "distances": UNMEASURED, "draws": "independent for every image"}
 
-    return Making("Expert views", content["n_cached"], fields, fill, summarize)
+    size = content["crop_size"] or _image_size(session)
+    return Making("Expert views", content["n_cached"], size, fields, fill, summarize)

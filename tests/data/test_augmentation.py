@@ -130,6 +130,10 @@ def test_flip_and_identity() -> None:
     assert torch.equal(Identity()(images, generator("none")), images / 255)
     assert torch.equal(FlipAugmentation(1.0)(images, generator("none")), images.flip(-1) / 255)
     assert torch.equal(FlipAugmentation(0.0)(images, generator("none")), images / 255)
+    size = images.shape[-1]
+    centre = FlipAugmentation(0.0, size - 4)(images, generator("none"))
+    assert torch.equal(centre, images[..., 2:-2, 2:-2] / 255)
+    assert torch.equal(FlipAugmentation(0.0, size)(images, generator("none")), images / 255)
 
 
 def test_named_crops_have_the_papers_boxes() -> None:

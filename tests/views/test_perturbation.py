@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest, norm, truncnorm
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.views.embedding import to_pixels
@@ -56,6 +57,28 @@ def test_projected_noise_has_the_radius_of_the_footnote():
     assert not draw(Perturbation(0.0, projected=True), 5).any()
 
 
+def test_limited_noise_is_truncated_at_the_limit_of_each_layer():
+    sigma = torch.tensor([0.0, 0.1, 0.2, 0.0, 0.5, 1.0])
+    noise = draw(Perturbation(tuple(sigma.tolist()), noise_limit=2.0), 2000)
+    assert bool((noise.abs() <= 2 * sigma[:, None]).all())
+    law = truncnorm(-2, 2)
+    torch.testing.assert_close(noise.std(dim=(0, 2)), sigma * float(law.std()), rtol=0.01, atol=0)
+    assert kstest(noise[:, 5].flatten().numpy(), law.cdf).pvalue > 1e-3
+    assert float(draw(Perturbation(1.0), 2000).abs().max()) > 3
+    with pytest.raises(ValueError, match=r"view\.noise_limit=0: must be above 0"):
+        Perturbation(0.2, noise_limit=0)
+    with pytest.raises(ValueError, match=r"view\.noise_limit=2\.0: .*null with view\.projected=true"):
+        Perturbation(0.2, projected=True, noise_limit=2.0)
+
+
+def test_limited_views_are_the_generator_at_the_truncated_noise():
+    found = run([3], Perturbation(0.2, noise_limit=0.5))
+    uniform = 2 * torch.rand((3, CODES, DIM), generator=seeded(5, "perturb", 3), dtype=torch.float64) - 1
+    noise = 0.2 * norm.ppf((uniform.numpy() * (norm.cdf(0.5) - norm.cdf(-0.5)) + 1) / 2)
+    expected = LinearGenerator().synthesize(torch.from_numpy(LATENTS[3] + noise.astype(np.float32)))
+    assert int((found[3].int() - to_pixels(expected).int()).abs().max()) <= 1  # float32 against float64
+
+
 def test_views_are_the_generator_at_the_perturbed_code():
     found = run(list(range(11)))
     assert list(found) == list(range(11))
@@ -83,7 +106,7 @@ def test_mixing_nothing_is_the_reconstruction():
         run([0], Mixing(split=CODES + 1))
 
 
-@pytest.mark.parametrize("move", [Perturbation(0.2), Mixing(1)])
+@pytest.mark.parametrize("move", [Perturbation(0.2), Perturbation(0.2, noise_limit=1.0), Mixing(1)])
 @pytest.mark.parametrize("indices", [[7], [10, 2, 5]])
 def test_content_does_not_depend_on_neighbours(indices, move):
     together, apart = run(list(range(11)), move), run(indices, move)
@@ -96,7 +119,7 @@ def test_sigma_zero_is_the_reconstruction():
     assert all(torch.equal(view, expected[index]) for index, views in found.items() for view in views)
 
 
-@pytest.mark.parametrize("move", [Perturbation(0.3), Mixing(1)])
+@pytest.mark.parametrize("move", [Perturbation(0.3), Perturbation(0.3, noise_limit=1.0), Mixing(1)])
 def test_fresh_views_are_new_at_every_step_and_follow_their_generator(move):
     fresh = FreshViews(CurvedGenerator(), LATENTS, move)
     indices = torch.tensor([3, 3, 9])

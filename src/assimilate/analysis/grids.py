@@ -13,14 +13,15 @@ GAP = 2  # pixels of an unscaled image
 def picture_grid(
     rows: Sequence[Sequence[UInt8[np.ndarray, "3 height width"]]], *, scale: int, gap_after: Sequence[int] = ()
 ) -> bytes:
-    """A grid of equally large pictures as PNG bytes, enlarged without smoothing; gaps are transparent.
+    """A grid of pictures as PNG bytes, enlarged without smoothing; gaps are transparent.
 
     Args:
-        rows: pictures, row by row; rows may differ in length.
+        rows: pictures, row by row; rows may differ in length. One that is smaller than the largest, as a crop beside
+            its image, is shown in the middle of its place.
         scale: how many pixels of the PNG a pixel becomes, each way.
         gap_after: columns after which a wider gap sets the next ones apart.
     """
-    height, width = rows[0][0].shape[1:]
+    height, width = np.max([picture.shape[1:] for row in rows for picture in row], axis=0).tolist()
     num_columns = max(len(row) for row in rows)
     extra = [GAP * 3 if column in gap_after else 0 for column in range(num_columns)]
     left = [column * (width + GAP) + sum(extra[:column]) for column in range(num_columns)]
@@ -28,7 +29,8 @@ def picture_grid(
     for position, row in enumerate(rows):
         top = position * (height + GAP)
         for column, picture in enumerate(row):
-            cell = canvas[top : top + height, left[column] : left[column] + width]
+            above, beside = (height - picture.shape[1]) // 2, (width - picture.shape[2]) // 2
+            cell = canvas[top + above :, left[column] + beside :][: picture.shape[1], : picture.shape[2]]
             cell[..., :3] = np.transpose(picture, (1, 2, 0))
             cell[..., 3] = 255
     enlarged = canvas.repeat(scale, axis=0).repeat(scale, axis=1)

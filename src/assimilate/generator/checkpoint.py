@@ -29,11 +29,11 @@ def write_atomically(path: Path, content: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path, *, key: str) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, key: str, needed: str = "a dict with the key g_ema") -> dict[str, Any]:
     """Load a checkpoint dict without running any code that it may hold.
 
-    ``key`` is the config key that the path came from. Raises ValueError if the file is missing, damaged, no dict, or a
-    pickle that needs more than `load_plain` allows.
+    ``key`` is the config key that the path came from, ``needed`` what it should hold. Raises ValueError if the file is
+    missing, damaged, no dict, or a pickle that needs more than `load_plain` allows.
     """
     try:
         content = load_plain(path)
@@ -42,7 +42,7 @@ def read_checkpoint(path: Path, *, key: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{key}={path}: {error}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{key}={path}: holds a {type(content).__name__}; a dict with the key g_ema is needed")
+        raise ValueError(f"{key}={path}: holds a {type(content).__name__}; needed is {needed}")
     return content
 
 

@@ -7,6 +7,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from assimilate.generator.pixels import to_pixels as to_pixels
+
 
 class FrozenEmbedding(nn.Module):
     """f(x): images in [−1, 1] → projector output of norm 1, in eval mode and without weight gradients (PROTOCOLS 6).
@@ -36,11 +38,6 @@ class FrozenEmbedding(nn.Module):
         """Embed images in [−1, 1]; gradients flow to the images alone."""
         scale, shift = (cast(Tensor, buffer).to(images.dtype) for buffer in (self.scale, self.shift))
         return F.normalize(self.encoder(torch.addcmul(shift, images, scale)), dim=1)
-
-
-def to_pixels(images: Float[Tensor, "... 3 height width"]) -> UInt8[Tensor, "... 3 height width"]:
-    """Images in [−1, 1] (clamped) to the nearest of 256 levels."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round_().to(torch.uint8)
 
 
 def from_pixels(pixels: UInt8[Tensor, "... 3 height width"]) -> Float[Tensor, "... 3 height width"]:

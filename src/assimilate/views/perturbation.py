@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assimilate.generator.protocol import LatentGenerator
+from assimilate.generator.truncated_normal import truncated_normal
 
 
 @dataclass(frozen=True)
@@ -17,19 +18,24 @@ class Perturbation:
         sigma: standard deviation of each element, one number or one a code (layer).
         projected: rescale the noise to the radius that it has on average, √(Σ_l σ_l²·dim): the footnote of
             Section 3.2 and Table 16's σ√(codes·dim) where σ is one number.
+        noise_limit: truncates the normal distribution that σ scales at ±noise_limit (GenRep's neighbours: 2; PROTOCOLS
+            12), so that no element exceeds noise_limit·σ; None: it is not truncated.
 
     Raises:
-        ValueError: a σ is negative.
+        ValueError: a σ is negative, or a limit not positive or beside `projected`, which fixes the radius.
     """
 
     sigma: float | tuple[float, ...]
     projected: bool = False
+    noise_limit: float | None = None
 
     purpose = "perturb"
 
     def __post_init__(self) -> None:
         if min(self._sigmas) < 0:
             raise ValueError(f"view.sigma={self.sigma}: a standard deviation is not negative")
+        if self.noise_limit is not None and (self.noise_limit <= 0 or self.projected):
+            raise ValueError(f"view.noise_limit={self.noise_limit}: must be above 0, and null with view.projected=true")
 
     @property
     def _sigmas(self) -> tuple[float, ...]:
@@ -49,7 +55,10 @@ class Perturbation:
                 "codes: give one number, or one a code"
             )
         sigma = torch.tensor(self._sigmas, device=rng.device)[:, None].expand(shape[0], 1)
-        noise = sigma * torch.randn((count, *shape), generator=rng, device=rng.device)
+        if self.noise_limit is None:
+            noise = sigma * torch.randn((count, *shape), generator=rng, device=rng.device)
+        else:
+            noise = sigma * truncated_normal((count, *shape), self.noise_limit, rng)
         if self.projected:
             radius = (sigma.square().sum() * shape[1]).sqrt()
             norm = torch.linalg.vector_norm(noise, dim=(1, 2), keepdim=True)

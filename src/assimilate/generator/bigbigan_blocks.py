@@ -1,0 +1,105 @@
+"""What BigBiGAN's generator is built of: conditional BatchNorm, residual up-sampling blocks, self-attention."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from assimilate.generator.spectral import SpectralConv2d, SpectralLinear
+
+# The port gives its blocks 1e-4 and leaves the last normalisation at PyTorch's default.
+_BLOCK_EPSILON = 1e-4
+_OUTPUT_EPSILON = 1e-5
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Normalisation by stored statistics; the condition's linear images are added to a gain of 1 and a bias of 0."""
+
+    stored_mean: Tensor
+    stored_var: Tensor
+
+    def __init__(self, channels: int, condition_dim: int) -> None:
+        super().__init__()
+        self.gain = SpectralLinear(condition_dim, channels, bias=False)
+        self.bias = SpectralLinear(condition_dim, channels, bias=False)
+        self.register_buffer("stored_mean", torch.zeros(channels))
+        self.register_buffer("stored_var", torch.ones(channels))
+
+    def forward(
+        self, features: Float[Tensor, "batch channels height width"], condition: Float[Tensor, "batch condition"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        scale = (1 + self.gain(condition)) * torch.rsqrt(self.stored_var + _BLOCK_EPSILON)
+        shift = self.bias(condition) - self.stored_mean * scale
+        return torch.addcmul(shift[:, :, None, None], features, scale[:, :, None, None])
+
+
+class OutputBatchNorm(nn.Module):
+    """Normalisation by stored statistics with a learned gain and bias a channel."""
+
+    stored_mean: Tensor
+    stored_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("stored_mean", torch.zeros(channels))
+        self.register_buffer("stored_var", torch.ones(channels))
+
+    def forward(
+        self, features: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        return functional.batch_norm(
+            features, self.stored_mean, self.stored_var, self.gain, self.bias, training=False, eps=_OUTPUT_EPSILON
+        )
+
+
+class UpsamplingBlock(nn.Module):
+    """BN-ReLU-up-conv3-BN-ReLU-conv3 beside up-conv1, summed; up repeats every pixel twice in both directions."""
+
+    def __init__(self, in_channels: int, out_channels: int, condition_dim: int) -> None:
+        super().__init__()
+        self.conv1 = SpectralConv2d(in_channels, out_channels, 3)
+        self.conv2 = SpectralConv2d(out_channels, out_channels, 3)
+        self.conv_sc = SpectralConv2d(in_channels, out_channels, 1)
+        self.bn1 = ConditionalBatchNorm(in_channels, condition_dim)
+        self.bn2 = ConditionalBatchNorm(out_channels, condition_dim)
+
+    def forward(
+        self, features: Float[Tensor, "batch in height width"], condition: Float[Tensor, "batch condition"]
+    ) -> Float[Tensor, "batch out height2 width2"]:
+        inner = self.conv1(_repeat_pixels(functional.relu(self.bn1(features, condition))))
+        inner = self.conv2(functional.relu(self.bn2(inner, condition)))
+        # A 1×1 convolution before the repetition is the same as after it, at a quarter of the cost.
+        return inner + _repeat_pixels(self.conv_sc(features))
+
+
+def _repeat_pixels(features: Tensor) -> Tensor:
+    return functional.interpolate(features, scale_factor=2.0, mode="nearest")
+
+
+class SelfAttention(nn.Module):
+    """x + γ·o(softmax(θᵀφ)·g): queries at every pixel, keys and values at the maxima of 2×2 pixels, no scaling."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.theta = SpectralConv2d(channels, channels // 8, 1, bias=False)
+        self.phi = SpectralConv2d(channels, channels // 8, 1, bias=False)
+        self.g = SpectralConv2d(channels, channels // 2, 1, bias=False)
+        self.o = SpectralConv2d(channels // 2, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(
+        self, features: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        height, width = features.shape[2:]
+        queries, keys, values = (
+            each.flatten(2).transpose(1, 2)
+            for each in (
+                self.theta(features),
+                functional.max_pool2d(self.phi(features), 2),
+                functional.max_pool2d(self.g(features), 2),
+            )
+        )
+        attended = functional.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+        return features + self.gamma * self.o(attended.transpose(1, 2).unflatten(2, (height, width)))

@@ -1,0 +1,92 @@
+"""A generator of the user's own: generator._target_=my.module.MyGenerator, further generator keys being its arguments.
+
+The target is a class or a function that returns a `LatentGenerator` (assimilate.generator.protocol), on the CPU; where
+it has a method `to(device)`, that is called. It is imported as Python imports anything: from the working directory
+under `python -m`, from PYTHONPATH, or installed.
+"""
+
+import json
+import pkgutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assimilate.errors import UserError
+
+if TYPE_CHECKING:
+    from assimilate.generator.protocol import LatentGenerator
+
+
+def make_own_generator(config: Mapping[str, Any], *, image_size: int, device: str) -> "LatentGenerator":
+    """Call the target, freeze what it returns, and see that it does what a generator has to do.
+
+    Args:
+        config: the group `generator`, as config.py leaves one with a target.
+        image_size: of the data set.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UserError: the target cannot be imported or called, or what it returns is no generator of such images.
+    """
+    import torch
+
+    from assimilate.generator.protocol import check_generator
+
+    key = f"generator._target_={config['_target_']}"
+    target = _resolve(config["_target_"], key)
+    arguments = ", ".join(config["arguments"]) or "no arguments"
+    # Whatever it draws must not move the run's random state.
+    with torch.random.fork_rng():
+        try:
+            generator: Any = target(**config["arguments"])
+            if isinstance(generator, torch.nn.Module):
+                generator.eval().requires_grad_(False)
+            if hasattr(generator, "to"):
+                generator = generator.to(device)
+        except Exception as error:  # it is the user's code: it may raise anything
+            reason = _one_line(error)
+            raise UserError(f"{key}: calling it with {arguments} failed: {reason}") from error
+        try:
+            check_generator(generator, image_size=image_size)
+        except ValueError as error:
+            raise UserError(f"{key}: {error} (see assimilate.generator.protocol.LatentGenerator)") from error
+        except Exception as error:
+            reason = _one_line(error)
+            raise UserError(f"{key}: two images could not be made with it: {reason}") from error
+    result: LatentGenerator = generator
+    return result
+
+
+def describe(generator: "LatentGenerator", config: Mapping[str, Any], path: Path) -> None:
+    """Write what a user's generator is; its weights stay where they are."""
+    facts = {
+        "target": config["_target_"],
+        "arguments": config["arguments"],
+        "image_size": generator.image_size,
+        "num_codes": generator.num_codes,
+        "latent_dim": generator.latent_dim,
+    }
+    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+
+def _resolve(target: str, key: str) -> Callable[..., Any]:
+    if "." not in target:
+        raise UserError(f"{key}: needed is module.Class or module.function, as Python imports it")
+    try:
+        found = pkgutil.resolve_name(target)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{key}: there is no module {error.name!r}; run from the folder that holds it, or put that on PYTHONPATH"
+        ) from error
+    except (AttributeError, ValueError) as error:
+        raise UserError(f"{key}: {_one_line(error)}") from error
+    except Exception as error:
+        raise UserError(f"{key}: importing it failed: {_one_line(error)}") from error
+    if not callable(found):
+        raise UserError(f"{key}: is {found!r}; needed is a class or a function")
+    result: Callable[..., Any] = found
+    return result
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,236 @@
+"""A generator of the user's own, from a module beside their images, through the whole chain."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from assimilate import invert, make_views, train_generator
+from assimilate.config import compose, make_job
+from assimilate.generator.architecture import Architecture, stylegan2_channels
+from assimilate.generator.stylegan2 import Generator
+from assimilate.own_generator import make_own_generator
+
+pytestmark = pytest.mark.xdist_group("own_generator")
+
+MODULE = """
+import torch
+
+class Blobs:
+    '''Images whose colour planes are tanh of a linear map of two codes.'''
+
+    num_codes, latent_dim = 2, 3
+
+    def __init__(self, image_size=8, strength=1.0, checkpoint=None):
+        self.image_size, self.strength = image_size, strength
+        rng = torch.Generator().manual_seed(0)
+        self.basis = torch.randn(6, 3 * image_size**2, generator=rng) / 2
+        if checkpoint is not None:
+            self.basis = torch.load(checkpoint, weights_only=True)
+        self.latent_mean = torch.zeros(3)
+
+    def sample_latents(self, count, rng):
+        return torch.randn(count, 3, generator=rng, device=rng.device)
+
+    def map(self, latents):
+        return latents
+
+    def synthesize(self, codes):
+        return torch.tanh(self.strength * codes.flatten(1) @ self.basis).view(-1, 3, self.image_size, self.image_size)
+
+
+def network(**settings):
+    '''The same as a torch module that a function makes.'''
+
+    class Network(torch.nn.Module, Blobs):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.width = torch.nn.Parameter(torch.ones(()))
+            Blobs.__init__(self, **settings)
+
+        def synthesize(self, codes):
+            return self.width * Blobs.synthesize(self, codes)
+
+    return Network()
+
+
+class NoMapping:
+    image_size, num_codes, latent_dim, latent_mean = 8, 2, 3, torch.zeros(3)
+
+
+class Flat(Blobs):
+    def synthesize(self, codes):
+        return torch.zeros(len(codes), 3, 8, 8)
+
+
+class Slow(Blobs):
+    def synthesize(self, codes):
+        raise RuntimeError("out of\\npatience")
+
+
+class Wide(Blobs):
+    latent_dim = 4
+
+
+NUMBER = 3
+"""
+
+SMOKE = (
+    "budget=smoke",
+    "trainer=cpu",
+    "trainer.num_threads=1",
+    "dataset=digits",
+    "dataset.image_size=8",
+    "logger=none",
+)
+PERTURB = ("view=wperturb", "loss=ntxent", "inversion.perceptual=none", "inversion.adversarial_weight=0")
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module that only this test knows."""
+    name = f"my_generators_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def artifacts(out: Path, kind: str) -> list[Path]:
+    return sorted(path for path in (out / "artifacts" / kind / "digits").glob("*") if path.is_dir())
+
+
+def test_generator_inversion_views(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = [f"generator._target_={module}.Blobs", "+generator.strength=0.5", f"out={tmp_path}/out"]
+    assert make_views.main([*SMOKE, *PERTURB, *own]) == 0
+    (generator,), (latents,), (views,) = (
+        artifacts(tmp_path / "out", kind) for kind in ("generators", "latents", "views")
+    )
+    assert generator.name.startswith("Blobs-")
+    facts = json.loads((generator / "generator.json").read_text())
+    assert facts["target"] == f"{module}.Blobs"
+    assert facts["arguments"] == {"strength": 0.5}
+    assert (facts["num_codes"], facts["latent_dim"]) == (2, 3)
+    codes = np.load(latents / "latents.npy")
+    assert codes.shape == (128, 2, 3)
+    # The recorded errors are those of the user's generator at the stored codes.
+    images = np.load(next((tmp_path / "out").rglob("train_images.npy"))) / 127.5 - 1
+    basis = (torch.randn(6, 192, generator=torch.Generator().manual_seed(0)) / 2).double().numpy()
+    made = np.tanh(0.5 * codes.reshape(128, 6).astype(np.float64) @ basis).reshape(128, 3, 8, 8)
+    errors = ((made - images) ** 2).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(np.load(latents / "errors.npy"), errors, rtol=1e-4)
+    assert np.load(views / "images.npy").shape == (128, 2, 3, 8, 8)
+    assert make_views.main([*SMOKE, *PERTURB, *own]) == 0
+    assert "built:  nothing" in capsys.readouterr().out
+
+
+def test_target_arguments_and_contents_are_the_identity(module: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def build(*overrides: str) -> int:
+        words = [*SMOKE, *PERTURB, f"out={out}", *overrides]
+        assert train_generator.main(words) == 0
+        return len(artifacts(out, "generators"))
+
+    weights = tmp_path / "weights.pt"
+    torch.save(torch.randn(6, 192), weights)
+    blobs = f"generator._target_={module}.Blobs"
+    assert build(blobs) == 1
+    assert build(blobs, "+generator.strength=2") == 2
+    assert build(blobs, "+generator.strength=2.0") == 2
+    assert build(f"generator._target_={module}.network") == 3
+    assert build(blobs, f"generator.checkpoint={weights}") == 4
+    (tmp_path / "moved.pt").write_bytes(weights.read_bytes())
+    assert build(blobs, f"generator.checkpoint={tmp_path}/moved.pt") == 4
+    torch.save(torch.randn(6, 192), weights)
+    assert build(blobs, f"generator.checkpoint={weights}") == 5
+
+
+def test_a_recipes_settings_of_stylegan2_are_no_arguments() -> None:
+    words = [
+        "dataset=digits",
+        "generator._target_=a.B",
+        "+generator.depth=2",
+        "generator.latent_dim=7",
+        "+generator.net={x: 1}",
+    ]
+    config = make_job("train", compose(words), words).config["generator"]
+    assert config == {"name": "own", "_target_": "a.B", "arguments": {"latent_dim": 7, "depth": 2, "net": {"x": 1}}}
+
+
+def test_a_module_is_frozen_and_the_random_state_untouched(module: str) -> None:
+    config = {"_target_": f"{module}.network", "arguments": {"strength": 0.5}}
+    before = torch.get_rng_state()
+    generator = make_own_generator(config, image_size=8, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert isinstance(generator, torch.nn.Module)
+    assert not generator.training
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
+
+
+@pytest.mark.parametrize(
+    ("target", "overrides", "message"),
+    [
+        ("Blobs", ["+generator.colour=3"], "calling it with colour failed: TypeError"),
+        ("Blobs", ["dataset.image_size=16"], "Blobs makes images of 8², but dataset.image_size=16"),
+        ("Blobs", ["generator.checkpoint=/no/such"], "generator.checkpoint=/no/such: there is no such file"),
+        ("Missing", [], "has no attribute 'Missing'"),
+        ("NUMBER", [], "is 3; needed is a class or a function"),
+        ("NoMapping", [], "NoMapping is no generator: it has no sample_latents, map, synthesize"),
+        ("Flat", [], "synthesize(codes) has no gradient with respect to the codes"),
+        ("Slow", [], "two images could not be made with it: RuntimeError: out of patience"),
+        ("Wide", [], "latent_mean is torch.float32 [3]; needed is float32 [4]"),
+    ],
+)
+def test_what_is_no_generator_is_one_line(
+    target: str, overrides: list[str], message: str, module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = f"generator._target_={module}.{target}"
+    assert train_generator.main([*SMOKE, *PERTURB, own, *overrides, f"out={tmp_path}/out"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "out").rglob("generators/**/manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("nosuchmodule.Generator", "there is no module 'nosuchmodule'; run from the folder that holds it"),
+        ("Generator", "needed is module.Class or module.function"),
+    ],
+)
+def test_a_target_that_cannot_be_imported(target: str, message: str, tmp_path: Path, capsys) -> None:
+    assert train_generator.main([*SMOKE, *PERTURB, f"generator._target_={target}", f"out={tmp_path}/out"]) == 2
+    error = capsys.readouterr().err
+    assert f"generator._target_={target}: " in error
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_plan_takes_a_generator_of_any_name(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = [f"generator._target_={module}.stylegan2", f"out={tmp_path}/out", "prepare=plan"]
+    assert make_views.main([*SMOKE, *PERTURB, *own]) == 0
+    assert "generators/stylegan2" in capsys.readouterr().out
+
+
+def test_perceptual_discriminator_needs_one(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = [f"generator._target_={module}.Blobs", "inversion.perceptual=discriminator", f"out={tmp_path}/out"]
+    assert make_views.main([*SMOKE, "view=wperturb", "loss=ntxent", *own]) == 2
+    error = capsys.readouterr().err
+    assert "inversion.adversarial_weight=0.05, inversion.perceptual=discriminator: the generator comes without" in error
+    assert error.endswith("give inversion.adversarial_weight=0 inversion.perceptual=none|vgg19|encoder\n")
+    # It is said before anything is built of it.
+    assert not artifacts(tmp_path / "out", "generators")
+
+
+def test_a_stylegan2_without_its_discriminator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    channels = stylegan2_channels(8, channel_multiplier=1, max_channels=8)
+    network = Generator(Architecture(image_size=8, latent_dim=8, num_mapping_layers=1, channels=channels))
+    torch.save({"g_ema": network.state_dict()}, tmp_path / "g.pt")
+    given = [f"generator.checkpoint={tmp_path}/g.pt", f"out={tmp_path}/out"]
+    assert invert.main([*SMOKE, "view=wperturb", "loss=ntxent", "inversion.perceptual=none", *given]) == 2
+    error = capsys.readouterr().err
+    assert "inversion.adversarial_weight=0.05: the generator comes without a discriminator (d)" in error
+    assert invert.main([*SMOKE, *PERTURB, *given]) == 0
