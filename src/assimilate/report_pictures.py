@@ -67,13 +67,18 @@ def view_section(session: Session) -> list[str]:
                 "Achieved distances, measured on the stored 8-bit images, against ε1.",
             )
         )
+        spread = [
+            ["mean distance between the views of an image", f"{summary['spread_mean']:.4f}"],
+            ["its bound, ε1·√(2n/(n−1))", f"{summary['spread_bound']:.4f}"],
+            ["ε2, asked for", f"{summary['epsilon2']:.4f}"],
+        ]
+        if cached.shape[1] == 1:  # one view has no distance to others
+            spread = []
         facts += [
             ["ε1, asked for", f"{summary['epsilon1']:.4f}"],
             ["achieved distance, mean ± std", f"{summary['distance_mean']:.4f} ± {summary['distance_std']:.4f}"],
             ["rms error of the distance", f"{100 * (summary['boundary_rms_relative'] or 0):.2f}% of ε1"],
-            ["mean distance between the views of an image", f"{summary['spread_mean']:.4f}"],
-            ["its bound, ε1·√(2n/(n−1))", f"{summary['spread_bound']:.4f}"],
-            ["ε2, asked for", f"{summary['epsilon2']:.4f}"],
+            *spread,
             ["steps, mean", f"{summary['steps_mean']:.1f}"],
             ["anchors that ran out of steps", f"{100 * summary['capped_share']:.2f}%"],
         ]
