@@ -165,6 +165,20 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
     assert set(made.manifest()["files"]) == {f"part{part}" for part in range(5)}
 
 
+def test_what_a_killed_writer_left_beside_a_file_is_no_part_of_it(tmp_path):
+    made = artifact(tmp_path)
+
+    def build(staging: Path) -> Built:
+        (staging / "part").write_text("whole")
+        for name in (".manifest.json.999", ".part.999"):
+            (staging / name).write_text("hal")
+        return Built({})
+
+    Store("auto", str, lambda line: None).build(made, {}, build)
+    assert set(made.manifest()["files"]) == {"part"}
+    assert {path.name for path in made.path.iterdir()} == {"part", "manifest.json"}
+
+
 # ------------------------------------------------------------------------------------------------ damage
 
 

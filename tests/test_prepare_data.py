@@ -49,7 +49,7 @@ def test_a_kill_while_preparing_then_the_same_command_completes(tmp_path: Path, 
         options = [f"dataset={kind}", f"dataset.root={root}", "dataset.download=false"]
     else:
         write_tree(root, imagenet_files(of_class=12))
-        options = [f"dataset={kind}", f"dataset.root={root}", "dataset.image_size=16"]
+        options = [f"dataset={kind}", f"dataset.root={root}", "dataset.image_size=16", "data.crop_size=null"]
     out = tmp_path / "out"
     for least in (1, 20):
         process = start(*options, f"out={out}")

@@ -4,13 +4,10 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,13 @@ from filelock import FileLock
 
 from assimilate.errors import UserError
 from assimilate.identity import canonical, content_hash
+from assimilate.provenance import provenance
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 KINDS = ("datasets", "generators", "latents", "encoders", "calibrations", "views", "probes")
 # Files up to this size are hashed whenever they are used; larger ones are checked for their size (and by verify=true).
 HASH_UP_TO_BYTES = 512 * 2**20
-PACKAGES = ("assimilate", "torch", "torchvision", "lightning", "numpy", "hydra-core", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -134,35 +131,6 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def provenance() -> dict[str, Any]:
-    """Versions, machine and commit, as they are recorded in every manifest and result."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {"versions": versions, "machine": platform.machine(), "system": platform.system(), "commit": git_commit()}
-
-
-def git_commit() -> str | None:
-    """Commit of the checkout that this package runs from, with "+changes" if it was edited; None for a wheel."""
-    top = Path(__file__).resolve().parents[2]
-    if not (top / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(["git", "-C", str(top), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changes = subprocess.run(
-            ["git", "-C", str(top), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
-
-
 def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
     """Turn the staging folder into the finished artifact: checksums, manifest, flush, rename.
 
@@ -175,6 +143,8 @@ def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(staging.rglob("*")):
         name = path.relative_to(staging).as_posix()
+        if path.name.startswith("."):  # what a killed writer left half-written beside its file
+            continue
         if path.is_file() and name != MANIFEST and name.split("/")[0] not in built.leftovers:
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())

@@ -100,7 +100,7 @@ def training(workdir: Path, devices: int) -> dict[str, Tensor]:
 
 def adversarial_training(workdir: Path, devices: int) -> dict[str, Tensor]:
     """Weights after an epoch against a Viewmaker."""
-    from test_adversarial import data, module
+    from test_viewmaker_training import data, module
 
     trained = module()
     settings = {"devices": devices, "strategy": "ddp"} if devices > 1 else {}
