@@ -206,7 +206,9 @@ class _Projection:
         generated = GENERATED in slots
         learned = config["view"]["name"] == "viewmaker"
         if draws_view_on_the_fly(config):  # it is no generated view at all
-            slots = [config["view"]["name"] if slot == GENERATED else slot for slot in slots]
+            view = config["view"]["name"]
+            transform = config["assim"]["generated_transform"] if view == "original" else view
+            slots = [transform if slot == GENERATED else slot for slot in slots]
             generated = False
         # Eq. 13 has no term of its own for appended views.
         left_out = set() if appended and config["loss"]["name"] != "full" else {"alpha", "align_anchors"}
@@ -226,8 +228,10 @@ class _Projection:
                 content["viewmaker"] = {key: config["view"][key] for key in ("distortion_budget", "width", "lr")}
             elif not needs_cache(config):  # made while training
                 left_out = {"n_cached", "n_sampled", "encoder", "cached", "seed", "batch"}
-                view = {key: value for key, value in config["view"].items() if key not in left_out}
-                content["view"] = {**view, "truncation": config["generator"].get("truncation")}
+                settings = {key: value for key, value in config["view"].items() if key not in left_out}
+                content["view"] = {**settings, "truncation": config["generator"].get("truncation")}
+            if config["assim"].get("probability", 1) < 1:
+                content["probability"] = config["assim"]["probability"]
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
         return self._artifact("encoders", name, "train", content, sources, revision=train_revision(content))
 
@@ -262,6 +266,8 @@ class _Projection:
         if view["name"] == "external":
             content |= self._external(view)
         elif view["name"] == "expert":
+            if view["draws"] == "independent":
+                del content["draws"], content["draw_batch"]
             content |= {
                 "expert": self._config["data"]["expert"],
                 "flip": self._config["dataset"]["flip"],

@@ -24,7 +24,9 @@ OWN = "own"
 # A data set that a generator makes, so that the latents of its images are known.
 SAMPLED_DATA = "sampled"
 # Views that come from a generator and the latents of the images.
-LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix", "online"})
+LATENT_SOURCES = frozenset({"wsearch", "wperturb", "wmix", "online", "reconstruction"})
+# Views of the real image, drawn anew by a transformation; "original" takes that of `assim.generated_transform`.
+IMAGE_VIEWS = frozenset({"expert", "basic", "crop50", "crop70", "crop90", "original"})
 
 
 def canonical(value: Any) -> Any:
@@ -77,8 +79,8 @@ def data_is_sampled(config: Mapping[str, Any]) -> bool:
 
 
 def draws_view_on_the_fly(config: Mapping[str, Any]) -> bool:
-    """Whether the chosen view is the expert transformation itself, drawn anew: then nothing is generated."""
-    return uses_view(config) and config["view"]["name"] == "expert" and not needs_cache(config)
+    """Whether the chosen view is a transformation of the image itself, drawn anew: then nothing is generated."""
+    return uses_view(config) and config["view"]["name"] in IMAGE_VIEWS and not needs_cache(config)
 
 
 def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,9 +115,13 @@ USES = (
     ),
     Use(
         ("assim.generated_transform",),
-        lambda config: GENERATED in view_slots(config) and not draws_view_on_the_fly(config),
         lambda config: (
-            "view=expert is drawn anew by the expert transformation alone unless view.cached=true"
+            GENERATED in view_slots(config)
+            and (not draws_view_on_the_fly(config) or config["view"]["name"] == "original")
+        ),
+        lambda config: (
+            f"view={config['view']['name']} is drawn anew by that transformation alone"
+            + (" unless view.cached=true" if config["view"]["name"] == "expert" else "")
             if uses_view(config)
             else "no view of this run is a generated one"
         ),

@@ -18,6 +18,7 @@ VIEWS = {
     "wmix": "W-mix",
     "online": "online W-search",
     "external": "views from elsewhere",
+    "reconstruction": "reconstructions",
     "expert": "expert views",
     "viewmaker": "Viewmaker",
 }

@@ -122,7 +122,9 @@ def _slots(session: Session, artifact: Artifact) -> "list[ViewSlot]":
     elif "viewmaker" in content:
         generated = ViewSlot("image", transform(content["generated_transform"]))
     elif GENERATED in content["slots"]:
-        generated = ViewSlot("generated", transform(content["generated_transform"]))
+        probability = content.get("probability", 1.0)
+        otherwise = transform("expert") if probability < 1 else None
+        generated = ViewSlot("generated", transform(content["generated_transform"]), probability, otherwise)
     return [generated if slot == GENERATED else ViewSlot("image", transform(slot)) for slot in content["slots"]]
 
 

@@ -14,7 +14,7 @@ from assimilate.session import Session
 if TYPE_CHECKING:
     from assimilate.views.synthesis import Move
 
-TITLES = {"wperturb": "W-perturb", "wmix": "W-mix"}
+TITLES = {"wperturb": "W-perturb", "wmix": "W-mix", "reconstruction": "Reconstructions"}
 UNMEASURED = "not measured (NaN): these views are made without f"
 # Writes the views of one image and what was measured of them.
 Write = Callable[..., None]
@@ -47,6 +47,7 @@ def making_of(session: Session, artifact: Artifact) -> Making:
         "wsearch": _search,
         "wperturb": _synthesize,
         "wmix": _synthesize,
+        "reconstruction": _synthesize,
         "external": _pack,
         "expert": _draw_expert,
     }
@@ -185,12 +186,14 @@ def _unmeasured(num_views: int) -> tuple[dict[str, tuple[tuple[int, ...], str]],
 
 
 def move_of(view: Mapping[str, Any]) -> "Move":
-    """W-perturb or W-mix with the settings of conf/view."""
+    """W-perturb, W-mix or neither (the reconstruction) with the settings of conf/view."""
     from assimilate.views.mixing import Mixing
     from assimilate.views.perturbation import Perturbation
 
     if view["name"] == "wmix":
         return Mixing(view["split"])
+    if view["name"] == "reconstruction":
+        return Perturbation(0.0)
     sigma = view["sigma"]
     return Perturbation(
         tuple(sigma) if isinstance(sigma, list | tuple) else float(sigma),
@@ -216,7 +219,7 @@ def _synthesize(session: Session, artifact: Artifact) -> Making:
             lambda index, views: write(index, views.numpy(), **unmeasured),
             num_views=content["n_cached"],
             batch=content["batch"],
-            seed=content["seed"],
+            seed=content.get("seed", 0),
             device=session.device,
             progress=progress,
         )
@@ -255,6 +258,7 @@ def _pack(session: Session, artifact: Artifact) -> Making:
 def _draw_expert(session: Session, artifact: Artifact) -> Making:
     content = artifact.content
     fields, unmeasured = _unmeasured(content["n_cached"])
+    shared = content["draw_batch"] if content.get("draws") == "shared" else None
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
         from assimilate.train import make_transforms
@@ -267,11 +271,13 @@ def _draw_expert(session: Session, artifact: Artifact) -> Making:
             lambda index, views: write(index, views.numpy(), **unmeasured),
             num_views=content["n_cached"],
             seed=content["seed"],
+            shared_by=shared,
             progress=progress,
         )
 
     def summarize(folder: Path) -> dict[str, Any]:
-        return {"view": "expert", "distances": UNMEASURED, "draws": "independent for every image"}
+        draws = "independent for every image" if shared is None else f"shared by {shared} images in turn"
+        return {"view": "expert", "distances": UNMEASURED, "draws": draws}
 
     size = content["crop_size"] or _image_size(session)
     return Making("Expert views", content["n_cached"], size, fields, fill, summarize)

@@ -289,3 +289,26 @@ def test_augmentation_on_a_gpu_never_waits_for_it() -> None:
         expert(images, generator("now"))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_replaced_view_is_drawn_anew_for_every_image():
+    slots = [ViewSlot("image", Identity()), ViewSlot("generated", Identity(), 0.3, FlipAugmentation(1.0, SIZE))]
+    data = datamodule(slots)
+    images = torch.from_numpy(dataset().images)
+    replaced, pattern = 0, []
+    for epoch in range(40):
+        batch = IndexBatch(torch.arange(16), epoch=epoch, batch=0)
+        view = served(data, batch).views[1]
+        flipped = (images[:16].flip(-1).float() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(
+            3, 1, 1
+        )
+        other = torch.stack([torch.allclose(view[row], flipped[row], atol=1e-5) for row in range(16)])
+        # Where it is not the flipped image it is one of the numbered views, which are flat.
+        flat = (view.flatten(2).std(dim=2) < 1e-6).all(dim=1)
+        assert torch.equal(other, ~flat)
+        replaced += int(flat.sum())
+        pattern.append(flat)
+    assert 0.22 < replaced / (40 * 16) < 0.38
+    assert not torch.equal(pattern[0], pattern[1])
+    with pytest.raises(ValueError, match=r"assim\.probability is 0"):
+        ViewSlot("generated", Identity(), 0, Identity())

@@ -134,7 +134,19 @@ class ContrastiveDataModule(LightningDataModule):
             parts = normalize(augmented, self._mean, self._std).chunk(len(members))
             for member, part in zip(members, parts, strict=True):
                 views[member] = part
+        self._replace(views, images, place)
         return ContrastiveBatch(tuple(views), indices)
+
+    def _replace(self, views: list[Tensor], images: Tensor, place: tuple[int, int, int]) -> None:
+        """Put the other view of an image where a slot's own is not drawn."""
+        for member, slot in enumerate(self._slots):
+            if slot.probability == 1:
+                continue
+            assert slot.otherwise is not None
+            drawn = torch.rand(len(images), generator=generator(self._seed, "replace", *place, member))
+            other = slot.otherwise(images, generator(self._seed, "augment otherwise", *place, member))
+            kept = (drawn < slot.probability).to(images.device)[:, None, None, None]
+            views[member] = torch.where(kept, views[member], normalize(other, self._mean, self._std))
 
     def _slots_of_one_transform(self, sources: Sequence[Tensor]) -> list[tuple[Augmentation, list[int]]]:
         """Group slots whose transform is equal and whose stored images are equally large."""

@@ -41,11 +41,21 @@ class PlaceableViewSource(ViewSource, Protocol):
 
 @dataclass(frozen=True)
 class ViewSlot:
-    """One view of a training step: the real image or a generated view of it, and what is done to it."""
+    """One view of a training step: the real image or a generated view of it, and what is done to it.
+
+    With ``probability`` below 1 it is this view of an image that often, anew at every access, and else the image under
+    ``otherwise``.
+    """
 
     source: Literal["image", "generated"]
     transform: Augmentation
+    probability: float = 1.0
+    otherwise: Augmentation | None = None
 
     def __post_init__(self) -> None:
+        if not 0 < self.probability <= 1:
+            raise ValueError(f"assim.probability is {self.probability}; allowed: above 0, up to 1")
+        if self.probability < 1 and self.otherwise is None:
+            raise ValueError("a view that is not always there needs another in its place")
         if self.source not in ("image", "generated"):
             raise ValueError(f"the source of a view is {self.source!r}; allowed: image, generated")

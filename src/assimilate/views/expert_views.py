@@ -21,11 +21,10 @@ def draw_expert_views(
     *,
     num_views: int,
     seed: int,
+    shared_by: int | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Draw `num_views` views of each image, independently for every image and view.
-
-    The reference code shares one draw among a batch (PROTOCOLS, trap 3); this is the intended, independent form.
+    """Draw `num_views` views of each image, independently for every image and view unless draws are shared.
 
     Args:
         images: uint8 [N, 3, H, W].
@@ -34,11 +33,19 @@ def draw_expert_views(
         emit: receives (image, its views) in order.
         num_views: views an image.
         seed: with the image's index, the only source of randomness.
+        shared_by: so many images in turn share the draws of their views, as a batch does in the code behind Table 3
+            (PROTOCOLS 8); None: independent draws.
         progress: called as images are finished.
     """
     for done, index in enumerate(indices, start=1):
         image = torch.from_numpy(np.array(images[index]))
-        views = transform(image.expand(num_views, -1, -1, -1).contiguous(), seeded(seed, "expert", int(index)))
+        views = transform(image.expand(num_views, -1, -1, -1).contiguous(), _draws(seed, int(index), shared_by))
         emit(index, (views * 255).round_().to(torch.uint8))
         if done % 64 == 0 or done == len(indices):
             progress(done, len(indices), {})
+
+
+def _draws(seed: int, index: int, shared_by: int | None) -> torch.Generator:
+    if shared_by is None:
+        return seeded(seed, "expert", index)
+    return seeded(seed, "expert, shared", index // shared_by)
