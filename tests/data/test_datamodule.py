@@ -302,7 +302,7 @@ def test_a_replaced_view_is_drawn_anew_for_every_image():
         flipped = (images[:16].flip(-1).float() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(
             3, 1, 1
         )
-        other = torch.stack([torch.allclose(view[row], flipped[row], atol=1e-5) for row in range(16)])
+        other = torch.tensor([torch.allclose(view[row], flipped[row], atol=1e-5) for row in range(16)])
         # Where it is not the flipped image it is one of the numbered views, which are flat.
         flat = (view.flatten(2).std(dim=2) < 1e-6).all(dim=1)
         assert torch.equal(other, ~flat)
