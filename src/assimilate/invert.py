@@ -64,8 +64,8 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     Of images that the generator made, the latents are those of the data set, the same file, and there is no error.
 
     Raises:
-        ValueError: a checkpoint does not fit, the perceptual network cannot be had, or training is not finite.
-        UserError: latents that the user brings do not fit.
+        ValueError: a checkpoint or latents that the user brings do not fit, the perceptual network cannot be had, or
+            training is not finite.
     """
     if artifact.name == KNOWN_LATENTS:
         return _link_known(artifact.parents["data"].path, staging)
@@ -257,20 +257,16 @@ def _features(session: Session, artifact: Artifact, discriminator: "Discriminato
 
 
 def _import_latents(session: Session, artifact: Artifact, staging: Path) -> dict[str, Any]:
+    from assimilate.inversion.given_latents import read_given_latents
     from assimilate.train_generator import load_generator
 
     generator = load_generator(session, artifact.parents["generator"])
-    shape = (len(session.dataset.train), generator.num_codes, generator.latent_dim)
-    path = Path(session.config["inversion"]["latents"]).expanduser()
-    try:
-        given = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"inversion.latents={path} cannot be read as an array: {error}") from error
-    if given.shape != shape or given.dtype != np.float32:
-        raise UserError(
-            f"inversion.latents={path} holds {given.dtype} {list(given.shape)}; needed is float32 {list(shape)}: "
-            "[training images, codes, latent width]"
-        )
+    given = read_given_latents(
+        Path(session.config["inversion"]["latents"]).expanduser(),
+        num_images=len(session.dataset.train),
+        num_codes=generator.num_codes,
+        latent_dim=generator.latent_dim,
+    )
     np.save(staging / LATENTS, given)
     return {"imported": True}
 

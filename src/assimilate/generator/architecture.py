@@ -89,6 +89,8 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
         latent_dim = state_dict["conv1.conv.modulation.weight"].shape[1]
     except (KeyError, IndexError) as error:
         raise ValueError(f"no StyleGAN2 generator in the rosinality layout: {error} is missing") from None
+    if num_convolutions % 2:
+        raise ValueError(f"no StyleGAN2 generator in the rosinality layout: {num_convolutions} convs, not two a size")
     return Architecture(
         image_size=4 * 2 ** (num_convolutions // 2),
         latent_dim=latent_dim,
