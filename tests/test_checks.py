@@ -4,10 +4,12 @@ command line here: `make_job` is what every stage asks."""
 import re
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from assimilate import options
-from assimilate.config import compose, hydra_ready, make_job
+from assimilate.config import CONF, compose, hydra_ready, make_job
 from assimilate.errors import UserError
+from assimilate.rules import CHECKS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,6 +91,41 @@ IMPOSSIBLE = [
     ("probe.seeds=[0,0]", "different"),
     ("probe.num_draws=0", "whole number"),
     ("probe.augmentation_seed=x", "whole number"),
+    ("generator.seed=-1", "whole number"),
+    ("generator.checkpoint=3", "path"),
+    ("generator.max_channels=0", "whole number"),
+    ("generator.channel_multiplier=0.5", "whole number"),
+    ("generator.channel_base=0", "null"),
+    ("generator.latent_dim=-4", "whole number"),
+    ("generator.num_mapping_layers=0", "whole number"),
+    ("generator.batch_size=6", "multiple of 4"),
+    ("generator.lr=inf", "> 0"),
+    ("generator.r1_weight=-1", "≥ 0"),
+    ("generator.r1_every=0", "≥ 1"),
+    ("generator.path_length_weight=nan", "≥ 0"),
+    ("generator.path_length_every=0", "≥ 1"),
+    ("generator.path_length_batch_shrink=0", "≥ 1"),
+    ("generator.mixing_probability=1.5", "probability"),
+    ("generator.ema_half_life_steps=-1", "> 0"),
+    ("generator.ema_half_life_steps=0", "> 0"),
+    ("generator.ema_half_life_steps=1e17", "1e15"),
+    ("generator.checkpoint_every=0", "≥ 1"),
+    ("inversion.seed=a", "whole number"),
+    ("inversion.latents=true", "path"),
+    ("inversion.batch_size=0", "≥ 1"),
+    ("inversion.lr=nan", "> 0"),
+    ("inversion.mse_weight=-1", "≥ 0"),
+    ("inversion.perceptual_weight=-1", "≥ 0"),
+    ("inversion.adversarial_weight=inf", "≥ 0"),
+    ("inversion.r1_weight=-10", "≥ 0"),
+    ("inversion.r1_every=2.5", "≥ 1"),
+    ("inversion.checkpoint_every=0", "≥ 1"),
+    ("inversion.optimization.lr=0", "> 0"),
+    ("inversion.optimization.lr_schedule=step", "cosine"),
+    ("inversion.optimization.mse_weight=-1", "≥ 0"),
+    ("inversion.optimization.perceptual_weight=-1", "≥ 0"),
+    ("inversion.optimization.in_domain_weight=-2", "≥ 0"),
+    ("inversion.optimization.tile=0", "≥ 1"),
 ]
 
 
@@ -98,6 +135,26 @@ def test_a_value_that_can_never_work_is_refused(override, allowed):
     with pytest.raises(UserError, match=rf"^{re.escape(key)}=.*cannot be used.*{re.escape(allowed)}") as caught:
         job_of("dataset=cifar10", override)
     assert "\n" not in str(caught.value)
+
+
+def keys_of(node, prefix):
+    for key, value in node.items():
+        if isinstance(value, DictConfig):
+            yield from keys_of(value, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}"
+
+
+@pytest.mark.parametrize("group", ["generator/stylegan2", "generator/bigbigan", "inversion/indomain"])
+def test_every_setting_of_a_generator_and_of_the_inversion_has_a_rule(group):
+    keys = set(keys_of(OmegaConf.load(CONF / f"{group}.yaml"), group.split("/")[0]))
+    assert len(keys) > 5
+    assert not keys - {check.key for check in CHECKS}
+
+
+def test_the_longest_half_life_still_decays():
+    assert 0.5 ** (1 / 1e15) < 1
+    assert 0.5 ** (1 / 1e17) == 1
 
 
 def test_milestones_are_shares_of_the_epochs():
