@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts import Artifact
-from assimilate.brought import BIGBIGAN, IMPORTED, lacking_discriminator
+from assimilate.brought import BIGBIGAN, IMPORTED, lacking_discriminator, unfit_perceptual
 from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
 from assimilate.given import TIMM, file_content, given_content
@@ -147,6 +147,8 @@ class _Projection:
             return self._artifact("latents", IMPORTED, "invert", content, {"generator": generator})
         if self._config["generator"]["name"] in (OWN, BIGBIGAN) and (lacking := lacking_discriminator(config)):
             raise UserError(lacking)
+        if unfit := unfit_perceptual(config, self._config["dataset"]["image_size"]):
+            raise UserError(unfit)
         content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
         if config.get("checkpoint") is not None:
             content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")
@@ -305,8 +307,8 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
 
     Raises:
         UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, batch_size exceeds
-            the data set, the data set that probes use is not there, or the inversion needs a discriminator that the
-            generator does not bring.
+            the data set, the data set that probes use is not there, the inversion needs a discriminator that the
+            generator does not bring, or the images are too small for its perceptual network.
     """
     project = _Projection(config, out, facts)
     probing = facts.labelled and facts.has_test

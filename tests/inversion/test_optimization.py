@@ -171,6 +171,36 @@ def test_reconstructions_that_are_not_finite_stop_the_run(tmp_path: Path) -> Non
         )
 
 
+def test_a_loss_that_never_is_finite_stops_the_run(tmp_path: Path) -> None:
+    """The encoder's guess and its error are finite, but the perceptual network's maps are not."""
+    generator = tiny_stylegan2()
+    with pytest.raises(ValueError, match=r"^inversion\.optimization\.lr=0\.05: images 4…5 have no finite .*loss"):
+        invert(
+            generator,
+            random_images(6),
+            encoder_settings=EncoderSettings(),
+            optimization_settings=replace(SETTINGS, perceptual_weight=1.0),
+            encoder_channels=(8, 8),
+            features=LastTileIsNaN(),
+            discriminator=None,
+            workdir=tmp_path,
+            seed=0,
+            encoder=encoder_for(generator),
+        )
+    assert [path.name for path in (tmp_path / "tiles").glob("*.npz")] == ["tile-000000.npz"]
+
+
+class LastTileIsNaN:
+    """Maps of the images themselves, until a tile was optimised: its target, and the reconstruction of each step."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
+        self.calls += 1
+        return [images if self.calls <= SETTINGS.num_steps + 2 else images * math.nan]
+
+
 def test_learning_rate_is_constant_or_half_a_cosine() -> None:
     constant = replace(SETTINGS, num_steps=10, lr=0.4)
     assert {learning_rate(constant, step) for step in range(10)} == {0.4}

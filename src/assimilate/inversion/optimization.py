@@ -17,12 +17,14 @@ from assimilate.inversion.settings import OptimizationSettings
 class OptimizedTile:
     """Pre-truncation codes and the mean squared error of the clamped reconstructions, on the scale of [-1, 1].
 
-    ``initial_errors`` are those of the encoder's guess.
+    ``initial_errors`` are those of the encoder's guess. ``losses`` are those of ``codes``: NaN or ∞ where no step had a
+    loss that is finite.
     """
 
     codes: Float[Tensor, "batch codes dim"]
     errors: Float[Tensor, " batch"]
     initial_errors: Float[Tensor, " batch"]
+    losses: Float[Tensor, " batch"]
 
 
 def optimize_codes(
@@ -64,7 +66,7 @@ def optimize_codes(
             losses.sum().backward()
             optimizer.step()
     errors, initial_errors = (_reconstruction_errors(generator, each, images) for each in (best_codes, start))
-    return OptimizedTile(best_codes, errors, initial_errors)
+    return OptimizedTile(best_codes, errors, initial_errors, best_loss)
 
 
 def learning_rate(settings: OptimizationSettings, step: int) -> float:
