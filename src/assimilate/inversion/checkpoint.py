@@ -21,10 +21,13 @@ def save_inversion_encoder(path: Path, encoder: InversionEncoder, **content: Any
     write_atomically(path, {"e": encoder.state_dict(), "args": arguments} | content)
 
 
-def load_inversion_encoder(path: Path, *, image_size: int, num_codes: int, latent_dim: int) -> InversionEncoder:
+def load_inversion_encoder(
+    path: Path, *, image_size: int, num_codes: int | None, latent_dim: int | None
+) -> InversionEncoder:
     """Load an encoder, ours or one made by another program, for a generator of the given size and latents, on the CPU.
 
-    Raises ValueError (naming inversion.checkpoint) for a file that is unreadable, refused or unfit for the generator.
+    Where the latents of the generator are not known yet (None), one code of all its numbers stands for them. Raises
+    ValueError (naming inversion.checkpoint) for a file that is unreadable, refused or unfit for the generator.
     """
     origin = f"{_KEY}={path}"
     content = read_checkpoint(path, key=_KEY)
@@ -34,6 +37,8 @@ def load_inversion_encoder(path: Path, *, image_size: int, num_codes: int, laten
     size, channels, width = _shapes(weights, origin)
     if size != image_size:
         raise ValueError(f"{origin}: takes images of {size}×{size}, but the generator makes {image_size}×{image_size}")
+    if num_codes is None or latent_dim is None:
+        num_codes, latent_dim = 1, width
     if width != num_codes * latent_dim:
         raise ValueError(
             f"{origin}: gives {width} numbers an image, but the generator takes {num_codes} codes of {latent_dim} "
