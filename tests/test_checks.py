@@ -157,6 +157,15 @@ def test_the_longest_half_life_still_decays():
     assert 0.5 ** (1 / 1e17) == 1
 
 
+@pytest.mark.parametrize("stage", ["prepare_data", "train_generator", "train", "evaluate", "report"])
+def test_a_shard_of_what_is_not_shared_is_refused(stage):
+    overrides = ["dataset=cifar10", "shard=1/2"]
+    with pytest.raises(UserError, match=rf"^shard=1/2 would be ignored: assimilate\.{stage} .*invert and make_views"):
+        make_job(stage, compose(overrides), overrides)
+    for sharing in ("invert", "make_views"):
+        make_job(sharing, compose(overrides), overrides)
+
+
 def test_milestones_are_shares_of_the_epochs():
     with pytest.raises(UserError, match=r"optimizer\.milestones=\[950\].*shares"):
         job_of("dataset=tinyimagenet", "recipe=htdt", "optimizer.milestones=[950]")

@@ -10,6 +10,9 @@ from assimilate.ignored import check_used
 from assimilate.reference import OWN_SETTINGS, check_reference, reference_overrides
 from assimilate.rules import CHECKS
 
+# Stages whose images can be shared among processes with shard=k/n.
+SHARING_STAGES = ("invert", "make_views")
+
 
 def _select(config: Mapping[str, Any], key: str) -> tuple[bool, Any]:
     node: Any = config
@@ -61,6 +64,19 @@ def check_values(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
             f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
+        )
+
+
+def check_stage(config: Mapping[str, Any], stage: str) -> None:
+    """Refuse a part of a stage's work where the stage has no parts.
+
+    Raises:
+        UserError: shard= with another stage than those that share their work.
+    """
+    if config["shard"] is not None and stage not in SHARING_STAGES:
+        raise UserError(
+            f"shard={config['shard']} would be ignored: assimilate.{stage} does its work as a whole, only "
+            f"{' and '.join(SHARING_STAGES)} share theirs"
         )
 
 

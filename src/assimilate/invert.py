@@ -69,7 +69,6 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """
     if artifact.name == KNOWN_LATENTS:
         return _link_known(artifact.parents["data"].path, staging)
-    from assimilate.inversion.checkpoint import save_inversion_encoder
     from assimilate.inversion.invert import invert
 
     images = session.dataset.train
@@ -77,8 +76,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         return Built(_import_latents(session, artifact, staging))
     room = _prepare(session, artifact)
     encoder = _encoder(session, room, staging)
-    if not (staging / ENCODER).exists():
-        save_inversion_encoder(staging / ENCODER, encoder)
+    _keep_encoder(staging, encoder)
     devices = int(session.config["trainer"]["devices"])
     if devices > 1:
         run_shards(session, artifact, devices)
@@ -186,6 +184,20 @@ def _encoder(session: Session, room: _Room, staging: Path) -> "InversionEncoder"
     return encoder
 
 
+def _keep_encoder(staging: Path, encoder: "InversionEncoder") -> None:
+    """Put the finished encoder into `staging`: one that was trained with d and the optimisers (PROTOCOLS 5)."""
+    from assimilate.inversion.checkpoint import save_inversion_encoder
+    from assimilate.inversion.training import TRAINING_CHECKPOINT
+
+    path, trained = staging / ENCODER, staging / TRAINING_CHECKPOINT
+    if path.exists():
+        return
+    if trained.exists():
+        path.hardlink_to(trained)
+    else:
+        save_inversion_encoder(path, encoder)
+
+
 def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     """Optimise the latents of one shard's images into the folder where the whole is made.
 
@@ -193,7 +205,6 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
         UserError: the shard cannot be, or no encoder is there and prepare=never.
     """
     from assimilate.data.shard import Shard
-    from assimilate.inversion.checkpoint import save_inversion_encoder
     from assimilate.inversion.invert import optimize_tiles
 
     try:
@@ -213,8 +224,7 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     if not (staging / ENCODER).exists():
         with artifact.lock():  # one process trains the encoder; the others wait for it
             staging.mkdir(parents=True, exist_ok=True)
-            encoder = _encoder(session, room, staging)
-            save_inversion_encoder(staging / ENCODER, encoder)
+            _keep_encoder(staging, _encoder(session, room, staging))
     encoder = _encoder(session, room, staging).to(session.device).eval().requires_grad_(False)
     try:
         with session.terminal.bar(f"Optimising latents, shard {shard}") as progress:

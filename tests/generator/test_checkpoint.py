@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.generator.architecture import Architecture
+from assimilate.generator.architecture import Architecture, channel_multiplier_of, stylegan2_channels
 from assimilate.generator.checkpoint import load_stylegan2, read_checkpoint, save_stylegan2, write_atomically
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
@@ -64,9 +64,23 @@ def test_what_we_save_has_the_common_keys_and_comes_back(foreign: Path, tmp_path
     assert {"g", "d", "g_ema", "g_optim", "args", "ada_aug_p", "latent_mean"} <= content.keys()
     assert isinstance(content["args"], argparse.Namespace)
     assert (content["args"].size, content["args"].latent, content["args"].n_mlp) == (16, 6, 3)
+    assert content["args"].channel_multiplier == 2
     back = load_stylegan2(tmp_path / "ours.pt")
     assert (back.step, back.history, back.mean_path_length) == (7, state.history, 0.125)
     assert torch.equal(back.latent_mean, state.latent_mean)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 128, 256])
+@pytest.mark.parametrize("multiplier", [1, 2, 4])
+def test_the_multiplier_rebuilds_the_widths_where_other_programs_read_it(size: int, multiplier: int) -> None:
+    channels = stylegan2_channels(size, channel_multiplier=multiplier)
+    found = channel_multiplier_of(Architecture(size, 512, 8, channels))
+    assert stylegan2_channels(size, channel_multiplier=found) == channels
+
+
+def test_a_narrow_network_has_the_usual_multiplier() -> None:
+    narrow = Architecture(64, 64, 2, stylegan2_channels(64, max_channels=32))
+    assert channel_multiplier_of(narrow) == 2
 
 
 def test_moving_average_alone_is_enough(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assimilate.generator.architecture import architecture_of
+from assimilate.generator.architecture import architecture_of, channel_multiplier_of
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
 from assimilate.generator.stylegan2 import Generator
@@ -87,6 +87,7 @@ def save_stylegan2(path: Path, state: GeneratorState, *, extra: dict[str, Any] |
             latent=architecture.latent_dim,
             n_mlp=architecture.num_mapping_layers,
             channels=list(architecture.channels),
+            channel_multiplier=channel_multiplier_of(architecture),
             max_channels=widest,
             iter=state.step,
         ),

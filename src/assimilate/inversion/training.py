@@ -24,7 +24,8 @@ from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
 from assimilate.inversion.settings import EncoderSettings
 
-_CHECKPOINT = "encoder-training.pt"
+# In the working folder: e, d, their optimisers, and how far they are.
+TRAINING_CHECKPOINT = "encoder-training.pt"
 
 
 class EncoderTraining:
@@ -44,7 +45,7 @@ class EncoderTraining:
         self.generator = generator
         self.features = features
         self.settings = settings
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "initial encoder weights"))
             self.encoder = InversionEncoder(spec).to(device)
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=settings.lr, betas=(0.9, 0.99), fused=True)
@@ -144,7 +145,7 @@ def train_inversion_encoder(
     training = EncoderTraining(generator, opponent, features, spec, settings, seed=seed, device=device)
     identity = {key: value for key, value in asdict(settings).items() if key not in ("num_steps", "checkpoint_every")}
     identity |= {"seed": seed, "num_images": len(images), "encoder": spec.to_dict()}
-    path = workdir / _CHECKPOINT
+    path = workdir / TRAINING_CHECKPOINT
     if path.exists():
         content = read_checkpoint(path, key="out")
         if content.get("extra") != identity:
