@@ -166,6 +166,29 @@ def test_a_shard_of_what_is_not_shared_is_refused(stage):
         make_job(sharing, compose(overrides), overrides)
 
 
+SIZES = [
+    (["assim=simclr", "dataset.image_size=24"], None),
+    (["assim=simclr", "dataset.image_size=96"], None),
+    (["view=expert", "dataset.image_size=24"], None),
+    (["generator._target_=a.B", "inversion.latents=/w.npy", "dataset.image_size=24"], None),
+    (["dataset.image_size=128"], None),
+    (["dataset.image_size=24"], r"allowed is 8, 16, 32, 64, 128 or 256: StyleGAN2 doubles from 4"),
+    (["generator.checkpoint=/g.pt", "dataset.image_size=96"], "StyleGAN2 doubles from 4"),
+    (["generator._target_=a.B", "dataset.image_size=24"], r"encoder of the inversion halves.*inversion\.latents="),
+    (["assim=simclr", "dataset.image_size=4"], "a whole number ≥ 8"),
+    (["assim=simclr", "dataset.image_size=24.5"], "a whole number ≥ 8"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), SIZES, ids=[" ".join(case[0]) for case in SIZES])
+def test_sizes_are_those_of_the_networks_that_the_run_has(overrides, message):
+    if message is None:
+        job_of(*overrides)
+        return
+    with pytest.raises(UserError, match=rf"^dataset\.image_size=[\d.]+ cannot be used: .*{message}"):
+        job_of(*overrides)
+
+
 def test_milestones_are_shares_of_the_epochs():
     with pytest.raises(UserError, match=r"optimizer\.milestones=\[950\].*shares"):
         job_of("dataset=tinyimagenet", "recipe=htdt", "optimizer.milestones=[950]")

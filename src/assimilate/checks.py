@@ -10,6 +10,7 @@ from assimilate.ignored import check_used
 from assimilate.reference import OWN_SETTINGS, check_reference, reference_overrides
 from assimilate.rules import CHECKS
 
+STYLEGAN_SIZES = (8, 16, 32, 64, 128, 256)
 # Stages whose images can be shared among processes with shard=k/n.
 SHARING_STAGES = ("invert", "make_views")
 
@@ -35,6 +36,7 @@ def check_values(config: Mapping[str, Any]) -> None:
             if present and not check.holds(value):
                 raise UserError(f"{prefix}{check.key}={value} cannot be used: allowed is {check.allowed}")
     check_arrangement(config)
+    _check_image_size(config)
     view = config["view"]
     if "n_cached" in view and view["n_cached"] is None and view["name"] != "external":
         raise UserError("view.n_cached=null cannot be used: allowed is a whole number ≥ 1")
@@ -64,6 +66,29 @@ def check_values(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
             f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
+        )
+
+
+def _check_image_size(config: Mapping[str, Any]) -> None:
+    """Refuse images that neither a StyleGAN2 nor the encoder of the inversion can make or read, where one of them does.
+
+    Raises:
+        UserError: so.
+    """
+    size, generator, inversion = config["dataset"]["image_size"], config["generator"], config["inversion"]
+    inverts = needs_generator(config) and not data_is_sampled(config)
+    if size in STYLEGAN_SIZES or config["checkpoint"] is not None or not (inverts or data_is_sampled(config)):
+        return
+    allowed = f"{', '.join(map(str, STYLEGAN_SIZES[:-1]))} or {STYLEGAN_SIZES[-1]}"
+    if generator["name"] == "stylegan2":
+        raise UserError(
+            f"dataset.image_size={size} cannot be used: allowed is {allowed}: StyleGAN2 doubles from 4 (a run without "
+            "generated views, assim=simclr, or a generator of your own, generator._target_=, takes other sizes)"
+        )
+    if inverts and inversion["checkpoint"] is None and inversion["latents"] is None:
+        raise UserError(
+            f"dataset.image_size={size} cannot be used: allowed is {allowed}: the encoder of the inversion halves down "
+            "to 4 (other sizes need latents of your own, inversion.latents=)"
         )
 
 

@@ -142,6 +142,10 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
     discriminator, widest = _beside_generator(session, artifact.parents["generator"])
     if discriminator is None and (lacking := lacking_discriminator(config)):
         raise UserError(lacking)
+    channels: tuple[int, ...] = ()  # an encoder that is brought has its own
+    if config["checkpoint"] is None:
+        # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
+        channels = stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest)
     return _Room(
         generator=generator,
         features=_features(session, artifact, discriminator),
@@ -152,8 +156,7 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
         ),
         optimization_settings=OptimizationSettings(**config["optimization"]),
         discriminator=discriminator if config["adversarial_weight"] > 0 else None,
-        # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
-        channels=stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest),
+        channels=channels,
     )
 
 
