@@ -126,6 +126,8 @@ IMPOSSIBLE = [
     ("inversion.optimization.perceptual_weight=-1", "≥ 0"),
     ("inversion.optimization.in_domain_weight=-2", "≥ 0"),
     ("inversion.optimization.tile=0", "≥ 1"),
+    ("inversion.optimization.keep=first", "best or last"),
+    ("inversion.perceptual_norm=linf", "l1 or l2"),
 ]
 
 
@@ -233,6 +235,7 @@ IGNORED = [
     (["assim.view3=basic", "assim.generated_transform=crop50"], "no view of this run is a generated one"),
     (["assim=simclr", "assim.view1=basic", "assim.view2=basic", "data.expert.jitter_probability=0"], "expert view"),
     (["probe=htdt", "probe.num_draws=4"], "draws nothing"),
+    (["inversion.perceptual=none", "inversion.perceptual_norm=l2"], "no feature maps"),
     (["probe=dkobak_precomputed", "probe.augmentation_seed=4"], "draws nothing"),
     (["probe.name=essl_as_coded", "probe.draws=independent"], "draws nothing"),
 ]
@@ -259,6 +262,7 @@ def test_a_setting_that_nothing_reads_is_refused(overrides, reason):
         ["assim=simclr", "assim.view1=basic", "assim.view2=expert", "data.expert.jitter_probability=0"],
         ["view=wperturb", "inversion.perceptual=encoder", "simclr_loss=ntxent"],
         ["probe.num_draws=4", "probe.draws=independent"],
+        ["inversion.checkpoint=/e.pt", "inversion.perceptual_norm=l2", "inversion.optimization.keep=last"],
     ],
     ids=" ".join,
 )

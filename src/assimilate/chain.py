@@ -22,6 +22,7 @@ from assimilate.identity import (
     data_is_sampled,
     draws_view_on_the_fly,
     generator_settings,
+    inversion_settings,
     needs_cache,
     needs_generator,
     view_slots,
@@ -149,12 +150,14 @@ class _Projection:
             raise UserError(lacking)
         if unfit := unfit_perceptual(config, self._config["dataset"]["image_size"]):
             raise UserError(unfit)
-        content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
+        settings = inversion_settings(config)
+        used = ("name", "perceptual", "perceptual_norm", "optimization")
+        content |= {key: settings[key] for key in used if key in settings}
         if config.get("checkpoint") is not None:
             content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")
         else:  # an encoder is trained
             left_out = {"checkpoint", "latents", "checkpoint_every"}
-            content |= {key: value for key, value in config.items() if key not in left_out}
+            content |= {key: value for key, value in settings.items() if key not in left_out}
             content["flip"] = self._config["dataset"]["flip"]
         perceptual = reference if config["perceptual"] == "encoder" else None
         upstream = {"generator": generator, "encoder": perceptual}

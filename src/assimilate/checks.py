@@ -206,6 +206,7 @@ def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) ->
     if config["inversion"].get("latents") is not None:
         ignored += [key for key in keys if key.startswith("inversion.") and key != "inversion.latents"]
     elif config["inversion"].get("checkpoint") is not None:
-        still_used = ("inversion.checkpoint", "inversion.perceptual", "inversion.optimization")
-        ignored += [key for key in keys if key.startswith("inversion.") and not key.startswith(still_used)]
+        used = {"inversion.checkpoint", "inversion.perceptual", "inversion.perceptual_norm"}
+        training = [key for key in keys if key.startswith("inversion.") and key not in used]
+        ignored += [key for key in training if not key.startswith("inversion.optimization")]
     return ignored

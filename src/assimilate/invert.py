@@ -33,7 +33,7 @@ INITIAL_ERRORS = "initial_errors.npy"
 ENCODER = "encoder.pt"
 # Of the published encoder, and so of one that inverts a generator of unknown widths.
 FULL_WIDTH = 512
-# Keys of conf/inversion that belong to the training of the encoder.
+# Keys of conf/inversion that the training of the encoder reads.
 ENCODER_KEYS = (
     "num_steps",
     "batch_size",
@@ -43,6 +43,7 @@ ENCODER_KEYS = (
     "adversarial_weight",
     "r1_weight",
     "r1_every",
+    "perceptual_norm",
 )
 
 
@@ -154,7 +155,7 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
             flip_probability=session.config["dataset"]["flip"],
             checkpoint_every=config["checkpoint_every"],
         ),
-        optimization_settings=OptimizationSettings(**config["optimization"]),
+        optimization_settings=OptimizationSettings(**config["optimization"], perceptual_norm=config["perceptual_norm"]),
         discriminator=discriminator if config["adversarial_weight"] > 0 else None,
         channels=channels,
     )

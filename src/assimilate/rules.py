@@ -290,6 +290,8 @@ CHECKS = (
     Check("inversion.optimization.mse_weight", _not_negative, "a number ≥ 0 (0: off)"),
     Check("inversion.optimization.perceptual_weight", _not_negative, "a number ≥ 0 (0: off)"),
     Check("inversion.optimization.in_domain_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("inversion.optimization.keep", _one_of("best", "last"), "best or last"),
+    Check("inversion.perceptual_norm", _one_of("l1", "l2"), "l1 or l2"),
     Check("inversion.optimization.tile", _count, "a whole number ≥ 1"),
     Check(
         "inversion.perceptual",

@@ -22,16 +22,16 @@ from assimilate.inversion.perceptual import (
 )
 
 
-def test_distance_is_the_sum_of_mean_absolute_differences() -> None:
+@pytest.mark.parametrize("power", [1, 2])
+def test_distance_is_the_sum_of_mean_absolute_or_squared_differences(power: int) -> None:
     first = [torch.randn(2, 3, 4, 4), torch.randn(2, 5, 2, 2)]
     second = [torch.randn(2, 3, 4, 4), torch.randn(2, 5, 2, 2)]
-    distance = torch.as_tensor(perceptual_distance(first, second))
+    distance = torch.as_tensor(perceptual_distance(first, second, f"l{power}"))
     for image in range(2):
         expected = 0.0
         for one, other in zip(first, second, strict=True):
-            differences = [
-                abs(a - b) for a, b in zip(one[image].flatten().tolist(), other[image].flatten().tolist(), strict=True)
-            ]
+            pairs = zip(one[image].flatten().tolist(), other[image].flatten().tolist(), strict=True)
+            differences = [abs(a - b) ** power for a, b in pairs]
             expected += sum(differences) / len(differences)
         assert float(distance[image]) == pytest.approx(expected, rel=1e-5)
     assert perceptual_distance(no_features(first[0]), no_features(second[0])) == 0.0

@@ -1,7 +1,7 @@
 """Inversion of a whole data set: train the encoder, then optimise the codes of each image."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +100,7 @@ def optimize_tiles(
     """
     size = settings.tile
     num_tiles = -(-len(images) // size)
-    identity = asdict(settings) | {"encoder": _digest(encoder), "num_images": len(images)}
+    identity = settings.identity() | {"encoder": _digest(encoder), "num_images": len(images)}
     folder = TileFolder(workdir / "tiles", identity)
     first, step = shard
     chosen_tiles = range(first, num_tiles, step)

@@ -37,7 +37,8 @@ def optimize_codes(
     """Minimise MSE + perceptual + in_domain_weight·MSE(w0, e(g(w))) over the codes of each image, from w0 = e(x).
 
     The losses of the images are summed, never averaged, and Adam works on each number by itself: an image is optimised
-    as if it were alone. Returns, for each image, the codes with the lowest loss seen (the reference returns the last).
+    as if it were alone. Returns, for each image, the codes with the lowest loss seen, or with ``keep=last`` those after
+    the last step, as the reference does.
     Images are in [-1, 1]; generator, encoder and features are frozen.
     """
     with torch.no_grad():
@@ -52,12 +53,14 @@ def optimize_codes(
             made = generator.synthesize(codes)
             losses = settings.mse_weight * (made - images).square().flatten(1).mean(dim=1)
             if settings.perceptual_weight > 0:
-                losses = losses + settings.perceptual_weight * perceptual_distance(features(made), target)
+                losses = losses + settings.perceptual_weight * perceptual_distance(
+                    features(made), target, settings.perceptual_norm
+                )
             if settings.in_domain_weight > 0:
                 drift = (encoder(made) - start).square().flatten(1).mean(dim=1)
                 losses = losses + settings.in_domain_weight * drift
         with torch.no_grad():
-            better = losses < best_loss
+            better = losses < best_loss if settings.keep == "best" else torch.ones_like(losses, dtype=torch.bool)
             best_loss = torch.where(better, losses, best_loss)
             best_codes = torch.where(better[:, None, None], codes, best_codes)
         if not last:

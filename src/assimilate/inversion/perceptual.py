@@ -1,4 +1,4 @@
-"""The perceptual term of Eq. 5: L1 distance between feature maps of a frozen network (PROTOCOLS 5, DESIGN 7)."""
+"""The perceptual term of Eq. 5: distance between feature maps of a frozen network (PROTOCOLS 5, DESIGN 7)."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -21,10 +21,16 @@ _VGG_SLICES = (2, 7, 12, 21, 30)
 
 
 def perceptual_distance(
-    first: Sequence[Float[Tensor, "batch _ _ _"]], second: Sequence[Float[Tensor, "batch _ _ _"]]
+    first: Sequence[Float[Tensor, "batch _ _ _"]], second: Sequence[Float[Tensor, "batch _ _ _"]], norm: str = "l1"
 ) -> Float[Tensor, " batch"] | float:
-    """Return, for each image, the sum over maps of the mean absolute difference; 0.0 where there are no maps."""
-    return sum(((one - other).abs().flatten(1).mean(dim=1) for one, other in zip(first, second, strict=True)), 0.0)
+    """Return, for each image, the sum over maps of the mean difference; 0.0 where there are no maps.
+
+    ``norm`` is l1, the mean absolute difference of the reference code, or l2: the mean square, which is what Eq. 5's
+    ‖·‖₂ is called where it stands for pixels.
+    """
+    differences = (one - other for one, other in zip(first, second, strict=True))
+    sizes = (each.abs() if norm == "l1" else each.square() for each in differences)
+    return sum((each.flatten(1).mean(dim=1) for each in sizes), 0.0)
 
 
 def no_features(images: Float[Tensor, "batch 3 size size"]) -> Sequence[Float[Tensor, "batch _ _ _"]]:

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,8 @@ class EncoderTraining:
         if settings.perceptual_weight > 0:
             with torch.no_grad():
                 target = self.features(real)
-            perceptual = torch.as_tensor(perceptual_distance(self.features(reconstruction), target)).mean()
+            distance = perceptual_distance(self.features(reconstruction), target, settings.perceptual_norm)
+            perceptual = torch.as_tensor(distance).mean()
             loss = loss + settings.perceptual_weight * perceptual
             losses["perceptual"] = perceptual.detach()
         if self.discriminator is not None:
@@ -143,8 +143,7 @@ def train_inversion_encoder(
     spec = InversionEncoderSpec(generator.image_size, generator.num_codes, generator.latent_dim, channels)
     opponent = discriminator if settings.adversarial_weight > 0 else None
     training = EncoderTraining(generator, opponent, features, spec, settings, seed=seed, device=device)
-    identity = {key: value for key, value in asdict(settings).items() if key not in ("num_steps", "checkpoint_every")}
-    identity |= {"seed": seed, "num_images": len(images), "encoder": spec.to_dict()}
+    identity = settings.identity() | {"seed": seed, "num_images": len(images), "encoder": spec.to_dict()}
     path = workdir / TRAINING_CHECKPOINT
     if path.exists():
         content = read_checkpoint(path, key="out")
