@@ -143,7 +143,7 @@ MALFORMED = {
         (Generator(TINY).state_dict() | {"conv1.noise.weight": 3.0}, r"g_ema: .*'conv1\.noise\.weight': float"),
         (Generator(TINY).state_dict() | {"convs.4.conv.weight": torch.zeros(1, 2, 2)}, r"rosinality layout: 5 convs"),
         (with_nan(Generator(TINY).state_dict(), "input.input"), r"g_ema: input\.input is not finite"),
-        (None, r"has no g_ema, only \['args', 'd', 'g'"),
+        (None, r"has no g_ema, only \['ada_aug_p', 'args', 'd', 'g'"),
     ],
     "g": [(7, r": g: is a int; needed is a state dict")],
     "d": [
