@@ -135,6 +135,16 @@ def test_values_that_no_run_can_use(tmp_path, capsys, overrides, message):
     assert not (tmp_path / "out" / "artifacts" / "encoders").exists()
 
 
+@pytest.mark.parametrize("size", [24, 96])
+def test_plain_simclr_takes_images_that_no_stylegan2_makes(size, tmp_path):
+    smoke = ["budget=smoke", "trainer=cpu", "trainer.num_threads=1", "logger=none"]
+    overrides = ["assim=simclr", f"dataset.image_size={size}", "epochs=1", "optimizer.warmup_epochs=0"]
+    assert train.main([*smoke, *overrides, f"out={tmp_path}/out"]) == 0
+    (images,) = (tmp_path / "out").rglob("train_images.npy")
+    assert np.load(images, mmap_mode="r").shape[1:] == (3, size, size)
+    assert list(tmp_path.rglob("metrics.json"))
+
+
 # ------------------------------------------------------------------------------------------------ the plan's count
 
 

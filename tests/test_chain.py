@@ -66,10 +66,13 @@ def test_cache_is_what_the_contract_says(chain):
 def test_stored_distances_are_those_of_the_stored_pixels(chain):
     """From the files alone: reload f and g, recompute every distance."""
     from assimilate.encoder.checkpoint import load_encoder
-    from assimilate.generator.checkpoint import load_stylegan2
+    from assimilate.generator.checkpoint import load_stylegan2, read_checkpoint
     from assimilate.generator.truncated import TruncatedStyleGAN2
 
     (views,), (latents,), (generator,) = (artifacts(chain, kind) for kind in ("views", "latents", "generators"))
+    inverting = read_checkpoint(latents / "encoder.pt", key="test")
+    assert {"e", "d", "e_optim", "d_optim", "args"} <= inverting.keys()  # PROTOCOLS 5
+    assert inverting["step"] == 12
     parent = json.loads((views / "manifest.json").read_text())["parents"]["encoder"]["path"]
     encoder, mean, std = load_encoder(chain / "artifacts" / parent / "encoder.pt")
     g = TruncatedStyleGAN2.from_state(load_stylegan2(generator / "generator.pt"), truncation=0.7)

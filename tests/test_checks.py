@@ -4,10 +4,12 @@ command line here: `make_job` is what every stage asks."""
 import re
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from assimilate import options
-from assimilate.config import compose, hydra_ready, make_job
+from assimilate.config import CONF, compose, hydra_ready, make_job
 from assimilate.errors import UserError
+from assimilate.rules import CHECKS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,6 +91,43 @@ IMPOSSIBLE = [
     ("probe.seeds=[0,0]", "different"),
     ("probe.num_draws=0", "whole number"),
     ("probe.augmentation_seed=x", "whole number"),
+    ("generator.seed=-1", "whole number"),
+    ("generator.checkpoint=3", "path"),
+    ("generator.max_channels=0", "whole number"),
+    ("generator.channel_multiplier=0.5", "whole number"),
+    ("generator.channel_base=0", "null"),
+    ("generator.latent_dim=-4", "whole number"),
+    ("generator.num_mapping_layers=0", "whole number"),
+    ("generator.batch_size=6", "multiple of 4"),
+    ("generator.lr=inf", "> 0"),
+    ("generator.r1_weight=-1", "≥ 0"),
+    ("generator.r1_every=0", "≥ 1"),
+    ("generator.path_length_weight=nan", "≥ 0"),
+    ("generator.path_length_every=0", "≥ 1"),
+    ("generator.path_length_batch_shrink=0", "≥ 1"),
+    ("generator.mixing_probability=1.5", "probability"),
+    ("generator.ema_half_life_steps=-1", "> 0"),
+    ("generator.ema_half_life_steps=0", "> 0"),
+    ("generator.ema_half_life_steps=1e17", "1e15"),
+    ("generator.checkpoint_every=0", "≥ 1"),
+    ("inversion.seed=a", "whole number"),
+    ("inversion.latents=true", "path"),
+    ("inversion.batch_size=0", "≥ 1"),
+    ("inversion.lr=nan", "> 0"),
+    ("inversion.mse_weight=-1", "≥ 0"),
+    ("inversion.perceptual_weight=-1", "≥ 0"),
+    ("inversion.adversarial_weight=inf", "≥ 0"),
+    ("inversion.r1_weight=-10", "≥ 0"),
+    ("inversion.r1_every=2.5", "≥ 1"),
+    ("inversion.checkpoint_every=0", "≥ 1"),
+    ("inversion.optimization.lr=0", "> 0"),
+    ("inversion.optimization.lr_schedule=step", "cosine"),
+    ("inversion.optimization.mse_weight=-1", "≥ 0"),
+    ("inversion.optimization.perceptual_weight=-1", "≥ 0"),
+    ("inversion.optimization.in_domain_weight=-2", "≥ 0"),
+    ("inversion.optimization.tile=0", "≥ 1"),
+    ("inversion.optimization.keep=first", "best or last"),
+    ("inversion.perceptual_norm=linf", "l1 or l2"),
 ]
 
 
@@ -98,6 +137,58 @@ def test_a_value_that_can_never_work_is_refused(override, allowed):
     with pytest.raises(UserError, match=rf"^{re.escape(key)}=.*cannot be used.*{re.escape(allowed)}") as caught:
         job_of("dataset=cifar10", override)
     assert "\n" not in str(caught.value)
+
+
+def keys_of(node, prefix):
+    for key, value in node.items():
+        if isinstance(value, DictConfig):
+            yield from keys_of(value, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}"
+
+
+@pytest.mark.parametrize("group", ["generator/stylegan2", "generator/bigbigan", "inversion/indomain"])
+def test_every_setting_of_a_generator_and_of_the_inversion_has_a_rule(group):
+    keys = set(keys_of(OmegaConf.load(CONF / f"{group}.yaml"), group.split("/")[0]))
+    assert len(keys) > 5
+    assert not keys - {check.key for check in CHECKS}
+
+
+def test_the_longest_half_life_still_decays():
+    assert 0.5 ** (1 / 1e15) < 1
+    assert 0.5 ** (1 / 1e17) == 1
+
+
+@pytest.mark.parametrize("stage", ["prepare_data", "train_generator", "train", "evaluate", "report"])
+def test_a_shard_of_what_is_not_shared_is_refused(stage):
+    overrides = ["dataset=cifar10", "shard=1/2"]
+    with pytest.raises(UserError, match=rf"^shard=1/2 would be ignored: assimilate\.{stage} .*invert and make_views"):
+        make_job(stage, compose(overrides), overrides)
+    for sharing in ("invert", "make_views"):
+        make_job(sharing, compose(overrides), overrides)
+
+
+SIZES = [
+    (["assim=simclr", "dataset.image_size=24"], None),
+    (["assim=simclr", "dataset.image_size=96"], None),
+    (["view=expert", "dataset.image_size=24"], None),
+    (["generator._target_=a.B", "inversion.latents=/w.npy", "dataset.image_size=24"], None),
+    (["dataset.image_size=128"], None),
+    (["dataset.image_size=24"], r"allowed is 8, 16, 32, 64, 128 or 256: StyleGAN2 doubles from 4"),
+    (["generator.checkpoint=/g.pt", "dataset.image_size=96"], "StyleGAN2 doubles from 4"),
+    (["generator._target_=a.B", "dataset.image_size=24"], r"encoder of the inversion halves.*inversion\.latents="),
+    (["assim=simclr", "dataset.image_size=4"], "a whole number ≥ 8"),
+    (["assim=simclr", "dataset.image_size=24.5"], "a whole number ≥ 8"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), SIZES, ids=[" ".join(case[0]) for case in SIZES])
+def test_sizes_are_those_of_the_networks_that_the_run_has(overrides, message):
+    if message is None:
+        job_of(*overrides)
+        return
+    with pytest.raises(UserError, match=rf"^dataset\.image_size=[\d.]+ cannot be used: .*{message}"):
+        job_of(*overrides)
 
 
 def test_milestones_are_shares_of_the_epochs():
@@ -144,6 +235,7 @@ IGNORED = [
     (["assim.view3=basic", "assim.generated_transform=crop50"], "no view of this run is a generated one"),
     (["assim=simclr", "assim.view1=basic", "assim.view2=basic", "data.expert.jitter_probability=0"], "expert view"),
     (["probe=htdt", "probe.num_draws=4"], "draws nothing"),
+    (["inversion.perceptual=none", "inversion.perceptual_norm=l2"], "no feature maps"),
     (["probe=dkobak_precomputed", "probe.augmentation_seed=4"], "draws nothing"),
     (["probe.name=essl_as_coded", "probe.draws=independent"], "draws nothing"),
 ]
@@ -170,6 +262,7 @@ def test_a_setting_that_nothing_reads_is_refused(overrides, reason):
         ["assim=simclr", "assim.view1=basic", "assim.view2=expert", "data.expert.jitter_probability=0"],
         ["view=wperturb", "inversion.perceptual=encoder", "simclr_loss=ntxent"],
         ["probe.num_draws=4", "probe.draws=independent"],
+        ["inversion.checkpoint=/e.pt", "inversion.perceptual_norm=l2", "inversion.optimization.keep=last"],
     ],
     ids=" ".join,
 )

@@ -159,8 +159,19 @@ def test_a_recipes_settings_of_stylegan2_are_no_arguments() -> None:
     assert config == {"name": "own", "_target_": "a.B", "arguments": {"latent_dim": 7, "depth": 2, "net": {"x": 1}}}
 
 
-def test_a_module_is_frozen_and_the_random_state_untouched(module: str) -> None:
+def touch_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs are there, and whoever looks at their random state fails."""
+
+    def touched(*arguments: object) -> None:
+        raise AssertionError("a run on the CPU touches a GPU")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", touched)
+
+
+def test_a_module_is_frozen_and_the_random_state_untouched(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"_target_": f"{module}.network", "arguments": {"strength": 0.5}}
+    touch_no_gpu(monkeypatch)
     before = torch.get_rng_state()
     generator = make_own_generator(config, image_size=8, device="cpu")
     assert torch.equal(torch.get_rng_state(), before)

@@ -12,6 +12,8 @@ from assimilate.identity import OWN
 BIGBIGAN = "bigbigan"
 # Name of what is read from a file of the user's instead of being made here: a StyleGAN2, latents, the encoder f.
 IMPORTED = "imported"
+# Side of the smallest images that VGG19 can look at, down to relu5_1.
+VGG_SMALLEST = 16
 
 
 def brought_generator(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
@@ -59,6 +61,21 @@ def lacking_discriminator(inversion: Mapping[str, Any]) -> str | None:
         helping.append("inversion.adversarial_weight=0")
     helping.append("inversion.perceptual=none|vgg19|encoder")
     return f"{', '.join(needing)}: the generator comes without a discriminator (d); give {' '.join(helping)}"
+
+
+def unfit_perceptual(inversion: Mapping[str, Any], image_size: int) -> str | None:
+    """What to tell a user whose images are too small for the perceptual network; None if they are not.
+
+    Args:
+        inversion: the group `inversion`, resolved, without latents of the user's.
+        image_size: of the data set.
+    """
+    if inversion["perceptual"] != "vgg19" or image_size >= VGG_SMALLEST:
+        return None
+    return (
+        f"inversion.perceptual=vgg19 halves images four times: dataset.image_size={image_size} cannot be used, allowed "
+        f"is {VGG_SMALLEST} and more; or give inversion.perceptual=discriminator|encoder|none"
+    )
 
 
 def _by_content(arguments: Mapping[str, Any], prefix: str = "generator") -> dict[str, Any]:

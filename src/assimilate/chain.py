@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts import Artifact
-from assimilate.brought import BIGBIGAN, IMPORTED, lacking_discriminator
+from assimilate.brought import BIGBIGAN, IMPORTED, lacking_discriminator, unfit_perceptual
 from assimilate.checks import check_batch_size
 from assimilate.errors import UserError
 from assimilate.given import TIMM, file_content, given_content
@@ -22,6 +22,7 @@ from assimilate.identity import (
     data_is_sampled,
     draws_view_on_the_fly,
     generator_settings,
+    inversion_settings,
     needs_cache,
     needs_generator,
     view_slots,
@@ -147,12 +148,16 @@ class _Projection:
             return self._artifact("latents", IMPORTED, "invert", content, {"generator": generator})
         if self._config["generator"]["name"] in (OWN, BIGBIGAN) and (lacking := lacking_discriminator(config)):
             raise UserError(lacking)
-        content |= {key: config[key] for key in ("name", "perceptual", "optimization")}
+        if unfit := unfit_perceptual(config, self._config["dataset"]["image_size"]):
+            raise UserError(unfit)
+        settings = inversion_settings(config)
+        used = ("name", "perceptual", "perceptual_norm", "optimization")
+        content |= {key: settings[key] for key in used if key in settings}
         if config.get("checkpoint") is not None:
             content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")
         else:  # an encoder is trained
             left_out = {"checkpoint", "latents", "checkpoint_every"}
-            content |= {key: value for key, value in config.items() if key not in left_out}
+            content |= {key: value for key, value in settings.items() if key not in left_out}
             content["flip"] = self._config["dataset"]["flip"]
         perceptual = reference if config["perceptual"] == "encoder" else None
         upstream = {"generator": generator, "encoder": perceptual}
@@ -311,8 +316,8 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
 
     Raises:
         UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, batch_size exceeds
-            the data set, the data set that probes use is not there, or the inversion needs a discriminator that the
-            generator does not bring.
+            the data set, the data set that probes use is not there, the inversion needs a discriminator that the
+            generator does not bring, or the images are too small for its perceptual network.
     """
     project = _Projection(config, out, facts)
     probing = facts.labelled and facts.has_test

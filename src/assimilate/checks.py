@@ -10,6 +10,10 @@ from assimilate.ignored import check_used
 from assimilate.reference import OWN_SETTINGS, check_reference, reference_overrides
 from assimilate.rules import CHECKS
 
+STYLEGAN_SIZES = (8, 16, 32, 64, 128, 256)
+# Stages whose images can be shared among processes with shard=k/n.
+SHARING_STAGES = ("invert", "make_views")
+
 
 def _select(config: Mapping[str, Any], key: str) -> tuple[bool, Any]:
     node: Any = config
@@ -32,6 +36,7 @@ def check_values(config: Mapping[str, Any]) -> None:
             if present and not check.holds(value):
                 raise UserError(f"{prefix}{check.key}={value} cannot be used: allowed is {check.allowed}")
     check_arrangement(config)
+    _check_image_size(config)
     view = config["view"]
     if "n_cached" in view and view["n_cached"] is None and view["name"] != "external":
         raise UserError("view.n_cached=null cannot be used: allowed is a whole number ≥ 1")
@@ -61,6 +66,42 @@ def check_values(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
             f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
+        )
+
+
+def _check_image_size(config: Mapping[str, Any]) -> None:
+    """Refuse images that neither a StyleGAN2 nor the encoder of the inversion can make or read, where one of them does.
+
+    Raises:
+        UserError: so.
+    """
+    size, generator, inversion = config["dataset"]["image_size"], config["generator"], config["inversion"]
+    inverts = needs_generator(config) and not data_is_sampled(config)
+    if size in STYLEGAN_SIZES or config["checkpoint"] is not None or not (inverts or data_is_sampled(config)):
+        return
+    allowed = f"{', '.join(map(str, STYLEGAN_SIZES[:-1]))} or {STYLEGAN_SIZES[-1]}"
+    if generator["name"] == "stylegan2":
+        raise UserError(
+            f"dataset.image_size={size} cannot be used: allowed is {allowed}: StyleGAN2 doubles from 4 (a run without "
+            "generated views, assim=simclr, or a generator of your own, generator._target_=, takes other sizes)"
+        )
+    if inverts and inversion["checkpoint"] is None and inversion["latents"] is None:
+        raise UserError(
+            f"dataset.image_size={size} cannot be used: allowed is {allowed}: the encoder of the inversion halves down "
+            "to 4 (other sizes need latents of your own, inversion.latents=)"
+        )
+
+
+def check_stage(config: Mapping[str, Any], stage: str) -> None:
+    """Refuse a part of a stage's work where the stage has no parts.
+
+    Raises:
+        UserError: shard= with another stage than those that share their work.
+    """
+    if config["shard"] is not None and stage not in SHARING_STAGES:
+        raise UserError(
+            f"shard={config['shard']} would be ignored: assimilate.{stage} does its work as a whole, only "
+            f"{' and '.join(SHARING_STAGES)} share theirs"
         )
 
 
@@ -168,6 +209,7 @@ def _ignored_beside_own_files(config: Mapping[str, Any], keys: Sequence[str]) ->
     if config["inversion"].get("latents") is not None:
         ignored += [key for key in keys if key.startswith("inversion.") and key != "inversion.latents"]
     elif config["inversion"].get("checkpoint") is not None:
-        still_used = ("inversion.checkpoint", "inversion.perceptual", "inversion.optimization")
-        ignored += [key for key in keys if key.startswith("inversion.") and not key.startswith(still_used)]
+        used = {"inversion.checkpoint", "inversion.perceptual", "inversion.perceptual_norm"}
+        training = [key for key in keys if key.startswith("inversion.") and key not in used]
+        ignored += [key for key in training if not key.startswith("inversion.optimization")]
     return ignored

@@ -22,7 +22,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.checks import check_ignored_overrides, check_values
+from assimilate.checks import check_ignored_overrides, check_stage, check_values
 from assimilate.errors import UserError
 from assimilate.given import check_given, given_content
 from assimilate.identity import GENERATOR_RECORDS, OWN, content_hash, run_identity, uses_view
@@ -207,7 +207,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     """Resolve, cap, check and place one composed configuration.
 
     Raises:
-        UserError: a value out of range, an override that the chosen `assim` ignores, a missing value.
+        UserError: a value out of range, an override that the chosen `assim` or the stage ignores, a missing value.
     """
     with hydra_ready() as loader:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
@@ -220,6 +220,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     row = plain.get("row")
     capped = apply_budget(plain)
     check_values(plain)
+    check_stage(plain, stage_name)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
     notices = check_ignored_overrides(plain, list(given)) if plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)

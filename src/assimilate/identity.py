@@ -93,6 +93,15 @@ def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in generator.items() if key not in left_out}
 
 
+def inversion_settings(inversion: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the inversion, without those that came later where they say what was always done."""
+    left_out = {"perceptual_norm"} if inversion["perceptual_norm"] == "l1" else set()
+    settings = {key: value for key, value in inversion.items() if key not in left_out}
+    if settings["optimization"]["keep"] == "best":
+        settings["optimization"] = {key: value for key, value in settings["optimization"].items() if key != "keep"}
+    return settings
+
+
 def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides a run's numbers.
 
@@ -116,6 +125,8 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
         identity.pop("inversion", None)
     if "generator" in identity:
         identity["generator"] = generator_settings(identity["generator"])
+    if "inversion" in identity:
+        identity["inversion"] = inversion_settings(identity["inversion"])
     for group, key in NEUTRAL_PATHS:
         if isinstance(identity.get(group), Mapping):
             identity[group] = {name: value for name, value in identity[group].items() if name != key}

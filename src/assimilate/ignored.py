@@ -132,6 +132,11 @@ USES = (
         lambda config: "nothing in this run draws an expert view (basic has settings of its own)",
     ),
     Use(
+        ("inversion.perceptual_norm",),
+        lambda config: bool(config["inversion"]["perceptual"] != "none"),
+        lambda config: "inversion.perceptual=none compares no feature maps",
+    ),
+    Use(
         ("probe.num_draws", "probe.augmentation_seed", "probe.draws"),
         _augments,
         lambda config: f"probe.name={config['probe']['name']} trains on the features of whole images and draws nothing",

@@ -33,7 +33,7 @@ INITIAL_ERRORS = "initial_errors.npy"
 ENCODER = "encoder.pt"
 # Of the published encoder, and so of one that inverts a generator of unknown widths.
 FULL_WIDTH = 512
-# Keys of conf/inversion that belong to the training of the encoder.
+# Keys of conf/inversion that the training of the encoder reads.
 ENCODER_KEYS = (
     "num_steps",
     "batch_size",
@@ -43,6 +43,7 @@ ENCODER_KEYS = (
     "adversarial_weight",
     "r1_weight",
     "r1_every",
+    "perceptual_norm",
 )
 
 
@@ -64,12 +65,11 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     Of images that the generator made, the latents are those of the data set, the same file, and there is no error.
 
     Raises:
-        ValueError: a checkpoint does not fit, the perceptual network cannot be had, or training is not finite.
-        UserError: latents that the user brings do not fit.
+        ValueError: a checkpoint or latents that the user brings do not fit, the perceptual network cannot be had, or
+            training is not finite.
     """
     if artifact.name == KNOWN_LATENTS:
         return _link_known(artifact.parents["data"].path, staging)
-    from assimilate.inversion.checkpoint import save_inversion_encoder
     from assimilate.inversion.invert import invert
 
     images = session.dataset.train
@@ -77,8 +77,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         return Built(_import_latents(session, artifact, staging))
     room = _prepare(session, artifact)
     encoder = _encoder(session, room, staging)
-    if not (staging / ENCODER).exists():
-        save_inversion_encoder(staging / ENCODER, encoder)
+    _keep_encoder(staging, encoder)
     devices = int(session.config["trainer"]["devices"])
     if devices > 1:
         run_shards(session, artifact, devices)
@@ -144,6 +143,10 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
     discriminator, widest = _beside_generator(session, artifact.parents["generator"])
     if discriminator is None and (lacking := lacking_discriminator(config)):
         raise UserError(lacking)
+    channels: tuple[int, ...] = ()  # an encoder that is brought has its own
+    if config["checkpoint"] is None:
+        # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
+        channels = stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest)
     return _Room(
         generator=generator,
         features=_features(session, artifact, discriminator),
@@ -152,10 +155,9 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
             flip_probability=session.config["dataset"]["flip"],
             checkpoint_every=config["checkpoint_every"],
         ),
-        optimization_settings=OptimizationSettings(**config["optimization"]),
+        optimization_settings=OptimizationSettings(**config["optimization"], perceptual_norm=config["perceptual_norm"]),
         discriminator=discriminator if config["adversarial_weight"] > 0 else None,
-        # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
-        channels=stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest),
+        channels=channels,
     )
 
 
@@ -186,6 +188,20 @@ def _encoder(session: Session, room: _Room, staging: Path) -> "InversionEncoder"
     return encoder
 
 
+def _keep_encoder(staging: Path, encoder: "InversionEncoder") -> None:
+    """Put the finished encoder into `staging`: one that was trained with d and the optimisers (PROTOCOLS 5)."""
+    from assimilate.inversion.checkpoint import save_inversion_encoder
+    from assimilate.inversion.training import TRAINING_CHECKPOINT
+
+    path, trained = staging / ENCODER, staging / TRAINING_CHECKPOINT
+    if path.exists():
+        return
+    if trained.exists():
+        path.hardlink_to(trained)
+    else:
+        save_inversion_encoder(path, encoder)
+
+
 def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     """Optimise the latents of one shard's images into the folder where the whole is made.
 
@@ -193,7 +209,6 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
         UserError: the shard cannot be, or no encoder is there and prepare=never.
     """
     from assimilate.data.shard import Shard
-    from assimilate.inversion.checkpoint import save_inversion_encoder
     from assimilate.inversion.invert import optimize_tiles
 
     try:
@@ -213,8 +228,7 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     if not (staging / ENCODER).exists():
         with artifact.lock():  # one process trains the encoder; the others wait for it
             staging.mkdir(parents=True, exist_ok=True)
-            encoder = _encoder(session, room, staging)
-            save_inversion_encoder(staging / ENCODER, encoder)
+            _keep_encoder(staging, _encoder(session, room, staging))
     encoder = _encoder(session, room, staging).to(session.device).eval().requires_grad_(False)
     try:
         with session.terminal.bar(f"Optimising latents, shard {shard}") as progress:
@@ -257,20 +271,16 @@ def _features(session: Session, artifact: Artifact, discriminator: "Discriminato
 
 
 def _import_latents(session: Session, artifact: Artifact, staging: Path) -> dict[str, Any]:
+    from assimilate.inversion.given_latents import read_given_latents
     from assimilate.train_generator import load_generator
 
     generator = load_generator(session, artifact.parents["generator"])
-    shape = (len(session.dataset.train), generator.num_codes, generator.latent_dim)
-    path = Path(session.config["inversion"]["latents"]).expanduser()
-    try:
-        given = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"inversion.latents={path} cannot be read as an array: {error}") from error
-    if given.shape != shape or given.dtype != np.float32:
-        raise UserError(
-            f"inversion.latents={path} holds {given.dtype} {list(given.shape)}; needed is float32 {list(shape)}: "
-            "[training images, codes, latent width]"
-        )
+    given = read_given_latents(
+        Path(session.config["inversion"]["latents"]).expanduser(),
+        num_images=len(session.dataset.train),
+        num_codes=generator.num_codes,
+        latent_dim=generator.latent_dim,
+    )
     np.save(staging / LATENTS, given)
     return {"imported": True}
 

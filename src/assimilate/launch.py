@@ -31,7 +31,7 @@ def launch_ranks(session: Session, artifact: Artifact) -> None:
     ranks = int(trainer["devices"])
     check_gpus(session, ranks)
     threads = trainer["num_threads"] or max(1, (os.cpu_count() or 1) // ranks)
-    words = [word for word in session.job.overrides if not word.startswith(("prepare=", "out=", "force="))]
+    words = [word for word in session.job.overrides if not word.startswith(("prepare=", "out=", "force=", "shard="))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     command += ["-m", "assimilate.train", *words, "prepare=never", f"out={session.job.out}"]
     environment = {**os.environ, TARGET: artifact.label, "OMP_NUM_THREADS": str(threads)}

@@ -35,8 +35,8 @@ def make_own_generator(config: Mapping[str, Any], *, image_size: int, device: st
     key = f"generator._target_={config['_target_']}"
     target = _resolve(config["_target_"], key)
     arguments = ", ".join(config["arguments"]) or "no arguments"
-    # Whatever it draws must not move the run's random state.
-    with torch.random.fork_rng():
+    # Whatever it draws must not move the run's random state; other GPUs than the run's are not touched for it.
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
         try:
             generator: Any = target(**config["arguments"])
             if isinstance(generator, torch.nn.Module):

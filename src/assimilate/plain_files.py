@@ -35,7 +35,9 @@ def load_plain(path: Path, *, map_location: Any = "cpu") -> Any:
         raise
     except pickle.UnpicklingError as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        reason = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), None)
+        # "Unsupported operand" is a byte that no pickle of torch.save has, the < of an error page for one.
+        refusals = (line for line in lines if "Unsupported operand" not in line)
+        reason = next((line for line in refusals if "Unsupported" in line or "GLOBAL" in line), None)
         if reason is None:
             raise ValueError("not a readable checkpoint: it is damaged, or torch.save did not write it") from None
         raise ValueError(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from assimilate.identity import GENERATED
+from assimilate.identity import GENERATED, OWN
 from assimilate.options import (
     BACKBONES,
     LOSSES,
@@ -16,8 +16,6 @@ from assimilate.options import (
     STEMS,
     TRANSFORMS,
 )
-
-STYLEGAN_SIZES = (8, 16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,10 @@ def _whole(value: Any) -> bool:
 
 def _one_of(*options: Any) -> Callable[[Any], bool]:
     return lambda value: value in options
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _probability(value: Any) -> bool:
@@ -120,8 +122,9 @@ CHECKS = (
     Check("data.expert.interpolation", _one_of("bilinear", "bicubic"), "bilinear or bicubic"),
     Check("data.expert.order", _one_of("crop_first", "jitter_first"), "crop_first or jitter_first"),
     Check("knn.every_n_epochs", _whole, "a whole number ≥ 0 (0: off)"),
-    Check("dataset.image_size", _one_of(*STYLEGAN_SIZES), "8, 16, 32, 64, 128 or 256: StyleGAN2 doubles from 4"),
-    Check("dataset.flip", lambda v: _number(v) and 0 <= v <= 1, "a probability, 0 to 1"),
+    # Of networks that double from 4², checks.py asks for more.
+    Check("dataset.image_size", lambda v: _count(v) and v >= 8, "a whole number ≥ 8"),
+    Check("dataset.flip", _probability, "a probability, 0 to 1"),
     Check("dataset.test_fraction", lambda v: _number(v) and 0 < v < 1, "a share between 0 and 1"),
     Check("dataset.num_images", _count, "a whole number ≥ 1"),
     Check("dataset.tile", _count, "a whole number ≥ 1"),
@@ -234,10 +237,33 @@ CHECKS = (
         _one_of(None, "cifar", "cifar_maxpool", "imagenet"),
         "null, cifar, cifar_maxpool or imagenet",
     ),
+    Check("generator.name", _one_of("stylegan2", "bigbigan", OWN), "stylegan2 or bigbigan"),
+    Check("generator._target_", _or_none(_text), "null or module.Class, as Python imports it"),
+    Check("generator.checkpoint", _or_none(_text), "null or a path"),
+    Check("generator.seed", _whole, "a whole number ≥ 0"),
+    Check("generator.max_channels", _count, "a whole number ≥ 1"),
+    Check("generator.channel_multiplier", _count, "a whole number ≥ 1"),
+    Check("generator.channel_base", _or_none(_count), "null or a whole number ≥ dataset.image_size"),
+    Check("generator.latent_dim", _count, "a whole number ≥ 1"),
+    Check("generator.num_mapping_layers", _count, "a whole number ≥ 1"),
     Check("generator.num_steps", _count, "a whole number ≥ 1"),
-    Check("generator.batch_size", _count, "a whole number ≥ 1"),
+    Check(
+        "generator.batch_size",
+        lambda v: _count(v) and (v < 4 or v % 4 == 0),
+        "a whole number ≥ 1, below 4 or a multiple of 4",
+    ),
+    Check("generator.lr", _positive, "a number > 0"),
+    Check("generator.r1_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("generator.r1_every", _count, "a whole number of steps ≥ 1"),
+    Check("generator.path_length_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("generator.path_length_every", _count, "a whole number of steps ≥ 1"),
+    Check("generator.path_length_batch_shrink", _count, "a whole number ≥ 1"),
+    Check("generator.mixing_probability", _probability, "a probability, 0 to 1"),
+    # Beyond that, the decay of a step rounds to 1.
+    Check("generator.ema_half_life_steps", lambda v: _positive(v) and v <= 1e15, "a number of steps > 0, at most 1e15"),
+    Check("generator.checkpoint_every", _count, "a whole number of steps ≥ 1"),
     Check("generator.augment", _one_of("none", "leak", "diffaugment"), "none, leak or diffaugment"),
-    Check("generator.augment_probability", lambda v: _number(v) and 0 <= v <= 1, "a probability, 0 to 1"),
+    Check("generator.augment_probability", _probability, "a probability, 0 to 1"),
     Check("generator.sample_every", _whole, "a whole number ≥ 0 (0: off)"),
     Check("generator.save_every_images", _whole, "a whole number ≥ 0 (0: off)"),
     Check("generator.frechet", _one_of("none", "inception", "encoder"), "none, inception or encoder"),
@@ -246,9 +272,30 @@ CHECKS = (
     Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),
     Check("generator.latent_width", _count, "a whole number ≥ 1"),
     Check("generator.latent_limit", _or_none(_positive), "null (a normal distribution) or a number > 0"),
+    Check("generator.frechet_encoder", _or_none(_text), "null or a path"),
+    Check("inversion.name", _one_of("indomain"), "indomain"),
+    Check("inversion.seed", _whole, "a whole number ≥ 0"),
+    Check("inversion.checkpoint", _or_none(_text), "null or a path"),
+    Check("inversion.latents", _or_none(_text), "null or a path"),
+    Check("inversion.checkpoint_every", _count, "a whole number of steps ≥ 1"),
     Check("inversion.max_channels", _or_none(_count), "null or a whole number ≥ 1"),
     Check("inversion.num_steps", _count, "a whole number ≥ 1"),
+    Check("inversion.batch_size", _count, "a whole number ≥ 1"),
+    Check("inversion.lr", _positive, "a number > 0"),
+    Check("inversion.mse_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("inversion.perceptual_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("inversion.adversarial_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("inversion.r1_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("inversion.r1_every", _count, "a whole number of steps ≥ 1"),
     Check("inversion.optimization.num_steps", _whole, "a whole number ≥ 0"),
+    Check("inversion.optimization.lr", _positive, "a number > 0"),
+    Check("inversion.optimization.lr_schedule", _one_of("constant", "cosine"), "constant or cosine"),
+    Check("inversion.optimization.mse_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("inversion.optimization.perceptual_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("inversion.optimization.in_domain_weight", _not_negative, "a number ≥ 0 (0: off)"),
+    Check("inversion.optimization.keep", _one_of("best", "last"), "best or last"),
+    Check("inversion.perceptual_norm", _one_of("l1", "l2"), "l1 or l2"),
+    Check("inversion.optimization.tile", _count, "a whole number ≥ 1"),
     Check(
         "inversion.perceptual",
         _one_of("vgg19", "discriminator", "encoder", "none"),

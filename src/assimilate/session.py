@@ -13,6 +13,7 @@ from assimilate.brought import IMPORTED
 from assimilate.chain import (
     BUILDER_OF,
     GIVEN,
+    KNOWN_LATENTS,
     UNKNOWN_FINGERPRINT,
     Chain,
     DataFacts,
@@ -22,6 +23,7 @@ from assimilate.chain import (
 from assimilate.config import Job, is_rank, shell_word
 from assimilate.errors import UserError
 from assimilate.estimates import estimate
+from assimilate.foresight import check_inversion_inputs
 from assimilate.origins import count_train_images, data_artifact, evaluation_config
 from assimilate.terminal import Terminal
 
@@ -63,6 +65,7 @@ class Session:
         self.store = Store(self.prepare, self.command_for, self.terminal.say)
         self.data = data_artifact(job.config, job.out)
         self._started = time.monotonic()
+        self._looked_ahead = False
         for notice in job.notices:
             self.terminal.say(f"note: {notice}")
 
@@ -143,6 +146,8 @@ class Session:
         Raises:
             UserError: it is missing or damaged under prepare=never, or cannot be built.
         """
+        if artifact.kind != "datasets" and artifact not in self.data.parents.values():
+            self._look_ahead()
         for parent in sorted(artifact.parents.values(), key=lambda parent: not is_brought(parent)):
             self.ensure(parent)
         if self.store.has(artifact):
@@ -173,6 +178,20 @@ class Session:
         except (ValueError, FloatingPointError) as error:  # a room's word to the user
             raise UserError(str(error)) from error
         return artifact.path
+
+    def _look_ahead(self) -> None:
+        """Read what the inversion will need, once, before anything long is built: a damaged file costs no hours."""
+        latents = self.chain.latents
+        if self._looked_ahead or latents is None or latents.name == KNOWN_LATENTS:
+            return
+        self._looked_ahead = True
+        builds = self.prepare != "never" and not is_rank() and self.job.stage != "train_generator"
+        if not builds or self.store.has(latents):
+            return
+        try:
+            check_inversion_inputs(self.config, len(self.dataset.train))
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     def ensure_all(self, artifacts: Sequence[Artifact]) -> None:
         """`ensure` each of them, in order."""

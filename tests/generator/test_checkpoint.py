@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.generator.architecture import Architecture
+from assimilate.generator.architecture import Architecture, channel_multiplier_of, stylegan2_channels
 from assimilate.generator.checkpoint import load_stylegan2, read_checkpoint, save_stylegan2, write_atomically
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
@@ -64,9 +64,23 @@ def test_what_we_save_has_the_common_keys_and_comes_back(foreign: Path, tmp_path
     assert {"g", "d", "g_ema", "g_optim", "args", "ada_aug_p", "latent_mean"} <= content.keys()
     assert isinstance(content["args"], argparse.Namespace)
     assert (content["args"].size, content["args"].latent, content["args"].n_mlp) == (16, 6, 3)
+    assert content["args"].channel_multiplier == 2
     back = load_stylegan2(tmp_path / "ours.pt")
     assert (back.step, back.history, back.mean_path_length) == (7, state.history, 0.125)
     assert torch.equal(back.latent_mean, state.latent_mean)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 128, 256])
+@pytest.mark.parametrize("multiplier", [1, 2, 4])
+def test_the_multiplier_rebuilds_the_widths_where_other_programs_read_it(size: int, multiplier: int) -> None:
+    channels = stylegan2_channels(size, channel_multiplier=multiplier)
+    found = channel_multiplier_of(Architecture(size, 512, 8, channels))
+    assert stylegan2_channels(size, channel_multiplier=found) == channels
+
+
+def test_a_narrow_network_has_the_usual_multiplier() -> None:
+    narrow = Architecture(64, 64, 2, stylegan2_channels(64, max_channels=32))
+    assert channel_multiplier_of(narrow) == 2
 
 
 def test_moving_average_alone_is_enough(tmp_path: Path) -> None:
@@ -116,6 +130,60 @@ def test_unfit_files_give_one_readable_error(foreign: Path, tmp_path: Path) -> N
     torch.save({"g_ema": state}, tmp_path / "shape.pt")
     with pytest.raises(ValueError, match=r"g_ema does not fit: .*conv1\.noise\.weight"):
         load_stylegan2(tmp_path / "shape.pt")
+
+
+def with_nan(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    return {key: value * float("nan") if key == name else value for key, value in state.items()}
+
+
+MALFORMED = {
+    "g_ema": [
+        ([1, 2], r"g_ema: is a list; needed is a state dict"),
+        ({1: torch.zeros(2)}, r"g_ema: is no state dict.*it holds 1: Tensor"),
+        (Generator(TINY).state_dict() | {"conv1.noise.weight": 3.0}, r"g_ema: .*'conv1\.noise\.weight': float"),
+        (Generator(TINY).state_dict() | {"convs.4.conv.weight": torch.zeros(1, 2, 2)}, r"rosinality layout: 5 convs"),
+        (with_nan(Generator(TINY).state_dict(), "input.input"), r"g_ema: input\.input is not finite"),
+        (None, r"has no g_ema, only \['ada_aug_p', 'args', 'd', 'g'"),
+    ],
+    "g": [(7, r": g: is a int; needed is a state dict")],
+    "d": [
+        ("weights", r": d: is a str; needed is a state dict"),
+        (with_nan(Discriminator(TINY).state_dict(), "final_conv.1.bias"), r": d: final_conv\.1\.bias is not finite"),
+    ],
+    "args": [(argparse.Namespace(iter="seven"), r"args\.iter='seven'; needed is a whole number of steps")],
+    "latent_mean": [
+        ([0.0] * 6, r"it holds 'latent_mean': list"),
+        (torch.full((6,), torch.inf), r"latent_mean is not finite"),
+        (torch.zeros(5), r"latent_mean has shape \[5\]; needed is \[6\]"),
+    ],
+    "mean_path_length": [([], r"mean_path_length is a list; needed is a number")],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [(key, *case) for key, cases in MALFORMED.items() for case in cases],
+    ids=[f"{key}-{index}" for key, cases in MALFORMED.items() for index, _ in enumerate(cases)],
+)
+def test_malformed_content_is_one_readable_error(
+    key: str, value: object, message: str, foreign: Path, tmp_path: Path
+) -> None:
+    content = read_checkpoint(foreign, key="test")
+    torch.save(content | {"latent_mean": torch.zeros(6), key: value}, tmp_path / "malformed.pt")
+    with pytest.raises(ValueError, match=rf"^generator\.checkpoint=.*malformed\.pt.*{message}") as caught:
+        load_stylegan2(tmp_path / "malformed.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_none_counts_as_absent(foreign: Path, tmp_path: Path) -> None:
+    content = read_checkpoint(foreign, key="test")
+    absent: dict[str, Any] = dict.fromkeys(("g", "d", "g_optim", "latent_mean", "history", "mean_path_length"))
+    torch.save(content | absent | {"args": argparse.Namespace(iter=None)}, tmp_path / "nones.pt")
+    state = load_stylegan2(tmp_path / "nones.pt")
+    assert (state.generator, state.discriminator, state.optimizers) == (None, None, {})
+    assert (state.step, state.history, state.mean_path_length) == (0, [], 0.0)
+    torch.save(content | {"args": argparse.Namespace(iter=np.int64(9))}, tmp_path / "numpy.pt")
+    assert load_stylegan2(tmp_path / "numpy.pt").step == 9
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -99,6 +99,17 @@ def test_each_term_moves_the_encoder(weight: str) -> None:
     assert not torch.allclose(*results, rtol=0, atol=1e-7)
 
 
+def test_initial_weights_touch_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(*arguments: object) -> None:
+        raise AssertionError("weights are drawn on the CPU")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", touched)
+    before = torch.get_rng_state()
+    EncoderTraining(tiny_stylegan2(), None, no_features, SPEC, SETTINGS, seed=0, device=CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_generators_own_discriminator_stays_as_it_is(images: ImageArrays, tmp_path: Path) -> None:
     discriminator = tiny_discriminator()
     before = weights(discriminator)

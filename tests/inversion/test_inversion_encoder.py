@@ -93,6 +93,23 @@ def test_unfit_checkpoints_give_one_readable_error(tmp_path: Path) -> None:
         load_inversion_encoder(tmp_path / "fc.pt", image_size=16, num_codes=6, latent_dim=5)
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, r"no encoder under the key e, only \['e'\]"),
+        ([1], r"e: is a list; needed is a state dict"),
+        ({0: torch.zeros(2)}, r"e: is no state dict.*it holds 0: Tensor"),
+        ({"convs.0.0.weight": None}, r"it holds 'convs\.0\.0\.weight': NoneType"),
+        ({"convs.0.0.weight": torch.full((2,), torch.nan)}, r"convs\.0\.0\.weight is not finite"),
+    ],
+)
+def test_malformed_weights_are_one_readable_error(value: object, message: str, tmp_path: Path) -> None:
+    torch.save({"e": value}, tmp_path / "e.pt")
+    with pytest.raises(ValueError, match=rf"^inversion\.checkpoint=.*{message}") as caught:
+        load_inversion_encoder(tmp_path / "e.pt", image_size=16, num_codes=6, latent_dim=5)
+    assert "\n" not in str(caught.value)
+
+
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     class Payload:
         def __reduce__(self) -> tuple[Any, ...]:

@@ -171,6 +171,77 @@ def test_reconstructions_that_are_not_finite_stop_the_run(tmp_path: Path) -> Non
         )
 
 
+def test_the_norm_of_the_feature_maps_is_that_of_the_settings() -> None:
+    """Features that are the images: l2 is one more pixel MSE, l1 is not."""
+    generator = LinearGenerator()
+    encoder = encoder_for(generator)
+    images = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+
+    def codes(**changes: object) -> torch.Tensor:
+        return optimize_codes(generator, encoder, lambda values: (values,), images, replace(SETTINGS, **changes)).codes
+
+    squared = codes(mse_weight=1.0, perceptual_weight=1.5, perceptual_norm="l2")
+    torch.testing.assert_close(squared, codes(mse_weight=2.5), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(squared, codes(mse_weight=1.0, perceptual_weight=1.5), atol=1e-3)
+
+
+def test_the_last_codes_are_kept_where_they_are_asked_for() -> None:
+    """With a rate so large that the loss rises, the best codes are the guess and the last ones Adam's."""
+    generator = LinearGenerator()
+    encoder = encoder_for(generator)
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(5)) * 0.3
+    settings = replace(SETTINGS, num_steps=1, lr=50.0, in_domain_weight=0.0)
+    start = encoder(images)
+    codes = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([codes], lr=50.0)
+    (generator.synthesize(codes) - images).square().flatten(1).mean(dim=1).sum().backward()
+    optimizer.step()
+    best = optimize_codes(generator, encoder, no_features, images, settings)
+    last = optimize_codes(generator, encoder, no_features, images, replace(settings, keep="last"))
+    torch.testing.assert_close(best.codes, start)
+    torch.testing.assert_close(last.codes, codes.detach(), rtol=1e-4, atol=1e-3)
+    reached = (generator.synthesize(last.codes) - images).square().flatten(1).mean(dim=1)
+    torch.testing.assert_close(last.losses, reached)
+    assert bool((last.losses > best.losses).all())
+
+
+def test_later_settings_leave_the_names_of_older_work_alone() -> None:
+    assert not {"perceptual_norm", "keep"} & {*SETTINGS.identity(), *EncoderSettings().identity()}
+    changed = replace(SETTINGS, perceptual_norm="l2", keep="last").identity()
+    assert (changed["perceptual_norm"], changed["keep"]) == ("l2", "last")
+    assert replace(EncoderSettings(), perceptual_norm="l2").identity()["perceptual_norm"] == "l2"
+
+
+def test_a_loss_that_never_is_finite_stops_the_run(tmp_path: Path) -> None:
+    """The encoder's guess and its error are finite, but the perceptual network's maps are not."""
+    generator = tiny_stylegan2()
+    with pytest.raises(ValueError, match=r"^inversion\.optimization\.lr=0\.05: images 4…5 have no finite .*loss"):
+        invert(
+            generator,
+            random_images(6),
+            encoder_settings=EncoderSettings(),
+            optimization_settings=replace(SETTINGS, perceptual_weight=1.0),
+            encoder_channels=(8, 8),
+            features=LastTileIsNaN(),
+            discriminator=None,
+            workdir=tmp_path,
+            seed=0,
+            encoder=encoder_for(generator),
+        )
+    assert [path.name for path in (tmp_path / "tiles").glob("*.npz")] == ["tile-000000.npz"]
+
+
+class LastTileIsNaN:
+    """Maps of the images themselves, until a tile was optimised: its target, and the reconstruction of each step."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
+        self.calls += 1
+        return [images if self.calls <= SETTINGS.num_steps + 2 else images * math.nan]
+
+
 def test_learning_rate_is_constant_or_half_a_cosine() -> None:
     constant = replace(SETTINGS, num_steps=10, lr=0.4)
     assert {learning_rate(constant, step) for step in range(10)} == {0.4}
@@ -182,7 +253,14 @@ def test_learning_rate_is_constant_or_half_a_cosine() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("lr", -1.0), ("tile", 0), ("num_steps", -1), ("in_domain_weight", -2.0), ("lr_schedule", "step")],
+    [
+        ("lr", -1.0),
+        ("tile", 0),
+        ("num_steps", -1),
+        ("in_domain_weight", -2.0),
+        ("lr_schedule", "step"),
+        ("keep", "first"),
+    ],
 )
 def test_settings_out_of_range_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"inversion\.optimization\.{name}={value}"):

@@ -106,6 +106,22 @@ def test_mixing_nothing_is_the_reconstruction():
         run([0], Mixing(split=CODES + 1))
 
 
+def test_views_that_are_not_finite_are_refused_instead_of_black():
+    broken = LATENTS.copy()
+    broken[7, 1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"^views of image 7 are not finite"):
+        synthesize_views(
+            CurvedGenerator(), broken, [10, 2, 7, 3], Perturbation(0.2), lambda *_: None, num_views=3, batch=5, seed=5
+        )
+    synthesize_views(
+        CurvedGenerator(), broken, [10, 2, 3], Perturbation(0.2), lambda *_: None, num_views=3, batch=5, seed=5
+    )
+    fresh = FreshViews(CurvedGenerator(), broken, Perturbation(0.2))
+    fresh.gather(torch.tensor([3, 2]), 2, torch.Generator())
+    with pytest.raises(ValueError, match=r"^views are not finite"):
+        fresh.gather(torch.tensor([3, 7]), 2, torch.Generator())
+
+
 @pytest.mark.parametrize("move", [Perturbation(0.2), Perturbation(0.2, noise_limit=1.0), Mixing(1)])
 @pytest.mark.parametrize("indices", [[7], [10, 2, 5]])
 def test_content_does_not_depend_on_neighbours(indices, move):

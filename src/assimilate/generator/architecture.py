@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 IMAGE_SIZES = (8, 16, 32, 64, 128, 256)
+# Widths up to 32², and those above for a multiplier of 1.
 _WIDE = 512
+_NARROWING = {64: 256, 128: 128, 256: 64}
 
 
 def resolutions(image_size: int) -> list[int]:
@@ -66,17 +68,27 @@ def stylegan2_channels(
     for key, value in (("channel_multiplier", channel_multiplier), ("max_channels", max_channels)):
         if value < 1:
             raise ValueError(f"generator.{key}={value}: must be at least 1")
-    table = {4: _WIDE, 8: _WIDE, 16: _WIDE, 32: _WIDE, 64: 256, 128: 128, 256: 64}
     if channel_base is not None and channel_base < image_size:
         raise ValueError(f"generator.channel_base={channel_base}: must be at least dataset.image_size={image_size}")
     return tuple(
         min(
             max_channels,
-            table[size] if size <= 32 else table[size] * channel_multiplier,
+            _WIDE if size <= 32 else _NARROWING[size] * channel_multiplier,
             max_channels if channel_base is None else channel_base // size,
         )
         for size in resolutions(image_size)
     )
+
+
+def channel_multiplier_of(architecture: Architecture) -> int:
+    """Return the multiplier with which other programs build this network: what its last width is of the plain one.
+
+    Up to 32² no width depends on it, and narrower networks are none of theirs: then it is the usual 2.
+    """
+    if architecture.image_size <= 32:
+        return 2
+    multiplier, remainder = divmod(architecture.channels[-1], _NARROWING[architecture.image_size])
+    return multiplier if multiplier and not remainder else 2
 
 
 def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
@@ -89,6 +101,8 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
         latent_dim = state_dict["conv1.conv.modulation.weight"].shape[1]
     except (KeyError, IndexError) as error:
         raise ValueError(f"no StyleGAN2 generator in the rosinality layout: {error} is missing") from None
+    if num_convolutions % 2:
+        raise ValueError(f"no StyleGAN2 generator in the rosinality layout: {num_convolutions} convs, not two a size")
     return Architecture(
         image_size=4 * 2 ** (num_convolutions // 2),
         latent_dim=latent_dim,

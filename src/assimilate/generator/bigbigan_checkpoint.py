@@ -16,8 +16,8 @@ def save_bigbigan(path: Path, network: BigBiGAN) -> None:
 def load_bigbigan(path: Path, *, image_size: int | None = None, latent_dim: int | None = None) -> BigBiGAN:
     """Load a BigBiGAN generator on the CPU, reading its widths from the shapes.
 
-    Raises ValueError (naming generator.checkpoint) for what ``read_checkpoint`` refuses, keys or shapes that are not
-    those of PROTOCOLS 12, and, where given, another ``image_size`` or ``latent_dim``.
+    Raises ValueError (naming generator.checkpoint) for what ``read_checkpoint`` and ``load_strictly`` refuse, keys or
+    shapes that are not those of PROTOCOLS 12, and, where given, another ``image_size`` or ``latent_dim``.
     """
     origin = f"generator.checkpoint={path}"
     content = read_checkpoint(path, key="generator.checkpoint", needed="a BigBiGAN state dict (PROTOCOLS 12)")

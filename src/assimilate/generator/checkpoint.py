@@ -2,17 +2,20 @@
 
 import argparse
 import os
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from assimilate.generator.architecture import architecture_of
+from assimilate.generator.architecture import architecture_of, channel_multiplier_of
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
 from assimilate.generator.stylegan2 import Generator
 from assimilate.plain_files import load_plain
+
+_KEY = "generator.checkpoint"
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:
@@ -46,10 +49,27 @@ def read_checkpoint(path: Path, *, key: str, needed: str = "a dict with the key 
     return content
 
 
-def load_strictly(network: nn.Module, state_dict: dict[str, Any], *, origin: str) -> None:
-    """Load ``state_dict`` into ``network``. Raises ValueError, led by ``origin``, unless keys and shapes agree."""
+def check_weights(value: object, *, origin: str) -> dict[str, Tensor]:
+    """Return ``value``, a state dict. Raises ValueError, led by ``origin``, unless it maps names to finite tensors."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{origin}: is a {type(value).__name__}; needed is a state dict, names to tensors")
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            held = f"{name!r}: {type(tensor).__name__}"
+            raise ValueError(f"{origin}: is no state dict, names to tensors; it holds {held}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{origin}: {name} is not finite (NaN or ∞)")
+    return value
+
+
+def load_strictly(network: nn.Module, state_dict: object, *, origin: str) -> None:
+    """Load ``state_dict`` into ``network``.
+
+    Raises ValueError, led by ``origin``, unless it passes ``check_weights`` and keys and shapes agree.
+    """
+    weights = check_weights(state_dict, origin=origin)
     try:
-        network.load_state_dict(state_dict)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         problems = [line.strip() for line in str(error).splitlines()[1:]]
         more = f" … and {len(problems) - 3} more" if len(problems) > 3 else ""
@@ -67,6 +87,7 @@ def save_stylegan2(path: Path, state: GeneratorState, *, extra: dict[str, Any] |
             latent=architecture.latent_dim,
             n_mlp=architecture.num_mapping_layers,
             channels=list(architecture.channels),
+            channel_multiplier=channel_multiplier_of(architecture),
             max_channels=widest,
             iter=state.step,
         ),
@@ -87,15 +108,16 @@ def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_see
     """Load a StyleGAN2 on the CPU, ours or one made by another program, reading its architecture from the shapes.
 
     A file without a truncation mean gets the mean of 4096 mapped latents drawn from ``latent_mean_seed``. Raises
-    ValueError (naming generator.checkpoint) for what ``read_checkpoint`` refuses, a file without g_ema, keys or shapes
-    that are not of the rosinality layout, and an image size other than ``image_size``.
+    ValueError (naming generator.checkpoint) for what ``read_checkpoint`` and ``check_weights`` refuse, a file without
+    g_ema, keys or shapes that are not of the rosinality layout, and an image size other than ``image_size``. What is
+    None counts as absent.
     """
-    content = read_checkpoint(path, key="generator.checkpoint")
-    origin = f"generator.checkpoint={path}"
+    content = {key: value for key, value in read_checkpoint(path, key=_KEY).items() if value is not None}
+    origin = f"{_KEY}={path}"
     if "g_ema" not in content:
         raise ValueError(f"{origin}: has no g_ema, only {sorted(map(str, content))}")
     try:
-        architecture = architecture_of(content["g_ema"])
+        architecture = architecture_of(check_weights(content["g_ema"], origin="g_ema"))
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
     if image_size is not None and architecture.image_size != image_size:
@@ -112,14 +134,26 @@ def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_see
         if network is not None:
             load_strictly(network, content[name], origin=f"{origin}: {name}")
     latent_mean = content.get("latent_mean")
+    if latent_mean is not None:
+        check_weights({"latent_mean": latent_mean}, origin=origin)
+        if latent_mean.shape != (architecture.latent_dim,):
+            raise ValueError(
+                f"{origin}: latent_mean has shape {list(latent_mean.shape)}; needed is [{architecture.latent_dim}]"
+            )
+    step, mean_path_length = getattr(content.get("args"), "iter", None), content.get("mean_path_length", 0.0)
+    step = 0 if step is None else step
+    if not isinstance(step, Integral):
+        raise ValueError(f"{origin}: args.iter={step!r}; needed is a whole number of steps")
+    if not isinstance(mean_path_length, Real):
+        raise ValueError(f"{origin}: mean_path_length is a {type(mean_path_length).__name__}; needed is a number")
     return GeneratorState(
         architecture=architecture,
         generator_ema=generator_ema,
         latent_mean=mean_latent(generator_ema, seed=latent_mean_seed) if latent_mean is None else latent_mean,
         generator=generator,
         discriminator=discriminator,
-        step=int(getattr(content.get("args"), "iter", 0)),
+        step=int(step),
         history=content.get("history", []),
         optimizers={key: content[key] for key in ("g_optim", "d_optim") if key in content},
-        mean_path_length=float(content.get("mean_path_length", 0.0)),
+        mean_path_length=float(mean_path_length),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assimilate.generator.checkpoint import load_strictly, read_checkpoint, write_atomically
+from assimilate.generator.checkpoint import check_weights, load_strictly, read_checkpoint, write_atomically
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
 
 _KEY = "inversion.checkpoint"
@@ -21,18 +21,24 @@ def save_inversion_encoder(path: Path, encoder: InversionEncoder, **content: Any
     write_atomically(path, {"e": encoder.state_dict(), "args": arguments} | content)
 
 
-def load_inversion_encoder(path: Path, *, image_size: int, num_codes: int, latent_dim: int) -> InversionEncoder:
+def load_inversion_encoder(
+    path: Path, *, image_size: int, num_codes: int | None, latent_dim: int | None
+) -> InversionEncoder:
     """Load an encoder, ours or one made by another program, for a generator of the given size and latents, on the CPU.
 
-    Raises ValueError (naming inversion.checkpoint) for a file that is unreadable, refused or unfit for the generator.
+    Where the latents of the generator are not known yet (None), one code of all its numbers stands for them. Raises
+    ValueError (naming inversion.checkpoint) for a file that is unreadable, refused or unfit for the generator.
     """
     origin = f"{_KEY}={path}"
     content = read_checkpoint(path, key=_KEY)
-    if "e" not in content:
+    if content.get("e") is None:
         raise ValueError(f"{origin}: has no encoder under the key e, only {sorted(map(str, content))}")
-    size, channels, width = _shapes(content["e"], origin)
+    weights = check_weights(content["e"], origin=f"{origin}: e")
+    size, channels, width = _shapes(weights, origin)
     if size != image_size:
         raise ValueError(f"{origin}: takes images of {size}×{size}, but the generator makes {image_size}×{image_size}")
+    if num_codes is None or latent_dim is None:
+        num_codes, latent_dim = 1, width
     if width != num_codes * latent_dim:
         raise ValueError(
             f"{origin}: gives {width} numbers an image, but the generator takes {num_codes} codes of {latent_dim} "
@@ -40,7 +46,7 @@ def load_inversion_encoder(path: Path, *, image_size: int, num_codes: int, laten
         )
     with torch.random.fork_rng(devices=[]):
         encoder = InversionEncoder(InversionEncoderSpec(image_size, num_codes, latent_dim, channels))
-    load_strictly(encoder, content["e"], origin=f"{origin}: e")
+    load_strictly(encoder, weights, origin=f"{origin}: e")
     return encoder
 
 
@@ -51,6 +57,6 @@ def _shapes(state_dict: Mapping[str, Tensor], origin: str) -> tuple[int, tuple[i
         channels = [state_dict["convs.0.0.weight"].shape[0]]
         channels += [state_dict[f"convs.{block}.conv2.1.weight"].shape[0] for block in range(1, num_blocks + 1)]
         width = state_dict[f"convs.{num_blocks + 1}.weight"].shape[0]
-    except KeyError as error:
+    except (KeyError, IndexError) as error:
         raise ValueError(f"{origin}: e is not an encoder of the in-domain layout: {error} is missing") from None
     return 4 * 2**num_blocks, tuple(reversed(channels)), width

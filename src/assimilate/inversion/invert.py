@@ -1,7 +1,7 @@
 """Inversion of a whole data set: train the encoder, then optimise the codes of each image."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +100,7 @@ def optimize_tiles(
     """
     size = settings.tile
     num_tiles = -(-len(images) // size)
-    identity = asdict(settings) | {"encoder": _digest(encoder), "num_images": len(images)}
+    identity = settings.identity() | {"encoder": _digest(encoder), "num_images": len(images)}
     folder = TileFolder(workdir / "tiles", identity)
     first, step = shard
     chosen_tiles = range(first, num_tiles, step)
@@ -117,9 +117,11 @@ def optimize_tiles(
         pixels = torch.from_numpy(np.array(images.images[chosen])).to(torch.device(device))
         optimized = optimize_codes(generator, encoder, features, to_unit_range(pixels), settings)
         error = float(optimized.errors[: end - begin].mean())
-        if not np.isfinite(error):
+        # A comparison with NaN is false: codes whose loss never was finite would be the encoder's guess, unnoticed.
+        if not np.isfinite(error) or not bool(torch.isfinite(optimized.losses).all()):
             raise ValueError(
-                f"inversion.optimization.lr={settings.lr}: images {begin}…{end - 1} have no finite reconstruction; "
+                f"inversion.optimization.lr={settings.lr}: images {begin}…{end - 1} have no finite reconstruction or "
+                "loss; "
                 "finished tiles are kept; a lower inversion.optimization.lr or another generator.checkpoint helps"
             )
         folder.save(tile, optimized, end - begin)

@@ -17,12 +17,14 @@ from assimilate.inversion.settings import OptimizationSettings
 class OptimizedTile:
     """Pre-truncation codes and the mean squared error of the clamped reconstructions, on the scale of [-1, 1].
 
-    ``initial_errors`` are those of the encoder's guess.
+    ``initial_errors`` are those of the encoder's guess. ``losses`` are those of ``codes``: NaN or ∞ where no step had a
+    loss that is finite.
     """
 
     codes: Float[Tensor, "batch codes dim"]
     errors: Float[Tensor, " batch"]
     initial_errors: Float[Tensor, " batch"]
+    losses: Float[Tensor, " batch"]
 
 
 def optimize_codes(
@@ -35,7 +37,8 @@ def optimize_codes(
     """Minimise MSE + perceptual + in_domain_weight·MSE(w0, e(g(w))) over the codes of each image, from w0 = e(x).
 
     The losses of the images are summed, never averaged, and Adam works on each number by itself: an image is optimised
-    as if it were alone. Returns, for each image, the codes with the lowest loss seen (the reference returns the last).
+    as if it were alone. Returns, for each image, the codes with the lowest loss seen, or with ``keep=last`` those after
+    the last step, as the reference does.
     Images are in [-1, 1]; generator, encoder and features are frozen.
     """
     with torch.no_grad():
@@ -50,12 +53,14 @@ def optimize_codes(
             made = generator.synthesize(codes)
             losses = settings.mse_weight * (made - images).square().flatten(1).mean(dim=1)
             if settings.perceptual_weight > 0:
-                losses = losses + settings.perceptual_weight * perceptual_distance(features(made), target)
+                losses = losses + settings.perceptual_weight * perceptual_distance(
+                    features(made), target, settings.perceptual_norm
+                )
             if settings.in_domain_weight > 0:
                 drift = (encoder(made) - start).square().flatten(1).mean(dim=1)
                 losses = losses + settings.in_domain_weight * drift
         with torch.no_grad():
-            better = losses < best_loss
+            better = losses < best_loss if settings.keep == "best" else torch.ones_like(losses, dtype=torch.bool)
             best_loss = torch.where(better, losses, best_loss)
             best_codes = torch.where(better[:, None, None], codes, best_codes)
         if not last:
@@ -64,7 +69,7 @@ def optimize_codes(
             losses.sum().backward()
             optimizer.step()
     errors, initial_errors = (_reconstruction_errors(generator, each, images) for each in (best_codes, start))
-    return OptimizedTile(best_codes, errors, initial_errors)
+    return OptimizedTile(best_codes, errors, initial_errors, best_loss)
 
 
 def learning_rate(settings: OptimizationSettings, step: int) -> float:

@@ -1,15 +1,18 @@
-"""The perceptual term of Eq. 5: L1 distance between feature maps of a frozen network (PROTOCOLS 5, DESIGN 7)."""
+"""The perceptual term of Eq. 5: distance between feature maps of a frozen network (PROTOCOLS 5, DESIGN 7)."""
 
 import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from assimilate.generator.checkpoint import load_strictly
 from assimilate.generator.discriminator import Discriminator
+from assimilate.plain_files import load_plain
 
 FeatureExtractor = Callable[[Float[Tensor, "batch 3 size size"]], Sequence[Float[Tensor, "batch _ _ _"]]]
 """Images in [-1, 1] to feature maps, each image on its own."""
@@ -18,10 +21,16 @@ _VGG_SLICES = (2, 7, 12, 21, 30)
 
 
 def perceptual_distance(
-    first: Sequence[Float[Tensor, "batch _ _ _"]], second: Sequence[Float[Tensor, "batch _ _ _"]]
+    first: Sequence[Float[Tensor, "batch _ _ _"]], second: Sequence[Float[Tensor, "batch _ _ _"]], norm: str = "l1"
 ) -> Float[Tensor, " batch"] | float:
-    """Return, for each image, the sum over maps of the mean absolute difference; 0.0 where there are no maps."""
-    return sum(((one - other).abs().flatten(1).mean(dim=1) for one, other in zip(first, second, strict=True)), 0.0)
+    """Return, for each image, the sum over maps of the mean difference; 0.0 where there are no maps.
+
+    ``norm`` is l1, the mean absolute difference of the reference code, or l2: the mean square, which is what Eq. 5's
+    ‖·‖₂ is called where it stands for pixels.
+    """
+    differences = (one - other for one, other in zip(first, second, strict=True))
+    sizes = (each.abs() if norm == "l1" else each.square() for each in differences)
+    return sum((each.flatten(1).mean(dim=1) for each in sizes), 0.0)
 
 
 def no_features(images: Float[Tensor, "batch 3 size size"]) -> Sequence[Float[Tensor, "batch _ _ _"]]:
@@ -43,24 +52,55 @@ class DiscriminatorFeatures(nn.Module):
         return self.discriminator.features(images)
 
 
+def vgg19_weights() -> Path:
+    """Return the file of torchvision's VGG19, in torch.hub's folder; it is downloaded there if it is not there yet.
+
+    Raises ValueError if it cannot be had.
+    """
+    url = torchvision.models.VGG19_Weights.IMAGENET1K_V1.url
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[1])
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The name ends in the first digits of the file's SHA-256.
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[1], progress=False)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"inversion.perceptual=vgg19: the weights cannot be had ({' '.join(str(error).split())}); put {path.name} "
+            f"into {path.parent}, or set inversion.perceptual=discriminator, which needs no download"
+        ) from None
+    return path
+
+
 class Vgg19Features(nn.Module):
     """``perceptual=vgg19``, the paper's: ImageNet VGG19 behind relu1_1, 2_1, 3_1, 4_1 and 5_1.
 
-    It is fed with [-1, 1] as it is, without ImageNet's normalisation.
+    It is fed with [-1, 1] as it is, without ImageNet's normalisation. Images have at least 16 pixels a side,
+    of which four poolings leave one.
 
-    Raises ValueError if torchvision cannot get the weights.
+    Raises ValueError as ``vgg19_weights`` does, and if the file is damaged or no VGG19's.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        weights = torchvision.models.VGG19_Weights.IMAGENET1K_V1
+        path = vgg19_weights()
+        prefix = "features."
         try:
-            layers = torchvision.models.vgg19(weights=weights).features
-        except (OSError, RuntimeError) as error:
-            file = weights.url.rsplit("/", 1)[1]
+            content = load_plain(path)
+            if not isinstance(content, dict):
+                raise ValueError(f"holds a {type(content).__name__}; needed is a state dict")
+            # The weights of the classifier, most of the file, are of no use here.
+            kept = {
+                str(key).removeprefix(prefix): value for key, value in content.items() if str(key).startswith(prefix)
+            }
+            with torch.device("meta"):
+                layers = torchvision.models.vgg19(weights=None).features
+            load_strictly(layers.to_empty(device="cpu"), kept, origin="VGG19")
+        except ValueError as error:
             raise ValueError(
-                f"inversion.perceptual=vgg19: the weights cannot be had ({error}); put {file} into "
-                f"{torch.hub.get_dir()}/checkpoints, or set inversion.perceptual=discriminator, which needs no download"
+                f"inversion.perceptual=vgg19: {path}: {error}; remove that file to download it again, or set "
+                "inversion.perceptual=discriminator, which needs none"
             ) from None
         self.slices = nn.ModuleList(layers[begin:end] for begin, end in pairwise((0, *_VGG_SLICES)))
         for module in self.modules():

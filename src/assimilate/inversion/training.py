@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
 from assimilate.inversion.settings import EncoderSettings
 
-_CHECKPOINT = "encoder-training.pt"
+# In the working folder: e, d, their optimisers, and how far they are.
+TRAINING_CHECKPOINT = "encoder-training.pt"
 
 
 class EncoderTraining:
@@ -44,7 +44,7 @@ class EncoderTraining:
         self.generator = generator
         self.features = features
         self.settings = settings
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "initial encoder weights"))
             self.encoder = InversionEncoder(spec).to(device)
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=settings.lr, betas=(0.9, 0.99), fused=True)
@@ -66,7 +66,8 @@ class EncoderTraining:
         if settings.perceptual_weight > 0:
             with torch.no_grad():
                 target = self.features(real)
-            perceptual = torch.as_tensor(perceptual_distance(self.features(reconstruction), target)).mean()
+            distance = perceptual_distance(self.features(reconstruction), target, settings.perceptual_norm)
+            perceptual = torch.as_tensor(distance).mean()
             loss = loss + settings.perceptual_weight * perceptual
             losses["perceptual"] = perceptual.detach()
         if self.discriminator is not None:
@@ -142,9 +143,8 @@ def train_inversion_encoder(
     spec = InversionEncoderSpec(generator.image_size, generator.num_codes, generator.latent_dim, channels)
     opponent = discriminator if settings.adversarial_weight > 0 else None
     training = EncoderTraining(generator, opponent, features, spec, settings, seed=seed, device=device)
-    identity = {key: value for key, value in asdict(settings).items() if key not in ("num_steps", "checkpoint_every")}
-    identity |= {"seed": seed, "num_images": len(images), "encoder": spec.to_dict()}
-    path = workdir / _CHECKPOINT
+    identity = settings.identity() | {"seed": seed, "num_images": len(images), "encoder": spec.to_dict()}
+    path = workdir / TRAINING_CHECKPOINT
     if path.exists():
         content = read_checkpoint(path, key="out")
         if content.get("extra") != identity:

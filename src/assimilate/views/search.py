@@ -213,7 +213,13 @@ class SearchEngine:
             for slot in leaving:
                 anchor = slots[slot]
                 assert anchor is not None
-                pixels = to_pixels(images.detach().unflatten(0, state.latents.shape[:2])[slot])
+                seen = images.detach().unflatten(0, state.latents.shape[:2])[slot]
+                if not bool(torch.isfinite(seen).all()):  # rounded to pixels, NaN would be black
+                    raise ValueError(
+                        f"views of image {anchor.index} are not finite: a smaller view.search.lr, another "
+                        "generator.checkpoint or other inversion.latents helps"
+                    )
+                pixels = to_pixels(seen)
                 latents = self._all_codes(state.latents[slot].detach()).clone()
                 yield _Retired(anchor, pixels, latents, steps[slot], bool(converged[slot]))
                 slots[slot] = None

@@ -20,6 +20,11 @@ from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.views.embedding import to_pixels
 
+# Rounded to pixels, NaN would be black.
+_NOT_FINITE = (
+    "are not finite: another generator.checkpoint, other inversion.latents or a smaller generator.truncation helps"
+)
+
 
 class Move(Protocol):
     """How a view's codes come from its anchor's."""
@@ -68,13 +73,21 @@ def synthesize_views(
         seed: of the draws.
         device: where to compute.
         progress: called as images are finished.
+
+    Raises:
+        ValueError: an image that the generator makes is not finite.
     """
     pending: list[UInt8[Tensor, "3 height width"]] = []
     position = 0
     for codes, drawn, real in _tiles(generator, latents, indices, move, num_views, batch, seed):
         with torch.no_grad():
             moved = move.apply(generator, codes.to(device), drawn.to(device))
-            pending += list(to_pixels(generator.synthesize(moved)).cpu()[:real])
+            made = generator.synthesize(moved)
+        finite = torch.isfinite(made[:real]).flatten(1).all(dim=1).cpu()
+        if not bool(finite.all()):
+            first_bad = position + (len(pending) + int(finite.int().argmin())) // num_views
+            raise ValueError(f"views of image {indices[first_bad]} {_NOT_FINITE}")
+        pending += list(to_pixels(made).cpu()[:real])
         while len(pending) >= num_views:
             emit(indices[position], torch.stack(pending[:num_views]))
             del pending[:num_views]
@@ -141,11 +154,16 @@ class FreshViews:
             indices: images of the data set.
             num_sampled: how many views of each.
             rng: source of the draw, on the CPU; what is drawn depends on the kind of device as well.
+
+        Raises:
+            ValueError: an image that the generator makes is not finite.
         """
         draws = torch.Generator(self._device)
         draws.manual_seed(int(torch.randint(2**62, (), generator=rng)))
         codes = torch.from_numpy(np.array(self._latents[indices.cpu().numpy()])).to(self._device)
         codes = codes.repeat_interleave(num_sampled, dim=0)
         drawn = self._move.draw(self._generator, len(codes), codes.shape[1:], draws)
-        pixels = to_pixels(self._generator.synthesize(self._move.apply(self._generator, codes, drawn)))
-        return pixels.unflatten(0, (len(indices), num_sampled))
+        made = self._generator.synthesize(self._move.apply(self._generator, codes, drawn))
+        if not bool(torch.isfinite(made).all()):
+            raise ValueError(f"views {_NOT_FINITE}")
+        return to_pixels(made).unflatten(0, (len(indices), num_sampled))

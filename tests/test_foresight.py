@@ -1,0 +1,95 @@
+"""What the inversion will need is read before the generator is trained, not after."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from assimilate import foresight, make_views, train_generator
+from assimilate.chain import DataFacts, build_chain
+from assimilate.config import compose, make_job
+from assimilate.errors import UserError
+from assimilate.inversion.checkpoint import save_inversion_encoder
+from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+from tests.chain_run import artifacts, run
+
+FACTS = DataFacts("0" * 12, 128, labelled=True, has_test=True, mean=(0.5,) * 3, std=(0.2,) * 3)
+DIGITS = ["view=wperturb", "loss=ntxent", "logger=none"]
+
+
+def refused_before_training(out: Path, capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
+    """The error of making views, which has to come before a generator is trained."""
+    assert run(make_views, *DIGITS, *overrides, f"out={out}") == 2
+    assert not artifacts(out, "generators")
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    return error
+
+
+def test_latents_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = f"inversion.latents={tmp_path}/w.npy"
+    latents = np.zeros((128, 6, 32), np.float32)  # 16²: 6 codes; budget=smoke: 32 numbers each
+    latents[5, 0, 0] = np.nan
+    np.save(tmp_path / "w.npy", latents)
+    assert "the latents of image 5 are not finite" in refused_before_training(tmp_path / "out", capsys, given)
+    np.save(tmp_path / "w.npy", latents[:100])
+    error = refused_before_training(tmp_path / "out", capsys, given)
+    assert "holds float32 [100, 6, 32]; needed is float32 [128, 6, 32]" in error
+    (tmp_path / "w.npy").write_bytes(b"hello")
+    assert "cannot be read as an array" in refused_before_training(tmp_path / "out", capsys, given)
+
+
+def test_an_encoder_that_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = f"inversion.checkpoint={tmp_path}/e.pt"
+    (tmp_path / "e.pt").write_bytes(b"<html>")
+    assert "not a readable checkpoint" in refused_before_training(tmp_path / "out", capsys, given)
+    spec = InversionEncoderSpec(image_size=16, num_codes=6, latent_dim=31, channels=(4, 4, 4))
+    save_inversion_encoder(tmp_path / "e.pt", InversionEncoder(spec))
+    error = refused_before_training(tmp_path / "out", capsys, given)
+    assert "gives 186 numbers an image, but the generator takes 6 codes of 32" in error
+
+
+def test_perceptual_weights_that_cannot_be_had(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def unreachable(*arguments: object, **options: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    error = refused_before_training(tmp_path / "out", capsys, "inversion.perceptual=vgg19")
+    assert "inversion.perceptual=vgg19: the weights cannot be had (no route to host)" in error
+    # Whoever wants a generator alone needs none of it.
+    assert run(train_generator, *DIGITS, "inversion.perceptual=vgg19", f"out={tmp_path}/out") == 0
+
+
+def test_what_a_generator_of_unknown_latents_cannot_tell_is_left_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["generator._target_=a.B", "inversion.perceptual=none", "inversion.adversarial_weight=0"]
+    config = make_job("train", compose([*DIGITS, *words]), []).config
+    spec = InversionEncoderSpec(image_size=16, num_codes=2, latent_dim=7, channels=(4, 4, 4))
+    save_inversion_encoder(tmp_path / "e.pt", InversionEncoder(spec))
+    np.save(tmp_path / "w.npy", np.zeros((128, 2, 7), np.float32))
+    config["inversion"]["checkpoint"] = str(tmp_path / "e.pt")
+    foresight.check_inversion_inputs(config, 128)
+    config["inversion"] |= {"checkpoint": None, "latents": str(tmp_path / "w.npy")}
+    foresight.check_inversion_inputs(config, 128)
+    with pytest.raises(ValueError, match=r"needed is float32 \[127, any, any\]"):
+        foresight.check_inversion_inputs(config, 127)
+
+
+def test_images_too_small_for_vgg19_are_refused_when_the_chain_is_made(tmp_path: Path) -> None:
+    def chain_of(*overrides: str) -> None:
+        words = [*DIGITS, "dataset.image_size=8", *overrides]
+        build_chain(make_job("train", compose(words), words).config, tmp_path, FACTS)
+
+    with pytest.raises(UserError, match=r"^inversion\.perceptual=vgg19 .*dataset\.image_size=8 cannot be used.*16"):
+        chain_of("inversion.perceptual=vgg19")
+    chain_of("inversion.perceptual=vgg19", "dataset.image_size=16")
+    chain_of("inversion.perceptual=discriminator")
+    np.save(tmp_path / "w.npy", np.zeros((128, 4, 32), np.float32))
+    chain_of(f"inversion.latents={tmp_path}/w.npy")  # brought latents need no network
