@@ -135,9 +135,9 @@ def test_values_that_no_run_can_use(tmp_path, capsys, overrides, message):
     assert not (tmp_path / "out" / "artifacts" / "encoders").exists()
 
 
-@pytest.mark.parametrize("size", [24, 96])
-def test_plain_simclr_takes_images_that_no_stylegan2_makes(size, tmp_path):
-    smoke = ["budget=smoke", "trainer=cpu", "trainer.num_threads=1", "logger=none"]
+@pytest.mark.parametrize(("size", "stem"), [(24, "cifar"), (96, "imagenet")])
+def test_plain_simclr_takes_images_that_no_stylegan2_makes(size, stem, tmp_path):
+    smoke = ["budget=smoke", "trainer=cpu", "trainer.num_threads=1", "logger=none", f"encoder.stem={stem}"]
     overrides = ["assim=simclr", f"dataset.image_size={size}", "epochs=1", "optimizer.warmup_epochs=0"]
     assert train.main([*smoke, *overrides, f"out={tmp_path}/out"]) == 0
     (images,) = (tmp_path / "out").rglob("train_images.npy")
