@@ -1,4 +1,4 @@
-"""One finished run that several files of tests look at; those in the xdist group "chain" share a process."""
+"""One finished run that several files of tests look at; those of an xdist group share a process, and one run."""
 
 import shutil
 

@@ -65,7 +65,7 @@ def test_shared_draws_are_another_cache(tmp_path):
         chain_of(tmp_path, *cached, "view.draw_batch=16")
 
 
-@pytest.mark.xdist_group("chain")
+@pytest.mark.xdist_group("views")
 def test_they_train(copy):
     from assimilate import train
 

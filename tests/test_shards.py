@@ -11,7 +11,7 @@ from assimilate import invert, make_views
 from assimilate.data.shard import Shard
 from tests.chain_run import SMOKE, artifacts, run
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = pytest.mark.xdist_group("views")
 
 FILES = ("images.npy", "distances.npy", "distances_original.npy", "steps.npy", "converged.npy", "spread.npy")
 

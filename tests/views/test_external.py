@@ -10,7 +10,7 @@ from PIL import Image
 from assimilate import make_views, train
 from tests.chain_run import artifacts, run
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = pytest.mark.xdist_group("views")
 
 COUNT = 128  # training images of the digits at the smoke budget, which uses two views of each
 
