@@ -101,6 +101,7 @@ def test_latents_in_shards_are_those_of_one_piece(copy, chain, capsys):
     assert "nothing to do: all latents are there" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_latents_on_two_devices_are_those_of_one(copy, chain):
     again = latents_again(copy, ["trainer.devices=2"])
     (original,) = artifacts(chain, "latents")

@@ -10,6 +10,10 @@ import torch
 import torch.multiprocessing
 
 
+# One process runs them all: the ranks are started once.
+pytestmark = pytest.mark.xdist_group("ranks")
+
+
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")

@@ -17,6 +17,10 @@ from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.views import ViewSlot
+from assimilate.data.augmentation import make_transform
+from assimilate.data.datamodule import ContrastiveDataModule
+from assimilate.data.images import ImageArrays
+from assimilate.data.views import ViewSlot
 from assimilate.encoder.checkpoint import load_encoder
 
 
@@ -316,3 +320,16 @@ def test_bf16(tmp_path: Path) -> None:
     assert record.rows[0]["loss"] == pytest.approx(
         fit_tiny(tiny_module("a2"), tiny_data("a2"), tmp_path / "fp32", max_epochs=1).rows[0]["loss"], abs=0.1
     )
+
+
+def test_narrow_networks_on_large_images_train_on_a_cpu(tmp_path: Path) -> None:
+    """In channels_last oneDNN ends the process in the backward pass of such networks."""
+    images = ImageArrays(torch.randint(0, 256, (8, 3, 48, 48), dtype=torch.uint8).numpy(), None)
+    slots = [ViewSlot("image", make_transform("expert", 48, flip=0.5, expert={}))] * 2
+    data = ContrastiveDataModule(
+        images, mean=(0.5,) * 3, std=(0.25,) * 3, slots=slots, batch_size=8, seed=0, view_source=None, drop_last=True
+    )
+    module = tiny_module()
+    module.encoder.to(memory_format=torch.channels_last)
+    fit_tiny(module, data, tmp_path, max_epochs=2)
+    assert module.encoder.backbone.layer1[0].conv1.weight.is_contiguous()

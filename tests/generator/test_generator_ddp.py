@@ -13,6 +13,10 @@ from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.ranks import Ranks, check_ranks
 
 
+# One process runs them all: the ranks are started once.
+pytestmark = pytest.mark.xdist_group("generator_ranks")
+
+
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")

@@ -73,6 +73,11 @@ class ContrastiveDataModule(LightningDataModule):
         # Before any rank starts: an impossible batch size is an error of the settings, not of the training.
         self.index_batches(rank=0, world_size=1)
 
+    @property
+    def image_size(self) -> int:
+        """Side of the stored images, in pixels."""
+        return int(self._dataset.images.shape[-1])
+
     def index_batches(self, *, rank: int, world_size: int) -> IndexBatches:
         """Return the index batches of one rank, at the start of the run."""
         return IndexBatches(

@@ -14,6 +14,16 @@ _ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, 
 STEMS = ("cifar", "cifar_maxpool", "imagenet")
 
 
+# oneDNN in torch 2.15 corrupts memory in the backward pass of narrow networks in channels_last from 48² up: crashes at
+# widths 2 to 12 and 48² to 96², none at 32² or at width 16.
+_NARROW, _SMALL = 16, 32
+
+
+def trains_in_channels_last(width: int, image_size: int, *, on_cpu: bool) -> bool:
+    """Whether a backbone of this width may be trained in channels_last on images of this side, in pixels."""
+    return not on_cpu or width >= _NARROW or image_size <= _SMALL
+
+
 class Backbone(ResNet):
     """A torchvision ResNet without its classifier, whose first stage has `width` planes (torchvision: 64).
 
