@@ -9,7 +9,6 @@ import ranks
 import torch
 import torch.multiprocessing
 
-
 # One process runs them all: the ranks are started once.
 pytestmark = pytest.mark.xdist_group("ranks")
 

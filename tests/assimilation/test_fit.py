@@ -16,9 +16,6 @@ from assimilate.assimilation.record import TrainingRecord
 from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
-from assimilate.data.views import ViewSlot
-from assimilate.data.augmentation import make_transform
-from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.views import ViewSlot
 from assimilate.encoder.checkpoint import load_encoder

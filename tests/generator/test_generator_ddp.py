@@ -12,7 +12,6 @@ import torch.multiprocessing
 from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.ranks import Ranks, check_ranks
 
-
 # One process runs them all: the ranks are started once.
 pytestmark = pytest.mark.xdist_group("generator_ranks")
 
