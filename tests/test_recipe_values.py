@@ -1,0 +1,125 @@
+"""Recipes and probes: their values, and what they mean for a run."""
+
+import pytest
+
+from assimilate import config as configuration
+from assimilate.config import compose, make_job
+from assimilate.errors import UserError
+
+
+def job_of(*overrides):
+    return make_job("train", compose(overrides), overrides)
+
+
+# PROTOCOLS 1-3, 11, 12, 14, 15: loss, temperature, base temperature; lr, weight decay, schedule; epochs, batch,
+# drop_last; BatchNorm; stem, projector, hidden, output; probe.
+RECIPES = {
+    "essl": ("infonce", 0.5, None, 0.015, 5e-5, "cosine_with_warmup", 800, 128, True, "per_view",
+             "cifar", "essl", 2048, 2048, "essl"),
+    "essl_as_coded": ("infonce", 0.5, None, 0.015, 5e-4, "cosine_with_warmup", 800, 128, True, "per_view",
+                      "cifar", "essl", 2048, 2048, "essl"),
+    "supcontrast": ("ntxent", 0.5, 0.07, 0.5, 1e-4, "supcontrast", 1200, 512, False, "concatenated",
+                    "cifar", "supcontrast", None, 128, "supcontrast_best"),
+    "htdt": ("ntxent", 0.5, None, 2e-3, 1e-6, "multistep", 1000, 512, True, "per_view_backbone",
+             "cifar_maxpool", "htdt", 1024, 128, "htdt"),
+    "dkobak": ("ntxent", 0.5, None, 0.06, 5e-4, "cosine_per_epoch", 1000, 512, False, "per_view",
+               "cifar", "dkobak", 1024, 128, "dkobak_precomputed"),
+    "dkobak_100": ("ntxent", 0.5, None, 0.12, 5e-4, "cosine_per_epoch", 100, 512, False, "per_view",
+                   "cifar", "dkobak", 1024, 128, "dkobak_precomputed"),
+    "clsp": ("ntxent", 0.2, None, 0.5, 1e-4, "cosine_with_warmup", 1000, 1024, True, "per_source",
+             "cifar", "clsp", 4096, 256, "clsp"),
+    "genrep": ("ntxent", 0.1, 0.07, 0.03, 1e-4, "supcontrast", 20, 256, False, "concatenated",
+               "imagenet", "supcontrast", None, 128, "genrep"),
+    "simsiam": ("simsiam", 0.5, None, 0.015, 5e-4, "cosine_with_warmup", 800, 128, True, "per_view",
+                "cifar", "simsiam", 2048, 2048, "essl"),
+}  # fmt: skip
+
+
+def test_every_recipe_is_checked():
+    shipped = {path.stem for path in (configuration.CONF / "recipe").glob("*.yaml")}
+    assert shipped - {"digits", "narrow"} == set(RECIPES)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes(recipe):
+    config = job_of("dataset=cifar10", f"recipe={recipe}", "assim=simclr").config
+    loss, optimizer, encoder = config["loss"], config["optimizer"], config["encoder"]
+    assert (
+        loss["name"], loss["temperature"], loss["base_temperature"], optimizer["lr"], optimizer["weight_decay"],
+        optimizer["schedule"], config["epochs"], config["batch_size"], config["drop_last"], config["batchnorm"],
+        encoder["stem"], encoder["projector"], encoder["hidden_dim"], encoder["output_dim"], config["probe"]["name"],
+    ) == RECIPES[recipe]  # fmt: skip
+    assert config["simclr_loss"] == loss["name"]
+    assert config["accumulate_grad_batches"] == 1
+    assert config["encoder"]["predictor_dim"] == (512 if recipe == "simsiam" else None)
+
+
+def test_recipes_augment_as_published():
+    def expert(recipe):
+        data = job_of("dataset=cifar10", f"recipe={recipe}", "assim=simclr").config["data"]
+        values = data["expert"]
+        return (
+            values["crop_scale"], values["grayscale_probability"], values["interpolation"], values["order"],
+            data["normalize"], data["crop_size"],
+        )  # fmt: skip
+
+    assert expert("essl") == ([0.2, 1.0], 0.2, "bilinear", "crop_first", True, None)
+    assert expert("htdt") == ([0.2, 1.0], 0.1, "bicubic", "jitter_first", True, None)
+    assert expert("dkobak_100") == ([0.2, 1.0], 0.1, "bilinear", "crop_first", False, None)
+    assert expert("clsp") == ([0.08, 1.0], 0.2, "bilinear", "crop_first", True, None)
+    assert expert("genrep")[5] == 112
+
+
+def test_clsp_is_a2_in_our_terms():
+    config = job_of("dataset=cifar10", "recipe=clsp", "assim=clsp", "view=wperturb").config
+    # λ = 1: λ·(2 − 2cos) is −(α/τ)·cos with α = 2λτ, up to a constant.
+    assert config["loss"]["name"] == "ntxent"
+    assert config["loss"]["alpha"] == pytest.approx(2 * 1 * config["loss"]["temperature"])
+    assert config["loss"]["align_anchors"] == [0]
+    assert config["assim"]["generated_transform"] == "expert"
+
+
+def test_the_command_line_beats_a_recipe():
+    config = job_of("dataset=cifar10", "recipe=dkobak_100", "optimizer.lr=0.1", "epochs=3", "encoder=resnet50").config
+    assert (config["optimizer"]["lr"], config["epochs"], config["encoder"]["backbone"]) == (0.1, 3, "resnet50")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["accumulate_grad_batches=2", "data.normalize=false", "data.crop_size=24", "trainer.precision=bf16-mixed"],
+)
+def test_what_changes_results_is_part_of_the_identity(key):
+    assert job_of("dataset=cifar10", key).identity != job_of("dataset=cifar10").identity
+
+
+@pytest.mark.parametrize("key", ["trainer.compile=true", "trainer.channels_last=false"])
+def test_how_it_is_computed_is_not(key):
+    assert job_of("dataset=cifar10", key).identity == job_of("dataset=cifar10").identity
+
+
+def test_simsiam_and_its_a2():
+    assert job_of("recipe=simsiam", "dataset=cifar10", "assim=a2").config["loss"]["name"] == "infonce"
+    config = job_of("recipe=simsiam", "dataset=cifar10", "assim=a2", "loss=simsiam").config
+    assert (config["loss"]["name"], config["loss"]["alpha"], config["simclr_loss"]) == ("simsiam", 0.5, "simsiam")
+    with pytest.raises(UserError, match="take recipe=simsiam"):
+        job_of("dataset=cifar10", "loss=simsiam")
+
+
+def test_a2_full_has_no_alpha():
+    assert job_of("dataset=cifar10", "loss=full").config["loss"]["name"] == "full"
+    with pytest.raises(UserError, match=r"loss\.alpha would be ignored.*loss=full"):
+        job_of("dataset=cifar10", "loss=full", "loss.alpha=1")
+
+
+def test_smoke_caps_warm_ups():
+    assert job_of("dataset=cifar10", "budget=smoke").config["optimizer"]["warmup_epochs"] == 1
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in (configuration.CONF / "probe").glob("*.yaml")))
+def test_probes_compose(option):
+    assert job_of("dataset=cifar10", f"probe={option}").config["probe"]["seeds"] == [0, 1, 2, 3, 4]
+
+
+def test_an_unknown_probe_is_refused():
+    with pytest.raises(UserError, match=r"probe\.name=moco.*dkobak_precomputed"):
+        job_of("probe.name=moco")
