@@ -168,7 +168,9 @@ def test_a_kill_while_a_joined_shard_is_deleted(without_views, chain, monkeypatc
     monkeypatch.setattr(shards.shutil, "rmtree", half)
     assert run(make_views, f"out={out}") == 130
     monkeypatch.undo()
+    assert list(views.parent.glob(".*.discarded"))
     assert run(make_views, f"out={out}") == 0
+    assert not list(views.parent.glob(".*.discarded"))
     assert bytes_of(views) == bytes_of(artifacts(chain, "views")[0])
 
 
@@ -260,6 +262,14 @@ def test_a_spread_out_of_reach_is_foretold(copy, capsys):
     assert run(make_views, *words) == 0
     said = capsys.readouterr().out
     assert "warning: no anchor can converge: at distance ε1 of it 2 views spread to 0.2000 at most" in said
+
+
+def test_a_tolerance_that_asks_for_nothing_is_foretold(copy, capsys):
+    words = ["view.epsilon1=0.03", "view.search.tolerance=0.001", "view.search.tolerance_relative=null"]
+    assert run(make_views, *words, f"out={copy}") == 0
+    said = capsys.readouterr().out
+    assert "warning: view.search.tolerance=0.001 lets views stay at the anchor" in said
+    assert "no anchor can converge" not in said
 
 
 def test_the_share_of_stored_views_within_the_tolerance(copy):

@@ -133,8 +133,9 @@ def _adopt_parts(session: Session, artifact: Artifact, making: Making, staging: 
         UserError: one was made from other networks than those that lie here.
     """
     from assimilate.views.cache import ViewCacheWriter
-    from assimilate.views.shards import adopt, damage, discard, other_origin, part_folders
+    from assimilate.views.shards import adopt, damage, discard, finish_discarding, other_origin, part_folders
 
+    finish_discarding(artifact.path)
     parts, copied = part_folders(artifact.path), 0
     if not parts:
         return 0

@@ -138,7 +138,7 @@ def _search(session: Session, artifact: Artifact) -> Making:
 
 
 def _foretell_capping(session: Session, content: Mapping[str, Any], epsilon1: float, epsilon2: float) -> None:
-    """Say so if no anchor can converge, because no views are so near the anchor and so far from each other."""
+    """Say so if no anchor can converge, or all of them have before the first step."""
     from assimilate.views.objective import least_loss, spread_bound
 
     tolerance, num_views = content["search"]["tolerance"], content["n_cached"]
@@ -149,6 +149,11 @@ def _foretell_capping(session: Session, content: Mapping[str, Any], epsilon1: fl
             f"{spread_bound(epsilon1, num_views):.4f} at most, ε2 asks for {epsilon2:.4f}, so the loss stays above "
             f"{least:.2g} and view.search.tolerance={tolerance:g} is never met: every anchor takes all "
             "view.search.iterations. A smaller view.epsilon2 or view.lambda helps"
+        )
+    if tolerance is not None and content["search"]["tolerance_relative"] is None and 0 < epsilon1**2 <= tolerance:
+        session.terminal.say(
+            f"  warning: view.search.tolerance={tolerance:g} lets views stay at the anchor: ε1 off by a square of "
+            f"{epsilon1**2:.2g}. A smaller view.search.tolerance, or view.search.tolerance_relative=0.05, helps"
         )
 
 

@@ -17,6 +17,7 @@ from assimilate.data.shard import Shard
 from assimilate.views.cache import DONE, ViewCacheWriter
 
 PART = "part.json"
+DISCARDED = ".discarded"
 
 
 def part_folder(cache: Path, shard: Shard) -> Path:
@@ -99,11 +100,15 @@ def other_origin(part: Path, made_from: Mapping[str, str]) -> str | None:
 
 def discard(part: Path) -> None:
     """Delete a part; whatever moment a kill comes at, it is there as a whole or not at all."""
-    doomed = part.with_name(f".{part.name}.discarded")
-    if doomed.exists():
-        shutil.rmtree(doomed)
+    doomed = part.with_name(f".{part.name}{DISCARDED}")
     part.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def finish_discarding(cache: Path) -> None:
+    """Delete what a kill left of parts of the cache at `cache` that were being deleted."""
+    for doomed in cache.parent.glob(f".{cache.name}.shard*{DISCARDED}"):
+        shutil.rmtree(doomed)
 
 
 def adopt(part: Path, writer: ViewCacheWriter, fields: Iterable[str]) -> int:
