@@ -198,6 +198,24 @@ def test_a_shard_uses_the_threads_it_is_given(without_views):
         torch.set_num_threads(before)
 
 
+def test_views_are_made_with_kernels_that_repeat_themselves(without_views, monkeypatch):
+    """On a GPU; here, that cuDNN is told so while views are made, and left as it was."""
+    from assimilate.views.search import SearchEngine
+
+    out, _ = without_views
+    search, seen = SearchEngine.run, []
+
+    def watched(self, *args, **kwargs):
+        seen.append(torch.backends.cudnn.deterministic)
+        search(self, *args, **kwargs)
+
+    monkeypatch.setattr(SearchEngine, "run", watched)
+    assert not torch.backends.cudnn.deterministic
+    assert run(make_views, "shard=1/8", f"out={out}") == 0
+    assert seen == [True]
+    assert not torch.backends.cudnn.deterministic
+
+
 def pictures(folder, count=128):
     for index in range(count):
         (folder / str(index)).mkdir(parents=True)

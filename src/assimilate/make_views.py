@@ -6,8 +6,10 @@ python -m assimilate.make_views dataset=cifar10 view=wsearch verify=true   hash 
 python -m assimilate.make_views dataset=cifar10 view=wsearch preview=true  and draw a grid of its pictures
 """
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +73,23 @@ def _fill(session: Session, making: Making, folder: Path, span: tuple[int, int],
         if pending and there > taken_over:
             session.terminal.say(f"  going on: {there} of {end - first} images have their views already")
         if pending:
-            with session.terminal.bar(making.title) as progress:
+            with session.terminal.bar(making.title) as progress, _repeatable_kernels():
                 making.fill(writer.write, pending, lambda done, _, values: progress(there + done, end - first, values))
         writer.flush()
         assert not writer.pending(), f"{making.title} left out images {writer.pending()[:5]}"
+
+
+@contextlib.contextmanager
+def _repeatable_kernels() -> Iterator[None]:
+    """Within the block cuDNN adds up in one order: of its transposed convolutions and gradients some do not."""
+    import torch
+
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 def _shapes(making: Making, count: int) -> tuple[tuple[int, ...], dict[str, tuple[tuple[int, ...], str]]]:
