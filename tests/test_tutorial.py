@@ -27,8 +27,8 @@ def commands(text: str) -> list[str]:
 def fill_in(text: str, folder: Path) -> str:
     """The text with folders of this test's in the place of the reader's own."""
     encoders = sorted((folder / "tutorial").glob("artifacts/encoders/digits/simclr-*/encoder.pt"))
-    replaced = {"/tmp/tutorial": folder / "tutorial", "/my/images": folder / "images"}
-    replaced |= {"/my/encoder.pt": encoder for encoder in encoders[:1]}
+    encoder = encoders[0] if encoders else folder / "no encoder yet"
+    replaced = {"/tmp/tutorial": folder / "tutorial", "/my/images": folder / "images", "/my/encoder.pt": encoder}
     for written, meant in replaced.items():
         text = text.replace(written, str(meant))
     return text
