@@ -77,13 +77,12 @@ def test_groups_of_one_operation_equal_torchvision(
     drawn = parameters_for_all_orders(strength)
     by_first, count = by_first_operation(drawn)
     assert count == int(drawn.jittered.sum())
-    jittered = drawn[by_first[:count]]
-    assert bool(jittered.jittered.all())
-    images = images_with_hard_pixels(len(drawn.order))[by_first[:count]]
-    uncoloured = replace(jittered, grayscale=torch.zeros_like(jittered.grayscale))
-    expected = one_by_one(images, uncoloured)
-    ours, lying = jitter_by_operation(images, jittered, group_size)
-    assert sorted(lying.tolist()) == list(range(count))
+    parameters = drawn[by_first]
+    assert parameters.jittered.tolist() == [True] * count + [False] * (len(drawn.order) - count)
+    images = images_with_hard_pixels(len(drawn.order))[by_first]
+    expected = one_by_one(images, replace(parameters, grayscale=torch.zeros_like(parameters.grayscale)))
+    ours, lying = jitter_by_operation(images, parameters, count, group_size)
+    assert sorted(lying.tolist()) == list(range(len(drawn.order)))
     torch.testing.assert_close(ours, expected[lying], atol=1e-5, rtol=0)
 
 
@@ -93,7 +92,7 @@ def test_hue_equals_torchvision_over_the_whole_turn() -> None:
     factors = torch.stack([torch.ones(41)] * 3 + [shifts], dim=1)
     switches = torch.ones(41, dtype=torch.bool)
     parameters = JitterParameters(torch.tensor([[3, 0, 1, 2]] * 41), factors, switches, ~switches)
-    ours, lying = jitter_by_operation(images.clone(), parameters, group_size=64)
+    ours, lying = jitter_by_operation(images.clone(), parameters, 41, group_size=64)
     assert lying.tolist() == list(range(41))
     expected = torch.stack([reference.adjust_hue(i, float(s)) for i, s in zip(images, shifts, strict=True)])
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)

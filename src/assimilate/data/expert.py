@@ -109,15 +109,12 @@ class ExpertAugmentation:
         group_size = cache_sized(images, self.image_size)
         # Sorted while they are bytes, a quarter of what they become.
         by_first, jittered = by_first_operation(parameters.jitter)
-        images, own = images[by_first], parameters[by_first]
+        images, own = images.index_select(0, by_first), parameters[by_first]
         crop_first = self.order == "crop_first"
         plain = self._crop(images, own.crops, group_size) if crop_first else images.to(torch.float32).div_(255)
-        unjittered = plain[jittered:].clone()
-        colored, lying = jitter_by_operation(plain[:jittered], own.jitter[:jittered], group_size)
-        # A third buffer of this size would cost more in page faults than the copy of a fifth.
-        views = plain
-        views.index_copy_(0, by_first[lying], colored)
-        views.index_copy_(0, by_first[jittered:], unjittered)
+        colored, lying = jitter_by_operation(plain, own.jitter, jittered, group_size)
+        # Into the buffer that is free again: another one would cost as much in page faults as it takes to fill.
+        views = torch.index_select(colored, 0, by_first[lying].argsort(), out=plain)
         grey = parameters.jitter.grayscale.nonzero().squeeze(1)
         views[grey] = to_grayscale(views[grey])
         return views if crop_first else self._crop(views, parameters.crops, group_size)

@@ -70,23 +70,23 @@ def by_first_operation(parameters: JitterParameters) -> tuple[Int64[Tensor, " ba
 
 
 def jitter_by_operation(
-    images: Float[Tensor, "batch 3 height width"], parameters: JitterParameters, group_size: int
+    images: Float[Tensor, "batch 3 height width"], parameters: JitterParameters, jittered: int, group_size: int
 ) -> tuple[Float[Tensor, "batch 3 height width"], Int64[Tensor, " batch"]]:
     """Apply each image's operations in its own order, four times four operations in all; for the CPU.
 
     At each of the four places the images move beside those whose turn it is to get the same operation, however many of
-    the 24 orders a batch has. They come sorted by ``by_first_operation``, all of them jittered, and are overwritten.
-    Kernels run over at most ``group_size`` images. Returns the images as they lie at the end, and the index in the
-    arguments of each.
+    the 24 orders a batch has. They come sorted by ``by_first_operation``, the first ``jittered`` of them to be changed,
+    and are overwritten. Kernels run over at most ``group_size`` images. Returns the images as they lie at the end, and
+    of each the index in the arguments.
     """
     operations = (_brightness, _contrast, _saturation, _hue)
     spare, lying = torch.empty_like(images), torch.arange(len(images))
+    spare[jittered:] = images[jittered:]
     for place in range(4):
-        turns = parameters.order[lying, place]
+        turns, moved = parameters.order[lying[:jittered], place].sort(stable=True)
         if place:
-            moved = turns.sort(stable=True).indices
-            torch.index_select(images, 0, moved, out=spare)
-            images, spare, lying = spare, images, lying[moved]
+            torch.index_select(images[:jittered], 0, moved, out=spare[:jittered])
+            images, spare, lying[:jittered] = spare, images, lying[moved]
         factors = parameters.factors[lying]
         stop = 0
         for number, count in enumerate(torch.bincount(turns, minlength=len(operations)).tolist()):
