@@ -104,7 +104,7 @@ def main() -> None:
         return
     ours, grouped = (gradient_step(form, size, channels, batch) for form in ("ours", "grouped"))
     expected = grouped()
-    # 2.5e-15 in float64 (tried at 512 channels). In float32 a few of the millions of activations that lie near 0 fall on
+    # 2.5e-15 in float64 (tried at 512 channels). In float32 a few of millions of activations near 0 fall on
     # the other side of the leaky ReLU, each of which changes the gradient.
     difference = float((ours() - expected).norm() / expected.norm())
     assert difference < 1e-3, f"other gradients: relative difference {difference:.1e}"
