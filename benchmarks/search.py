@@ -32,7 +32,7 @@ MEAN, STD, TRUNCATION = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.7
 class World:
     """Random networks whose statistics are those of images that the generator makes."""
 
-    def __init__(self, size: int, channels: int, count: int) -> None:
+    def __init__(self, size: int, channels: int, count: int, encoder_width: int = 4) -> None:
         torch.manual_seed(0)
         dim = min(512, 8 * channels)
         network = Generator(Architecture(size, dim, 8, stylegan2_channels(size, max_channels=channels)))
@@ -45,7 +45,7 @@ class World:
             # Inverted codes differ from layer to layer.
             spread = codes[:, None] + 0.1 * codes.std() * torch.randn(count, self.generator.num_codes, dim)
             images = torch.cat([self.generator.synthesize(part) for part in spread.split(32)])
-        encoder = Encoder.from_spec(EncoderSpec(width=16, hidden_dim=128, output_dim=128), init_seed=0).train()
+        encoder = Encoder.from_spec(EncoderSpec(width=encoder_width, hidden_dim=128, output_dim=128), init_seed=0).train()
         with torch.no_grad():
             for _ in range(30):  # running statistics
                 encoder((to_pixels(images).float() / 255 - 0.5) / 0.25)
