@@ -16,7 +16,7 @@ from assimilate.views.search import SearchEngine
 from assimilate.views.synthesis import synthesize_views
 from tests.views.test_search import settings
 
-COUNT, VIEWS = 66, 2
+COUNT, VIEWS = 65, 2
 FIELDS = {
     "distances": ((COUNT, VIEWS), "<f4"),
     "distances_original": ((COUNT, VIEWS), "<f4"),
@@ -46,7 +46,7 @@ def cache(folder, batch, make, fields):
 
 def search(networks, indices, write):
     generator, embedding, latents, images = networks
-    wanted = settings(width=4, num_views=VIEWS, epsilon1=0.05, lr=0.05, iterations=8, tolerance_relative=0.2)
+    wanted = settings(width=4, num_views=VIEWS, epsilon1=0.05, lr=0.05, iterations=3, tolerance_relative=0.3)
 
     def emit(found):
         fields = {name: getattr(found, name).numpy() for name in ("distances", "distances_original")}

@@ -166,7 +166,7 @@ def test_epsilon_zero_goes_back_to_the_anchor(world):
         assert float(distances.square().mean().sqrt()) <= 0.01 + 0.01  # rounding to 8 bits may add to it
         assert views.steps > 0
         assert distances.mean() < start[views.index].distances.mean()
-        assert float(distances[0]) < 0.02
+        assert float(distances[0]) < 0.05
 
 
 def test_unreachable_distance_is_reported_as_capped(world):
