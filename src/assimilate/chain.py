@@ -31,6 +31,7 @@ from assimilate.identity import (
 from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
 from assimilate.reference import reference_config, uses_reference
 from assimilate.revisions import probe_revision, train_revision
+from assimilate.view_settings import check_enough_views
 
 BUILDER_OF = {
     "datasets": "assimilate.prepare_data",
@@ -296,11 +297,7 @@ class _Projection:
         except ValueError as error:
             raise UserError(str(error)) from error
         count = found.num_views if view["n_cached"] is None else view["n_cached"]
-        if view["n_sampled"] > count:
-            raise UserError(
-                f"view.n_sampled={view['n_sampled']} exceeds the {count} views that every image has at "
-                f"view.path={view['path']}: distinct views are drawn"
-            )
+        check_enough_views(self._config, count, f"the {count} views that every image has at view.path={view['path']}")
         return {"n_cached": count, "listing": found.key, "image_size": self._config["dataset"]["image_size"]}
 
     def probe(self, encoder: Artifact, evaluation: Artifact | None) -> Artifact:
