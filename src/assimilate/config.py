@@ -22,6 +22,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from assimilate.analysis_checks import check_analysis
 from assimilate.checks import check_ignored_overrides, check_stage, check_values
 from assimilate.errors import UserError
 from assimilate.given import check_given, given_content
@@ -203,8 +204,14 @@ def apply_budget(config: dict[str, Any]) -> list[str]:
     return apply_caps(config, caps) + apply_caps(reference_overrides(config), caps, OWN_SETTINGS)
 
 
-def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> Job:
+def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, strict: bool = True) -> Job:
     """Resolve, cap, check and place one composed configuration.
+
+    Args:
+        stage_name: the command.
+        config: what `overrides` compose to.
+        overrides: the command line's.
+        strict: refuse overrides that the run ignores.
 
     Raises:
         UserError: a value out of range, an override that the chosen `assim` or the stage ignores, a missing value.
@@ -222,7 +229,10 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     check_values(plain)
     check_stage(plain, stage_name)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
-    notices = check_ignored_overrides(plain, list(given)) if plain["checkpoint"] is None else []
+    check_analysis(plain, list(given), stage_name)
+    # f has its settings in `view.encoder`, whether or not there is a view.
+    concerned = [key for key in given if stage_name != "analyze" or not key.startswith("view.encoder.")]
+    notices = check_ignored_overrides(plain, concerned) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
         if line.split(" ")[0] in asked:
