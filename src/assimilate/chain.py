@@ -307,7 +307,9 @@ class _Projection:
         return self._artifact("probes", encoder.name, "evaluate", content, parents, revision=revision)
 
 
-def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probed: bool = True) -> Chain:
+def build_chain(
+    config: Mapping[str, Any], out: Path, facts: DataFacts, *, probed: bool = True, measured: bool = False
+) -> Chain:
     """All artifacts of a run.
 
     Args:
@@ -315,6 +317,7 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
         out: where artifacts are kept.
         facts: what is known of the images.
         probed: whether the stage goes as far as a probe; without one, the data set of the probe need not be there.
+        measured: whether the stage looks at views through f, so that there is one whatever the views.
 
     Raises:
         UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, batch_size exceeds
@@ -331,7 +334,7 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
         check_batch_size(config, facts.num_train)
     searched = needs_generator(config)
     generator = project.generator() if searched else None
-    reference = project.reference() if uses_reference(config) else None
+    reference = project.reference() if measured or uses_reference(config) else None
     latents = project.latents(generator, reference) if generator is not None else None
     calibration = views = None
     if needs_cache(config):
