@@ -113,6 +113,7 @@ def _search(session: Session, artifact: Artifact) -> Making:
     epsilon1, epsilon2 = epsilons(session, artifact)
     num_views = int(artifact.content["n_cached"])
     session.terminal.say(f"  W-search: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {num_views} views an image")
+    _foretell_capping(session, content, epsilon1, epsilon2)
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
         def emit(found: "FoundViews") -> None:
@@ -143,6 +144,41 @@ def _search(session: Session, artifact: Artifact) -> Making:
     return Making("W-search", num_views, _image_size(session), fields, fill, summarize)
 
 
+def _foretell_capping(session: Session, content: Mapping[str, Any], epsilon1: float, epsilon2: float) -> None:
+    """Say so if no anchor can converge, or all of them have before the first step."""
+    from assimilate.views.objective import least_loss, spread_bound
+
+    tolerance, num_views = content["search"]["tolerance"], content["n_cached"]
+    least = least_loss(epsilon1, epsilon2, content["lambda"], num_views)
+    if tolerance is not None and least > tolerance:
+        session.terminal.say(
+            f"  warning: no anchor can converge: at distance ε1 of it {num_views} views spread to "
+            f"{spread_bound(epsilon1, num_views):.4f} at most, ε2 asks for {epsilon2:.4f}, so the loss stays above "
+            f"{least:.2g} and view.search.tolerance={tolerance:g} is never met: every anchor takes all "
+            "view.search.iterations. A smaller view.epsilon2 or view.lambda helps"
+        )
+    if tolerance is not None and content["search"]["tolerance_relative"] is None and 0 < epsilon1**2 <= tolerance:
+        session.terminal.say(
+            f"  warning: view.search.tolerance={tolerance:g} lets views stay at the anchor: ε1 off by a square of "
+            f"{epsilon1**2:.2g}. A smaller view.search.tolerance, or view.search.tolerance_relative=0.05, helps"
+        )
+
+
+def _stored_share(content: Mapping[str, Any], arrays: Mapping[str, Any], eps1: float, eps2: float) -> float | None:
+    """Share of the anchors whose stored views, 8 bits deep, are within the tolerance; None where that is not known."""
+    search, weight = content["search"], content["lambda"]
+    if content["hinge"] == "view" and weight > 0:  # needs the mean distances of single views, which are not kept
+        return None
+    boundary = ((arrays["distances"].astype(np.float64) - eps1) ** 2).mean(axis=1)
+    uniformity = np.maximum(0, eps2 - arrays["spread"].astype(np.float64)) if content["n_cached"] > 1 else 0
+    within = np.ones(len(boundary), dtype=bool)
+    if search["tolerance"] is not None:
+        within &= boundary + weight * uniformity <= search["tolerance"]
+    if search["tolerance_relative"] is not None:
+        within &= np.sqrt(boundary) <= search["tolerance_relative"] * eps1
+    return float(within.mean())
+
+
 def _search_summary(artifact: Artifact, folder: Path, epsilon1: float, epsilon2: float) -> dict[str, Any]:
     from assimilate.views.objective import spread_bound
 
@@ -162,15 +198,18 @@ def _search_summary(artifact: Artifact, folder: Path, epsilon1: float, epsilon2:
         "spread_bound": spread_bound(epsilon1, content["n_cached"]),
         "steps_mean": float(arrays["steps"].mean()),
         "capped_share": float(1 - arrays["converged"].mean()),
+        "stored_share": _stored_share(content, arrays, epsilon1, epsilon2),
         "converged_asked": search["tolerance"] is not None or search["tolerance_relative"] is not None,
     }
 
 
 def _report_search(session: Session, summary: dict[str, Any], num_views: int) -> None:
     say = session.terminal.say
+    share = summary["boundary_rms_relative"]
+    of_epsilon1 = "" if share is None else f", {100 * share:.1f}% of ε1"
     say(
         f"  distance to the anchor {summary['distance_mean']:.4f} ± {summary['distance_std']:.4f} for ε1 = "
-        f"{summary['epsilon1']:.4f} (rms error {100 * (summary['boundary_rms_relative'] or 0):.1f}% of ε1), "
+        f"{summary['epsilon1']:.4f} (rms error {summary['boundary_rms']:.4f}{of_epsilon1}), "
         f"{summary['steps_mean']:.0f} steps on average"
     )
     if num_views > 1:
@@ -182,6 +221,11 @@ def _report_search(session: Session, summary: dict[str, Any], num_views: int) ->
         say(
             f"  {100 * summary['capped_share']:.1f}% of the anchors used up view.search.iterations without reaching "
             "the tolerance; their views are kept as they are"
+        )
+    if summary["converged_asked"] and summary["stored_share"] is not None:
+        say(
+            f"  {100 * summary['stored_share']:.1f}% of the anchors are within the tolerance as their views are "
+            "stored, rounded to 8 bits; the search judges before rounding"
         )
 
 
