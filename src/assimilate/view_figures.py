@@ -260,7 +260,6 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
     """
     import torch
 
-    from assimilate.data.progress import silent
     from assimilate.data.seeding import generator as seeded
     from assimilate.make_views import repeatable_kernels
     from assimilate.view_makers import move_of, search_views
@@ -275,7 +274,7 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
                 kind.cache,
                 indices,
                 lambda views: found.update({views.index: (views.latents, views.images)}),
-                progress or silent,
+                progress,
             )
         codes, pixels = (torch.stack([found[index][part] for index in indices]) for part in (0, 1))
         return codes[:, : gallery.num_views].cpu(), pixels[:, : gallery.num_views]
