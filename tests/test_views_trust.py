@@ -12,19 +12,41 @@ from PIL import Image
 
 from assimilate import make_views
 from assimilate.views import shards
+from assimilate.views.cache import ViewCacheWriter
 from tests.chain_run import artifacts, run
 
 pytestmark = pytest.mark.xdist_group("views")
 
-FILES = ("images.npy", "distances.npy", "distances_original.npy", "steps.npy", "converged.npy", "spread.npy")
+PERTURBED = ("view=wperturb",)
+FILES = ("images.npy", "distances.npy", "distances_original.npy", "steps.npy", "done.npy")
+
+
+@pytest.fixture(scope="module")
+def perturbed(chain, tmp_path_factory):
+    """A copy of the finished run with a cache of W-perturb, which takes no time."""
+    out = tmp_path_factory.mktemp("perturbed") / "out"
+    shutil.copytree(chain, out)
+    assert run(make_views, *PERTURBED, f"out={out}") == 0
+    return out
+
+
+def cache_of(out):
+    (views,) = (path for path in artifacts(out, "views") if path.name.startswith("wperturb"))
+    return views
 
 
 @pytest.fixture
-def without_views(copy):
-    """(out, the folder that the cache will have)."""
-    (views,) = artifacts(copy, "views")
-    shutil.rmtree(views)
-    return copy, views
+def made(perturbed, tmp_path):
+    """(words of its command, the folder of its cache), in a copy to change."""
+    shutil.copytree(perturbed, tmp_path / "made")
+    return (*PERTURBED, f"out={tmp_path / 'made'}"), cache_of(tmp_path / "made")
+
+
+@pytest.fixture
+def unmade(made):
+    """Likewise, but the cache is gone and all upstream of it is there."""
+    shutil.rmtree(made[1])
+    return made
 
 
 def bytes_of(views):
@@ -41,33 +63,33 @@ def refused(capsys, *overrides):
 # ------------------------------------------------------------------------------------------------ verify
 
 
-def test_verify_names_the_missing_shards(without_views, capsys):
-    out, _ = without_views
-    assert "is missing; this builds it" in refused(capsys, "verify=true", f"out={out}")
-    assert run(make_views, "shard=2/3", f"out={out}") == 0
-    error = refused(capsys, "verify=true", f"out={out}")
+def test_verify_names_the_missing_shards(unmade, capsys):
+    words, _ = unmade
+    assert "is missing; this builds it" in refused(capsys, "verify=true", *words)
+    assert run(make_views, "shard=2/3", *words) == 0
+    error = refused(capsys, "verify=true", *words)
     assert "of its 3 shards 1/3, 3/3 lack or are unfinished; this builds it" in error
 
 
-def test_verify_finds_a_wrong_parent(copy, capsys):
-    (generator,) = artifacts(copy, "generators")
+def test_verify_finds_a_wrong_parent(made, capsys):
+    words, views = made
+    (generator,) = (views.parents[2] / "generators").glob("*/*/")
     manifest = json.loads((generator / "manifest.json").read_text())
     manifest["digest"] = "0" * 64
     (generator / "manifest.json").write_text(json.dumps(manifest))
-    assert "its generator was rebuilt with other bytes" in refused(capsys, "verify=true", f"out={copy}")
+    assert "its generator was rebuilt with other bytes" in refused(capsys, "verify=true", *words)
 
 
-def test_a_cache_of_another_key_is_not_taken_for_this_one(copy, chain, capsys):
-    (views,) = artifacts(copy, "views")
-    assert run(make_views, "view.epsilon1=0.2", f"out={copy}") == 0
-    (other,) = (path for path in artifacts(copy, "views") if path != views)
+def test_a_cache_of_another_key_is_not_taken_for_this_one(made, perturbed, capsys):
+    words, views = made
     shutil.rmtree(views)
-    other.rename(views)
-    assert "it holds key" in refused(capsys, "verify=true", f"out={copy}")
-    assert "it holds key" in refused(capsys, "prepare=never", f"out={copy}")
-    assert run(make_views, f"out={copy}") == 0
+    assert run(make_views, *words, "view.sigma=0.4") == 0
+    cache_of(views.parents[3]).rename(views)
+    assert "it holds key" in refused(capsys, "verify=true", *words)
+    assert "it holds key" in refused(capsys, "prepare=never", *words)
+    assert run(make_views, *words) == 0
     assert "it holds key" in capsys.readouterr().out
-    assert bytes_of(views) == bytes_of(artifacts(chain, "views")[0])
+    assert bytes_of(views) == bytes_of(cache_of(perturbed))
 
 
 def test_a_cache_of_another_data_set_is_not_taken_for_this_one(tmp_path, capsys):
@@ -89,33 +111,33 @@ def test_a_cache_of_another_data_set_is_not_taken_for_this_one(tmp_path, capsys)
 # ------------------------------------------------------------------------------------------------ other networks
 
 
-def test_a_shard_of_other_networks_is_not_joined(without_views, chain, capsys):
-    out, views = without_views
-    assert run(make_views, "shard=1/2", f"out={out}") == 0
+def test_a_shard_of_other_networks_is_not_joined(unmade, perturbed, capsys):
+    words, views = unmade
+    assert run(make_views, "shard=1/2", *words) == 0
     (part,) = views.parent.glob("*.shard1of2/")
     note = json.loads((part / "part.json").read_text())
-    assert {"generator", "latents", "encoder", "calibration"} == note["made_from"].keys()
+    assert {"generator", "latents"} == note["made_from"].keys()
     note["made_from"]["generator"] = "0" * 64
     (part / "part.json").write_text(json.dumps(note))
-    error = refused(capsys, f"out={out}")
+    error = refused(capsys, *words)
     assert "cannot be joined: it was made from another generator" in error
     assert part.is_dir()
     assert not views.exists()
     # The process of that shard makes its images again.
-    assert run(make_views, "shard=1/2", f"out={out}") == 0
+    assert run(make_views, "shard=1/2", *words) == 0
     assert "it was made from another generator. Its images are made again" in capsys.readouterr().out
-    assert run(make_views, f"out={out}") == 0
-    assert bytes_of(views) == bytes_of(artifacts(chain, "views")[0])
+    assert run(make_views, *words) == 0
+    assert bytes_of(views) == bytes_of(cache_of(perturbed))
 
 
 @pytest.mark.parametrize("same_networks", [True, False])
 def test_what_an_interrupted_run_left_is_gone_on_from_only_with_the_same_networks(
-    without_views, chain, capsys, monkeypatch, same_networks
+    unmade, perturbed, capsys, monkeypatch, same_networks
 ):
-    out, views = without_views
+    words, views = unmade
     partial = views.with_name(views.name + ".partial")
     written = []
-    write = make_views_writer().write
+    write = ViewCacheWriter.write
 
     def interrupted(self, index, *args, **fields):
         if len(written) == 80:
@@ -123,8 +145,8 @@ def test_what_an_interrupted_run_left_is_gone_on_from_only_with_the_same_network
         written.append(index)
         write(self, index, *args, **fields)
 
-    monkeypatch.setattr(make_views_writer(), "write", interrupted)
-    assert run(make_views, f"out={out}") == 130
+    monkeypatch.setattr(ViewCacheWriter, "write", interrupted)
+    assert run(make_views, *words) == 130
     monkeypatch.undo()
     done = np.load(partial / "done.npy").astype(bool)
     assert done.sum() == 80
@@ -133,11 +155,11 @@ def test_what_an_interrupted_run_left_is_gone_on_from_only_with_the_same_network
     stored.flush()
     if not same_networks:
         origin = json.loads((partial / ".made_from.json").read_text())
-        origin["encoder"] = "0" * 64
+        origin["generator"] = "0" * 64
         (partial / ".made_from.json").write_text(json.dumps(origin))
-    assert run(make_views, f"out={out}") == 0
+    assert run(make_views, *words) == 0
     said = capsys.readouterr().out
-    images, expected = (np.load(folder / "images.npy") for folder in (views, artifacts(chain, "views")[0]))
+    images, expected = (np.load(folder / "images.npy") for folder in (views, cache_of(perturbed)))
     assert np.array_equal(images[~done], expected[~done])
     if same_networks:
         assert "going on: 80 of 128 images" in said
@@ -148,71 +170,61 @@ def test_what_an_interrupted_run_left_is_gone_on_from_only_with_the_same_network
     assert not (views / ".made_from.json").exists()
 
 
-def make_views_writer():
-    from assimilate.views.cache import ViewCacheWriter
-
-    return ViewCacheWriter
-
-
 # ------------------------------------------------------------------------------------------------ trouble in a shard
 
 
-def test_a_kill_while_a_joined_shard_is_deleted(without_views, chain, monkeypatch):
-    out, views = without_views
-    assert run(make_views, "shard=1/2", f"out={out}") == 0
+def test_a_kill_while_a_joined_shard_is_deleted(unmade, perturbed, monkeypatch):
+    words, views = unmade
+    assert run(make_views, "shard=1/2", *words) == 0
 
     def half(folder):
         (folder / "images.npy").unlink()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shards.shutil, "rmtree", half)
-    assert run(make_views, f"out={out}") == 130
+    assert run(make_views, *words) == 130
     monkeypatch.undo()
     assert list(views.parent.glob(".*.discarded"))
-    assert run(make_views, f"out={out}") == 0
+    assert run(make_views, *words) == 0
     assert not list(views.parent.glob(".*.discarded"))
-    assert bytes_of(views) == bytes_of(artifacts(chain, "views")[0])
+    assert bytes_of(views) == bytes_of(cache_of(perturbed))
 
 
-def test_a_full_disk_in_a_shard_is_one_line_and_the_shard_goes_on(without_views, capsys, monkeypatch):
-    out, views = without_views
+def test_a_full_disk_in_a_shard_is_one_line_and_the_shard_goes_on(unmade, capsys, monkeypatch):
+    words, views = unmade
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", full)
-    assert "the disk is full while building views/digits/wsearch" in refused(capsys, "shard=1/2", f"out={out}")
+    assert "the disk is full while building views/digits/wperturb" in refused(capsys, "shard=1/2", *words)
     monkeypatch.undo()
-    assert run(make_views, "shard=1/2", f"out={out}") == 0
+    assert run(make_views, "shard=1/2", *words) == 0
     assert shards.missing_parts(views) == {2: [2]}
 
 
-def test_a_shard_uses_the_threads_it_is_given(without_views):
-    out, _ = without_views
+def test_a_shard_uses_the_threads_it_is_given(unmade):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assert run(make_views, "shard=1/8", f"out={out}") == 0  # trainer.num_threads=1
+        assert run(make_views, "shard=1/8", *unmade[0]) == 0  # trainer.num_threads=1
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 
 
-def test_views_are_made_with_kernels_that_repeat_themselves(without_views, monkeypatch):
+def test_views_are_made_with_kernels_that_repeat_themselves(unmade, monkeypatch):
     """On a GPU; here, that cuDNN is told so while views are made, and left as it was."""
-    from assimilate.views.search import SearchEngine
+    write, seen = ViewCacheWriter.write, set()
 
-    out, _ = without_views
-    search, seen = SearchEngine.run, []
+    def watched(self, *args, **fields):
+        seen.add(torch.backends.cudnn.deterministic)
+        write(self, *args, **fields)
 
-    def watched(self, *args, **kwargs):
-        seen.append(torch.backends.cudnn.deterministic)
-        search(self, *args, **kwargs)
-
-    monkeypatch.setattr(SearchEngine, "run", watched)
+    monkeypatch.setattr(ViewCacheWriter, "write", watched)
     assert not torch.backends.cudnn.deterministic
-    assert run(make_views, "shard=1/8", f"out={out}") == 0
-    assert seen == [True]
+    assert run(make_views, "shard=1/8", *unmade[0]) == 0
+    assert seen == {True}
     assert not torch.backends.cudnn.deterministic
 
 
@@ -275,7 +287,7 @@ def test_a_distance_out_of_reach_is_reported(copy, capsys):
 
 
 def test_a_spread_out_of_reach_is_foretold(copy, capsys):
-    words = ["view.epsilon1=0.1", "view.epsilon2=1", "view.lambda=0.1", "view.search.iterations=1"]
+    words = ["view.epsilon1=0.1", "view.epsilon2=1", "view.lambda=0.1", "shard=1/64"]
     words += ["view.search.tolerance=0.001", "view.search.tolerance_relative=null", f"out={copy}"]
     assert run(make_views, *words) == 0
     said = capsys.readouterr().out
@@ -283,7 +295,7 @@ def test_a_spread_out_of_reach_is_foretold(copy, capsys):
 
 
 def test_a_tolerance_that_asks_for_nothing_is_foretold(copy, capsys):
-    words = ["view.epsilon1=0.03", "view.search.tolerance=0.001", "view.search.tolerance_relative=null"]
+    words = ["view.epsilon1=0.03", "view.search.tolerance=0.001", "view.search.tolerance_relative=null", "shard=1/64"]
     assert run(make_views, *words, f"out={copy}") == 0
     said = capsys.readouterr().out
     assert "warning: view.search.tolerance=0.001 lets views stay at the anchor" in said
@@ -306,11 +318,11 @@ def test_the_share_of_stored_views_within_the_tolerance(copy):
     assert summary["stored_share"] > 0
 
 
-def test_force_makes_the_cache_again(copy, chain):
-    (views,) = artifacts(copy, "views")
+def test_force_makes_the_cache_again(made, perturbed):
+    words, views = made
     before = (views / "images.npy").stat().st_mtime_ns
-    assert run(make_views, f"out={copy}") == 0
+    assert run(make_views, *words) == 0
     assert (views / "images.npy").stat().st_mtime_ns == before
-    assert run(make_views, "force=true", f"out={copy}") == 0
+    assert run(make_views, "force=true", *words) == 0
     assert (views / "images.npy").stat().st_mtime_ns != before
-    assert bytes_of(views) == bytes_of(artifacts(chain, "views")[0])
+    assert bytes_of(views) == bytes_of(cache_of(perturbed))
