@@ -7,7 +7,10 @@ from typing import Any
 
 # Recorded in every result, never hashed: where and how a run is computed, not what (DESIGN §4).
 NEUTRAL_KEYS = frozenset(
-    {"trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "row", "paper", "hydra"}
+    {
+        *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective"),
+        *("row", "paper", "hydra"),
+    }
 )
 NEUTRAL_PATHS = frozenset(
     {("data", "placement"), ("data", "compile_augmentation"), ("budget", "caps"), ("dataset", "download")}

@@ -180,6 +180,8 @@ def main(job: Job) -> None:
         raise UserError(
             f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no cached views"
         )
+    from assimilate.dashboard import tell_views
+
     if job.config["verify"]:
         _verify(session, views)
         return
@@ -187,6 +189,7 @@ def main(job: Job) -> None:
         _make_shard(session, views, str(job.config["shard"]))
         return
     path = session.ensure(views)
+    tell_views(session)
     session.terminal.say(f"views: {path}")
     if job.config["preview"]:
         session.terminal.say(f"preview (image, then its views): {_preview(session, views)}")

@@ -1,0 +1,146 @@
+"""logger=wandb without network: N jobs are N runs, and their files hold what was measured."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from assimilate.config import compose, make_job
+from assimilate.errors import UserError
+from assimilate.tracking import FileTracker, Relay, Tracker
+from assimilate.wandb_tracking import _mode, run_id
+from tests.chain_run import SMOKE
+
+pytestmark = pytest.mark.xdist_group("chain")
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """No key anywhere, and no way out: a connection would fail the test's run."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+
+def read_run(folder):
+    """The records of an offline run, by W&B's own reader."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(next(folder.glob("*.wandb")))]
+    read = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return [json.loads(line) for line in read.stdout.splitlines() if line.strip()]
+
+
+def test_four_jobs_are_four_offline_runs(copy, offline, capfd):
+    from assimilate import train
+
+    words = ["-m", "seed=0,1", "loss.alpha=0.25,0.5", "logger=wandb", "logger.every_n_steps=1", *SMOKE, f"out={copy}"]
+    assert train.main(words) == 0
+    shown = capfd.readouterr()
+    folders = sorted((copy / "wandb").glob("offline-run-*"))
+    ids = {re.fullmatch(r"offline-run-\d+_\d+-(\w+)", folder.name).group(1) for folder in folders}
+    assert len(folders) == len(ids) == 4
+    assert shown.out.count("wandb sync ") == 4
+    assert "api key" not in (shown.out + shown.err).lower()
+    for folder in folders:
+        print(json.dumps(read_run(folder))[:3000])
+
+
+def test_wandb_is_not_imported_unless_chosen(copy):
+    script = (
+        "import sys; from assimilate.train import main;"
+        f"assert main({[*SMOKE, f'out={copy}']!r}) == 0; assert 'wandb' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+# ------------------------------------------------------------------------------------------------ which run it is
+
+
+def job_of(stage, *words):
+    words = ("logger=wandb", *words)
+    return make_job(stage, compose(words), words)
+
+
+def test_a_run_is_known_by_its_identity():
+    run = run_id(job_of("train", "seed=1"))
+    for same in (("train", "seed=1", "trainer=cpu", "knn.every_n_epochs=0"), ("evaluate", "seed=1")):
+        assert run_id(job_of(*same)) == run
+    others = [("train", "seed=2"), ("train", "seed=1", "budget=smoke"), ("make_views", "seed=1")]
+    others += [("train", "seed=1", "loss.alpha=0.1"), ("train", "seed=1", "logger.suffix=again")]
+    assert len({run, *(run_id(job_of(*other)) for other in others)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "mode"),
+    [
+        ("auto", {}, "offline"),
+        ("auto", {"WANDB_API_KEY": "k"}, "online"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "offline"}, "offline"),
+        ("offline", {"WANDB_API_KEY": "k"}, "offline"),
+        ("online", {"WANDB_API_KEY": "k"}, "online"),
+    ],
+)
+def test_offline_unless_there_is_a_key(offline, monkeypatch, asked, environment, mode):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert _mode({"mode": asked}) == mode
+
+
+def test_a_login_elsewhere_counts(offline, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine wandb.example.org login user password x")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert _mode({"mode": "auto"}) == "offline"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert _mode({"mode": "auto"}) == "online"
+
+
+@pytest.mark.parametrize("mode", ["online", "sometimes"])
+def test_nobody_is_asked_to_log_in(offline, mode):
+    with pytest.raises(UserError, match=r"logger\.mode"):
+        _mode({"mode": mode})
+
+
+# ------------------------------------------------------------------------------------------------ ranks
+
+
+class Listener(Tracker):
+    listens = True
+
+    def __init__(self):
+        self.heard = []
+
+    def log(self, metrics):
+        self.heard.append(dict(metrics))
+
+
+def test_what_a_rank_writes_its_parent_hears_once(tmp_path):
+    writer, listener = FileTracker(tmp_path / "metrics"), Listener()
+    relay = Relay(tmp_path / "metrics", listener)
+    relay()
+    writer.log({"train/loss": 1.5, "train/step": 50})
+    relay()
+    relay()
+    assert listener.heard == [{"train/loss": 1.5, "train/step": 50}]
+    with (tmp_path / "metrics").open("a") as stream:  # half of a line is not yet one
+        stream.write('{"train/loss": 0.5, "tra')
+    relay()
+    assert len(listener.heard) == 1
+    with (tmp_path / "metrics").open("a") as stream:
+        stream.write('in/step": 100}\n')
+    relay()
+    assert listener.heard[1:] == [{"train/loss": 0.5, "train/step": 100}]
+
+
+def test_progress_is_logged_now_and_then():
+    listener, shown = Listener(), []
+    report = listener.following(lambda done, total, values: shown.append(done), "generator", every=4)
+    for done in range(1, 11):
+        report(done, 10, {"d": done / 2})
+    assert shown == list(range(1, 11))
+    assert [point["generator/step"] for point in listener.heard] == [4, 8, 10]
+    assert listener.heard[0] == {"generator/d": 2.0, "generator/step": 4}
+    silent = Tracker()
+    assert silent.loggers("train") == []
