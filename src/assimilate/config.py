@@ -315,7 +315,7 @@ def plan_sweep(overrides: Sequence[str]) -> SweepPlan:
     """Join a command line and `hydra.sweeper.params` of the preset that it names (conf/sweep).
 
     Raises:
-        UserError: an unknown preset, or a sweeper or launcher that is not installed.
+        UserError: an unknown preset, a sweeper or launcher that is not installed, a search for the worst.
     """
     with hydra_ready() as loader:
         try:
@@ -325,7 +325,13 @@ def plan_sweep(overrides: Sequence[str]) -> SweepPlan:
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(one_line(error) + _suggestion(error, overrides)) from error
         params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    return SweepPlan((*params, *overrides), not str(sweeper._target_).endswith("BasicSweeper"))
+    searches = not str(sweeper._target_).endswith("BasicSweeper")
+    direction = str(sweeper.get("direction", "maximize")).removeprefix("Direction.")
+    if searches and direction != "maximize":
+        raise UserError(
+            f"hydra.sweeper.direction={direction} would look for the worst objective: hydra.sweeper.direction=maximize"
+        )
+    return SweepPlan((*params, *overrides), searches)
 
 
 def expand_sweep(overrides: Sequence[str], *, searches: bool = False) -> list[list[str]]:
