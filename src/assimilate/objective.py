@@ -46,7 +46,6 @@ def _leave_one_out(session: Session) -> float:
     chosen = fixed_subset(len(train), min(MAX_IMAGES, len(train)))
     arrays = ImageArrays(train.images[chosen], train.labels[chosen])
     encoder, mean, std = load_trained(session.chain.encoder)
-    features = extract_features(
-        freeze(encoder.to(session.device)), arrays, mean=mean, std=std, transform=whole_views(session.config)
-    )
+    freeze(encoder.to(session.device))
+    features = extract_features(encoder, arrays, mean=mean, std=std, transform=whole_views(session.config))
     return leave_one_out_accuracy(features, torch.as_tensor(arrays.labels), k=min(5, len(chosen) - 1))

@@ -38,7 +38,7 @@ def view_section(session: Session) -> list[str]:
         return _drawn_section(session)
     train = session.dataset.train
     cached = np.load(views.path / IMAGES, mmap_mode="r")
-    chosen = _spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
     reconstructions = _reconstruct(session, chosen)
     rows = []
     for position, index in enumerate(chosen):
@@ -99,7 +99,7 @@ def _drawn_section(session: Session) -> list[str]:
     from assimilate.tables import page
 
     content, train = session.chain.encoder.content, session.dataset.train
-    chosen = _spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
     if "viewmaker" in content:
         drawn, kind = _viewmaker_views(session, train.images[chosen]), "Viewmaker"
     elif "view" in content and content["view"]["name"] != "online":  # those belong to a moment of the training
@@ -172,7 +172,7 @@ def inversion_section(session: Session) -> list[str]:
     return [page.heading("Inversion"), page.paragraph(text), page.side_by_side(figures)]
 
 
-def _spread_over_classes(labels: "np.ndarray[Any, np.dtype[np.int64]] | None", count: int, wanted: int) -> list[int]:
+def spread_over_classes(labels: "np.ndarray[Any, np.dtype[np.int64]] | None", count: int, wanted: int) -> list[int]:
     """Indices of pictures to show: one class after the other where there are labels."""
     if labels is None:
         return [int(index) for index in np.linspace(0, count - 1, min(wanted, count)).astype(int)]

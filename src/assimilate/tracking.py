@@ -133,8 +133,8 @@ def _is_tracked(job: Job) -> bool:
     return config["logger"]["name"] == "wandb" and job.stage in TRACKED and not only_looks
 
 
-# Names that the callbacks of the training give, without a subject.
-_RENAMED = {"epoch": "epoch", "knn5_cosine": "knn5"}
+# Callbacks of the training name what metrics.json names otherwise.
+_RENAMED = {"knn5_cosine": "knn5"}
 
 
 def _logger(tracker: Tracker, subject: str) -> "Logger":
@@ -145,6 +145,8 @@ def _logger(tracker: Tracker, subject: str) -> "Logger":
 
         def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
             named = {_RENAMED.get(name, name.removeprefix("train/")): value for name, value in metrics.items()}
-            tracker.log({f"{subject}/{name}": value for name, value in {**named, "step": step}.items()})
+            if step is not None:
+                named["step"] = step
+            tracker.log({f"{subject}/{name}": value for name, value in named.items()})
 
     return TrainingLogger()

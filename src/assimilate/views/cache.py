@@ -1,5 +1,6 @@
 """The view cache on disk: written an image at a time so that a killed run goes on, read through a memory map."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,12 +15,44 @@ from assimilate.data.placement import PlacedImages, Placement
 
 IMAGES = "images.npy"
 DONE = "done.npy"
+# Hidden, so that it is no part of the finished cache: its manifest says it then.
+ORIGIN = ".made_from.json"
 # Entries are flushed to disk, then marked as done, this many images at a time.
 FLUSH_EVERY = 64
 
 
+def start_over_unless_made_from(folder: Path, made_from: Mapping[str, str]) -> bool:
+    """Forget what an interrupted run left in `folder` if it worked from other bytes than `made_from`.
+
+    A generator that was trained again has the key of the first one and other bytes: views of both in one cache would be
+    of neither.
+
+    Args:
+        folder: of a cache that may have been begun.
+        made_from: digest of each artifact that the views come from, by role.
+
+    Returns:
+        Whether views were there and are forgotten.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        same = json.loads((folder / ORIGIN).read_text()) == dict(made_from)
+    except (OSError, ValueError):
+        same = False
+    if same:
+        return False
+    begun = (folder / DONE).exists()
+    (folder / DONE).unlink(missing_ok=True)  # first: without it nothing counts as done
+    beside = folder / f"{ORIGIN}.new"
+    beside.write_text(json.dumps(dict(made_from)))
+    beside.replace(folder / ORIGIN)
+    return begun
+
+
 class ViewCacheWriter:
     """Fills a cache folder, possibly one that an interrupted run began.
+
+    The map of what is done is made after the arrays: one that lacks an array is begun again.
 
     Args:
         folder: where the arrays go.
@@ -42,6 +75,8 @@ class ViewCacheWriter:
     ) -> None:
         self._first = first
         folder.mkdir(parents=True, exist_ok=True)
+        if not all((folder / name).exists() for name in (IMAGES, *(f"{field}.npy" for field in fields))):
+            (folder / DONE).unlink(missing_ok=True)
         self._images = ArrayFile(folder / IMAGES, image_shape, "|u1")
         self._fields = {
             name: ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()
@@ -93,19 +128,22 @@ class CachedViews:
 
     Args:
         images: uint8 [N, n, 3, H, W].
+        num_used: only the first so many views of each image are served; None: all n.
     """
 
-    def __init__(self, images: NDArray[np.uint8]) -> None:
+    def __init__(self, images: NDArray[np.uint8], *, num_used: int | None = None) -> None:
         assert images.dtype == np.uint8, images.dtype
         assert images.ndim == 5, images.shape
-        self._num_views = int(images.shape[1])
+        self._num_stored = int(images.shape[1])
+        self._num_views = self._num_stored if num_used is None else num_used
+        assert 1 <= self._num_views <= self._num_stored, (num_used, self._num_stored)
         self._images = images.reshape(-1, *images.shape[2:])
         self.place(torch.device("cpu"), placement="host")
 
     @classmethod
-    def open(cls, folder: Path) -> "CachedViews":
-        """Open a finished cache folder."""
-        return cls(np.load(folder / IMAGES, mmap_mode="r"))
+    def open(cls, folder: Path, *, num_used: int | None = None) -> "CachedViews":
+        """Open a finished cache folder, or the first `num_used` views of each of its images."""
+        return cls(np.load(folder / IMAGES, mmap_mode="r"), num_used=num_used)
 
     def place(self, device: torch.device, *, placement: Placement, num_sharing: int = 1) -> None:
         """Keep the whole array on `device` if `placement` says so and it fits; gather onto `device` in any case.
@@ -119,7 +157,7 @@ class CachedViews:
 
     @property
     def num_views(self) -> int:
-        """Views an image."""
+        """Views an image that are served."""
         return self._num_views
 
     def gather(
@@ -135,6 +173,6 @@ class CachedViews:
         assert 1 <= num_sampled <= self.num_views, (num_sampled, self.num_views)
         order = torch.rand(len(indices), self.num_views, generator=rng).argsort(dim=1)
         chosen = order[:, :num_sampled]
-        flat = indices.cpu()[:, None] * self.num_views + chosen
+        flat = indices.cpu()[:, None] * self._num_stored + chosen
         views = self._placed.gather(flat.reshape(-1))
         return views.view(*chosen.shape, *views.shape[1:])
