@@ -1,5 +1,6 @@
 """logger=wandb without network: N jobs are N runs, and their files hold what was measured."""
 
+import csv
 import json
 import re
 import subprocess
@@ -33,19 +34,74 @@ def read_run(folder):
     return [json.loads(line) for line in read.stdout.splitlines() if line.strip()]
 
 
+def items_of(records, kind):
+    """The dicts of a run's history or summary, in the order of telling."""
+    inner = {"history": "item", "summary": "update"}[kind]
+    return [record[kind].get(inner, {}) for record in records if record["type"] == kind]
+
+
+def told(records, kind, name):
+    """Every value of a name; of a picture or histogram its type."""
+    return [item[key] for item in items_of(records, kind) for key in item if key in (name, f"{name}._type")]
+
+
 def test_four_jobs_are_four_offline_runs(copy, offline, capfd):
     from assimilate import train
 
-    words = ["-m", "seed=0,1", "loss.alpha=0.25,0.5", "logger=wandb", "logger.every_n_steps=1", *SMOKE, f"out={copy}"]
-    assert train.main(words) == 0
+    words = ["seed=1,2", "loss.alpha=0.25,0.75", "logger=wandb", "logger.every_n_steps=1", "logger.checkpoints=true"]
+    assert train.main(["-m", *words, *SMOKE, f"out={copy}"]) == 0
     shown = capfd.readouterr()
+    assert shown.out.count("wandb sync ") == 4
+    assert "api key" not in (shown.out + shown.err).lower()
     folders = sorted((copy / "wandb").glob("offline-run-*"))
     ids = {re.fullmatch(r"offline-run-\d+_\d+-(\w+)", folder.name).group(1) for folder in folders}
     assert len(folders) == len(ids) == 4
-    assert shown.out.count("wandb sync ") == 4
-    assert "api key" not in (shown.out + shown.err).lower()
+    measured = {}
+    for path in results(copy):
+        result = json.loads(path.read_text())
+        measured[result["seed"], result["config"]["loss"]["alpha"]] = path, result
+    seen = set()
     for folder in folders:
-        print(json.dumps(read_run(folder))[:3000])
+        records = read_run(folder)
+        (run,) = (record["run"] for record in records if record["type"] == "run")
+        config = run["config"]["update"]
+        which = config["seed"], config["loss"]["alpha"]
+        path, result = measured[which]
+        seen.add(which)
+        # Who it is.
+        assert run["display_name"] == path.parent.relative_to(copy).as_posix()
+        assert (run["run_group"], run["job_type"]) == ("smoke/adhoc", "train")
+        assert "budget=smoke" in run["tags"]
+        assert (config["budget"]["name"], config["command"]) == ("smoke", result["command"])
+        # What it measured: its own files say the same.
+        for name, value in result["metrics"].items():
+            assert told(records, "summary", f"smoke/final/{name}") == [value["mean"]]
+            assert told(records, "summary", f"smoke/final/{name}_std") == [value["std"]]
+        curve = [accuracy for _, accuracy in result["knn_curve"]]
+        assert told(records, "history", "smoke/train/knn5") == curve
+        with (path.parent / "history.csv").open() as stream:
+            epochs = list(csv.DictReader(stream))
+        for name in ("loss", "base", "alignment"):
+            steps = told(records, "history", f"smoke/train/{name}")
+            assert len(steps) == int(epochs[-1]["step"]) == 4  # every_n_steps=1, two epochs of two steps
+            for epoch, row in enumerate(epochs):
+                assert np.mean(steps[2 * epoch : 2 * epoch + 2]) == pytest.approx(float(row[name]), rel=1e-6)
+        assert told(records, "history", "smoke/train/lr")[1] == pytest.approx(float(epochs[0]["lr"]))
+        assert min(told(records, "history", "smoke/train/images_per_second")) > 0
+        for name in ("views/grid", "train/first_batch"):
+            assert told(records, "history", f"smoke/{name}") == ["image-file"]
+            assert list(folder.glob(f"files/media/images/smoke/{name}_*.png"))
+        assert told(records, "history", "smoke/views/distance_to_anchor") == ["histogram"]
+        # No number of a smoke run has the name of a paper's.
+        names = {key for kind in ("history", "summary") for item in items_of(records, kind) for key in item}
+        assert {key for key in names if not key.startswith(("smoke/", "_"))} == {"budget"}
+        assert any(record["type"] == "artifact" for record in records)
+    assert seen == {(seed, alpha) for seed in (1, 2) for alpha in (0.25, 0.75)}
+    # A run that goes on, or is looked at again, is the same run.
+    assert train.main(["seed=2", "loss.alpha=0.75", "logger=wandb", *SMOKE, f"out={copy}"]) == 0
+    again = sorted((copy / "wandb").glob("offline-run-*"))
+    assert len(again) == 5
+    assert {folder.name.split("-")[-1] for folder in again} == ids
 
 
 def test_wandb_is_not_imported_unless_chosen(copy):

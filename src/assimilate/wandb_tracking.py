@@ -22,6 +22,8 @@ MODES = ("auto", "online", "offline")
 # W&B's limit for names and groups.
 MAX_NAME = 128
 BINS = 64
+# Where W&B stages files until they are sent.
+DATA_DIR = "WANDB_DATA_DIR"
 # Curves of one subject share an axis; kNN is measured once in so many epochs, all else once in so many steps.
 AXES = {
     "train/*": "train/step",
@@ -55,8 +57,9 @@ class WandbTracker(Tracker):
         self._prefix = "" if budget == "paper" else f"{budget}/"
         self._folder = job.out / "wandb"
         self._folder.mkdir(parents=True, exist_ok=True)
-        if self._keeps_files:  # what an offline run keeps must be there when it is sent
-            os.environ.setdefault("WANDB_DATA_DIR", str(self._folder / "files"))
+        self._own_data_dir = self._keeps_files and DATA_DIR not in os.environ
+        if self._own_data_dir:  # what an offline run keeps must be there when it is sent
+            os.environ[DATA_DIR] = str(self._folder / "files")
         self._id = run_id(job)
         self._known = any(self._folder.glob(f"*run-*-{self._id}"))
         place = job.run_dir.relative_to(job.out / budget).as_posix()
@@ -121,6 +124,8 @@ class WandbTracker(Tracker):
 
     def close(self, *, failed: bool) -> None:
         self._run.finish(exit_code=1 if failed else 0)
+        if self._own_data_dir:
+            os.environ.pop(DATA_DIR, None)
 
 
 def run_id(job: Job) -> str:
