@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RECORD = "analysis.json"
-# Words of the configuration that decide no number.
-NOT_CONTENT = ("kind", "of_paper", "viewmaker", "labels")
+# Settings that decide nothing that is not in `content`.
+NOT_CONTENT = ("of_paper", "viewmaker", "runs")
+# Settings of one kind alone; a data set may bring them for it (conf/dataset/digits.yaml).
+OF_PAIRS = ("pair", "mine")
 
 
 @dataclass
@@ -61,13 +63,17 @@ class Analysis:
         return name
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What conf/analysis says of this kind."""
+        others = () if self.kind == "pairs" else OF_PAIRS
+        return {key: value for key, value in self.job.config["analysis"].items() if key not in others}
+
+    @property
     def folder(self) -> Path:
         """Where it is kept: what it is made from decides the name, so nothing is drawn twice."""
         config = self.job.config
-        settings = {key: value for key, value in config["analysis"].items() if key not in NOT_CONTENT}
         identity = {
-            "settings": settings,
-            "labels": config["analysis"].get("labels"),
+            "settings": {key: value for key, value in self.settings.items() if key not in NOT_CONTENT},
             "dataset": config["dataset"]["name"],
             "seed": config["seed"],
             "content": sorted(self.content),
@@ -109,7 +115,7 @@ class Analysis:
             "command": self.job.command,
             "files": self._files,
             "summary": self.summary,
-            "settings": config["analysis"],
+            "settings": self.settings,
             "runs": list(self.runs),
             "content": sorted(self.content),
             "seconds": round(time.monotonic() - self._started, 3),

@@ -250,6 +250,7 @@ class Gallery:
         return self._cached(kind)
 
     def _cached(self, kind: Kind) -> "Pixels":
+        from assimilate.make_views import repeatable_kernels
         from assimilate.view_makers import making_of
         from assimilate.views.cache import IMAGES
 
@@ -259,7 +260,7 @@ class Gallery:
             return np.stack([np.asarray(stored[index, : self.num_views]) for index in self.indices])
         making = making_of(session, kind.cache)
         made: dict[int, Pixels] = {}
-        with session.terminal.bar(f"{making.title} of {len(self.indices)} images") as progress:
+        with session.terminal.bar(f"{making.title} of {len(self.indices)} images") as progress, repeatable_kernels():
             making.fill(
                 lambda index, views, **_: made.update({index: np.array(views[: self.num_views])}),
                 self.indices.tolist(),

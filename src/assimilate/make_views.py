@@ -73,14 +73,14 @@ def _fill(session: Session, making: Making, folder: Path, span: tuple[int, int],
         if pending and there > taken_over:
             session.terminal.say(f"  going on: {there} of {end - first} images have their views already")
         if pending:
-            with session.terminal.bar(making.title) as progress, _repeatable_kernels():
+            with session.terminal.bar(making.title) as progress, repeatable_kernels():
                 making.fill(writer.write, pending, lambda done, _, values: progress(there + done, end - first, values))
         writer.flush()
         assert not writer.pending(), f"{making.title} left out images {writer.pending()[:5]}"
 
 
 @contextlib.contextmanager
-def _repeatable_kernels() -> Iterator[None]:
+def repeatable_kernels() -> Iterator[None]:
     """Within the block cuDNN adds up in one order: of its transposed convolutions and gradients some do not."""
     import torch
 

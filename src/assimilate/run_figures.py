@@ -179,4 +179,4 @@ def _spread(session: Session, encoder: Any) -> tuple[float, float]:
 
 
 def _superscript(power: float) -> str:
-    return {1: "", 2: "²", 3: "³"}.get(power, f"^{power:g}")
+    return {1.0: "", 2.0: "²", 3.0: "³"}.get(float(power), f"^{power:g}")

@@ -260,21 +260,21 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
     """
     import torch
 
-    from assimilate.data.progress import silent
     from assimilate.data.seeding import generator as seeded
+    from assimilate.make_views import repeatable_kernels
     from assimilate.view_makers import move_of, search_views
 
     session, content = kind.maker, kind.cache.content
     count, indices = int(content["n_cached"]), gallery.indices.tolist()
     if kind.name == "wsearch":
         found: dict[int, tuple[Tensor, Tensor]] = {}
-        with session.terminal.bar(f"W-search for {len(indices)} images") as progress:
+        with session.terminal.bar(f"W-search for {len(indices)} images") as progress, repeatable_kernels():
             search_views(
                 session,
                 kind.cache,
                 indices,
                 lambda views: found.update({views.index: (views.latents, views.images)}),
-                progress or silent,
+                progress,
             )
         codes, pixels = (torch.stack([found[index][part] for index in indices]) for part in (0, 1))
         return codes[:, : gallery.num_views].cpu(), pixels[:, : gallery.num_views]

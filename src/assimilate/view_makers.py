@@ -113,7 +113,7 @@ def _search(session: Session, artifact: Artifact) -> Making:
     epsilon1, epsilon2 = epsilons(session, artifact)
     num_views = int(artifact.content["n_cached"])
     session.terminal.say(f"  W-search: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {num_views} views an image")
-    _foretell_capping(session, content, epsilon1, epsilon2)
+    _foretell_capping(session, artifact.content, epsilon1, epsilon2)
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
         def emit(found: "FoundViews") -> None:

@@ -71,7 +71,7 @@ def styled() -> Any:
     """A context in which figures look like ours."""
     import matplotlib
 
-    return matplotlib.rc_context(dict(STYLE))
+    return matplotlib.rc_context(dict[Any, Any](STYLE))
 
 
 def print_figure(figure: "Figure", *, budget: str = "paper", dpi: int = DPI) -> Picture:

@@ -26,7 +26,7 @@ def draw_offsets(
             stacked = np.concatenate([points[name] for name in names])
             ink = np.concatenate([[colours[name]] * len(points[name]) for name in names])
             order = np.random.default_rng(0).permutation(len(stacked))
-            axes.scatter(*stacked[order].T, s=7, c=ink[order], alpha=0.65, linewidths=0)
+            axes.scatter(stacked[order, 0], stacked[order, 1], s=7, c=ink[order], alpha=0.65, linewidths=0)
             axes.set_title(title)
             axes.set_aspect("equal", adjustable="datalim")
             axes.set(xticks=[], yticks=[])
