@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from assimilate.config import compose, make_job
 from assimilate.errors import UserError
 from assimilate.tracking import FileTracker, Relay, Tracker
 from assimilate.wandb_tracking import _mode, run_id
-from tests.chain_run import SMOKE
+from tests.chain_run import SMOKE, results
 
 pytestmark = pytest.mark.xdist_group("chain")
 
