@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,6 +191,26 @@ def test_what_a_rank_writes_its_parent_hears_once(tmp_path):
         stream.write('in/step": 100}\n')
     relay()
     assert listener.heard[1:] == [{"train/loss": 0.5, "train/step": 100}]
+
+
+def test_a_launch_passes_on_what_its_rank_measures(tmp_path, monkeypatch):
+    from assimilate import launch
+
+    monkeypatch.setattr(launch, "RELAY_EVERY_SECONDS", 0.05)
+    script = (
+        "import os, time\n"
+        "for step in range(3):\n"
+        "    with open(os.environ['ASSIMILATE_RANK_METRICS'], 'a') as stream:\n"
+        "        stream.write('{\"train/step\": %d}\\n' % step)\n"
+        "    time.sleep(0.1)\n"
+        "raise SystemExit(3)"
+    )
+    path = tmp_path / ".metrics.jsonl"
+    path.write_text('{"train/step": 99}\n')  # of a launch that was killed
+    session = SimpleNamespace(tracker=Listener())
+    assert launch._run_and_relay(session, [sys.executable, "-c", script], dict(os.environ), path) == 3
+    assert session.tracker.heard == [{"train/step": step} for step in range(3)]
+    assert not path.exists()
 
 
 def test_progress_is_logged_now_and_then():

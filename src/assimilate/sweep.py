@@ -234,7 +234,8 @@ def print_summary(folder: SweepFolder, stage: str, expected: int | None, say: Ca
     searched = [record for record in records if record.objective is not None]
     if searched:
         best = max(searched, key=lambda record: record.objective or 0.0)
-        console.print(f"best objective: {best.objective:.4f} with {best.setting}", markup=False)
+        chosen = " ".join(word for word in best.overrides if word in _varying(records)) or best.setting
+        console.print(f"best objective: {best.objective:.4f} of job #{best.number}, {chosen}", markup=False)
     for record in failed:
         why = record.error if record.status == "failed" else "killed, or still running"
         say(f"  #{record.number} {record.setting}: {why}\n     log: {folder.log(record.number)}")
