@@ -341,17 +341,3 @@ def test_kill_while_making_views_then_the_same_command_completes(copy, chain):
     (original,) = artifacts(chain, "views")
     for name in ("images.npy", "distances.npy", "steps.npy"):
         assert (views / name).read_bytes() == (original / name).read_bytes()
-
-
-# ------------------------------------------------------------------------------------------------ loggers
-
-
-def test_wandb_offline_without_a_key(copy, monkeypatch):
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(copy / "no-netrc"))
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    assert run(train, "logger=wandb", "seed=5", "assim=simclr", f"out={copy}") == 0
-    runs = list((copy / "wandb").glob("offline-run-*"))
-    assert len(runs) == 1
-    assert list(runs[0].glob("*.wandb"))

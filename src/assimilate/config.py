@@ -5,8 +5,8 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -45,7 +45,7 @@ ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "
 # A data set that a generator makes is not there without it (Table 4).
 SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
 NEUTRAL_OVERRIDES = (
-    *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "hydra"),
+    *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective", "hydra"),
     *("data.placement", "data.compile_augmentation", "dataset.download"),
     *(f"generator.{key}" for key in sorted(GENERATOR_RECORDS)),
 )
@@ -57,6 +57,11 @@ class ExperimentsSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append("assimilate-experiments", f"file://{EXPERIMENTS}")
 
+
+# What brings Hydra's plugins, by a word of their names.
+EXTRAS = {"joblib": "joblib", "submitit": "slurm", "optuna": "sweep"}
+# The group of ready-made multiruns; a job of one is a run like any other, without it.
+SWEEP = "sweep"
 
 Plugins.instance().register(ExperimentsSearchPath)
 OmegaConf.register_new_resolver(
@@ -81,6 +86,8 @@ class Job:
     run_dir: Path
     row: str | None  # the paper's row, if nothing but data set, seed and budget was changed
     notices: tuple[str, ...]
+    log: Path | None = None  # a job of a multirun: where its lines are kept
+    ending: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)  # what is closed when it ends
 
     @property
     def command(self) -> str:
@@ -136,6 +143,10 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
+    plugin = re.search(r"hydra/(?:launcher|sweeper)/(\w+)", str(error))
+    extra = next((EXTRAS[word] for word in EXTRAS if plugin is not None and word in plugin.group(1)), None)
+    if extra is not None:
+        return f". It comes with an extra: pip install 'assimilate[{extra}]'"
     unknown = re.search(r"Could not override '([\w.]+)'", str(error))
     if unknown is None:
         return ""
@@ -270,24 +281,78 @@ def _is_neutral(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)
 
 
-def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
-    """Every combination of a multirun's comma lists, ranges and globs, as the basic sweeper launches them."""
+def own_words(overrides: Sequence[str]) -> list[str]:
+    """The overrides that a job is made of: neither Hydra's own nor the preset that it was listed in."""
+    return [word for word in overrides if not word.startswith(("hydra.", "hydra/", "+hydra.", f"{SWEEP}="))]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a multirun's command line and its preset say together.
+
+    Attributes:
+        overrides: the preset's, then the command line's, which win.
+        searches: whether a sweeper chooses the jobs by their results, as Optuna does.
+    """
+
+    overrides: tuple[str, ...]
+    searches: bool
+
+
+def plan_sweep(overrides: Sequence[str]) -> SweepPlan:
+    """Join a command line and `hydra.sweeper.params` of the preset that it names (conf/sweep).
+
+    Raises:
+        UserError: an unknown preset, a sweeper or launcher that is not installed, a search for the worst.
+    """
     with hydra_ready() as loader:
         try:
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-            choices = []
+            fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
+            sweeper = hydra.compose(CONFIG_NAME, overrides=fixed, return_hydra_config=True).hydra.sweeper
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(one_line(error) + _suggestion(error, overrides)) from error
+        params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    searches = not str(sweeper._target_).endswith("BasicSweeper")
+    direction = str(sweeper.get("direction", "maximize")).removeprefix("Direction.")
+    if searches and direction != "maximize":
+        raise UserError(
+            f"hydra.sweeper.direction={direction} would look for the worst objective: hydra.sweeper.direction=maximize"
+        )
+    return SweepPlan((*params, *overrides), searches)
+
+
+def expand_sweep(overrides: Sequence[str], *, searches: bool = False) -> list[list[str]]:
+    """Every combination of a multirun's comma lists, ranges and globs, as the basic sweeper launches them.
+
+    Args:
+        overrides: the last of several for one key counts.
+        searches: take `interval(a, b)` too; its jobs are not known beforehand, so its ends stand for it.
+    """
+    with hydra_ready() as loader:
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            choices: dict[str, list[str]] = {}
             for override in parsed:
-                key = override.get_key_element()
+                key, value = override.get_key_element(), override.value()
                 if override.is_discrete_sweep():
-                    choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+                    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+                    if not values:
+                        known = ", ".join(rows_of(override.key_or_group))
+                        raise UserError(f"{override.input_line} matches nothing; rows: {known}")
+                elif isinstance(value, IntervalSweep):
+                    if not searches:
+                        raise UserError(
+                            f"{override.input_line} is for a sweeper that samples: hydra/sweeper=optuna "
+                            "(see conf/sweep/optuna_wsearch.yaml), or list values with commas"
+                        )
+                    values = [f"{key}={value.start}", f"{key}={value.end}"]
                 else:
-                    choices.append([str(override.input_line)])
+                    values = [str(override.input_line)]
+                choices[key] = values
         except HydraException as error:
             raise UserError(one_line(error)) from error
-    for override, values in zip(parsed, choices, strict=True):
-        if not values:
-            raise UserError(f"{override.input_line} matches nothing; rows: {', '.join(rows_of(override.key_or_group))}")
-    return [list(combination) for combination in itertools.product(*choices)]
+    return [list(combination) for combination in itertools.product(*choices.values())]
 
 
 def rows_of(group: str) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 # Recorded in every result, never hashed: where and how a run is computed, not what (DESIGN §4).
 NEUTRAL_KEYS = frozenset(
     {
-        *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "row", "paper", "hydra"),
-        "analysis",
+        *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective"),
+        *("row", "paper", "analysis", "hydra"),
     }
 )
 NEUTRAL_PATHS = frozenset(

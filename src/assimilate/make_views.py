@@ -244,6 +244,8 @@ def main(job: Job) -> None:
         raise UserError(
             f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no cached views"
         )
+    from assimilate.dashboard import tell_views
+
     if job.config["verify"]:
         _verify(session, views)
         return
@@ -253,6 +255,7 @@ def main(job: Job) -> None:
     if job.config["force"]:
         session.store.discard(views)
     path = session.ensure(views)
+    tell_views(session)
     session.terminal.say(f"views: {path}")
     if job.config["preview"]:
         session.terminal.say(f"preview (image, then its views): {_preview(session, views)}")

@@ -26,6 +26,7 @@ from assimilate.estimates import estimate
 from assimilate.foresight import check_inversion_inputs
 from assimilate.origins import count_train_images, data_artifact, evaluation_config
 from assimilate.terminal import Terminal
+from assimilate.tracking import open_tracker
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
@@ -63,7 +64,8 @@ class Session:
         self.job = job
         self.config = job.config
         self.prepare = prepare or str(job.config["prepare"])
-        self.terminal = Terminal(quiet=is_rank() and _rank() != 0)
+        self.terminal = Terminal(quiet=is_rank() and _rank() != 0, log=job.log)
+        self.tracker = job.ending.enter_context(open_tracker(job, self.terminal.say))
         self.store = Store(self.prepare, self.command_for, self.terminal.say)
         self.data = data_artifact(job.config, job.out)
         self._started = time.monotonic()
