@@ -53,7 +53,7 @@ def out(chain, tmp_path_factory):
 
 
 def test_distances(out, capsys):
-    words = ["analysis=distances", "analysis.views=[wsearch,wperturb,expert]", f"out={out}"]
+    words = ["analysis=distances", "analysis.views=[wsearch,wperturb,expert]", "analysis.num_views=2", f"out={out}"]
     assert run(analyze, *words) == 0
     record, rows = check_record(records(out)[0], "distances")
     assert len(rows) == 48 * 2 * 3
