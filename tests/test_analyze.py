@@ -11,6 +11,7 @@ from PIL import Image
 from assimilate import analyze, train
 from assimilate.analysis_record import Analysis
 from assimilate.config import compose, make_job
+from assimilate.errors import UserError
 from tests.chain_run import artifacts, results, run, stamps
 
 pytestmark = pytest.mark.xdist_group("chain")
@@ -201,6 +202,46 @@ def test_a_pair_is_a_run(out, capsys):
     assert other["metrics"]["mi"]["mean"] != result["metrics"]["mi"]["mean"]
 
 
+def test_a_row_of_table1(out):
+    assert run(analyze, "+table1=wsearch_expert", "dataset=digits", f"out={out}") == 0
+    result = json.loads((out / "smoke/table1/wsearch_expert/digits/seed0/metrics.json").read_text())
+    assert result["row"] == "table1/wsearch_expert"
+    assert result["paper"] == {}  # the paper has no digits
+    assert set(result["metrics"]) == {"mi", "inner_product", "l2"}
+    assert run(analyze, "+table1=original_expert", "analysis.mine.lr=0.001", f"out={out}") == 0
+    (changed,) = (path for path in results(out) if "mine.lr" in str(path))
+    assert changed.is_relative_to(out / "smoke" / "adhoc")  # a changed row never passes for the row
+    assert json.loads(changed.read_text())["row"] is None
+    assert run(train, "+table1=wsearch_expert", f"out={out}") == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "moving", "unmoving"),
+    [
+        ("original_expert", ["view.encoder.seed=1", "data.expert.crop_scale=[0.5,1]"], ["trainer=cpu", "force=true"]),
+        (
+            "original_wsearch",
+            ["view.n_cached=4", "loss.temperature=0.2", "generator.truncation=0.5"],
+            ["prepare=never"],
+        ),
+    ],
+)
+def test_identity_of_a_measurement(tmp_path, row, moving, unmoving):
+    """What moves f or the views makes another run; what only a training reads cannot be given."""
+
+    def place(*overrides):
+        words = [f"+table1={row}", "dataset=cifar10", f"out={tmp_path}", *overrides]
+        return make_job("analyze", compose(words), words)
+
+    own = place()
+    assert own.run_dir == tmp_path.resolve() / "paper" / "table1" / row / "cifar10" / "seed0"
+    assert set(own.config["paper"]["cifar10"]) == {"mi", "inner_product"}
+    assert place("seed=3", *unmoving).run_dir == own.run_dir.with_name("seed3")
+    assert [place(word).row for word in (*moving, "analysis.mine.num_epochs=3")] == [None] * (len(moving) + 1)
+    with pytest.raises(UserError, match="trains nothing but f"):
+        place("probe.lr=1")
+
+
 def test_distance_of_expert_views_is_epsilon1(out):
     """Measured by another path: the calibration that W-search's ε1 comes from."""
     assert run(analyze, "analysis.pair=[original,expert]", f"out={out}") == 0
@@ -275,6 +316,7 @@ def test_plan_builds_nothing(tmp_path, capsys):
         shown = capsys.readouterr().out
         assert "  build   " in shown
         assert "  result  " in shown
+        assert ("W-perturb views of 48 images, for this figure alone" in shown) == ("analysis=distances" in words)
     assert not list(tmp_path.rglob("manifest.json"))
 
 
