@@ -219,11 +219,7 @@ def test_a_row_of_table1(out):
     ("row", "moving", "unmoving"),
     [
         ("original_expert", ["view.encoder.seed=1", "data.expert.crop_scale=[0.5,1]"], ["trainer=cpu", "force=true"]),
-        (
-            "original_wsearch",
-            ["view.n_cached=4", "loss.temperature=0.2", "generator.truncation=0.5"],
-            ["prepare=never"],
-        ),
+        ("original_wsearch", ["view.n_cached=4", "epochs=300", "generator.truncation=0.5"], ["prepare=plan"]),
     ],
 )
 def test_identity_of_a_measurement(tmp_path, row, moving, unmoving):

@@ -275,6 +275,7 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
 
     session, content = kind.maker, kind.cache.content
     count, indices = int(content["n_cached"]), gallery.indices.tolist()
+    shown = min(gallery.num_views, kind.num_used)
     if kind.name == "wsearch":
         found: dict[int, tuple[Tensor, Tensor]] = {}
         with session.terminal.bar(f"W-search for {len(indices)} images") as progress, repeatable_kernels():
@@ -286,11 +287,11 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
                 progress,
             )
         codes, pixels = (torch.stack([found[index][part] for index in indices]) for part in (0, 1))
-        return codes[:, : gallery.num_views].cpu(), pixels[:, : gallery.num_views]
+        return codes[:, :shown].cpu(), pixels[:, :shown]
     generator, move, moved = gallery.generator_of(kind), move_of(content), []
     for index, code in zip(indices, gallery.codes(kind), strict=True):
         rng = seeded(content.get("seed", 0), move.purpose, index)
-        drawn = move.draw(generator, count, code.shape, rng)[: gallery.num_views].to(session.device)
+        drawn = move.draw(generator, count, code.shape, rng)[:shown].to(session.device)
         with torch.no_grad():
             moved.append(move.apply(generator, code.expand(len(drawn), -1, -1), drawn).cpu())
     return torch.stack(moved), torch.from_numpy(gallery.pixels(kind))
