@@ -11,6 +11,7 @@ from PIL import Image
 from assimilate import analyze, train
 from assimilate.analysis_record import Analysis
 from assimilate.config import compose, make_job
+from assimilate.errors import UserError
 from tests.chain_run import artifacts, results, run, stamps
 
 pytestmark = pytest.mark.xdist_group("chain")
@@ -53,7 +54,7 @@ def out(chain, tmp_path_factory):
 
 
 def test_distances(out, capsys):
-    words = ["analysis=distances", "analysis.views=[wsearch,wperturb,expert]", f"out={out}"]
+    words = ["analysis=distances", "analysis.views=[wsearch,wperturb,expert]", "analysis.num_views=2", f"out={out}"]
     assert run(analyze, *words) == 0
     record, rows = check_record(records(out)[0], "distances")
     assert len(rows) == 48 * 2 * 3
@@ -75,6 +76,7 @@ def test_distances(out, capsys):
     assert records(out)[0].stat().st_mtime_ns > before[0]
 
 
+@pytest.mark.slow
 def test_views_made_for_a_figure_are_those_of_a_cache(out):
     from assimilate import make_views
 
@@ -86,6 +88,7 @@ def test_views_made_for_a_figure_are_those_of_a_cache(out):
     assert path.with_name("distances.csv").read_bytes() == few
 
 
+@pytest.mark.slow
 def test_settings_behind_a_views_name(out):
     views = "analysis.views=[wperturb,'wperturb view.sigma=0.6','wsearch view.epsilon1=0.1']"
     assert run(analyze, "analysis=distances", views, "view.encoder.seed=0", f"out={out}") == 0
@@ -129,6 +132,7 @@ def test_searching_again_finds_the_views_of_the_cache(out):
             np.testing.assert_array_equal(stored, pixels.numpy())
 
 
+@pytest.mark.slow
 def test_grid(out):
     assert run(train, "+table3=expert_expert_viewmaker_a2", "knn.every_n_epochs=0", f"out={out}") == 0
     (folder,) = (path.parent for path in results(out) if "viewmaker" in str(path))
@@ -138,6 +142,15 @@ def test_grid(out):
     record, rows = check_record(path, "grid")
     assert len(rows) == 8
     assert "viewmaker" in record["caption"].lower()
+
+
+def test_grid_without_a_viewmaker(out):
+    before = set(records(out))
+    assert run(analyze, "analysis=figure10", "analysis.num_images=3", f"out={out}") == 0
+    (path,) = set(records(out)) - before
+    record, rows = check_record(path, "grid")
+    assert len({row["label"] for row in rows}) == 3  # one class after the other
+    assert record["caption"].endswith("original, reconstruction, W-search (×2), W-perturb (×2).")
 
 
 @pytest.mark.parametrize(
@@ -189,6 +202,42 @@ def test_a_pair_is_a_run(out, capsys):
     assert other["metrics"]["mi"]["mean"] != result["metrics"]["mi"]["mean"]
 
 
+def test_a_row_of_table1(out):
+    assert run(analyze, "+table1=wsearch_expert", "dataset=digits", f"out={out}") == 0
+    result = json.loads((out / "smoke/table1/wsearch_expert/digits/seed0/metrics.json").read_text())
+    assert result["row"] == "table1/wsearch_expert"
+    assert result["paper"] == {}  # the paper has no digits
+    assert set(result["metrics"]) == {"mi", "inner_product", "l2"}
+    assert run(analyze, "+table1=original_expert", "analysis.mine.lr=0.001", f"out={out}") == 0
+    (changed,) = (path for path in results(out) if "mine.lr" in str(path))
+    assert changed.is_relative_to(out / "smoke" / "adhoc")  # a changed row never passes for the row
+    assert json.loads(changed.read_text())["row"] is None
+    assert run(train, "+table1=wsearch_expert", f"out={out}") == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "moving", "unmoving"),
+    [
+        ("original_expert", ["view.encoder.seed=1", "data.expert.crop_scale=[0.5,1]"], ["trainer=cpu", "force=true"]),
+        ("original_wsearch", ["view.n_cached=4", "epochs=300", "generator.truncation=0.5"], ["prepare=plan"]),
+    ],
+)
+def test_identity_of_a_measurement(tmp_path, row, moving, unmoving):
+    """What moves f or the views makes another run; what only a training reads cannot be given."""
+
+    def place(*overrides):
+        words = [f"+table1={row}", "dataset=cifar10", f"out={tmp_path}", *overrides]
+        return make_job("analyze", compose(words), words)
+
+    own = place()
+    assert own.run_dir == tmp_path.resolve() / "paper" / "table1" / row / "cifar10" / "seed0"
+    assert set(own.config["paper"]["cifar10"]) == {"mi", "inner_product"}
+    assert place("seed=3", *unmoving).run_dir == own.run_dir.with_name("seed3")
+    assert [place(word).row for word in (*moving, "analysis.mine.num_epochs=3")] == [None] * (len(moving) + 1)
+    with pytest.raises(UserError, match="trains nothing but f"):
+        place("probe.lr=1")
+
+
 def test_distance_of_expert_views_is_epsilon1(out):
     """Measured by another path: the calibration that W-search's ε1 comes from."""
     assert run(analyze, "analysis.pair=[original,expert]", f"out={out}") == 0
@@ -223,6 +272,7 @@ def test_all_pairs(out):
 # ------------------------------------------------------------------------------------------------ runs
 
 
+@pytest.mark.slow
 def test_curves_and_spread_of_runs(out, capsys):
     assert run(train, "assim=simclr", "seed=1", f"out={out}") == 0
     assert run(train, "assim=simclr", f"out={out}") == 0
@@ -262,6 +312,7 @@ def test_plan_builds_nothing(tmp_path, capsys):
         shown = capsys.readouterr().out
         assert "  build   " in shown
         assert "  result  " in shown
+        assert ("W-perturb views of 48 images, for this figure alone" in shown) == ("analysis=distances" in words)
     assert not list(tmp_path.rglob("manifest.json"))
 
 
@@ -295,7 +346,7 @@ def test_never_names_the_command(tmp_path, out, capsys):
         (["analysis=distances", "view=wmix"], "has no such view"),
         (["analysis=tsne", "analysis.views=[expert]"], "expert cannot be used with analysis=tsne"),
         (["analysis=tsne", "analysis.num_iterations=10"], "≥ 250"),
-        (["analysis=grid", "analysis.num_images=500"], "more than 400 pictures"),
+        (["analysis=grid", "analysis.num_images=40", "analysis.num_views=11"], "more than 400 pictures"),
         (["analysis=curves"], "give rows, folders of finished runs"),
         (["analysis=curves", "analysis.runs=[a,b]", "analysis.labels=[a]"], "as many names as analysis.runs"),
         (["probe.lr=1"], "trains nothing but f"),

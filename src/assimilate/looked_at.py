@@ -18,6 +18,7 @@ from assimilate.artifacts import Artifact
 from assimilate.config import CONF, Job, compose, make_job, table_groups
 from assimilate.errors import UserError
 from assimilate.estimates import estimate
+from assimilate.identity import views_used
 from assimilate.session import Session
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class Kind:
         return views
 
     @property
+    def num_used(self) -> int:
+        """How many views of an image the cache serves, the first ones (view.n_used)."""
+        return views_used(self.maker.config) or int(self.cache.content["n_cached"])
+
+    @property
     def maker(self) -> Session:
         """The session whose chain makes it."""
         assert self.session is not None
@@ -120,11 +126,10 @@ def _fitting(job: Job, name: str, override: str) -> str | None:
 
 def _has(view: str, key: str) -> bool:
     node: Any = compose([f"view={view}"])["view"] if (CONF / "view" / f"{view}.yaml").is_file() else {}
-    for part in key.split("."):
-        if not hasattr(node, "keys") or part not in node:
-            return False
-        node = node[part]
-    return True
+    *parents, last = key.split(".")
+    for part in parents:
+        node = node.get(part) if hasattr(node, "keys") else None
+    return hasattr(node, "keys") and last in list(node.keys())  # a value that is yet to be given is there too
 
 
 # ------------------------------------------------------------------------------------------------ finding or building
@@ -171,8 +176,18 @@ def unfold(needs: Sequence[Need]) -> list[Need]:
     return list(found.values())
 
 
-def print_plan(session: Session, needs: Sequence[Need], target: Path) -> None:
-    """What exists, what would be built at what cost, and where the result would be."""
+def print_plan(
+    session: Session, needs: Sequence[Need], target: Path, *, few: Sequence[Kind] = (), num_images: int = 0
+) -> None:
+    """What exists, what would be built at what cost, and where the result would be.
+
+    Args:
+        session: of the job.
+        needs: what the analysis is made from.
+        target: where its result would be.
+        few: kinds of views that are made for it alone, without a cache.
+        num_images: of how many images.
+    """
     say = session.terminal.say
     say(f"plan for {session.job.command}")
     hours = disk = 0.0
@@ -183,6 +198,12 @@ def print_plan(session: Session, needs: Sequence[Need], target: Path) -> None:
         cost = estimate(artifact, owner.config, images=owner.num_train, on_gpu=owner.gpu_is_likely())
         hours, disk = hours + cost.hours, disk + cost.megabytes
         say(f"  build   {artifact.label:<60} about {cost.text}   {owner.command_for(artifact)}")
+    for kind in few:
+        count = min(num_images, kind.maker.num_train)
+        cost = estimate(kind.cache, kind.maker.config, images=count, on_gpu=session.gpu_is_likely())
+        hours += cost.hours
+        time = cost.text.split(",")[0]
+        say(f"  make    {kind.label} views of {count} images, for this figure alone: about {time}")
     if hours or disk:
         say(f"  in all about {hours:.2f} h and {disk:,.0f} MB (rough estimates)")
     say(f"  result  {target}")
@@ -254,15 +275,15 @@ class Gallery:
         from assimilate.view_makers import making_of
         from assimilate.views.cache import IMAGES
 
-        session = kind.maker
+        session, count = kind.maker, min(self.num_views, kind.num_used)
         if session.store.has(kind.cache):
             stored = np.load(kind.cache.path / IMAGES, mmap_mode="r")
-            return np.stack([np.asarray(stored[index, : self.num_views]) for index in self.indices])
+            return np.stack([np.asarray(stored[index, :count]) for index in self.indices])
         making = making_of(session, kind.cache)
         made: dict[int, Pixels] = {}
         with session.terminal.bar(f"{making.title} of {len(self.indices)} images") as progress, repeatable_kernels():
             making.fill(
-                lambda index, views, **_: made.update({index: np.array(views[: self.num_views])}),
+                lambda index, views, **_: made.update({index: np.array(views[:count])}),
                 self.indices.tolist(),
                 progress,
             )

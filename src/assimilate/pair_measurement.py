@@ -9,7 +9,7 @@ import numpy as np
 from assimilate.analysis_checks import view_words
 from assimilate.analysis_record import Analysis
 from assimilate.errors import UserError
-from assimilate.identity import GENERATED, measures_generated
+from assimilate.identity import GENERATED, measures_generated, views_used
 from assimilate.looked_at import Kind, Need, check_pairs_fit, ensure, kinds_of, load_f, print_plan, unfold
 from assimilate.provenance import provenance
 from assimilate.runs import METRICS, check_run_folder, check_same_content, claim_run_folder, read_metrics, write_metrics
@@ -207,7 +207,7 @@ def _open(session: Session, views: Any) -> "np.ndarray[Any, np.dtype[np.uint8]]"
     from assimilate.views.cache import IMAGES
 
     stored: np.ndarray[Any, np.dtype[np.uint8]] = np.load(views.path / IMAGES, mmap_mode="r")
-    return stored
+    return stored[:, : views_used(session.config)]
 
 
 def _seen(session: Session, cached: "np.ndarray[Any, np.dtype[np.uint8]] | None") -> "SeenViews":

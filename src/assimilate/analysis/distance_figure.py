@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from assimilate.analysis.canvas import INK, Picture, new_figure, print_figure, styled
 
-NUM_BINS = 90
+FEWEST_BINS, MOST_BINS = 20, 200
 
 
 def summarize_distances(distances: NDArray[np.float32]) -> dict[str, float]:
@@ -42,8 +42,8 @@ def draw_distances(
     with styled():
         figure, (axes,) = new_figure(5.4, 3.2)
         top = 1.05 * max(*(float(np.quantile(values, 0.999)) for values in distances.values()), epsilon1 or 0.0, 1e-6)
-        edges = np.linspace(0, top, NUM_BINS + 1)
         for name, values in distances.items():
+            edges = _edges(values, top)
             # Densities over all views: what lies beyond the last edge still counts.
             counts, _ = np.histogram(values, edges)
             density = counts / values.size / (edges[1] - edges[0])
@@ -61,3 +61,11 @@ def draw_distances(
         axes.set_ylabel("density")
         axes.legend(title="mean ± std", title_fontsize=8, alignment="left")
         return print_figure(figure, budget=budget)
+
+
+def _edges(values: NDArray[np.float32], top: float) -> NDArray[np.float64]:
+    """Bins from 0 to `top`, as wide as these values alone need (Freedman & Diaconis, 1981): a narrow peak stays one."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    width = 2 * float(high - low) / values.size ** (1 / 3)
+    wanted = top / width if width > 0 else MOST_BINS
+    return np.linspace(0, top, round(min(max(wanted, FEWEST_BINS), MOST_BINS)) + 1)
