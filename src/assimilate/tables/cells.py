@@ -1,0 +1,283 @@
+"""The paper's tables filled with what was run at one budget: a cell a row, data set and metric."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from assimilate.tables.layout import COMPARABLE_BUDGET, PaperTable
+from assimilate.tables.numbers import (
+    NOTHING,
+    PaperNumber,
+    Spread,
+    decimals_of,
+    difference,
+    hours_text,
+    shared_seconds,
+    signed,
+    spread,
+    spread_text,
+)
+from assimilate.tables.paper_rows import PaperRow
+from assimilate.tables.results import Run
+
+NOT_RUN = "not run"
+NOT_MEASURED = "not measured"
+MIXED = "mixed protocols"
+# (row, data set) -> the command that fills the cell
+CommandFor = Callable[[str, str], str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table: the paper's, and ours over training seeds.
+
+    Attributes:
+        metric: what the table calls it, e.g. "knn5".
+        measured_as: the metric of ours that is like it, e.g. "knn5_euclidean" in Table 8.
+        paper: None where the paper has no such number.
+        runs: one finished run a training seed, by seed.
+        comparable: whether the budget's numbers may stand beside the paper's.
+    """
+
+    dataset: str
+    metric: str
+    measured_as: str
+    paper: PaperNumber | None
+    runs: tuple[Run, ...]
+    comparable: bool
+
+    @cached_property
+    def protocols(self) -> tuple[str, ...]:
+        """Every protocol that the runs were measured by; more than one cannot be averaged."""
+        labels = [run.protocols.get(self.measured_as, "") for run in self.measured]
+        return tuple(dict.fromkeys(label for label in labels if label))
+
+    @cached_property
+    def measured(self) -> tuple[Run, ...]:
+        """The runs that have this metric."""
+        return tuple(run for run in self.runs if self.measured_as in run.metrics)
+
+    @cached_property
+    def ours(self) -> Spread | None:
+        """Mean over training seeds, of each seed's mean over probe seeds; None where there is no such number."""
+        if not self.measured or len(self.protocols) > 1:
+            return None
+        return spread([run.metrics[self.measured_as].mean for run in self.measured])
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point."""
+        return decimals_of(self.metric, self.paper)
+
+    @property
+    def paper_text(self) -> str:
+        """The paper's number as it prints it."""
+        return NOTHING if self.paper is None else self.paper.text
+
+    @property
+    def ours_text(self) -> str:
+        """ "92.41 ± 0.12 (3)", or why there is no number."""
+        if self.ours is not None:
+            return spread_text(self.ours, self.decimals)
+        if len(self.protocols) > 1:
+            return MIXED
+        return NOT_MEASURED if self.runs else NOT_RUN
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's, at the paper's budget only."""
+        if self.ours is None or self.paper is None or not self.comparable:
+            return None
+        return difference(self.ours, self.paper)
+
+    @property
+    def difference_text(self) -> str:
+        """ "+0.12"; "–" where there is nothing to subtract."""
+        return NOTHING if self.difference is None else signed(self.difference, self.decimals)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a table on one data set: its cells, its runs and what they cost.
+
+    Attributes:
+        command: what fills it, or adds to it.
+        in_paper: whether the paper has it.
+    """
+
+    row: str
+    dataset: str
+    cells: tuple[Cell, ...]
+    runs: tuple[Run, ...]
+    command: str
+    in_paper: bool
+
+    @property
+    def hours(self) -> str:
+        """Hours for all its seeds, upstream included, what they share counted once."""
+        return hours_text(shared_seconds([run.seconds for run in self.runs])) if self.runs else NOTHING
+
+
+@dataclass(frozen=True)
+class FilledRow:
+    """A row's labels and its entries, in the order of the table's data sets."""
+
+    key: str
+    labels: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class FilledTable:
+    """A table of the paper at one budget.
+
+    Attributes:
+        datasets: data sets with the metrics shown for each; the paper's first.
+        comparable: whether paper's numbers and differences are shown.
+    """
+
+    table: PaperTable
+    budget: str
+    comparable: bool
+    datasets: Mapping[str, tuple[str, ...]]
+    rows: tuple[FilledRow, ...]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All of them, row by row."""
+        return [entry for row in self.rows for entry in row.entries]
+
+    @property
+    def missing(self) -> list[Entry]:
+        """Entries that were not run."""
+        return [entry for entry in self.entries if not entry.runs]
+
+    @cached_property
+    def protocols(self) -> dict[tuple[str, str], dict[str, list[str]]]:
+        """For each data set and metric: the protocols, and which rows were measured by each."""
+        found: dict[tuple[str, str], dict[str, list[str]]] = {}
+        for row in self.rows:
+            for entry in row.entries:
+                for cell in entry.cells:
+                    for label in cell.protocols:
+                        rows = found.setdefault((cell.dataset, cell.metric), {}).setdefault(label, [])
+                        rows.append(row.key)
+        return found
+
+
+def fill_table(
+    table: PaperTable, rows: Sequence[PaperRow], runs: Sequence[Run], *, budget: str, command_for: CommandFor
+) -> FilledTable:
+    """Put the runs of one budget into a table.
+
+    A budget that is comparable with the paper shows every data set of the paper and every other that was run; another
+    budget shows what was run, without the paper's numbers.
+
+    Args:
+        table: titles, labels and order.
+        rows: the row files of this table, in any order; one that `table` does not list comes last.
+        runs: results of any table and budget.
+        budget: whose runs to take.
+        command_for: (row, data set) to the command that fills the cell.
+    """
+    comparable = budget == COMPARABLE_BUDGET
+    known = {row.name: row for row in rows}
+    listed = [name for name in table.rows if name in known]
+    order = listed + sorted(set(known) - set(listed))
+    mine = [run for run in runs if run.place.budget == budget and run.place.row in {row.key for row in rows}]
+    in_paper: dict[str, dict[str, None]] = {}
+    for name in order:
+        for dataset, metrics in known[name].numbers.items():
+            in_paper.setdefault(dataset, {}).update(dict.fromkeys(metrics))
+    all_metrics = tuple(dict.fromkeys(metric for metrics in in_paper.values() for metric in metrics))
+    found = sorted({run.dataset for run in mine})
+    shown = list(in_paper) if comparable else [dataset for dataset in in_paper if dataset in found]
+    datasets = {
+        dataset: tuple(in_paper.get(dataset, all_metrics)) for dataset in [*shown, *sorted(set(found) - set(in_paper))]
+    }
+    filled = []
+    for name in order:
+        row = known[name]
+        entries = []
+        for dataset, metrics in datasets.items():
+            numbers = row.numbers.get(dataset, {})
+            own = sorted((run for run in mine if (run.place.row, run.dataset) == (row.key, dataset)), key=_seed)
+            cells = tuple(
+                Cell(
+                    dataset, metric, table.measured_as.get(metric, metric), numbers.get(metric), tuple(own), comparable
+                )
+                for metric in metrics
+            )
+            entries.append(Entry(row.key, dataset, cells, tuple(own), command_for(row.key, dataset), bool(numbers)))
+        filled.append(FilledRow(row.key, table.labels_of(name), tuple(entries)))
+    return FilledTable(table, budget, comparable, datasets, tuple(filled))
+
+
+def _seed(run: Run) -> int:
+    return run.place.seed
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs of no row that differ in nothing but their seed."""
+
+    budget: str
+    name: str
+    dataset: str
+    words: tuple[str, ...]
+    runs: tuple[Run, ...]
+
+    def measured(self, metric: str) -> Spread | None:
+        """Over training seeds; None where no run has the metric."""
+        values = [run.metrics[metric].mean for run in self.runs if metric in run.metrics]
+        return spread(values) if values else None
+
+    @property
+    def hours(self) -> str:
+        """Hours for all its seeds, upstream included, what they share counted once."""
+        return hours_text(shared_seconds([run.seconds for run in self.runs]))
+
+
+@dataclass(frozen=True)
+class SettingsTable:
+    """Settings of one data set that were measured by the same protocols, so that their numbers may share a column."""
+
+    budget: str
+    dataset: str
+    metrics: tuple[str, ...]
+    protocols: Mapping[str, str]
+    settings: tuple[Setting, ...]
+
+
+def group_settings(
+    runs: Sequence[Run], *, budget: str, metrics: Sequence[str], is_setting: Callable[[str], bool]
+) -> list[SettingsTable]:
+    """Runs of no row at one budget, seeds together, in a table for each data set and set of protocols.
+
+    Args:
+        runs: results of any budget.
+        budget: whose runs to take.
+        metrics: the columns wanted; those that nothing was measured by are left out.
+        is_setting: whether a word of the command belongs to the setting.
+    """
+    adhoc = [run for run in runs if run.place.budget == budget and run.place.row is None]
+    tables: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, list[Run]]] = {}
+    for run in sorted(adhoc, key=lambda run: (run.dataset, run.place.setting, run.place.seed)):
+        protocols = tuple((metric, run.protocols.get(metric, "")) for metric in metrics if metric in run.metrics)
+        tables.setdefault((run.dataset, protocols), {}).setdefault(run.place.setting, []).append(run)
+    found = []
+    for (dataset, labels), settings in tables.items():
+        protocols_of = dict(labels)
+        found.append(
+            SettingsTable(
+                budget,
+                dataset,
+                tuple(protocols_of),
+                protocols_of,
+                tuple(
+                    Setting(budget, name, dataset, tuple(filter(is_setting, own[0].overrides)), tuple(own))
+                    for name, own in settings.items()
+                ),
+            )
+        )
+    return found
