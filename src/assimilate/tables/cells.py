@@ -117,6 +117,11 @@ class Entry:
         """Hours for all its seeds, upstream included, what they share counted once."""
         return hours_text(shared_seconds([run.seconds for run in self.runs])) if self.runs else NOTHING
 
+    @property
+    def another(self) -> str:
+        """The command that adds the next seed."""
+        return f"{self.command} seed={max((run.place.seed for run in self.runs), default=-1) + 1}"
+
 
 @dataclass(frozen=True)
 class FilledRow:

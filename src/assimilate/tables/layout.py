@@ -8,7 +8,11 @@ COMPARABLE_BUDGET = "paper"
 METRICS = {
     "acc1": "Acc@1",
     "acc5": "Acc@5",
+    "acc1_last": "Acc@1, last epoch",
+    "acc5_last": "Acc@5, last epoch",
     "knn5": "5-NN",
+    "knn5_euclidean": "5-NN, Euclidean",
+    "knn200": "200-NN, weighted",
     "mi": "MI, nats",
     "inner_product": "inner product",
 }

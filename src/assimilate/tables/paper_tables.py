@@ -58,8 +58,8 @@ TABLES = (
         "table5a",
         "5a",
         "No expert view: two generated ones",
-        "Both views of CIFAR-100 come from the generator, cropped weakly or strongly: crop50 keeps 50–100% of the area, "
-        "crop70 70–100%, crop90 90–100%; basic is the random resized crop of the expert views. All flip. The paper "
+        "Both views of CIFAR-100 come from the generator, cropped weakly or strongly: crop50 keeps 50–100% of the area,"
+        " crop70 70–100%, crop90 90–100%; basic is the random resized crop of the expert views. All flip. The paper "
         "prints the crop rows without their names; the order here is inferred.",
         ("view 1", "view 2"),
         {

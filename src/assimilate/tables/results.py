@@ -125,6 +125,7 @@ def parse_result(raw: Any, place: Place) -> Run:
     for label, value in seconds.items():
         if not _is_finite(value) or value < 0:
             raise ValueError(f"seconds of {label} are {value!r}")
+    _check_extras(raw)
     return Run(
         place,
         {name: _measured(name, value) for name, value in metrics.items()},
@@ -132,6 +133,25 @@ def parse_result(raw: Any, place: Place) -> Run:
         {str(label): float(value) for label, value in seconds.items()},
         raw,
     )
+
+
+def _check_extras(raw: Mapping[str, Any]) -> None:
+    """What only a run's page shows, where it is there at all."""
+    baseline = raw.get("baseline", {})
+    if not isinstance(baseline, dict) or not isinstance(baseline.get("metrics", {}), dict):
+        raise ValueError("its baseline is no mapping with metrics")
+    for name, value in baseline.get("metrics", {}).items():
+        _measured(f"{name} of the baseline", value)
+    untrained = raw.get("untrained", {})
+    if not isinstance(untrained, dict) or not all(map(_is_finite, untrained.values())):
+        raise ValueError("its untrained accuracies are no numbers")
+    curve = raw.get("knn_curve", [])
+    if not isinstance(curve, list) or not all(
+        isinstance(point, list) and len(point) == 2 and all(map(_is_finite, point)) for point in curve
+    ):
+        raise ValueError("its knn_curve is no list of pairs of numbers")
+    if not isinstance(raw.get("paper", {}), dict) or not isinstance(raw.get("data_notes", []), list):
+        raise ValueError("its paper or data_notes are of another kind")
 
 
 def _measured(name: str, value: Any) -> Measured:

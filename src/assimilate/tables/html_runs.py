@@ -1,0 +1,57 @@
+"""Runs that belong to no row, and every run's own few lines, as HTML."""
+
+from collections.abc import Sequence
+from html import escape
+
+from assimilate.tables import page
+from assimilate.tables.cells import SettingsTable
+from assimilate.tables.html_tables import HrefOf, dataset_name, metric_name, warning_of
+from assimilate.tables.numbers import NOTHING, decimals_of, hours_text, spread_text
+from assimilate.tables.results import Run
+
+
+def render_settings(table: SettingsTable, comparable: bool, href_of: HrefOf) -> str:
+    """Settings of one data set and protocol: what was overridden, what it reached, what it cost."""
+    head = ["setting", *map(metric_name, table.metrics), "hours", "seeds"]
+    lines = []
+    for setting in table.settings:
+        words = " ".join(setting.words)
+        name = f"<code>{escape(words)}</code>" if words else "the defaults"
+        cells = [f'<th scope="row" class="setting">{name}</th>']
+        for metric in table.metrics:
+            value = setting.measured(metric)
+            text = NOTHING if value is None else spread_text(value, decimals_of(metric, None))
+            cells.append(f'<td class="ours">{escape(text)}</td>')
+        cells.append(f'<td class="hours">{escape(setting.hours)}</td>')
+        seeds = ", ".join(page.link(href_of(run), str(run.place.seed)) for run in setting.runs)
+        cells.append(f"<td>{seeds}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    warning = "" if comparable else f'<span class="badge warn">{escape(warning_of(table.budget))}</span> '
+    notes = "".join(
+        f"<li>{escape(metric_name(metric))}: {escape(label)}</li>" for metric, label in table.protocols.items() if label
+    )
+    columns = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
+    return (
+        f'<figure class="paper-table{"" if comparable else " other-budget"}"><figcaption>{warning}<strong>'
+        f"{escape(dataset_name(table.dataset))}.</strong> Runs of no row, each setting over its training seeds."
+        f'</figcaption><div class="scroll" tabindex="0" role="region" aria-label="settings"><table class="numbers">'
+        f"<thead><tr>{columns}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+        f'<ul class="notes">{notes}</ul></figure>'
+    )
+
+
+def render_run(run: Run, title: str, href: str, plots: Sequence[str], facts: str) -> str:
+    """A run in a few lines that open to its command, curves and provenance; its page has the pictures and the rest."""
+    measured = run.metrics.get("acc1") or run.metrics.get("knn5")
+    name = "Acc@1" if "acc1" in run.metrics else "5-NN"
+    number = f"{name} {measured.mean:.2f}" if measured else "not probed"
+    hours = hours_text(sum(run.seconds.values()))
+    summary = (
+        f'<span class="run-title">{escape(title)}</span><span class="run-facts">{escape(number)}</span>'
+        f'<span class="run-facts">{escape(hours)} h</span>'
+    )
+    inside = (
+        f'<div class="run-body">{page.command(run.command)}<div class="plots">{"".join(plots)}</div>{facts}'
+        f"<p>{page.link(href, 'Its page: views, reconstructions, artifacts, configuration')}</p></div>"
+    )
+    return page.disclosure(summary, inside, css="run")
