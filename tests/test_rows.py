@@ -1,5 +1,7 @@
 """Table 3's rows: what each composes to, against numbers typed from the paper."""
 
+import re
+
 import pytest
 import yaml
 
@@ -42,6 +44,12 @@ TABLE10 = {
 }
 
 
+def test_rows_are_numbered_as_printed():
+    for table in (path for path in EXPERIMENTS.iterdir() if path.is_dir()):
+        found = [re.search(r", row (\d+),", path.read_text()).group(1) for path in table.glob("*.yaml")]
+        assert sorted(map(int, found)) == list(range(1, len(found) + 1))
+
+
 def test_table3_has_nine_rows():
     assert {path.stem for path in (EXPERIMENTS / "table3").glob("*.yaml")} == set(TABLE3)
 
@@ -79,9 +87,19 @@ def test_rows_of_table3(row, dataset):
 )
 def test_row_files_follow_the_grammar(path):
     lines = path.read_text().splitlines()
-    assert lines[0] == "# @package _global_"
-    assert lines[1].startswith(f"# python -m assimilate.train +{path.parent.name}={path.stem}")
     row = yaml.safe_load(path.read_text())
+    stage = "analyze" if path.parent.name == "table1" else "train"
+    dataset = next(iter(row["paper"]))
+    assert lines[0] == "# @package _global_"
+    assert lines[1].startswith(f"# python -m assimilate.{stage} +{path.parent.name}={path.stem} dataset={dataset}")
+    number, letter = re.fullmatch(r"table(\d+)([ab]?)", path.parent.name).groups()
+    title = number + (f"({letter})" if letter else "")
+    said = re.fullmatch(
+        rf'# Table {re.escape(title)}, row \d+, "(.+)": paper (.+)\. Ours: not measured yet\.', lines[2]
+    )
+    printed = [float(word) for word in re.findall(r"[\d.]*\d", re.sub(r"Acc@\d|5-NN", "", said.group(2)))]
+    cells = [n for cell in row["paper"].values() for n in cell.values()]
+    assert sorted(printed) == sorted(n for cell in cells for n in (cell.values() if isinstance(cell, dict) else [cell]))
     assert row["row"] == f"{path.parent.name}/{path.stem}"
     allowed = {"acc1", "acc5", "knn5", "mi", "inner_product"}
     assert all(set(cell) <= allowed for cell in row["paper"].values())

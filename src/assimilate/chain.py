@@ -26,6 +26,7 @@ from assimilate.identity import (
     needs_cache,
     needs_generator,
     view_slots,
+    views_used,
 )
 from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
 from assimilate.reference import reference_config, uses_reference
@@ -42,6 +43,8 @@ BUILDER_OF = {
 }
 # Name of the latents of images that were made from them.
 KNOWN_LATENTS = "known"
+# Settings of `view` that its cache does not depend on.
+NOT_OF_A_CACHE = frozenset({"n_used", "n_sampled", "encoder", "cached", "path"})
 Parents = Mapping[str, Artifact | None]
 UNKNOWN_FINGERPRINT = "not prepared yet"
 # Name of the encoder that `checkpoint=` probes.
@@ -232,9 +235,11 @@ class _Projection:
                 content["generated_transform"] = config["view"]["transform"]
                 content["viewmaker"] = {key: config["view"][key] for key in ("distortion_budget", "width", "lr")}
             elif not needs_cache(config):  # made while training
-                left_out = {"n_cached", "n_sampled", "encoder", "cached", "seed", "batch"}
+                left_out = {"n_cached", "n_used", "n_sampled", "encoder", "cached", "seed", "batch"}
                 settings = {key: value for key, value in config["view"].items() if key not in left_out}
                 content["view"] = {**settings, "truncation": config["generator"].get("truncation")}
+            elif (used := views_used(config)) is not None:
+                content["views_used"] = used
             if config["assim"].get("probability", 1) < 1:
                 content["probability"] = config["assim"]["probability"]
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
@@ -267,7 +272,7 @@ class _Projection:
 
     def views(self, parents: Mapping[str, Artifact | None]) -> Artifact:
         view = self._config["view"]
-        content = {key: value for key, value in view.items() if key not in {"n_sampled", "encoder", "cached", "path"}}
+        content = {key: value for key, value in view.items() if key not in NOT_OF_A_CACHE}
         if view["name"] == "external":
             content |= self._external(view)
         elif view["name"] == "expert":

@@ -5,7 +5,7 @@ from typing import Any
 
 from assimilate.arrangement import check_arrangement
 from assimilate.errors import UserError
-from assimilate.identity import data_is_sampled, needs_generator, uses_view
+from assimilate.identity import GENERATED, data_is_sampled, needs_cache, needs_generator, uses_view, view_slots
 from assimilate.ignored import check_used
 from assimilate.reference import OWN_SETTINGS, check_reference, reference_overrides
 from assimilate.rules import CHECKS
@@ -13,6 +13,8 @@ from assimilate.rules import CHECKS
 STYLEGAN_SIZES = (8, 16, 32, 64, 128, 256)
 # Stages whose images can be shared among processes with shard=k/n.
 SHARING_STAGES = ("invert", "make_views")
+# Stages that end with a trained run's result.
+TRAINING_STAGES = ("train", "evaluate")
 
 
 def _select(config: Mapping[str, Any], key: str) -> tuple[bool, Any]:
@@ -40,11 +42,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     view = config["view"]
     if "n_cached" in view and view["n_cached"] is None and view["name"] != "external":
         raise UserError("view.n_cached=null cannot be used: allowed is a whole number ≥ 1")
-    if view.get("n_cached") is not None and uses_view(config) and view["n_sampled"] > view["n_cached"]:
-        raise UserError(
-            f"view.n_sampled={view['n_sampled']} exceeds view.n_cached={view['n_cached']}: "
-            "distinct views are drawn, so at most as many as are cached"
-        )
+    _check_number_of_views(config)
     if view.get("projected") and view.get("noise_limit") is not None:
         raise UserError(
             f"view.noise_limit={view['noise_limit']} cannot be used with view.projected=true, which fixes the radius "
@@ -67,6 +65,31 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
             f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
         )
+
+
+def _check_number_of_views(config: Mapping[str, Any]) -> None:
+    """Refuse a step that draws more distinct views of an image than its cache holds, or than are to be used of it.
+
+    Raises:
+        UserError: so.
+    """
+    view = config["view"]
+    if view.get("n_cached") is None or not uses_view(config):
+        return
+    if view["n_sampled"] > view["n_cached"]:
+        raise UserError(
+            f"view.n_sampled={view['n_sampled']} exceeds view.n_cached={view['n_cached']}: "
+            "distinct views are drawn, so at most as many as are cached"
+        )
+    if not needs_cache(config):
+        return
+    used = view.get("n_used")
+    if used is not None and used > view["n_cached"]:
+        raise UserError(f"view.n_used={used} exceeds view.n_cached={view['n_cached']}, of which it is a part")
+    key, there = ("view.n_cached", view["n_cached"]) if used is None else ("view.n_used", used)
+    drawn = view_slots(config).count(GENERATED)
+    if drawn > there:
+        raise UserError(f"{key}={there} is less than the {drawn} generated views of a step, which are distinct ones")
 
 
 def _check_image_size(config: Mapping[str, Any]) -> None:
@@ -93,11 +116,14 @@ def _check_image_size(config: Mapping[str, Any]) -> None:
 
 
 def check_stage(config: Mapping[str, Any], stage: str) -> None:
-    """Refuse a part of a stage's work where the stage has no parts.
+    """Refuse a part of a stage's work where the stage has no parts, and to train what is a measurement.
 
     Raises:
-        UserError: shard= with another stage than those that share their work.
+        UserError: shard= with another stage than those that share their work; a row of Table 1 in a training stage.
     """
+    if config["analysis"]["pair"] is not None and stage in TRAINING_STAGES:
+        what = config["row"] or f"analysis.pair={config['analysis']['pair']}"
+        raise UserError(f"{what} is a measurement, no training: python -m assimilate.analyze takes the same overrides")
     if config["shard"] is not None and stage not in SHARING_STAGES:
         raise UserError(
             f"shard={config['shard']} would be ignored: assimilate.{stage} does its work as a whole, only "
@@ -159,7 +185,7 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
     if uses_view(config) and config["view"]["name"] == "viewmaker":  # it has view.transform of its own
         ignored += [key for key in keys if key == "assim.generated_transform"]
     if uses_view(config) and config["view"].get("cached") is False:
-        of_caches = ("view.n_cached", "view.seed", "view.batch", "view.draws", "view.draw_batch")
+        of_caches = ("view.n_cached", "view.n_used", "view.seed", "view.batch", "view.draws", "view.draw_batch")
         ignored += [key for key in keys if key in of_caches]
     elif config["view"].get("draws") == "independent":
         ignored += [key for key in keys if key == "view.draw_batch"]

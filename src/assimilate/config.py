@@ -22,11 +22,11 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from assimilate.budget import apply_budget
 from assimilate.checks import check_ignored_overrides, check_stage, check_values
 from assimilate.errors import UserError
 from assimilate.given import check_given, given_content
-from assimilate.identity import GENERATOR_RECORDS, OWN, content_hash, run_identity, uses_view
-from assimilate.reference import OWN_SETTINGS, reference_overrides
+from assimilate.identity import GENERATOR_RECORDS, OWN, content_hash, data_is_sampled, run_identity, uses_view
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -41,6 +41,8 @@ MISSING_HINTS = {
 }
 # What may accompany a row without making it another run.
 ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
+# A data set that a generator makes is not there without it (Table 4).
+SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
 NEUTRAL_OVERRIDES = (
     *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "hydra"),
     *("data.placement", "data.compile_augmentation", "dataset.download"),
@@ -178,31 +180,6 @@ def _node_of(config: DictConfig, key: str) -> tuple[Any, str]:
     return config[group], name
 
 
-def apply_caps(config: dict[str, Any], caps: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Lower every number of `config` that exceeds the budget's cap, in place; None counts as unbounded.
-
-    Returns:
-        A sentence for each value that was lowered from what a user may have asked for.
-    """
-    changed: list[str] = []
-    for key, cap in caps.items():
-        if key not in config:
-            continue
-        if isinstance(cap, Mapping):
-            if isinstance(config[key], dict):
-                changed += apply_caps(config[key], cap, f"{prefix}{key}.")
-        elif config[key] is None or (isinstance(config[key], int | float) and config[key] > cap):
-            changed.append(f"{prefix}{key} {config[key]} → {cap}")
-            config[key] = cap
-    return changed
-
-
-def apply_budget(config: dict[str, Any]) -> list[str]:
-    """Lower what exceeds the budget's caps, in place: the run's settings, and those that f has of its own."""
-    caps = config["budget"].get("caps") or {}
-    return apply_caps(config, caps) + apply_caps(reference_overrides(config), caps, OWN_SETTINGS)
-
-
 def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> Job:
     """Resolve, cap, check and place one composed configuration.
 
@@ -231,7 +208,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     if plain["checkpoint"] is not None:  # a file is what is in it, wherever it lies
         identity["checkpoint"] = given_content(str(plain["checkpoint"]))
     whole_row = None
-    if row is not None and identity == _row_identity(given):
+    if row is not None and identity == _row_identity(given, sampled=data_is_sampled(plain)):
         whole_row = row
     out = Path(str(plain["out"])).expanduser().resolve()
     setting = {
@@ -258,8 +235,9 @@ def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, A
     return {"name": OWN, "_target_": str(generator["_target_"]), "arguments": {name: generator[name] for name in names}}
 
 
-def _row_identity(given: Mapping[str, Override]) -> dict[str, Any]:
-    kept = [override.input_line for key, override in given.items() if key in (*ROW_COMPANIONS, *table_groups())]
+def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, Any]:
+    companions = (*ROW_COMPANIONS, *(SAMPLED_COMPANIONS if sampled else ()), *table_groups())
+    kept = [override.input_line for key, override in given.items() if key in companions]
     plain = _plain(compose([line for line in kept if line is not None]))
     apply_budget(plain)
     return run_identity(plain)

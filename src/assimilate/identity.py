@@ -68,6 +68,19 @@ def needs_cache(config: Mapping[str, Any]) -> bool:
     return uses_view(config) and (view["name"] in ("wsearch", "external") or bool(view.get("cached", False)))
 
 
+def views_used(config: Mapping[str, Any]) -> int | None:
+    """How many of an image's cached views the run reads, the first ones; None: all of them."""
+    used = config["view"].get("n_used")
+    binding = used is not None and needs_cache(config) and used < config["view"]["n_cached"]
+    return int(used) if binding else None
+
+
+def transforms_generated(config: Mapping[str, Any]) -> bool:
+    """Whether `assim.generated_transform` is read: a transformation drawn on the fly and a Viewmaker do without."""
+    view = config["view"]["name"]
+    return uses_view(config) and view != "viewmaker" and (view == "original" or not draws_view_on_the_fly(config))
+
+
 def needs_generator(config: Mapping[str, Any]) -> bool:
     """Whether the run's views come from a generator."""
     return uses_view(config) and config["view"]["name"] in LATENT_SOURCES
@@ -119,6 +132,12 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     identity["precision"] = config["trainer"]["precision"]
     if not uses_view(config):
         identity.pop("view", None)
+    if "view" in identity and views_used(config) is None:
+        identity["view"] = {key: value for key, value in identity["view"].items() if key != "n_used"}
+    if config["assim"]["name"] == "simclr" and not transforms_generated(config) and "assim" in identity:
+        identity["assim"] = {key: value for key, value in identity["assim"].items() if key != "generated_transform"}
+    if "analysis" in identity and identity["analysis"]["pair"] is None:
+        del identity["analysis"]  # a measurement has a pair; a training has no analysis
     if not needs_generator(config) and not data_is_sampled(config):
         identity.pop("generator", None)
     if not needs_generator(config) or data_is_sampled(config):

@@ -159,6 +159,7 @@ CHECKS = (
     Check("optimizer.milestones", _milestones, "a list of shares of the epochs, each in (0, 1]"),
     Check("optimizer.gamma", _positive, "a number > 0"),
     Check("view.n_cached", _or_none(_count), "a whole number ≥ 1"),
+    Check("view.n_used", _or_none(_count), "null (all that are cached) or a whole number ≥ 1"),
     Check("view.n_sampled", _count, "a whole number ≥ 1"),
     Check("view.epsilon1", _or_auto(_not_negative), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
     Check("view.epsilon1", _or_auto(lambda v: v <= 2), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),

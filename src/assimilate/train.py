@@ -206,7 +206,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     content, dataset, trainer = artifact.content, session.dataset, session.config["trainer"]
     source: ViewSource | None = None
     if "views" in artifact.parents:
-        source = CachedViews.open(artifact.parents["views"].path)
+        source = CachedViews.open(artifact.parents["views"].path, num_used=content.get("views_used"))
     elif "view" in content and not _is_online(artifact):
         source = fresh_views(session, artifact)
     mean, std = (dataset.mean, dataset.std) if content["normalize"] else (NO_MEAN, UNIT_STD)
