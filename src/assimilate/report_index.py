@@ -90,16 +90,13 @@ def make_book(
     for budget in budgets:
         filled = []
         for layout in _layouts(rows):
+            own = [row for row in rows if row.table == layout.group]
             table = fill_table(
-                layout,
-                [row for row in rows if row.table == layout.group],
-                found.runs,
-                budget=budget,
-                command_for=_commands(layout, budget, found.runs, out_word),
+                layout, own, found.runs, budget=budget, command_for=_commands(own, budget, found.runs, out_word)
             )
             if table.datasets:
                 filled.append(table)
-                commands[budget, layout.group] = _whole_command(layout, table, found.runs, out_word)
+                commands[budget, layout.group] = _whole_command(own, table, found.runs, out_word)
         tables[budget] = filled
     settings = {
         budget: group_settings(found.runs, budget=budget, metrics=SETTING_METRICS, is_setting=is_setting)
@@ -130,27 +127,36 @@ def _dataset_words(dataset: str, runs: Sequence[Run]) -> list[str]:
     return [f"dataset={dataset}"]
 
 
-def _words(budget: str, out_word: str | None) -> list[str]:
-    words = [] if budget == COMPARABLE_BUDGET else [f"budget={budget}"]
-    return words + ([out_word] if out_word else [])
+def _command(stage: str, words: Sequence[str], budget: str, out_word: str | None) -> str:
+    words = [*words, *([] if budget == COMPARABLE_BUDGET else [f"budget={budget}"]), *([out_word] if out_word else [])]
+    return " ".join([f"python -m assimilate.{stage}", *map(shell_word, words)])
 
 
-def _commands(layout: PaperTable, budget: str, runs: Sequence[Run], out_word: str | None) -> Callable[[str, str], str]:
-    def command_for(row: str, dataset: str) -> str:
-        words = [f"+{row.replace('/', '=', 1)}", *_dataset_words(dataset, runs), *_words(budget, out_word)]
-        return " ".join([f"python -m assimilate.{layout.stage}", *map(shell_word, words)])
+def _commands(
+    rows: Sequence[PaperRow], budget: str, runs: Sequence[Run], out_word: str | None
+) -> Callable[[str, str], str]:
+    by_key = {row.key: row for row in rows}
+
+    def command_for(key: str, dataset: str) -> str:
+        row = by_key[key]
+        words = [f"+{row.table}={row.name}", *_dataset_words(dataset, runs)]
+        # What the file's own command adds belongs to the paper's data sets.
+        words += row.words if dataset in row.numbers else ()
+        return _command(row.stage, words, budget, out_word)
 
     return command_for
 
 
-def _whole_command(layout: PaperTable, table: FilledTable, runs: Sequence[Run], out_word: str | None) -> str:
-    lines = []
+def _whole_command(rows: Sequence[PaperRow], table: FilledTable, runs: Sequence[Run], out_word: str | None) -> str:
+    """The commands that run all of a table: one for the data sets that a name is enough for, one for each other."""
+    first = rows[0]
     by_name = [dataset for dataset in table.datasets if _dataset_words(dataset, runs) == [f"dataset={dataset}"]]
     choices = [[f"dataset={','.join(by_name)}"]] if by_name else []
     choices += [_dataset_words(dataset, runs) for dataset in table.datasets if dataset not in by_name]
-    for words in choices:
-        given = [f"+{layout.group}=glob(*)", *words, *_words(table.budget, out_word)]
-        lines.append(" ".join([f"python -m assimilate.{layout.stage} -m", *map(shell_word, given)]))
+    lines = [
+        _command(f"{first.stage} -m", [f"+{first.table}=glob(*)", *words, *first.words], table.budget, out_word)
+        for words in choices
+    ]
     return "\n".join(lines)
 
 
@@ -200,7 +206,7 @@ def _overview(book: Book) -> list[str]:
     rows = []
     for budget in book.budgets:
         runs = [run for run in book.runs if run.place.budget == budget]
-        hours = hours_text(shared_seconds([run.seconds for run in runs]))
+        hours = hours_text(shared_seconds([run.costs for run in runs]))
         rows.append([f"budget={budget}", str(len(runs)), hours, _devices(runs)])
     parts.append(page.table(["", "finished runs", "hours of compute", "on"], rows))
     parts.append(_coverage_map(book.tables[COMPARABLE_BUDGET]))
@@ -263,6 +269,8 @@ def _figure_section(book: Book) -> list[str]:
             content = (book.out / picture.png).read_bytes()
             shown.append(page.picture_figure(content, picture.caption, css="plate", after=links))
         parts.append(page.side_by_side(shown))
+        if analysis.command:
+            parts.append(page.disclosure("its command", page.command(analysis.command)))
     return parts
 
 

@@ -49,6 +49,7 @@ class Analysis:
     caption: str
     figure: str | None
     dataset: str
+    command: str
     pictures: tuple[Picture, ...]
 
 
@@ -112,6 +113,8 @@ def _read_analysis(out: Path, path: Path) -> Analysis:
     if not isinstance(raw.get("files"), list):
         raise ValueError("lists no files")
     folder = path.parent.relative_to(out)
+    if raw.get("budget", folder.parts[0]) != folder.parts[0]:
+        raise ValueError(f"says budget {raw['budget']!r}, its folder says {folder.parts[0]!r}: was it moved here?")
     pictures = []
     for entry in raw["files"]:
         if not isinstance(entry, dict) or not isinstance(entry.get("png"), str):
@@ -131,6 +134,7 @@ def _read_analysis(out: Path, path: Path) -> Analysis:
         str(raw.get("caption") or ""),
         None if figure is None else str(figure),
         str(raw.get("dataset") or ""),
+        str(raw.get("command") or ""),
         tuple(pictures),
     )
 

@@ -66,6 +66,8 @@ def run_title(run: Run) -> str:
     if checkpoint is not None:
         return f"{given_name(str(checkpoint))} on {run.dataset}"
     row = f" ({run.place.row})" if run.place.row else ""
+    if "mi" in run.metrics:
+        return f"A pair of views as f sees them{row} on {run.dataset}, seed {run.place.seed}"
     return f"{method_name(run.config('assim'), run.config('view'))}{row} on {run.dataset}, seed {run.place.seed}"
 
 
@@ -163,8 +165,8 @@ def _result(run: Run) -> list[str]:
     return [
         page.table(header, rows, strong_column=3),
         page.paragraph(
-            "± is the standard deviation over probe seeds of one training run, not over training seeds. Views, "
-            "generator and f are fixed; they have seeds of their own.",
+            f"± is the standard deviation over {run.raw.get('spread_over', 'probe seeds of one training run')}, "
+            "not over training seeds. Views, generator and f are fixed; they have seeds of their own.",
             soft=True,
         ),
         page.table(["metric", "protocol"], [[name, label] for name, label in run.protocols.items()]),

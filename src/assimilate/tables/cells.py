@@ -115,7 +115,7 @@ class Entry:
     @property
     def hours(self) -> str:
         """Hours for all its seeds, upstream included, what they share counted once."""
-        return hours_text(shared_seconds([run.seconds for run in self.runs])) if self.runs else NOTHING
+        return hours_text(shared_seconds([run.costs for run in self.runs])) if self.runs else NOTHING
 
     @property
     def another(self) -> str:
@@ -125,10 +125,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class FilledRow:
-    """A row's labels and its entries, in the order of the table's data sets."""
+    """A row's labels, what its file says of itself, and its entries, in the order of the table's data sets."""
 
     key: str
     labels: tuple[str, ...]
+    notes: str
     entries: tuple[Entry, ...]
 
 
@@ -214,7 +215,7 @@ def fill_table(
                 for metric in metrics
             )
             entries.append(Entry(row.key, dataset, cells, tuple(own), command_for(row.key, dataset), bool(numbers)))
-        filled.append(FilledRow(row.key, table.labels_of(name), tuple(entries)))
+        filled.append(FilledRow(row.key, table.labels_of(name), row.notes, tuple(entries)))
     return FilledTable(table, budget, comparable, datasets, tuple(filled))
 
 
@@ -240,7 +241,7 @@ class Setting:
     @property
     def hours(self) -> str:
         """Hours for all its seeds, upstream included, what they share counted once."""
-        return hours_text(shared_seconds([run.seconds for run in self.runs]))
+        return hours_text(shared_seconds([run.costs for run in self.runs]))
 
 
 @dataclass(frozen=True)

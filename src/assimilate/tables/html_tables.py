@@ -4,7 +4,7 @@ from collections.abc import Callable
 from html import escape
 
 from assimilate.tables import page
-from assimilate.tables.cells import Cell, Entry, FilledTable
+from assimilate.tables.cells import Cell, Entry, FilledRow, FilledTable
 from assimilate.tables.layout import ACCURACIES, DATASETS, METRICS
 from assimilate.tables.numbers import NOTHING, decimals_of, hours_text
 from assimilate.tables.results import Run
@@ -81,7 +81,7 @@ def render_table(table: FilledTable, href_of: HrefOf, whole: str) -> str:
         cells = [f'<th scope="row">{escape(label)}</th>' for label in row.labels]
         for number, entry in enumerate(row.entries):
             target = f"{name}-{position}-{number}"
-            popovers.append(page.popover(target, _entry_details(table, row.labels, entry, href_of)))
+            popovers.append(page.popover(target, _entry_details(table, row, entry, href_of)))
             for cell in entry.cells:
                 cells += _cell(cell, target, letters, table)
             cells.append(f'<td class="hours">{escape(entry.hours)}</td>')
@@ -133,14 +133,16 @@ def _cell(cell: Cell, target: str, letters: dict[str, str], table: FilledTable) 
     return parts
 
 
-def _entry_details(table: FilledTable, labels: tuple[str, ...], entry: Entry, href_of: HrefOf) -> str:
-    title = ", ".join(label for label in labels if label and label != NOTHING)
+def _entry_details(table: FilledTable, row: FilledRow, entry: Entry, href_of: HrefOf) -> str:
+    title = ", ".join(label for label in row.labels if label and label != NOTHING)
     parts = [f"<h4>Table {table.table.number}: {escape(title)}, {escape(dataset_name(entry.dataset))}</h4>"]
     if not table.comparable:
         parts.append(f'<p><span class="badge warn">{escape(warning_of(table.budget))}</span></p>')
+    if row.notes:
+        parts.append(f'<p class="soft">{escape(row.notes)}</p>')
     if not entry.runs:
         return "".join([*parts, "<p>Not run. This command does:</p>", page.command(entry.command)])
-    extra = [name for name in ("acc1_last", "acc5_last") if any(name in run.metrics for run in entry.runs)]
+    extra = [name for name in ("acc1_last", "acc5_last", "l2") if any(name in run.metrics for run in entry.runs)]
     shown = list(dict.fromkeys([*(cell.measured_as for cell in entry.cells), *extra]))
     rows = []
     for run in entry.runs:
@@ -173,10 +175,10 @@ def cost_text(runs: tuple[Run, ...]) -> str:
     """ "encoders 11.5, views 1.20, …": hours by kind of artifact, each artifact once."""
     once: dict[str, float] = {}
     for run in runs:
-        once.update(run.seconds)
+        once.update(run.costs)
     kinds: dict[str, float] = {}
     for label, seconds in once.items():
-        kind = STAGES.get(label.split("/")[0], label.split("/")[0])
+        kind = STAGES.get(label.split("/")[0], label.rpartition(": ")[2])
         kinds[kind] = kinds.get(kind, 0.0) + seconds
     return ", ".join(f"{kind} {hours_text(seconds)}" for kind, seconds in kinds.items())
 

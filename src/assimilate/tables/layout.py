@@ -15,6 +15,7 @@ METRICS = {
     "knn200": "200-NN, weighted",
     "mi": "MI, nats",
     "inner_product": "inner product",
+    "l2": "L2 distance",
 }
 DATASETS = {
     "cifar10": "CIFAR-10",
@@ -40,7 +41,6 @@ class PaperTable:
         columns: headers of the row labels.
         rows: name of each row's file to its labels, in the paper's order.
         measured_as: metric of the table to the metric of ours that is like it, where the names differ.
-        stage: the command that fills it.
     """
 
     group: str
@@ -50,7 +50,6 @@ class PaperTable:
     columns: tuple[str, ...]
     rows: Mapping[str, tuple[str, ...]]
     measured_as: Mapping[str, str] = field(default_factory=dict)
-    stage: str = "train"
 
     def labels_of(self, name: str) -> tuple[str, ...]:
         """A row's labels; its file's name for one that is not listed."""

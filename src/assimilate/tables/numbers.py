@@ -7,7 +7,7 @@ from dataclasses import dataclass
 NOTHING = "–"
 MINUS = "−"
 # Decimals where the paper prints no number to go by.
-DECIMALS = {"inner_product": 3}
+DECIMALS = {"inner_product": 3, "l2": 3}
 
 
 @dataclass(frozen=True)

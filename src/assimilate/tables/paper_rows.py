@@ -10,11 +10,23 @@ from assimilate.tables.numbers import PaperNumber
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One file of experiments/: a row of a table and what the paper prints in it, by data set and metric."""
+    """One file of experiments/: a row of a table and what the paper prints in it.
+
+    Attributes:
+        table: the folder it lies in, e.g. "table3".
+        name: the file's name.
+        numbers: by data set and metric.
+        stage: the command that runs it, "train" or "analyze".
+        words: what the command takes beside row and data set.
+        notes: what the file says of itself after its command and its numbers.
+    """
 
     table: str
     name: str
     numbers: Mapping[str, Mapping[str, PaperNumber]]
+    stage: str = "train"
+    words: tuple[str, ...] = ()
+    notes: str = ""
 
     @property
     def key(self) -> str:
@@ -50,7 +62,16 @@ def parse_row(text: str, *, table: str, name: str) -> PaperRow:
         if not isinstance(metrics, dict):
             raise ValueError(f"paper.{dataset}: {metrics} is no mapping of metrics")
         numbers[dataset] = {metric: _number(f"paper.{dataset}.{metric}", value) for metric, value in metrics.items()}
-    return PaperRow(table, name, numbers)
+    comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
+    stage, words = _command(comments)
+    # "@package", the command and the numbers come first (DESIGN §4).
+    return PaperRow(table, name, numbers, stage, words, " ".join(comments[3:]))
+
+
+def _command(comments: list[str]) -> tuple[str, tuple[str, ...]]:
+    found = next((line for line in comments if line.startswith("python -m assimilate.")), "python -m assimilate.train")
+    module, *words = found.split()[2:]
+    return module.removeprefix("assimilate."), tuple(w for w in words if not w.startswith(("+table", "dataset=")))
 
 
 def _number(key: str, value: object) -> PaperNumber:

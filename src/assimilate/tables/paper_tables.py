@@ -21,7 +21,6 @@ TABLES = (
             "original_wperturb": ("original, W-perturb",),
             "wperturb_expert": ("W-perturb, expert",),
         },
-        stage="analyze",
     ),
     PaperTable(
         "table3",

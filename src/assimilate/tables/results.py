@@ -76,6 +76,12 @@ class Run:
         return f"{self.place.dataset} (folder)" if kind == "folder" else self.place.dataset
 
     @property
+    def costs(self) -> dict[str, float]:
+        """`seconds` by names that runs share where they share the artifact, and not where they do not."""
+        own = self.place.folder
+        return {name if "/" in name else f"{own}: {name}": value for name, value in self.seconds.items()}
+
+    @property
     def overrides(self) -> list[str]:
         """The words of its command."""
         return [str(word) for word in self.raw.get("overrides", [])]
@@ -92,7 +98,9 @@ class Run:
 
     @property
     def encoder(self) -> str | None:
-        """Label of the artifact of its own encoder: the last that is built, after that of f."""
+        """Label of the artifact of its own encoder: the last that is built, after that of f. None: it trained none."""
+        if "mi" in self.metrics:  # a line of Table 1 looks at f
+            return None
         encoders = [label for label in self.seconds if label.startswith("encoders/")]
         return encoders[-1] if encoders else None
 
