@@ -17,7 +17,7 @@ from assimilate.tables.html_tables import dataset_name, render_table, table_name
 from assimilate.tables.layout import COMPARABLE_BUDGET, PaperTable
 from assimilate.tables.numbers import hours_text, shared_seconds
 from assimilate.tables.paper_rows import PaperRow
-from assimilate.tables.paper_tables import TABLES
+from assimilate.tables.paper_tables import TABLES, same_runs
 from assimilate.tables.results import Run
 
 MARKDOWN = "report.md"
@@ -92,7 +92,12 @@ def make_book(
         for layout in _layouts(rows):
             own = [row for row in rows if row.table == layout.group]
             table = fill_table(
-                layout, own, found.runs, budget=budget, command_for=_commands(own, budget, found.runs, out_word)
+                layout,
+                own,
+                found.runs,
+                budget=budget,
+                command_for=_commands(own, budget, found.runs, out_word),
+                same_runs=same_runs,
             )
             if table.datasets:
                 filled.append(table)

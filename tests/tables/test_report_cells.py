@@ -188,3 +188,24 @@ def test_a_smoke_result_in_the_papers_folder_is_refused():
             result(budget="smoke", metrics={"acc1": 92.0}),
             parse_place(["paper", "table3", "expert_expert_simclr", "cifar10", "seed0"]),
         )
+
+
+def test_a_run_that_has_two_names_fills_both_rows():
+    runs = [run_of(row="table3/first", seed=seed, metrics={"acc1": 92.0 + seed}) for seed in (0, 1)]
+    runs.append(run_of(row="table3/second", seed=1, metrics={"acc1": 93.0}))
+    runs.append(run_of(row="table3/first", dataset="digits", metrics={"acc1": 50.0}))
+    same = {"table3/second": ["table3/first"]}
+    table = fill_table(
+        TABLE, ROWS, runs, budget="paper", command_for=lambda *_: "", same_runs=lambda row: same.get(row, [])
+    )
+    found = entry(table, "second", "cifar10")
+    assert [(run.place.row, run.place.seed) for run in found.runs] == [("table3/first", 0), ("table3/second", 1)]
+    assert found.borrowed_from == ("table3/first",)
+    assert entry(table, "first", "cifar10").borrowed_from == ()
+    # Only where the paper has both: what a row changes may be another data set's default.
+    assert entry(table, "second", "digits").runs == ()
+    # At another budget it is another run.
+    short = fill_table(
+        TABLE, ROWS, runs, budget="short", command_for=lambda *_: "", same_runs=lambda row: same.get(row, [])
+    )
+    assert not [e for e in short.entries if e.runs]

@@ -103,6 +103,7 @@ class Entry:
     Attributes:
         command: what fills it, or adds to it.
         in_paper: whether the paper has it.
+        borrowed_from: other names of this very run under which some of `runs` were made.
     """
 
     row: str
@@ -111,6 +112,7 @@ class Entry:
     runs: tuple[Run, ...]
     command: str
     in_paper: bool
+    borrowed_from: tuple[str, ...] = ()
 
     @property
     def hours(self) -> str:
@@ -172,7 +174,13 @@ class FilledTable:
 
 
 def fill_table(
-    table: PaperTable, rows: Sequence[PaperRow], runs: Sequence[Run], *, budget: str, command_for: CommandFor
+    table: PaperTable,
+    rows: Sequence[PaperRow],
+    runs: Sequence[Run],
+    *,
+    budget: str,
+    command_for: CommandFor,
+    same_runs: Callable[[str], Sequence[str]] = lambda row: (),
 ) -> FilledTable:
     """Put the runs of one budget into a table.
 
@@ -185,42 +193,50 @@ def fill_table(
         runs: results of any table and budget.
         budget: whose runs to take.
         command_for: (row, data set) to the command that fills the cell.
+        same_runs: a row to other names of its run, which hold on the data sets that the paper has for both.
     """
     comparable = budget == COMPARABLE_BUDGET
     known = {row.name: row for row in rows}
     listed = [name for name in table.rows if name in known]
     order = listed + sorted(set(known) - set(listed))
-    mine = [run for run in runs if run.place.budget == budget and run.place.row in {row.key for row in rows}]
+    by_cell: dict[tuple[str, str], dict[int, Run]] = {}
+    for run in runs:
+        if run.place.budget == budget and run.place.row is not None:
+            by_cell.setdefault((run.place.row, run.dataset), {})[run.place.seed] = run
+
+    def runs_of(row: PaperRow, dataset: str) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+        """The cell's runs by seed, and under which other names some of them were made."""
+        found = dict(by_cell.get((row.key, dataset), {}))
+        lenders = []
+        for other in same_runs(row.key) if dataset in row.numbers else ():
+            new = {seed: run for seed, run in by_cell.get((other, dataset), {}).items() if seed not in found}
+            found |= new
+            lenders += [other] if new else []
+        return tuple(found[seed] for seed in sorted(found)), tuple(lenders)
+
     in_paper: dict[str, dict[str, None]] = {}
     for name in order:
         for dataset, metrics in known[name].numbers.items():
             in_paper.setdefault(dataset, {}).update(dict.fromkeys(metrics))
     all_metrics = tuple(dict.fromkeys(metric for metrics in in_paper.values() for metric in metrics))
-    found = sorted({run.dataset for run in mine})
-    shown = list(in_paper) if comparable else [dataset for dataset in in_paper if dataset in found]
-    datasets = {
-        dataset: tuple(in_paper.get(dataset, all_metrics)) for dataset in [*shown, *sorted(set(found) - set(in_paper))]
-    }
+    own_rows = {row.key for row in rows}
+    others = sorted({dataset for row, dataset in by_cell if row in own_rows} - set(in_paper))
+    shown = [dataset for dataset in in_paper if comparable or any(runs_of(known[name], dataset)[0] for name in order)]
+    datasets = {dataset: tuple(in_paper.get(dataset, all_metrics)) for dataset in [*shown, *others]}
     filled = []
     for name in order:
         row = known[name]
         entries = []
         for dataset, metrics in datasets.items():
             numbers = row.numbers.get(dataset, {})
-            own = sorted((run for run in mine if (run.place.row, run.dataset) == (row.key, dataset)), key=_seed)
+            own, lenders = runs_of(row, dataset)
             cells = tuple(
-                Cell(
-                    dataset, metric, table.measured_as.get(metric, metric), numbers.get(metric), tuple(own), comparable
-                )
+                Cell(dataset, metric, table.measured_as.get(metric, metric), numbers.get(metric), own, comparable)
                 for metric in metrics
             )
-            entries.append(Entry(row.key, dataset, cells, tuple(own), command_for(row.key, dataset), bool(numbers)))
+            entries.append(Entry(row.key, dataset, cells, own, command_for(row.key, dataset), bool(numbers), lenders))
         filled.append(FilledRow(row.key, table.labels_of(name), row.notes, tuple(entries)))
     return FilledTable(table, budget, comparable, datasets, tuple(filled))
-
-
-def _seed(run: Run) -> int:
-    return run.place.seed
 
 
 @dataclass(frozen=True)

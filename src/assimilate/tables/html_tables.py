@@ -7,9 +7,12 @@ from assimilate.tables import page
 from assimilate.tables.cells import Cell, Entry, FilledRow, FilledTable
 from assimilate.tables.layout import ACCURACIES, DATASETS, METRICS
 from assimilate.tables.numbers import NOTHING, decimals_of, hours_text
+from assimilate.tables.paper_tables import row_title
 from assimilate.tables.results import Run
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# Marks a cell whose run was made under another row's name.
+BORROWED = "="
 # What a run's artifacts are called in the breakdown of its cost.
 STAGES = {
     "datasets": "images",
@@ -52,7 +55,22 @@ def note_lines(table: FilledTable) -> list[tuple[str, str]]:
         for label in found:
             columns.setdefault(label, []).append(f"{dataset_name(dataset)} {metric_name(metric)}")
     letters = footnotes(table)
-    return [(letters[label], f"{'; '.join(where)}: {label}") for label, where in columns.items()]
+    lines = [(letters[label], f"{'; '.join(where)}: {label}") for label, where in columns.items()]
+    lenders = dict.fromkeys(row_title(lender) for entry in table.entries for lender in entry.borrowed_from)
+    if lenders:
+        lines.append((BORROWED, f"the same run stands in another row, and was made there: {'; '.join(lenders)}"))
+    return lines
+
+
+def marks_of(table: FilledTable, entry: Entry, cell: Cell) -> str:
+    """What stands beside our number: its protocol's letter where the column has several, and "=" for a borrowed run."""
+    marks = []
+    if len(table.protocols.get((cell.dataset, cell.metric), {})) > 1:
+        letters = footnotes(table)
+        marks += [letters[label] for label in cell.protocols]
+    if entry.borrowed_from and cell.measured:
+        marks.append(BORROWED)
+    return ",".join(marks)
 
 
 def table_name(table: FilledTable) -> str:
@@ -83,7 +101,7 @@ def render_table(table: FilledTable, href_of: HrefOf, whole: str) -> str:
             target = f"{name}-{position}-{number}"
             popovers.append(page.popover(target, _entry_details(table, row, entry, href_of)))
             for cell in entry.cells:
-                cells += _cell(cell, target, letters, table)
+                cells += _cell(cell, target, marks_of(table, entry, cell))
             cells.append(f'<td class="hours">{escape(entry.hours)}</td>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
     kind = "paper-table" if table.comparable else "paper-table other-budget"
@@ -118,9 +136,7 @@ def _head(table: FilledTable, letters: dict[str, str]) -> str:
     return f"<thead><tr>{first}</tr>{f'<tr>{second}</tr>' if two_lines else ''}</thead>"
 
 
-def _cell(cell: Cell, target: str, letters: dict[str, str], table: FilledTable) -> list[str]:
-    several = len(table.protocols.get((cell.dataset, cell.metric), {})) > 1
-    marks = ",".join(letters[label] for label in cell.protocols) if several else ""
+def _cell(cell: Cell, target: str, marks: str) -> list[str]:
     text = escape(cell.ours_text) + (f"<sup>{marks}</sup>" if marks else "")
     css = "cell" if cell.ours is not None else "cell none"
     parts = [f'<td class="ours">{page.opener(target, text, css=css)}</td>']

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from assimilate.tables.cells import FilledTable, SettingsTable
-from assimilate.tables.html_tables import dataset_name, footnotes, metric_name, note_lines, warning_of
+from assimilate.tables.html_tables import dataset_name, footnotes, marks_of, metric_name, note_lines, warning_of
 from assimilate.tables.layout import DATASETS
 from assimilate.tables.numbers import NOTHING, decimals_of, spread_text
 
@@ -51,8 +51,7 @@ def render_table(table: FilledTable, whole: str) -> str:
         cells = [escape(label) for label in row.labels]
         for entry in row.entries:
             for cell in entry.cells:
-                several = len(table.protocols.get((cell.dataset, cell.metric), {})) > 1
-                marks = ",".join(letters[label] for label in cell.protocols) if several else ""
+                marks = marks_of(table, entry, cell)
                 ours = cell.ours_text + (f"<sup>{marks}</sup>" if marks else "")
                 cells += [cell.paper_text, ours, cell.difference_text] if cell.comparable else [ours]
             cells.append(entry.hours.replace("<", "\\<"))

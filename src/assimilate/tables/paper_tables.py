@@ -262,3 +262,36 @@ TABLES = (
         },
     ),
 )
+
+# Rows that are one run under several names, on the data sets that the paper has for both: the same identity, so the same
+# artifacts and the same result. A test composes each and compares.
+SAME_RUNS = (
+    ("table3/expert_expert_simclr", "table12/simclr_baseline"),
+    ("table3/expert_expert_expert_a2", "table6/expert_a2_cached"),
+    (
+        *("table3/expert_expert_wsearch_a2", "table7/cache8_view1", "table11/a2_infonce_alpha_05"),
+        *("table13/epsilon1_03", "table15/lambda_001"),
+    ),
+    ("table3/expert_expert_wperturb_a2", "table6/wperturb_a2_cached", "table16/sigma_02", "table17/sigma_02"),
+    ("table5a/wsearch_wsearch", "table19/wsearch_aug_wsearch_aug_simclr"),
+    ("table5b/basic_basic_simclr", "table19/basic_basic_simclr"),
+    ("table5b/basic_wsearch_simclr", "table19/basic_wsearch_aug_simclr"),
+    ("table5b/basic_basic_wsearch_a2", "table19/basic_basic_wsearch_aug_a2"),
+    ("table13/epsilon1_01", "table14/epsilon1_01"),
+    ("table16/sigma_0", "table18/reconstruction"),
+)
+
+
+def same_runs(row: str) -> tuple[str, ...]:
+    """Other names of a row's run."""
+    return tuple(name for group in SAME_RUNS if row in group for name in group if name != row)
+
+
+def row_title(row: str) -> str:
+    """ "Table 3: expert, expert, W-search, A2", from "table3/expert_expert_wsearch_a2"."""
+    group, _, name = row.partition("/")
+    table = next((table for table in TABLES if table.group == group), None)
+    if table is None:
+        return row
+    labels = [label for label in table.labels_of(name) if label and label != NONE]
+    return f"Table {table.number}: {', '.join(labels)}"
