@@ -43,6 +43,7 @@ class Book:
     analyses: tuple[Analysis, ...]
     problems: tuple[Problem, ...]
     whole_commands: Mapping[tuple[str, str], str]  # (budget, table) to the command that runs all of it
+    is_setting: Callable[[str], bool]
 
     def comparable(self, budget: str) -> bool:
         """Whether the budget's numbers may stand beside the paper's."""
@@ -108,7 +109,7 @@ def make_book(
         for budget in budgets
     }
     runs = sorted(found.runs, key=lambda run: (budgets.index(run.place.budget), run.place.folder))
-    return Book(out, budgets, tables, settings, tuple(runs), found.analyses, tuple(problems), commands)
+    return Book(out, budgets, tables, settings, tuple(runs), found.analyses, tuple(problems), commands, is_setting)
 
 
 def _layouts(rows: Sequence[PaperRow]) -> list[PaperTable]:
@@ -236,7 +237,8 @@ def _coverage_map(tables: Sequence[FilledTable]) -> str:
             f'<a href="#{table_name(table)}" aria-label="{label}" title="{label}"><span>{table.table.number}</span>'
             f'<span class="squares" style="--columns:{max(columns, 1)}">{squares}</span></a>'
         )
-    return f'<div class="map">{"".join(items)}</div>'
+    note = '<p class="soft">Each square is a cell of the paper, full where it was run.</p>'
+    return f'<div class="map">{"".join(items)}</div>{note}'
 
 
 def _budget_section(book: Book, budget: str) -> list[str]:
@@ -297,7 +299,9 @@ def _run_section(book: Book) -> list[str]:
             label = budget if book.comparable(budget) else warning_of(budget)
             parts.append(page.heading(label, level=3))
         plots = run_curves(book.out, run, baseline=False)
-        parts.append(render_run(run, run_title(run), _href(run), plots, page.facts(provenance_facts(run))))
+        # Of a row, the title says all.
+        words = " ".join(filter(book.is_setting, run.overrides)) if run.place.row is None else ""
+        parts.append(render_run(run, run_title(run), words, _href(run), plots, page.facts(provenance_facts(run))))
     return parts
 
 

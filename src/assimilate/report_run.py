@@ -64,11 +64,12 @@ def run_title(run: Run) -> str:
     """What was assimilated, how, on which images, and the seed."""
     checkpoint = (run.raw.get("config") or {}).get("checkpoint")
     if checkpoint is not None:
-        return f"{given_name(str(checkpoint))} on {run.dataset}"
+        return f"{given_name(str(checkpoint))} on {dataset_name(run.dataset)}"
     row = f" ({run.place.row})" if run.place.row else ""
     if "mi" in run.metrics:
-        return f"A pair of views as f sees them{row} on {run.dataset}, seed {run.place.seed}"
-    return f"{method_name(run.config('assim'), run.config('view'))}{row} on {run.dataset}, seed {run.place.seed}"
+        return f"A pair of views as f sees them{row} on {dataset_name(run.dataset)}, seed {run.place.seed}"
+    method = method_name(run.config("assim"), run.config("view"))
+    return f"{method}{row} on {dataset_name(run.dataset)}, seed {run.place.seed}"
 
 
 def method_name(assim: Mapping[str, Any], view: Mapping[str, Any]) -> str:

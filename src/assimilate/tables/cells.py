@@ -163,12 +163,14 @@ class FilledTable:
     @cached_property
     def protocols(self) -> dict[tuple[str, str], dict[str, list[str]]]:
         """For each data set and metric: the protocols, and which rows were measured by each."""
-        found: dict[tuple[str, str], dict[str, list[str]]] = {}
+        found: dict[tuple[str, str], dict[str, list[str]]] = {
+            (dataset, metric): {} for dataset, metrics in self.datasets.items() for metric in metrics
+        }
         for row in self.rows:
             for entry in row.entries:
                 for cell in entry.cells:
                     for label in cell.protocols:
-                        rows = found.setdefault((cell.dataset, cell.metric), {}).setdefault(label, [])
+                        rows = found[cell.dataset, cell.metric].setdefault(label, [])
                         rows.append(row.key)
         return found
 

@@ -11,13 +11,14 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 10, 14, 34
 MAX_POINTS = 240
 
 
-def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """About `wanted` round numbers within [low, high], 1, 2 or 5 times a power of ten apart."""
+def ticks(low: float, high: float, wanted: int = 4, *, whole: bool = False) -> list[float]:
+    """About `wanted` round numbers within [low, high], 1, 2 or 5 times a power of ten apart; at least 1 if `whole`."""
     if not high > low:
         return [low]
     rough = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.75)
+    step = max(step, 1.0) if whole else step
     first = math.ceil(low / step - 1e-9)
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -46,7 +47,7 @@ def curves(series: Mapping[str, Points], *, x_label: str, y_label: str) -> str:
 
     Args:
         series: name to (x, y) points; those that are not finite are left out. An empty one is not drawn.
-        x_label: below the plot.
+        x_label: below the plot; x counts something, so its ticks are whole numbers.
         y_label: above it.
 
     Returns:
@@ -71,7 +72,7 @@ def curves(series: Mapping[str, Points], *, x_label: str, y_label: str) -> str:
         _, y = at(x_low, value)
         parts.append(f'<path class="rule" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick_text(value)}</text>')
-    for value in ticks(x_low, x_high, 5):
+    for value in ticks(x_low, x_high, 5, whole=True):
         x, _ = at(value, y_low)
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{tick_text(value)}</text>')
     parts.append(f'<path class="axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')

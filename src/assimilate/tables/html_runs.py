@@ -12,7 +12,6 @@ from assimilate.tables.results import Run
 
 def render_settings(table: SettingsTable, comparable: bool, href_of: HrefOf) -> str:
     """Settings of one data set and protocol: what was overridden, what it reached, what it cost."""
-    head = ["setting", *map(metric_name, table.metrics), "hours", "seeds"]
     lines = []
     for setting in table.settings:
         words = " ".join(setting.words)
@@ -30,7 +29,10 @@ def render_settings(table: SettingsTable, comparable: bool, href_of: HrefOf) -> 
     notes = "".join(
         f"<li>{escape(metric_name(metric))}: {escape(label)}</li>" for metric, label in table.protocols.items() if label
     )
-    columns = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
+    numbers = "".join(
+        f'<th scope="col" class="number">{escape(text)}</th>' for text in [*map(metric_name, table.metrics), "hours"]
+    )
+    columns = f'<th scope="col">setting</th>{numbers}<th scope="col">seeds</th>'
     return (
         f'<figure class="paper-table{"" if comparable else " other-budget"}"><figcaption>{warning}<strong>'
         f"{escape(dataset_name(table.dataset))}.</strong> Runs of no row, each setting over its training seeds."
@@ -40,14 +42,15 @@ def render_settings(table: SettingsTable, comparable: bool, href_of: HrefOf) -> 
     )
 
 
-def render_run(run: Run, title: str, href: str, plots: Sequence[str], facts: str) -> str:
+def render_run(run: Run, title: str, words: str, href: str, plots: Sequence[str], facts: str) -> str:
     """A run in a few lines that open to its command, curves and provenance; its page has the pictures and the rest."""
     measured = run.metrics.get("acc1") or run.metrics.get("knn5")
     name = "Acc@1" if "acc1" in run.metrics else "5-NN"
     number = f"{name} {measured.mean:.2f}" if measured else "not probed"
     hours = hours_text(sum(run.seconds.values()))
+    code = f" <code>{escape(words)}</code>" if words else ""
     summary = (
-        f'<span class="run-title">{escape(title)}</span><span class="run-facts">{escape(number)}</span>'
+        f'<span class="run-title">{escape(title)}{code}</span><span class="run-facts">{escape(number)}</span>'
         f'<span class="run-facts">{escape(hours)} h</span>'
     )
     inside = (

@@ -96,7 +96,8 @@ def render_table(table: FilledTable, href_of: HrefOf, whole: str) -> str:
     popovers: list[str] = []
     lines = []
     for position, row in enumerate(table.rows):
-        cells = [f'<th scope="row">{escape(label)}</th>' for label in row.labels]
+        cells = [f'<th scope="row" class="together">{escape(_together(row.labels))}</th>']
+        cells += [f'<th scope="row" class="apart">{escape(label)}</th>' for label in row.labels]
         for number, entry in enumerate(row.entries):
             target = f"{name}-{position}-{number}"
             popovers.append(page.popover(target, _entry_details(table, row, entry, href_of)))
@@ -117,10 +118,16 @@ def render_table(table: FilledTable, href_of: HrefOf, whole: str) -> str:
     )
 
 
+def _together(labels: tuple[str, ...]) -> str:
+    """A row's labels in one cell, for screens on which their columns would leave no room for numbers."""
+    return ", ".join(label for label in labels if label and label != NOTHING)
+
+
 def _head(table: FilledTable, letters: dict[str, str]) -> str:
     two_lines = table.comparable
     span = ' rowspan="2"' if two_lines else ""
-    first = "".join(f'<th scope="col"{span}>{escape(column)}</th>' for column in table.table.columns)
+    first = f'<th scope="col"{span} class="together">{escape(", ".join(table.table.columns))}</th>'
+    first += "".join(f'<th scope="col"{span} class="apart">{escape(column)}</th>' for column in table.table.columns)
     second = ""
     for dataset, metrics in table.datasets.items():
         for metric in metrics:
@@ -150,8 +157,9 @@ def _cell(cell: Cell, target: str, marks: str) -> list[str]:
 
 
 def _entry_details(table: FilledTable, row: FilledRow, entry: Entry, href_of: HrefOf) -> str:
-    title = ", ".join(label for label in row.labels if label and label != NOTHING)
-    parts = [f"<h4>Table {table.table.number}: {escape(title)}, {escape(dataset_name(entry.dataset))}</h4>"]
+    parts = [
+        f"<h4>Table {table.table.number}: {escape(_together(row.labels))}, {escape(dataset_name(entry.dataset))}</h4>"
+    ]
     if not table.comparable:
         parts.append(f'<p><span class="badge warn">{escape(warning_of(table.budget))}</span></p>')
     if row.notes:
@@ -165,14 +173,18 @@ def _entry_details(table: FilledTable, row: FilledRow, entry: Entry, href_of: Hr
         cells = [page.link(href_of(run), f"seed {run.place.seed}")]
         cells += [escape(_with_probe_spread(run, metric)) for metric in shown]
         cells.append(hours_text(sum(run.seconds.values())))
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{escape(text)}</th>" for text in ["", *map(metric_name, shown), "hours"])
+        rows.append("<tr>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>")
+    head = "".join(f'<th class="number">{escape(text)}</th>' for text in ["", *map(metric_name, shown), "hours"])
     parts.append(
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
     parts.append(
         '<p class="soft">± here is over probe seeds of one training run; in the table it is over training seeds.</p>'
     )
+    for cell in entry.cells:
+        parts += [
+            f'<p class="soft">{escape(metric_name(cell.metric))}: {escape(label)}</p>' for label in cell.protocols
+        ]
     parts.append(f'<p class="soft">Hours, what seeds share counted once: {escape(cost_text(entry.runs))}.</p>')
     parts.append(f"<p>Another seed:</p>{page.command(entry.another)}")
     return "".join(parts)

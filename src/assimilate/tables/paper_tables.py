@@ -263,7 +263,7 @@ TABLES = (
     ),
 )
 
-# Rows that are one run under several names, on the data sets that the paper has for both: the same identity, so the same
+# Rows that are one run under several names, on the data sets that the paper has for both: one identity, so the same
 # artifacts and the same result. A test composes each and compares.
 SAME_RUNS = (
     ("table3/expert_expert_simclr", "table12/simclr_baseline"),
