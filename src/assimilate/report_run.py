@@ -223,7 +223,8 @@ def _provenance(out: Path, run: Run) -> list[str]:
         manifest = read_manifest(out, label)
         raw_parents = manifest.get("parents")
         parents = raw_parents if isinstance(raw_parents, Mapping) else {}
-        facts = manifest.get("facts") if isinstance(manifest.get("facts"), Mapping) else {}
+        raw_facts = manifest.get("facts")
+        facts = raw_facts if isinstance(raw_facts, Mapping) else {}
         made_from = ", ".join(f"{role} {parent.get('key', '')}" for role, parent in parents.items())
         seed = manifest.get("seed")
         rows.append(

@@ -218,8 +218,8 @@ def fill_table(
 
     in_paper: dict[str, dict[str, None]] = {}
     for name in order:
-        for dataset, metrics in known[name].numbers.items():
-            in_paper.setdefault(dataset, {}).update(dict.fromkeys(metrics))
+        for dataset, printed in known[name].numbers.items():
+            in_paper.setdefault(dataset, {}).update(dict.fromkeys(printed))
     all_metrics = tuple(dict.fromkeys(metric for metrics in in_paper.values() for metric in metrics))
     own_rows = {row.key for row in rows}
     others = sorted({dataset for row, dataset in by_cell if row in own_rows} - set(in_paper))

@@ -61,8 +61,9 @@ def badges(words: Sequence[str], *, warnings: Sequence[str] = ()) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, strong_column: int | None = None) -> str:
-    """A table that scrolls by itself on a narrow screen."""
+    """A table that scrolls by itself on a narrow screen; a header of empty cells is left out."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    head = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
     lines = []
     for row in rows:
         cells = [
@@ -70,7 +71,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, strong_column
             for column, cell in enumerate(row)
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    return f'<div class="scroll"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def vector_figure(svg: str, caption: str) -> str:
