@@ -236,7 +236,7 @@ VIEWMAKER: dict[str, dict[str, Any]] = {
 HTDT: dict[str, Any] = {
     "epochs": 1000, "batch_size": 512, "drop_last": True, "batchnorm": "per_view_backbone",
     "optimizer": {"name": "adam", "lr": 2e-3, "momentum": None, "weight_decay": 1e-6, "schedule": "multistep",
-                  "warmup_steps": 500, "milestones": [0.95, 0.975], "gamma": 0.2},
+                  "warmup_epochs": 0, "warmup_steps": 500, "milestones": [0.95, 0.975], "gamma": 0.2},
     "loss": {"temperature": 0.5, "base_temperature": None},
     "encoder": {"stem": "cifar_maxpool", "projector": "htdt", "output_dim": 128},
     "data": {"expert": {"grayscale_probability": 0.1, "interpolation": "bicubic", "order": "jitter_first"}},
@@ -281,13 +281,13 @@ def simclr(view1: str = "expert", view2: str = "expert", *, view: str | None = N
     return merged(_assim("simclr", view1, view2, None, transform), {"view": {"name": view}} if view else {}, more)
 
 
-def a1(view: str, **more: Any) -> dict[str, Any]:
+def a1(view: str, /, **more: Any) -> dict[str, Any]:
     """Replacement: view 2 is a weakly cropped and flipped generated one; the data set's own loss (Section 4)."""
     transform = None if view == "viewmaker" else "weak_crop"
     return merged(_assim("a1", "expert", G, None, transform), {"view": {"name": view}}, more)
 
 
-def a2(view: str | None, view1: str = "expert", view2: str = "expert", view3: str = G, *, loss: str = "infonce",
+def a2(view: str | None, /, view1: str = "expert", view2: str = "expert", view3: str = G, *, loss: str = "infonce",
        alpha: float | None = 0.5, **more: Any) -> dict[str, Any]:  # fmt: skip
     """Multiview, Eq. 4: InfoNCE unless the row says otherwise; generated views are flipped only (PROTOCOLS 8)."""
     drawn = view in (None, "viewmaker") or (view == "expert" and not more.get("view", {}).get("cached"))

@@ -1,11 +1,12 @@
 """Artifacts: folders keyed by content, complete only when they say so, built once, resumable after a kill."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -353,16 +354,27 @@ class Store:
             self.built.append((artifact, float(artifact.manifest()["facts"].get("seconds", 0.0))))
 
     def _fill(self, artifact: Artifact, config: Mapping[str, Any], builder: Callable[[Path], Built]) -> None:
-        try:
+        with full_disk_explained(artifact):
             artifact.staging.mkdir(parents=True, exist_ok=True)
             finish(artifact, config, builder(artifact.staging))
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(
-                    f"the disk is full while building {artifact.label} under {artifact.root}: free some space and "
-                    "run the same command again, it goes on where it stopped"
-                ) from error
-            raise
+
+
+@contextlib.contextmanager
+def full_disk_explained(artifact: Artifact) -> Iterator[None]:
+    """Say what a full disk means for the work on an artifact.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"the disk is full while building {artifact.label} under {artifact.root}: free some space and "
+                "run the same command again, it goes on where it stopped"
+            ) from error
+        raise
 
 
 def _free(lock: FileLock) -> bool:

@@ -31,6 +31,7 @@ from assimilate.identity import (
 from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
 from assimilate.reference import reference_config, uses_reference
 from assimilate.revisions import probe_revision, train_revision
+from assimilate.view_settings import check_enough_views
 
 BUILDER_OF = {
     "datasets": "assimilate.prepare_data",
@@ -296,11 +297,7 @@ class _Projection:
         except ValueError as error:
             raise UserError(str(error)) from error
         count = found.num_views if view["n_cached"] is None else view["n_cached"]
-        if view["n_sampled"] > count:
-            raise UserError(
-                f"view.n_sampled={view['n_sampled']} exceeds the {count} views that every image has at "
-                f"view.path={view['path']}: distinct views are drawn"
-            )
+        check_enough_views(self._config, count, f"the {count} views that every image has at view.path={view['path']}")
         return {"n_cached": count, "listing": found.key, "image_size": self._config["dataset"]["image_size"]}
 
     def probe(self, encoder: Artifact, evaluation: Artifact | None) -> Artifact:
@@ -310,7 +307,9 @@ class _Projection:
         return self._artifact("probes", encoder.name, "evaluate", content, parents, revision=revision)
 
 
-def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probed: bool = True) -> Chain:
+def build_chain(
+    config: Mapping[str, Any], out: Path, facts: DataFacts, *, probed: bool = True, measured: bool = False
+) -> Chain:
     """All artifacts of a run.
 
     Args:
@@ -318,6 +317,7 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
         out: where artifacts are kept.
         facts: what is known of the images.
         probed: whether the stage goes as far as a probe; without one, the data set of the probe need not be there.
+        measured: whether the stage looks at views through f, so that there is one whatever the views.
 
     Raises:
         UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, batch_size exceeds
@@ -334,7 +334,7 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
         check_batch_size(config, facts.num_train)
     searched = needs_generator(config)
     generator = project.generator() if searched else None
-    reference = project.reference() if uses_reference(config) else None
+    reference = project.reference() if measured or uses_reference(config) else None
     latents = project.latents(generator, reference) if generator is not None else None
     calibration = views = None
     if needs_cache(config):

@@ -5,16 +5,15 @@ from typing import Any
 
 from assimilate.arrangement import check_arrangement
 from assimilate.errors import UserError
-from assimilate.identity import GENERATED, data_is_sampled, needs_cache, needs_generator, uses_view, view_slots
+from assimilate.identity import data_is_sampled, needs_generator, uses_view
 from assimilate.ignored import check_used
 from assimilate.reference import OWN_SETTINGS, check_reference, reference_overrides
 from assimilate.rules import CHECKS
+from assimilate.view_settings import check_view
 
 STYLEGAN_SIZES = (8, 16, 32, 64, 128, 256)
 # Stages whose images can be shared among processes with shard=k/n.
 SHARING_STAGES = ("invert", "make_views")
-# Stages that end with a trained run's result.
-TRAINING_STAGES = ("train", "evaluate")
 
 
 def _select(config: Mapping[str, Any], key: str) -> tuple[bool, Any]:
@@ -39,23 +38,13 @@ def check_values(config: Mapping[str, Any]) -> None:
                 raise UserError(f"{prefix}{check.key}={value} cannot be used: allowed is {check.allowed}")
     check_arrangement(config)
     _check_image_size(config)
-    view = config["view"]
-    if "n_cached" in view and view["n_cached"] is None and view["name"] != "external":
-        raise UserError("view.n_cached=null cannot be used: allowed is a whole number ≥ 1")
-    _check_number_of_views(config)
-    if view.get("projected") and view.get("noise_limit") is not None:
-        raise UserError(
-            f"view.noise_limit={view['noise_limit']} cannot be used with view.projected=true, which fixes the radius "
-            "of the noise: give view.noise_limit=null or view.projected=false"
-        )
+    check_view(config)
     warmup, epochs = config["optimizer"].get("warmup_epochs", 0), config["epochs"]
     if warmup > epochs:
         raise UserError(
             f"optimizer.warmup_epochs={warmup} exceeds epochs={epochs}: "
             f"give optimizer.warmup_epochs={min(warmup, epochs // 10)} too"
         )
-    if uses_view(config) and view["name"] in ("viewmaker", "online") and config["loss"]["name"] == "simsiam":
-        raise UserError(f"view={view['name']} trains with a contrastive loss: loss=simsiam cannot be combined with it")
     if config["loss"]["name"] == "simsiam" and config["encoder"]["predictor_dim"] is None:
         raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")
     check_reference(config)
@@ -65,31 +54,6 @@ def check_values(config: Mapping[str, Any]) -> None:
             f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
             f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
         )
-
-
-def _check_number_of_views(config: Mapping[str, Any]) -> None:
-    """Refuse a step that draws more distinct views of an image than its cache holds, or than are to be used of it.
-
-    Raises:
-        UserError: so.
-    """
-    view = config["view"]
-    if view.get("n_cached") is None or not uses_view(config):
-        return
-    if view["n_sampled"] > view["n_cached"]:
-        raise UserError(
-            f"view.n_sampled={view['n_sampled']} exceeds view.n_cached={view['n_cached']}: "
-            "distinct views are drawn, so at most as many as are cached"
-        )
-    if not needs_cache(config):
-        return
-    used = view.get("n_used")
-    if used is not None and used > view["n_cached"]:
-        raise UserError(f"view.n_used={used} exceeds view.n_cached={view['n_cached']}, of which it is a part")
-    key, there = ("view.n_cached", view["n_cached"]) if used is None else ("view.n_used", used)
-    drawn = view_slots(config).count(GENERATED)
-    if drawn > there:
-        raise UserError(f"{key}={there} is less than the {drawn} generated views of a step, which are distinct ones")
 
 
 def _check_image_size(config: Mapping[str, Any]) -> None:
@@ -116,14 +80,21 @@ def _check_image_size(config: Mapping[str, Any]) -> None:
 
 
 def check_stage(config: Mapping[str, Any], stage: str) -> None:
-    """Refuse a part of a stage's work where the stage has no parts, and to train what is a measurement.
+    """Refuse what a stage would ignore of how it is to do its work.
 
     Raises:
-        UserError: shard= with another stage than those that share their work; a row of Table 1 in a training stage.
+        UserError: shard= with another stage than those that share their work, verify= or preview= with another than
+            make_views, or two of shard, verify, preview and force that exclude each other.
     """
-    if config["analysis"]["pair"] is not None and stage in TRAINING_STAGES:
-        what = config["row"] or f"analysis.pair={config['analysis']['pair']}"
-        raise UserError(f"{what} is a measurement, no training: python -m assimilate.analyze takes the same overrides")
+    asked = [key for key in ("verify", "shard", "preview", "force") if config[key] not in (None, False)]
+    for key in ("verify", "preview"):
+        if key in asked and stage != "make_views":
+            raise UserError(f"{key}=true would be ignored: only assimilate.make_views looks at a cache of views")
+    if len(asked) > 1 and stage == "make_views" and asked != ["preview", "force"]:
+        raise UserError(
+            f"{asked[0]}={str(config[asked[0]]).lower()} and {asked[1]}={str(config[asked[1]]).lower()} exclude each "
+            "other: give one of them"
+        )
     if config["shard"] is not None and stage not in SHARING_STAGES:
         raise UserError(
             f"shard={config['shard']} would be ignored: assimilate.{stage} does its work as a whole, only "

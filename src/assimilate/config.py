@@ -22,6 +22,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from assimilate.analysis_checks import check_analysis
 from assimilate.budget import apply_budget
 from assimilate.checks import check_ignored_overrides, check_stage, check_values
 from assimilate.errors import UserError
@@ -180,8 +181,14 @@ def _node_of(config: DictConfig, key: str) -> tuple[Any, str]:
     return config[group], name
 
 
-def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> Job:
+def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, strict: bool = True) -> Job:
     """Resolve, cap, check and place one composed configuration.
+
+    Args:
+        stage_name: the command.
+        config: what `overrides` compose to.
+        overrides: the command line's.
+        strict: refuse overrides that the run ignores.
 
     Raises:
         UserError: a value out of range, an override that the chosen `assim` or the stage ignores, a missing value.
@@ -199,7 +206,10 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     check_values(plain)
     check_stage(plain, stage_name)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
-    notices = check_ignored_overrides(plain, list(given)) if plain["checkpoint"] is None else []
+    check_analysis(plain, list(given), stage_name)
+    # f has its settings in `view.encoder`, whether or not there is a view.
+    concerned = [key for key in given if stage_name != "analyze" or not key.startswith("view.encoder.")]
+    notices = check_ignored_overrides(plain, concerned) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
         if line.split(" ")[0] in asked:

@@ -9,7 +9,10 @@ from assimilate.errors import UserError
 from assimilate.session import Session
 
 # What a shard's own command sets, whatever the job's says.
-SET_BY_US = ("prepare", "out", "force", "trainer", "trainer.devices", "trainer.accelerator", "trainer.strategy")
+SET_BY_US = (
+    *("prepare", "out", "force", "preview"),
+    *("trainer", "trainer.devices", "trainer.accelerator", "trainer.strategy"),
+)
 
 
 def run_shards(session: Session, artifact: Artifact, count: int) -> None:

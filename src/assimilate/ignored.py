@@ -7,7 +7,7 @@ from typing import Any
 from assimilate.errors import UserError
 from assimilate.identity import needs_generator, transforms_generated, uses_view, view_slots
 from assimilate.options import SCHEDULES, UNAUGMENTED_PROBES
-from assimilate.reference import reference_config, reference_overrides, trains_reference
+from assimilate.reference import reference_config, reference_overrides, trains_reference, uses_reference
 
 Config = Mapping[str, Any]
 
@@ -66,7 +66,26 @@ def _draws_expert_views(config: Config) -> bool:
     )
 
 
+def _searches_by_eq3(config: Config) -> bool:
+    return bool(config["view"].get("objective", "eq3") == "eq3")
+
+
 USES = (
+    Use(
+        ("view.epsilon1", "view.epsilon2", "view.lambda", "view.hinge"),
+        _searches_by_eq3,
+        lambda config: f"view.objective={config['view']['objective']} has a threshold alone; these are eq3's",
+    ),
+    Use(
+        ("view.threshold",),
+        lambda config: not _searches_by_eq3(config),
+        lambda config: "view.objective=eq3 has no threshold",
+    ),
+    Use(
+        ("view.encoder.checkpoint",),
+        uses_reference,
+        lambda config: "this run looks at nothing through f (view=online does with view.frozen=true)",
+    ),
     *(
         Use(
             (f"optimizer.{setting}",),

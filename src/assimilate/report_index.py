@@ -23,7 +23,7 @@ from assimilate.tables.results import Run
 MARKDOWN = "report.md"
 SETTING_METRICS = ("acc1", "acc1_last", "acc5", "knn5")
 # Before others, in this order.
-BUDGETS = (COMPARABLE_BUDGET, "short", "smoke")
+BUDGETS = (COMPARABLE_BUDGET, "short", "cpu", "smoke")
 SPREAD_NOTE = (
     "Ours is mean ± standard deviation (n) over n training seeds, divisor n − 1; a single run has no ±. Each seed's "
     "number is its mean over probe seeds. Generator, inversion, views and f have seeds of their own and stay fixed. "

@@ -60,7 +60,7 @@ def _view_section(session: Session, folder: Path) -> Section | None:
         return _drawn_section(session, folder)
     train = session.dataset.train
     cached = np.load(views.path / IMAGES, mmap_mode="r")
-    chosen = _spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
     reconstructions = _reconstruct(session, chosen)
     rows = []
     for position, index in enumerate(chosen):
@@ -124,7 +124,7 @@ def _drawn_section(session: Session, folder: Path) -> Section | None:
     from assimilate.report_run import VIEWS
 
     content, train = session.chain.encoder.content, session.dataset.train
-    chosen = _spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
     if "viewmaker" in content:
         drawn, kind = _viewmaker_views(session, train.images[chosen]), "Viewmaker"
     elif "view" in content and content["view"]["name"] != "online":  # those belong to a moment of the training
@@ -196,7 +196,7 @@ def _inversion_section(session: Session, folder: Path) -> Section | None:
     return Section("Inversion", text=[text], figures=figures)
 
 
-def _spread_over_classes(labels: "np.ndarray[Any, np.dtype[np.int64]] | None", count: int, wanted: int) -> list[int]:
+def spread_over_classes(labels: "np.ndarray[Any, np.dtype[np.int64]] | None", count: int, wanted: int) -> list[int]:
     """Indices of pictures to show: one class after the other where there are labels."""
     if labels is None:
         return [int(index) for index in np.linspace(0, count - 1, min(wanted, count)).astype(int)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from assimilate.identity import GENERATED, OWN
 from assimilate.options import (
+    ANALYSES,
     BACKBONES,
     LOSSES,
     OPTIMIZERS,
@@ -302,4 +303,20 @@ CHECKS = (
         _one_of("vgg19", "discriminator", "encoder", "none"),
         "vgg19, discriminator, encoder or none",
     ),
+    _option("analysis.kind", ANALYSES),
+    Check("analysis.mine.hidden_dim", _or_none(_count), "null (as wide as f's projection) or a whole number ≥ 1"),
+    Check("analysis.mine.lr", _positive, "a number > 0"),
+    Check("analysis.mine.batch_size", lambda v: _count(v) and v >= 2, "a whole number ≥ 2"),
+    Check("analysis.mine.num_epochs", _count, "a whole number ≥ 1"),
+    Check("analysis.anchor", _one_of("own", "original"), "own or original"),
+    Check("analysis.num_images", _or_none(_count), "null (all) or a whole number ≥ 1"),
+    Check("analysis.num_views", _count, "a whole number ≥ 1"),
+    Check("analysis.num_embedded", _count, "a whole number ≥ 1"),
+    Check("analysis.num_plotted", _count, "a whole number ≥ 1"),
+    Check("analysis.perplexity.w", _positive, "a number > 0"),
+    Check("analysis.perplexity.z", _positive, "a number > 0"),
+    Check("analysis.num_iterations", lambda v: _count(v) and v >= 250, "a whole number ≥ 250, what scikit-learn asks"),
+    Check("analysis.part", _one_of("test", "train"), "test or train"),
+    Check("analysis.power", _positive, "a number > 0"),
+    Check("analysis.t", _positive, "a number > 0"),
 )

@@ -35,6 +35,8 @@ BRING_YOUR_OWN = (
 )
 # Stages that go as far as a probe, or look at one.
 PROBING_STAGES = ("train", "evaluate", "report")
+# The stage that looks at views through f, whatever made them.
+MEASURING_STAGE = "analyze"
 TITLES = {
     "datasets": "Preparing images",
     "generators": "Making the generator",
@@ -87,7 +89,10 @@ class Session:
                 mean=dataset.mean,
                 std=dataset.std,
             )
-        return build_chain(self.config, self.job.out, facts, probed=self.job.stage in PROBING_STAGES)
+        stage = self.job.stage
+        return build_chain(
+            self.config, self.job.out, facts, probed=stage in PROBING_STAGES, measured=stage == MEASURING_STAGE
+        )
 
     @cached_property
     def dataset(self) -> "ImageDataset":
@@ -205,6 +210,8 @@ class Session:
         left_out = ("prepare=", "force=", "verify=", "shard=", "preview=")
         words = [word for word in self.job.overrides if not word.startswith(left_out)]
         stage = {"calibrations": "make_views"}.get(artifact.kind, artifact.stage)
+        if self.job.stage == MEASURING_STAGE:  # no other reads the settings of an analysis
+            return " ".join([f"python -m assimilate.{MEASURING_STAGE}", *map(shell_word, words), "prepare=only"])
         if artifact.kind == "encoders" and artifact.label != self.chain.encoder.label:
             words.append("prepare=only")
         return " ".join(["python -m", f"assimilate.{stage}", *map(shell_word, words)])
@@ -217,7 +224,7 @@ class Session:
         say(f"plan for {self.job.command}")
         say(f"  out     {self.job.out}")
         say(f"  run     {self.job.run_dir}")
-        on_gpu = self._gpu_is_likely()
+        on_gpu = self.gpu_is_likely()
         machine = "a GPU" if on_gpu else "this CPU"
         hours = disk = 0.0
         for artifact in chain.all():
@@ -235,7 +242,7 @@ class Session:
         else:
             say("  nothing to build")
 
-    def _gpu_is_likely(self) -> bool:
+    def gpu_is_likely(self) -> bool:
         """Whether the run would find a GPU, judged without importing torch: a plan is to be quick."""
         wanted = self.config["trainer"]["accelerator"]
         return wanted == "gpu" or (wanted == "auto" and Path("/proc/driver/nvidia/version").exists())

@@ -12,6 +12,7 @@ from assimilate.data.progress import Progress
 from assimilate.session import Session
 
 if TYPE_CHECKING:
+    from assimilate.views.search import FoundViews
     from assimilate.views.synthesis import Move
 
 TITLES = {"wperturb": "W-perturb", "wmix": "W-mix", "reconstruction": "Reconstructions"}
@@ -68,43 +69,54 @@ def epsilons(session: Session, artifact: Artifact) -> tuple[float, float]:
     return float(epsilon1), float(5 / 3 * epsilon1 if epsilon2 == "auto" else epsilon2)
 
 
-def _search(session: Session, artifact: Artifact) -> Making:
-    content = artifact.content
+def search_views(
+    session: Session, artifact: Artifact, indices: list[int], emit: "Callable[[FoundViews], None]", progress: Progress
+) -> None:
+    """W-search for the views of some images, with the settings of a cache of them, which need not be there."""
+    from assimilate.invert import load_latents
+    from assimilate.train import load_reference
+    from assimilate.train_generator import load_generator
+    from assimilate.views.search import SearchEngine, SearchSettings
+
+    content, search = artifact.content, artifact.content["search"]
     epsilon1, epsilon2 = epsilons(session, artifact)
-    num_views = int(content["n_cached"])
+    settings = SearchSettings(
+        num_views=int(content["n_cached"]),
+        epsilon1=epsilon1,
+        epsilon2=epsilon2,
+        uniformity_weight=content["lambda"],
+        hinge=content["hinge"],
+        anchor=content["anchor"],
+        optimizer=search["optimizer"],
+        lr=search["lr"],
+        iterations=search["iterations"],
+        tolerance=search["tolerance"],
+        tolerance_relative=search["tolerance_relative"],
+        initial_noise=search["initial_noise"],
+        noise_first_view=search["noise_first_view"],
+        width=search["width"],
+        seed=content["seed"],
+        stop=search["stop"],
+        space=search["space"],
+        projection=search["projection"],
+        precision=search["precision"],
+        compiled=search["compile"],
+    )
+    generator = load_generator(session, artifact.parents["generator"])
+    embedding = load_reference(session, artifact.parents["encoder"])
+    SearchEngine(generator, embedding, settings, device=session.device).run(
+        load_latents(artifact.parents["latents"]), session.dataset.train.images, indices, emit, progress
+    )
+
+
+def _search(session: Session, artifact: Artifact) -> Making:
+    epsilon1, epsilon2 = epsilons(session, artifact)
+    num_views = int(artifact.content["n_cached"])
     session.terminal.say(f"  W-search: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {num_views} views an image")
+    _foretell_capping(session, artifact.content, epsilon1, epsilon2)
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
-        from assimilate.invert import load_latents
-        from assimilate.train import load_reference
-        from assimilate.train_generator import load_generator
-        from assimilate.views.search import FoundViews, SearchEngine, SearchSettings
-
-        search = content["search"]
-        settings = SearchSettings(
-            num_views=num_views,
-            epsilon1=epsilon1,
-            epsilon2=epsilon2,
-            uniformity_weight=content["lambda"],
-            hinge=content["hinge"],
-            anchor=content["anchor"],
-            optimizer=search["optimizer"],
-            lr=search["lr"],
-            iterations=search["iterations"],
-            tolerance=search["tolerance"],
-            tolerance_relative=search["tolerance_relative"],
-            initial_noise=search["initial_noise"],
-            noise_first_view=search["noise_first_view"],
-            width=search["width"],
-            seed=content["seed"],
-            stop=search["stop"],
-            space=search["space"],
-            projection=search["projection"],
-            precision=search["precision"],
-            compiled=search["compile"],
-        )
-
-        def emit(found: FoundViews) -> None:
+        def emit(found: "FoundViews") -> None:
             write(
                 found.index,
                 found.images.numpy(),
@@ -115,11 +127,7 @@ def _search(session: Session, artifact: Artifact) -> Making:
                 converged=np.asarray(found.converged, dtype=np.uint8),
             )
 
-        generator = load_generator(session, artifact.parents["generator"])
-        embedding = load_reference(session, artifact.parents["encoder"])
-        SearchEngine(generator, embedding, settings, device=session.device).run(
-            load_latents(artifact.parents["latents"]), session.dataset.train.images, pending, emit, progress
-        )
+        search_views(session, artifact, pending, emit, progress)
 
     def summarize(folder: Path) -> dict[str, Any]:
         summary = _search_summary(artifact, folder, epsilon1, epsilon2)
@@ -134,6 +142,41 @@ def _search(session: Session, artifact: Artifact) -> Making:
         "converged": ((), "|u1"),
     }
     return Making("W-search", num_views, _image_size(session), fields, fill, summarize)
+
+
+def _foretell_capping(session: Session, content: Mapping[str, Any], epsilon1: float, epsilon2: float) -> None:
+    """Say so if no anchor can converge, or all of them have before the first step."""
+    from assimilate.views.objective import least_loss, spread_bound
+
+    tolerance, num_views = content["search"]["tolerance"], content["n_cached"]
+    least = least_loss(epsilon1, epsilon2, content["lambda"], num_views)
+    if tolerance is not None and least > tolerance:
+        session.terminal.say(
+            f"  warning: no anchor can converge: at distance ε1 of it {num_views} views spread to "
+            f"{spread_bound(epsilon1, num_views):.4f} at most, ε2 asks for {epsilon2:.4f}, so the loss stays above "
+            f"{least:.2g} and view.search.tolerance={tolerance:g} is never met: every anchor takes all "
+            "view.search.iterations. A smaller view.epsilon2 or view.lambda helps"
+        )
+    if tolerance is not None and content["search"]["tolerance_relative"] is None and 0 < epsilon1**2 <= tolerance:
+        session.terminal.say(
+            f"  warning: view.search.tolerance={tolerance:g} lets views stay at the anchor: ε1 off by a square of "
+            f"{epsilon1**2:.2g}. A smaller view.search.tolerance, or view.search.tolerance_relative=0.05, helps"
+        )
+
+
+def _stored_share(content: Mapping[str, Any], arrays: Mapping[str, Any], eps1: float, eps2: float) -> float | None:
+    """Share of the anchors whose stored views, 8 bits deep, are within the tolerance; None where that is not known."""
+    search, weight = content["search"], content["lambda"]
+    if content["hinge"] == "view" and weight > 0:  # needs the mean distances of single views, which are not kept
+        return None
+    boundary = ((arrays["distances"].astype(np.float64) - eps1) ** 2).mean(axis=1)
+    uniformity = np.maximum(0, eps2 - arrays["spread"].astype(np.float64)) if content["n_cached"] > 1 else 0
+    within = np.ones(len(boundary), dtype=bool)
+    if search["tolerance"] is not None:
+        within &= boundary + weight * uniformity <= search["tolerance"]
+    if search["tolerance_relative"] is not None:
+        within &= np.sqrt(boundary) <= search["tolerance_relative"] * eps1
+    return float(within.mean())
 
 
 def _search_summary(artifact: Artifact, folder: Path, epsilon1: float, epsilon2: float) -> dict[str, Any]:
@@ -155,15 +198,18 @@ def _search_summary(artifact: Artifact, folder: Path, epsilon1: float, epsilon2:
         "spread_bound": spread_bound(epsilon1, content["n_cached"]),
         "steps_mean": float(arrays["steps"].mean()),
         "capped_share": float(1 - arrays["converged"].mean()),
+        "stored_share": _stored_share(content, arrays, epsilon1, epsilon2),
         "converged_asked": search["tolerance"] is not None or search["tolerance_relative"] is not None,
     }
 
 
 def _report_search(session: Session, summary: dict[str, Any], num_views: int) -> None:
     say = session.terminal.say
+    share = summary["boundary_rms_relative"]
+    of_epsilon1 = "" if share is None else f", {100 * share:.1f}% of ε1"
     say(
         f"  distance to the anchor {summary['distance_mean']:.4f} ± {summary['distance_std']:.4f} for ε1 = "
-        f"{summary['epsilon1']:.4f} (rms error {100 * (summary['boundary_rms_relative'] or 0):.1f}% of ε1), "
+        f"{summary['epsilon1']:.4f} (rms error {summary['boundary_rms']:.4f}{of_epsilon1}), "
         f"{summary['steps_mean']:.0f} steps on average"
     )
     if num_views > 1:
@@ -175,6 +221,11 @@ def _report_search(session: Session, summary: dict[str, Any], num_views: int) ->
         say(
             f"  {100 * summary['capped_share']:.1f}% of the anchors used up view.search.iterations without reaching "
             "the tolerance; their views are kept as they are"
+        )
+    if summary["converged_asked"] and summary["stored_share"] is not None:
+        say(
+            f"  {100 * summary['stored_share']:.1f}% of the anchors are within the tolerance as their views are "
+            "stored, rounded to 8 bits; the search judges before rounding"
         )
 
 

@@ -97,6 +97,15 @@ def test_eq3_moves_towards_epsilon1():
     assert not torch.equal(views[2], views[3])
 
 
+def test_views_that_are_not_finite_are_refused_instead_of_black():
+    broken = LATENTS.copy()
+    broken[11, 1, 2] = np.nan
+    online = module(frozen=linear_embedding())
+    online.attach(LinearGenerator(), broken, Identity(), linear_embedding())
+    with pytest.raises(ValueError, match=r"^view=online: searched views are not finite"):
+        online.searched(batch(), torch.Generator())
+
+
 def test_it_trains(tmp_path: Path):
     expert = make_transform("expert", 8, flip=0.5, expert={})
     slots = [ViewSlot("image", expert)] * 2 + [ViewSlot("image", Identity())]

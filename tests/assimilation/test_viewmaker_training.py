@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from test_fit import StopAt, weights
 from tiny_training import MEAN, STD, fit_tiny, tiny_images
 
@@ -67,6 +68,54 @@ def test_each_optimizer_moves_its_own_network_alone(tmp_path: Path, moving: str,
     assert max(step for name, step in moved.items() if name.startswith(still)) < 1e-20
     # Biases before a norm have no gradient.
     assert min(step for name, step in moved.items() if name.startswith(moving) and before[name].dim() == 4) > 1e-6
+
+
+def test_two_optimizers_share_no_parameter_and_leave_none_out(tmp_path: Path):
+    """While both play: the Viewmaker's step changes no bit of the encoder, whose own sees no gradient of the other."""
+    played, steps = module(), {"encoder": 0, "viewmaker": 0}
+
+    def watched(step):
+        encoder, viewmaker = (
+            [p.detach().clone() for p in part.parameters()] for part in (played.encoder, played.viewmaker)
+        )
+        step()
+        assert all(torch.equal(p, before) for p, before in zip(played.encoder.parameters(), encoder, strict=True))
+        assert not all(
+            torch.equal(p, before) for p, before in zip(played.viewmaker.parameters(), viewmaker, strict=True)
+        )
+        steps["viewmaker"] += 1
+
+    class Watch(Callback):
+        def on_train_epoch_start(self, trainer, module):
+            (sgd,), adam = trainer.optimizers, module._adversary
+            own, other = (
+                {id(p) for group in optimizer.param_groups for p in group["params"]} for optimizer in (sgd, adam)
+            )
+            assert own == {id(p) for p in module.encoder.parameters()}
+            assert other == {id(p) for p in module.viewmaker.parameters()}
+            assert own | other == {id(p) for p in module.parameters()}
+            if trainer.current_epoch == 0:
+                step = adam.step
+                adam.step = lambda: watched(step)
+
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            assert all(p.grad is None for p in module.viewmaker.parameters())
+            assert any(p.grad is not None for p in module.encoder.parameters())
+            steps["encoder"] += 1
+
+    fit_tiny(played, data(), tmp_path, max_epochs=2, callbacks=[Watch()])
+    assert steps == {"encoder": 6, "viewmaker": 6}
+
+
+def test_a_trained_viewmaker_spends_its_budget(tmp_path: Path):
+    played = module(viewmaker={"distortion_budget": 0.05, "width": 8})
+    fit_tiny(played, data(), tmp_path, max_epochs=3)
+    images = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        sizes = played.viewmaker.perturbation(images, torch.Generator().manual_seed(1)).abs().mean(dim=(1, 2, 3))
+        clamped = (played.viewmaker(images, torch.Generator().manual_seed(1)) - images).abs().mean()
+    torch.testing.assert_close(sizes, torch.full((6,), 0.05), rtol=1e-3, atol=0)
+    assert 0 < float(clamped) <= float(sizes.mean())
 
 
 def test_the_viewmaker_raises_the_loss_that_the_encoder_lowers(tmp_path: Path):

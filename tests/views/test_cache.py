@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.views.cache import CachedViews, ViewCacheWriter
+from assimilate.views.cache import CachedViews, ViewCacheWriter, start_over_unless_made_from
 
 SHAPE = (40, 3, 3, 8, 8)
 FIELDS = {"distances": ((40, 3), "<f4"), "steps": ((40,), "<i4")}
@@ -105,6 +105,31 @@ def test_space_is_reserved_before_anything_is_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         ViewCacheWriter(tmp_path, SHAPE, FIELDS)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lost_array_makes_everything_undone(tmp_path):
+    """A map of what is done beside arrays that are not there would promise zeros."""
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        fill(writer, range(40))
+    (tmp_path / "distances.npy").unlink()
+    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        assert writer.pending() == list(range(40))
+
+
+def test_views_of_other_networks_are_forgotten(tmp_path):
+    folder = tmp_path / "cache"
+    assert not start_over_unless_made_from(folder, {"generator": "a"})
+    with ViewCacheWriter(folder, SHAPE, FIELDS) as writer:
+        fill(writer, range(10))
+    assert not start_over_unless_made_from(folder, {"generator": "a"})
+    with ViewCacheWriter(folder, SHAPE, FIELDS) as writer:
+        assert len(writer.pending()) == 30
+    assert start_over_unless_made_from(folder, {"generator": "b"})
+    with ViewCacheWriter(folder, SHAPE, FIELDS) as writer:
+        assert len(writer.pending()) == 40
+        fill(writer, range(10))
+    (folder / ".made_from.json").unlink()
+    assert start_over_unless_made_from(folder, {"generator": "b"})
 
 
 def test_arrays_of_another_shape_are_refused(tmp_path):

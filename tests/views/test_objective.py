@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from assimilate.views.objective import search_loss, spread_bound
+from assimilate.views.objective import least_loss, search_loss, spread_bound
 
 
 def loop_loss(views, anchors, epsilon1, epsilon2, weight, hinge):
@@ -69,3 +69,28 @@ def test_bound_is_attained_by_a_simplex_and_never_exceeded(num_views):
     for _ in range(20):
         points = 0.3 * F.normalize(torch.randn(num_views, 5, generator=rng, dtype=torch.float64), dim=1)
         assert float(torch.cdist(points, points).sum() / pairs) <= spread_bound(0.3, num_views) + 1e-6
+
+
+@pytest.mark.parametrize("num_views", [2, 3, 5])
+@pytest.mark.parametrize(("epsilon1", "epsilon2", "weight"), [(0.3, 0.9, 0.02), (0.3, 0.55, 0.3), (0.1, 0.11, 0.1)])
+def test_least_loss_is_that_of_a_simplex_and_never_undercut(num_views, epsilon1, epsilon2, weight):
+    least = least_loss(epsilon1, epsilon2, weight, num_views)
+    anchor = torch.zeros(1, 6, dtype=torch.float64)
+
+    def loss(points):
+        return search_loss(
+            points[None], anchor, epsilon1=epsilon1, epsilon2=epsilon2, uniformity_weight=weight
+        ).total.item()
+
+    corners = torch.eye(num_views, 6, dtype=torch.float64)
+    corners = corners - corners.mean(dim=0)
+    corners = corners / corners.norm(dim=1, keepdim=True)
+    attained = min(loss(radius * corners) for radius in torch.linspace(0.0, 1.5, 15001, dtype=torch.float64).tolist())
+    assert attained == pytest.approx(least, abs=1e-7)
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        points = torch.randn(num_views, 6, generator=rng, dtype=torch.float64)
+        points = points / points.norm(dim=1, keepdim=True) * 2 * epsilon1 * torch.rand(num_views, 1, generator=rng)
+        assert loss(points) >= least - 1e-12
+    assert least_loss(epsilon1, spread_bound(epsilon1, num_views), weight, num_views) == 0
+    assert least_loss(epsilon1, epsilon2, weight, 1) == 0

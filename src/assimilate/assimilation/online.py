@@ -136,6 +136,11 @@ class OnlineSearchTraining(ContrastiveModule):
         with torch.no_grad():
             moved = codes.detach() - self.online_spec.step_size * gradient.sign()
             images = generator.synthesize(moved).clamp(-1, 1)
+            if not bool(torch.isfinite(images).all()):  # rounded to pixels, NaN would be black
+                raise ValueError(
+                    "view=online: searched views are not finite: another generator.checkpoint, other "
+                    "inversion.latents or a smaller view.step_size helps"
+                )
             after = self._see(images).unflatten(0, (count, num_views))
             made = normalize(transform(to_pixels(images), rng), self.mean, self.std)
         by_place = dict(zip(places, made.unflatten(0, (count, num_views)).unbind(1), strict=True))

@@ -1,5 +1,6 @@
 """The view cache on disk: written an image at a time so that a killed run goes on, read through a memory map."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,12 +15,44 @@ from assimilate.data.placement import PlacedImages, Placement
 
 IMAGES = "images.npy"
 DONE = "done.npy"
+# Hidden, so that it is no part of the finished cache: its manifest says it then.
+ORIGIN = ".made_from.json"
 # Entries are flushed to disk, then marked as done, this many images at a time.
 FLUSH_EVERY = 64
 
 
+def start_over_unless_made_from(folder: Path, made_from: Mapping[str, str]) -> bool:
+    """Forget what an interrupted run left in `folder` if it worked from other bytes than `made_from`.
+
+    A generator that was trained again has the key of the first one and other bytes: views of both in one cache would be
+    of neither.
+
+    Args:
+        folder: of a cache that may have been begun.
+        made_from: digest of each artifact that the views come from, by role.
+
+    Returns:
+        Whether views were there and are forgotten.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        same = json.loads((folder / ORIGIN).read_text()) == dict(made_from)
+    except (OSError, ValueError):
+        same = False
+    if same:
+        return False
+    begun = (folder / DONE).exists()
+    (folder / DONE).unlink(missing_ok=True)  # first: without it nothing counts as done
+    beside = folder / f"{ORIGIN}.new"
+    beside.write_text(json.dumps(dict(made_from)))
+    beside.replace(folder / ORIGIN)
+    return begun
+
+
 class ViewCacheWriter:
     """Fills a cache folder, possibly one that an interrupted run began.
+
+    The map of what is done is made after the arrays: one that lacks an array is begun again.
 
     Args:
         folder: where the arrays go.
@@ -42,6 +75,8 @@ class ViewCacheWriter:
     ) -> None:
         self._first = first
         folder.mkdir(parents=True, exist_ok=True)
+        if not all((folder / name).exists() for name in (IMAGES, *(f"{field}.npy" for field in fields))):
+            (folder / DONE).unlink(missing_ok=True)
         self._images = ArrayFile(folder / IMAGES, image_shape, "|u1")
         self._fields = {
             name: ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()

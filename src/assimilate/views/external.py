@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from assimilate.data.decoding import decode_image
 from assimilate.data.progress import Progress, silent
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
-# Problems that a message names; the rest is counted.
+# Problems of one kind that a message names; the rest is counted.
 MAX_LISTED = 20
+# An index beyond twice the number of folders and this is a stray folder's name, a date for one.
+MAX_GAP = 100_000
 # Images decoded between two looks at what failed.
 BLOCK = 256
 
@@ -35,7 +38,7 @@ class ExternalViews:
         num_images: N.
         num_views: the views that every image has at least.
         key: digest of names, sizes and times of change.
-        problems: indices without a folder or without pictures.
+        problems: indices without a folder or without pictures, folders or pictures of one number.
     """
 
     path: Path
@@ -57,12 +60,24 @@ def scan_external(path: Path) -> ExternalViews:
         return _scan_array(path)
     if not path.is_dir():
         raise ValueError(f"view.path={path}: there is no such folder or file")
-    folders = {int(entry.name): entry for entry in os.scandir(path) if entry.is_dir() and entry.name.isdigit()}
+    named = sorted(
+        (int(entry.name), entry.name, entry) for entry in os.scandir(path) if entry.is_dir() and entry.name.isdecimal()
+    )
+    folders = {index: entry for index, _, entry in named}
     if not folders:
         raise ValueError(f"view.path={path} has no folder <index>/ with pictures <index>/<k>.png: 0/0.png, 0/1.png, …")
+    if max(folders) > 2 * len(folders) + MAX_GAP:
+        raise ValueError(
+            f"view.path={path} has {len(folders)} folders <index>/, but one is called {folders[max(folders)].name}: "
+            "indices run from 0 without a gap"
+        )
     digest = hashlib.sha256()
     files: list[tuple[str, ...]] = []
-    problems: list[str] = []
+    problems = [
+        f"{one}/ and {other}/ are one index"
+        for (index, one, _), (again, other, _) in itertools.pairwise(named)
+        if index == again
+    ]
     for index in range(max(folders) + 1):
         entry = folders.get(index)
         pictures = _pictures(entry) if entry is not None else []
@@ -70,6 +85,9 @@ def scan_external(path: Path) -> ExternalViews:
             problems.append(
                 f"{index}/ is missing" if entry is None else f"{entry.name}/ holds no picture <k>.png or .jpg"
             )
+        for (one, *_), (other, *_) in itertools.pairwise(pictures):  # 0.png and 0.jpg: which is meant is not said
+            if int(Path(one).stem) == int(Path(other).stem):
+                problems.append(f"{one} and {other} are one view")
         for name, size, modified in pictures:
             digest.update(f"{name}\0{size}\0{modified}\n".encode())
         files.append(tuple(name for name, _, _ in pictures))
@@ -82,7 +100,7 @@ def _pictures(folder: "os.DirEntry[str]") -> list[tuple[str, int, int]]:
     found = []
     for entry in os.scandir(folder.path):
         stem, extension = os.path.splitext(entry.name)
-        if stem.isdigit() and extension.lower() in EXTENSIONS:
+        if stem.isdecimal() and extension.lower() in EXTENSIONS:
             status = entry.stat()
             found.append((int(stem), f"{folder.name}/{entry.name}", status.st_size, status.st_mtime_ns))
     return [(name, size, modified) for _, name, size, modified in sorted(found)]
@@ -104,6 +122,9 @@ def _scan_array(path: Path) -> ExternalViews:
 def check_external(views: ExternalViews, *, num_images: int, image_size: int, num_views: int) -> None:
     """Compare with the data set: every image has its views.
 
+    No picture is opened where names and numbers are right; where they are not, all are, so that whoever has to mend the
+    folder learns everything at once.
+
     Raises:
         ValueError: indices are missing or too many, or views too few; all that is wrong, in one message.
     """
@@ -120,7 +141,28 @@ def check_external(views: ExternalViews, *, num_images: int, image_size: int, nu
         if views.num_views < num_views:
             problems.append(f"it holds {views.num_views} views an image, view.n_cached={num_views} are wanted")
     if problems:
-        raise ValueError(_listed(views.path, problems))
+        raise ValueError(_listed(views.path, problems, _wrong_pictures(views, image_size, num_views)))
+
+
+def _wrong_pictures(views: ExternalViews, image_size: int, num_views: int) -> list[str]:
+    wrong: list[str] = []
+    for _, _, found in _read_all(views, range(len(views.files or ())), image_size, num_views):
+        wrong += found
+    return wrong
+
+
+def _read_all(
+    views: ExternalViews, indices: Sequence[int], image_size: int, num_views: int
+) -> Iterator[tuple[int, list[NDArray[np.uint8]], list[str]]]:
+    """(image, its pictures, what is wrong with them), on many threads."""
+    files = views.files
+    assert files is not None
+    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as threads:
+        for start in range(0, len(indices), BLOCK):
+            block = indices[start : start + BLOCK]
+            outcomes = threads.map(lambda index: _read(views.path, files[index][:num_views], image_size), block)
+            for index, (pictures, wrong) in zip(block, outcomes, strict=True):
+                yield index, pictures, wrong
 
 
 def read_external(
@@ -152,16 +194,14 @@ def read_external(
             if done % BLOCK == 0 or done == len(indices):
                 progress(done, len(indices), {})
         return
-    files, problems = views.files, list[str]()
-    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as threads:
-        for start in range(0, len(indices), BLOCK):
-            block = indices[start : start + BLOCK]
-            outcomes = threads.map(lambda index: _read(views.path, files[index][:num_views], image_size), block)
-            for index, (pictures, wrong) in zip(block, outcomes, strict=True):
-                problems += wrong
-                if not wrong:
-                    emit(index, np.stack(pictures))
-            progress(start + len(block), len(indices), {})
+    problems: list[str] = []
+    outcomes = _read_all(views, indices, image_size, num_views)
+    for done, (index, pictures, wrong) in enumerate(outcomes, start=1):
+        problems += wrong
+        if not wrong:
+            emit(index, np.stack(pictures))
+        if done % BLOCK == 0 or done == len(indices):
+            progress(done, len(indices), {})
     if problems:
         raise ValueError(_listed(views.path, problems))
 
@@ -184,6 +224,9 @@ def _read(root: Path, names: Sequence[str], image_size: int) -> tuple[list[NDArr
     return pictures, wrong
 
 
-def _listed(path: Path, problems: Sequence[str]) -> str:
-    more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
-    return f"view.path={path} cannot be used: {'; '.join(problems[:MAX_LISTED])}{more}"
+def _listed(path: Path, *kinds: Sequence[str]) -> str:
+    said: list[str] = []
+    for problems in kinds:
+        said += problems[:MAX_LISTED]
+        said += [f"and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
+    return f"view.path={path} cannot be used: {'; '.join(said)}"

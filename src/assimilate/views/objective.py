@@ -70,3 +70,18 @@ def spread_bound(epsilon1: float, num_views: int) -> float:
     if num_views < 2:
         return 0.0
     return epsilon1 * math.sqrt(2 * num_views / (num_views - 1))
+
+
+def least_loss(epsilon1: float, epsilon2: float, uniformity_weight: float, num_views: int) -> float:
+    """A value that Eq. 3 is never below: 0, unless ε2 exceeds `spread_bound`.
+
+    Views at root mean square distance r lose at least (r − ε1)² and spread to at most r·√(2n/(n−1)); the least of
+    (r − ε1)² + λ·(ε2 − r·√(2n/(n−1)))⁺ over r is that of a simplex. A tolerance below it is never met.
+    """
+    if num_views < 2:
+        return 0.0
+    stretch = math.sqrt(2 * num_views / (num_views - 1))
+    if epsilon2 <= stretch * epsilon1:
+        return 0.0
+    radius = min(epsilon1 + uniformity_weight * stretch / 2, epsilon2 / stretch)
+    return (radius - epsilon1) ** 2 + uniformity_weight * (epsilon2 - stretch * radius)

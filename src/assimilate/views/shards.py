@@ -6,7 +6,9 @@ What is found for an image depends on the image alone, so any split gives the sa
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import re
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from assimilate.data.shard import Shard
 from assimilate.views.cache import DONE, ViewCacheWriter
 
 PART = "part.json"
+DISCARDED = ".discarded"
 
 
 def part_folder(cache: Path, shard: Shard) -> Path:
@@ -27,32 +30,39 @@ def part_folders(cache: Path) -> list[Path]:
     return sorted(path for path in cache.parent.glob(f"{cache.name}.shard*of*") if path.is_dir())
 
 
-def seal(part: Path, first: int) -> None:
-    """Note which images a finished part holds and the checksums of its files."""
-    sums = {path.name: _digest(path) for path in sorted(part.glob("*.npy"))}
-    text = json.dumps({"first": first, "complete": True, "files": sums})
-    beside = part / f".{PART}.{os.getpid()}"
-    with beside.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(part / PART)
+def missing_parts(cache: Path) -> dict[int, list[int]]:
+    """For each number of parts in which the cache at `cache` was begun: those that are not finished."""
+    finished: dict[int, set[int]] = {}
+    for part in part_folders(cache):
+        index, count = map(int, re.findall(r"\d+", part.name.rsplit(".shard", 1)[1]))
+        finished.setdefault(count, set()).update({index} if is_complete(part) else set())
+    return {count: [k for k in range(1, count + 1) if k not in done] for count, done in sorted(finished.items())}
 
 
-def begin(part: Path, first: int) -> None:
-    """Note which images a part will hold. A finished part that is sound is left as it is; a damaged one is emptied.
+def seal(part: Path, first: int, made_from: Mapping[str, str]) -> None:
+    """Note which images a finished part holds, what they were made from, and the checksums of its files."""
+    files = {path.name: _digest(path) for path in sorted(part.glob("*.npy"))}
+    _write_note(part, first, made_from, files, complete=True)
 
-    Raises:
-        ValueError: the part was begun for other images.
+
+def begin(part: Path, first: int, made_from: Mapping[str, str]) -> str | None:
+    """Note which images a part will hold and what they are made from.
+
+    A part that is sound and made from the same is left as it is, finished or not; any other is emptied.
+
+    Returns:
+        Why it was emptied; None if it was not.
     """
     part.mkdir(parents=True, exist_ok=True)
-    note = part / PART
-    if note.exists():
-        if damage(part) is None:
-            return
+    why = None
+    if (part / PART).exists():
+        why = damage(part) or other_origin(part, made_from)
+        if why is None:
+            return None
         for path in part.iterdir():
             path.unlink()
-    note.write_text(json.dumps({"first": first, "complete": False, "files": {}}))
+    _write_note(part, first, made_from, {}, complete=False)
+    return why
 
 
 def is_complete(part: Path) -> bool:
@@ -68,6 +78,7 @@ def damage(part: Path) -> str | None:
     try:
         note = json.loads((part / PART).read_text())
         files = dict(note["files"])
+        dict(note["made_from"])
         int(note["first"])
     except (OSError, ValueError, KeyError, TypeError):
         return f"{PART} cannot be read"
@@ -75,6 +86,29 @@ def damage(part: Path) -> str | None:
         if not (part / name).is_file() or _digest(part / name) != digest:
             return f"{name} does not match its checksum"
     return None
+
+
+def other_origin(part: Path, made_from: Mapping[str, str]) -> str | None:
+    """What a sound part was made from that is not what lies here; None if it is the same.
+
+    Networks that two machines train have one key and two contents: views of both must not be joined.
+    """
+    recorded = json.loads((part / PART).read_text())["made_from"]
+    others = [role for role in made_from if recorded.get(role) != made_from[role]]
+    return f"it was made from another {' and '.join(others)}" if others else None
+
+
+def discard(part: Path) -> None:
+    """Delete a part; whatever moment a kill comes at, it is there as a whole or not at all."""
+    doomed = part.with_name(f".{part.name}{DISCARDED}")
+    part.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def finish_discarding(cache: Path) -> None:
+    """Delete what a kill left of parts of the cache at `cache` that were being deleted."""
+    for doomed in cache.parent.glob(f".{cache.name}.shard*{DISCARDED}"):
+        shutil.rmtree(doomed)
 
 
 def adopt(part: Path, writer: ViewCacheWriter, fields: Iterable[str]) -> int:
@@ -103,6 +137,16 @@ def adopt(part: Path, writer: ViewCacheWriter, fields: Iterable[str]) -> int:
             copied += 1
     writer.flush()
     return copied
+
+
+def _write_note(part: Path, first: int, made_from: Mapping[str, str], files: dict[str, str], *, complete: bool) -> None:
+    note = {"first": first, "complete": complete, "made_from": dict(made_from), "files": files}
+    beside = part / f".{PART}.{os.getpid()}"
+    with beside.open("w") as stream:
+        stream.write(json.dumps(note))
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(part / PART)
 
 
 def _digest(path: Path) -> str:

@@ -1,0 +1,96 @@
+"""make_views, killed with SIGKILL at random moments and started again, leaves the bytes of an undisturbed run."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assimilate import make_views
+from tests.chain_run import SMOKE, artifacts, run
+
+pytestmark = pytest.mark.xdist_group("views")
+
+# Seconds of work for the search, a flush every second image, so that a kill finds something done and something not.
+SEARCH = ("view.search.iterations=60", "view.search.tolerance=null", "view.search.tolerance_relative=null")
+START = "import assimilate.views.cache as c; c.FLUSH_EVERY = 2; import assimilate.make_views as m, sys; "
+START += "sys.exit(m.main(sys.argv[1:]))"
+FILES = (
+    "images.npy",
+    "distances.npy",
+    "distances_original.npy",
+    "steps.npy",
+    "converged.npy",
+    "spread.npy",
+    "done.npy",
+)
+
+
+def start(out: Path, *words: str) -> subprocess.Popen:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.Popen(
+        [sys.executable, "-c", START, *SMOKE, *words, f"out={out}"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True,
+    )  # fmt: skip
+
+
+def killed_at_random(out: Path, staging: Path, words: tuple[str, ...], rng: random.Random, longest: float) -> int:
+    """Start, kill within `longest` seconds of the moment at which views are being made; how many images are done."""
+    process = start(out, *words)
+    deadline = time.monotonic() + 300
+    there = (staging / "done.npy").is_file()
+    stamp = (staging / "done.npy").stat().st_mtime_ns if there else None
+    # A process that goes on from another's work has begun its own once the map changes.
+    while not (staging / "done.npy").is_file() or (there and (staging / "done.npy").stat().st_mtime_ns == stamp):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, longest))
+    assert process.poll() is None, "it was too fast to be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    return int(np.load(staging / "done.npy").sum())
+
+
+def check_kills(copy: Path, whole: Path, words: tuple[str, ...], kills: int, longest: float) -> None:
+    """`copy` has everything upstream of the views, `whole` is the cache of an uninterrupted run."""
+    views = copy / whole.relative_to(whole.parents[3])
+    staging = views.with_name(views.name + ".partial")
+    seed = int.from_bytes(os.urandom(4), "little")
+    rng, done = random.Random(seed), []
+    for _ in range(kills):
+        done.append(killed_at_random(copy, staging, words, rng, longest))
+        assert not views.exists(), seed
+        assert done == sorted(done), seed
+    assert 0 < done[-1] < 128, (seed, done)
+    process = start(copy, *words)
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, (seed, output)
+    assert f"going on: {done[-1]} of 128 images" in output, (seed, output)
+    for name in FILES:
+        assert (views / name).read_bytes() == (whole / name).read_bytes(), (seed, name)
+    assert not staging.exists()
+    assert run(make_views, "verify=true", *words, f"out={copy}") == 0
+
+
+def test_killed_twice(chain, copy):
+    (whole,) = artifacts(chain, "views")
+    shutil.rmtree(copy / whole.relative_to(chain))
+    check_kills(copy, whole, (), kills=2, longest=0.15)
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(copy, tmp_path):
+    alone = tmp_path / "alone"
+    shutil.copytree(copy, alone)
+    before = artifacts(alone, "views")
+    assert run(make_views, *SEARCH, f"out={alone}") == 0
+    (whole,) = (path for path in artifacts(alone, "views") if path not in before)
+    check_kills(copy, whole, SEARCH, kills=10, longest=0.8)

@@ -1,0 +1,316 @@
+"""Caches that are not what they seem: parts missing, networks of other bytes, views of other images, full disks."""
+
+import errno
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from assimilate import make_views
+from assimilate.views import shards
+from tests.chain_run import artifacts, run
+
+pytestmark = pytest.mark.xdist_group("views")
+
+FILES = ("images.npy", "distances.npy", "distances_original.npy", "steps.npy", "converged.npy", "spread.npy")
+
+
+@pytest.fixture
+def without_views(copy):
+    """(out, the folder that the cache will have)."""
+    (views,) = artifacts(copy, "views")
+    shutil.rmtree(views)
+    return copy, views
+
+
+def bytes_of(views):
+    return {name: (views / name).read_bytes() for name in FILES}
+
+
+def refused(capsys, *overrides):
+    assert run(make_views, *overrides) == 2
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1, error
+    return error
+
+
+# ------------------------------------------------------------------------------------------------ verify
+
+
+def test_verify_names_the_missing_shards(without_views, capsys):
+    out, _ = without_views
+    assert "is missing; this builds it" in refused(capsys, "verify=true", f"out={out}")
+    assert run(make_views, "shard=2/3", f"out={out}") == 0
+    error = refused(capsys, "verify=true", f"out={out}")
+    assert "of its 3 shards 1/3, 3/3 lack or are unfinished; this builds it" in error
+
+
+def test_verify_finds_a_wrong_parent(copy, capsys):
+    (generator,) = artifacts(copy, "generators")
+    manifest = json.loads((generator / "manifest.json").read_text())
+    manifest["digest"] = "0" * 64
+    (generator / "manifest.json").write_text(json.dumps(manifest))
+    assert "its generator was rebuilt with other bytes" in refused(capsys, "verify=true", f"out={copy}")
+
+
+def test_a_cache_of_another_key_is_not_taken_for_this_one(copy, chain, capsys):
+    (views,) = artifacts(copy, "views")
+    assert run(make_views, "view.epsilon1=0.2", f"out={copy}") == 0
+    (other,) = (path for path in artifacts(copy, "views") if path != views)
+    shutil.rmtree(views)
+    other.rename(views)
+    assert "it holds key" in refused(capsys, "verify=true", f"out={copy}")
+    assert "it holds key" in refused(capsys, "prepare=never", f"out={copy}")
+    assert run(make_views, f"out={copy}") == 0
+    assert "it holds key" in capsys.readouterr().out
+    assert bytes_of(views) == bytes_of(artifacts(chain, "views")[0])
+
+
+def test_a_cache_of_another_data_set_is_not_taken_for_this_one(tmp_path, capsys):
+    def make(out, images):
+        words = ["view=expert", "view.cached=true", f"dataset.max_train_images={images}", f"out={out}"]
+        assert run(make_views, *words) == 0
+        return words, artifacts(out, "views")[0]
+
+    _, small = make(tmp_path / "small", 64)
+    words, large = make(tmp_path / "large", 96)
+    assert small.name != large.name
+    shutil.rmtree(large)
+    shutil.copytree(small, large)
+    assert "it holds key" in refused(capsys, "verify=true", *words)
+    assert run(make_views, *words) == 0
+    assert np.load(large / "images.npy").shape[0] == 96
+
+
+# ------------------------------------------------------------------------------------------------ other networks
+
+
+def test_a_shard_of_other_networks_is_not_joined(without_views, chain, capsys):
+    out, views = without_views
+    assert run(make_views, "shard=1/2", f"out={out}") == 0
+    (part,) = views.parent.glob("*.shard1of2/")
+    note = json.loads((part / "part.json").read_text())
+    assert {"generator", "latents", "encoder", "calibration"} == note["made_from"].keys()
+    note["made_from"]["generator"] = "0" * 64
+    (part / "part.json").write_text(json.dumps(note))
+    error = refused(capsys, f"out={out}")
+    assert "cannot be joined: it was made from another generator" in error
+    assert part.is_dir()
+    assert not views.exists()
+    # The process of that shard makes its images again.
+    assert run(make_views, "shard=1/2", f"out={out}") == 0
+    assert "it was made from another generator. Its images are made again" in capsys.readouterr().out
+    assert run(make_views, f"out={out}") == 0
+    assert bytes_of(views) == bytes_of(artifacts(chain, "views")[0])
+
+
+@pytest.mark.parametrize("same_networks", [True, False])
+def test_what_an_interrupted_run_left_is_gone_on_from_only_with_the_same_networks(
+    without_views, chain, capsys, monkeypatch, same_networks
+):
+    out, views = without_views
+    partial = views.with_name(views.name + ".partial")
+    written = []
+    write = make_views_writer().write
+
+    def interrupted(self, index, *args, **fields):
+        if len(written) == 80:
+            raise KeyboardInterrupt
+        written.append(index)
+        write(self, index, *args, **fields)
+
+    monkeypatch.setattr(make_views_writer(), "write", interrupted)
+    assert run(make_views, f"out={out}") == 130
+    monkeypatch.undo()
+    done = np.load(partial / "done.npy").astype(bool)
+    assert done.sum() == 80
+    stored = np.load(partial / "images.npy", mmap_mode="r+")
+    stored[done] = 0  # so that it shows which were made again
+    stored.flush()
+    if not same_networks:
+        origin = json.loads((partial / ".made_from.json").read_text())
+        origin["encoder"] = "0" * 64
+        (partial / ".made_from.json").write_text(json.dumps(origin))
+    assert run(make_views, f"out={out}") == 0
+    said = capsys.readouterr().out
+    images, expected = (np.load(folder / "images.npy") for folder in (views, artifacts(chain, "views")[0]))
+    assert np.array_equal(images[~done], expected[~done])
+    if same_networks:
+        assert "going on: 80 of 128 images" in said
+        assert not images[done].any()
+    else:
+        assert "was made from other networks: its images are made again" in said
+        assert np.array_equal(images, expected)
+    assert not (views / ".made_from.json").exists()
+
+
+def make_views_writer():
+    from assimilate.views.cache import ViewCacheWriter
+
+    return ViewCacheWriter
+
+
+# ------------------------------------------------------------------------------------------------ trouble in a shard
+
+
+def test_a_kill_while_a_joined_shard_is_deleted(without_views, chain, monkeypatch):
+    out, views = without_views
+    assert run(make_views, "shard=1/2", f"out={out}") == 0
+
+    def half(folder):
+        (folder / "images.npy").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards.shutil, "rmtree", half)
+    assert run(make_views, f"out={out}") == 130
+    monkeypatch.undo()
+    assert list(views.parent.glob(".*.discarded"))
+    assert run(make_views, f"out={out}") == 0
+    assert not list(views.parent.glob(".*.discarded"))
+    assert bytes_of(views) == bytes_of(artifacts(chain, "views")[0])
+
+
+def test_a_full_disk_in_a_shard_is_one_line_and_the_shard_goes_on(without_views, capsys, monkeypatch):
+    out, views = without_views
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    assert "the disk is full while building views/digits/wsearch" in refused(capsys, "shard=1/2", f"out={out}")
+    monkeypatch.undo()
+    assert run(make_views, "shard=1/2", f"out={out}") == 0
+    assert shards.missing_parts(views) == {2: [2]}
+
+
+def test_a_shard_uses_the_threads_it_is_given(without_views):
+    out, _ = without_views
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert run(make_views, "shard=1/8", f"out={out}") == 0  # trainer.num_threads=1
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_views_are_made_with_kernels_that_repeat_themselves(without_views, monkeypatch):
+    """On a GPU; here, that cuDNN is told so while views are made, and left as it was."""
+    from assimilate.views.search import SearchEngine
+
+    out, _ = without_views
+    search, seen = SearchEngine.run, []
+
+    def watched(self, *args, **kwargs):
+        seen.append(torch.backends.cudnn.deterministic)
+        search(self, *args, **kwargs)
+
+    monkeypatch.setattr(SearchEngine, "run", watched)
+    assert not torch.backends.cudnn.deterministic
+    assert run(make_views, "shard=1/8", f"out={out}") == 0
+    assert seen == [True]
+    assert not torch.backends.cudnn.deterministic
+
+
+def pictures(folder, count=128):
+    for index in range(count):
+        (folder / str(index)).mkdir(parents=True)
+        for k in range(2):
+            Image.fromarray(np.full((16, 16, 3), index, dtype=np.uint8)).save(folder / str(index) / f"{k}.png")
+    return folder
+
+
+def test_a_picture_that_a_shard_cannot_read_is_one_line(copy, tmp_path, capsys):
+    folder = pictures(tmp_path / "views")
+    (folder / "100" / "1.png").write_bytes(b"no picture")
+    words = ["view=external", f"view.path={folder}", f"out={copy}"]
+    assert run(make_views, *words, "shard=1/2") == 0
+    assert "100/1.png cannot be read" in refused(capsys, *words, "shard=2/2")
+
+
+def test_all_that_is_wrong_with_a_folder_is_said_at_once(copy, tmp_path, capsys):
+    """A missing index, a wrong size, an unreadable file, one view twice and one index twice, in one message."""
+    folder = pictures(tmp_path / "views")
+    shutil.rmtree(folder / "7")
+    (folder / "9" / "0.png").unlink()
+    (folder / "100" / "1.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((16, 24, 3), dtype=np.uint8)).save(folder / "11" / "1.png")
+    Image.fromarray(np.zeros((16, 16, 3), dtype=np.uint8)).save(folder / "12" / "1.jpg")
+    (folder / "013").mkdir()
+    error = refused(capsys, "view=external", f"view.path={folder}", "view.n_cached=2", f"out={copy}")
+    for message in (
+        "7/ is missing",
+        "9/ holds 1 pictures, view.n_cached=2 are wanted",
+        "100/1.png cannot be read",
+        "11/1.png is 24x16, the data set's images are 16x16",
+        "12/1.jpg and 12/1.png are one view",
+        "013/ and 13/ are one index",
+    ):
+        assert message in error, error
+
+
+def test_a_stray_folder_of_digits_is_named_instead_of_twenty_million_missing_ones(copy, tmp_path, capsys):
+    folder = pictures(tmp_path / "views", count=3)
+    (folder / "20240131").mkdir()
+    error = refused(capsys, "view=external", f"view.path={folder}", f"out={copy}")
+    assert "4 folders <index>/, but one is called 20240131" in error
+
+
+# ------------------------------------------------------------------------------------------------ what is said
+
+
+def test_a_distance_out_of_reach_is_reported(copy, capsys):
+    words = ["view.epsilon1=2", "view.epsilon2=0", f"out={copy}"]
+    assert run(make_views, *words) == 0
+    assert "100.0% of the anchors used up view.search.iterations" in capsys.readouterr().out
+    (summary,) = (
+        json.loads(path.read_text()) for path in copy.rglob("summary.json") if '"epsilon1": 2.0' in path.read_text()
+    )
+    assert summary["capped_share"] == 1
+    assert summary["stored_share"] == 0
+
+
+def test_a_spread_out_of_reach_is_foretold(copy, capsys):
+    words = ["view.epsilon1=0.1", "view.epsilon2=1", "view.lambda=0.1", "view.search.iterations=1"]
+    words += ["view.search.tolerance=0.001", "view.search.tolerance_relative=null", f"out={copy}"]
+    assert run(make_views, *words) == 0
+    said = capsys.readouterr().out
+    assert "warning: no anchor can converge: at distance ε1 of it 2 views spread to 0.2000 at most" in said
+
+
+def test_a_tolerance_that_asks_for_nothing_is_foretold(copy, capsys):
+    words = ["view.epsilon1=0.03", "view.search.tolerance=0.001", "view.search.tolerance_relative=null"]
+    assert run(make_views, *words, f"out={copy}") == 0
+    said = capsys.readouterr().out
+    assert "warning: view.search.tolerance=0.001 lets views stay at the anchor" in said
+    assert "no anchor can converge" not in said
+
+
+def test_the_share_of_stored_views_within_the_tolerance(copy):
+    """Views that were judged before rounding to 8 bits, judged again from the files."""
+    words = ["view.epsilon1=0.05", "view.epsilon2=0.06", "view.search.iterations=60", "view.search.tolerance=2e-4"]
+    assert run(make_views, *words, "view.search.tolerance_relative=0.2", f"out={copy}") == 0
+    (views,) = (path for path in artifacts(copy, "views") if '"epsilon1": 0.05' in (path / "summary.json").read_text())
+    summary = json.loads((views / "summary.json").read_text())
+    distances, spread = np.load(views / "distances.npy"), np.load(views / "spread.npy")
+    within = 0
+    for own, mean_pair in zip(distances.tolist(), spread.tolist(), strict=True):
+        boundary = sum((distance - 0.05) ** 2 for distance in own) / len(own)
+        total = boundary + 0.01 * max(0.0, 0.06 - mean_pair)
+        within += total <= 2e-4 and boundary**0.5 <= 0.2 * 0.05
+    assert summary["stored_share"] == pytest.approx(within / len(distances))
+    assert summary["stored_share"] > 0
+
+
+def test_force_makes_the_cache_again(copy, chain):
+    (views,) = artifacts(copy, "views")
+    before = (views / "images.npy").stat().st_mtime_ns
+    assert run(make_views, f"out={copy}") == 0
+    assert (views / "images.npy").stat().st_mtime_ns == before
+    assert run(make_views, "force=true", f"out={copy}") == 0
+    assert (views / "images.npy").stat().st_mtime_ns != before
+    assert bytes_of(views) == bytes_of(artifacts(chain, "views")[0])
