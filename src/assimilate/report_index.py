@@ -18,7 +18,7 @@ from assimilate.tables.layout import COMPARABLE_BUDGET, PaperTable
 from assimilate.tables.numbers import hours_text, shared_seconds
 from assimilate.tables.paper_rows import PaperRow
 from assimilate.tables.paper_tables import TABLES, same_runs
-from assimilate.tables.results import Run
+from assimilate.tables.results import ADHOC, Run
 
 MARKDOWN = "report.md"
 SETTING_METRICS = ("acc1", "acc1_last", "acc5", "knn5")
@@ -108,7 +108,14 @@ def make_book(
         budget: group_settings(found.runs, budget=budget, metrics=SETTING_METRICS, is_setting=is_setting)
         for budget in budgets
     }
-    runs = sorted(found.runs, key=lambda run: (budgets.index(run.place.budget), run.place.folder))
+    order = [f"{table.group}/{name}" for table in _layouts(rows) for name in table.rows]
+
+    def place(run: Run) -> tuple[int, int, str]:
+        """As the tables stand on the page; runs of no row come last."""
+        row = run.place.row
+        return budgets.index(run.place.budget), order.index(row) if row in order else len(order), run.place.folder
+
+    runs = sorted(found.runs, key=place)
     return Book(out, budgets, tables, settings, tuple(runs), found.analyses, tuple(problems), commands, is_setting)
 
 
@@ -267,7 +274,7 @@ def _figure_section(book: Book) -> list[str]:
         words = [word for word in (dataset_name(analysis.dataset), f"budget={analysis.budget}") if word]
         loud = [] if book.comparable(analysis.budget) else [warning_of(analysis.budget)]
         parts += [page.heading(title, level=3), page.badges(words, warnings=loud)]
-        if analysis.caption:
+        if analysis.caption not in ("", *(picture.caption for picture in analysis.pictures)):
             parts.append(page.paragraph(analysis.caption))
         shown = []
         for picture in analysis.pictures:
@@ -292,12 +299,16 @@ def _run_section(book: Book) -> list[str]:
             soft=True,
         ),
     ]
-    budget = None
+    titles = {table.group: f"Table {table.number}" for table in TABLES}
+    budget = group = None
     for run in book.runs:
         if run.place.budget != budget:
-            budget = run.place.budget
-            label = budget if book.comparable(budget) else warning_of(budget)
+            budget, group = run.place.budget, None
+            label = f"budget={budget}" if book.comparable(budget) else warning_of(budget)
             parts.append(page.heading(label, level=3))
+        if run.place.group != group:
+            group = run.place.group
+            parts.append(page.heading("No row" if group == ADHOC else titles.get(group, group), level=4))
         plots = run_curves(book.out, run, baseline=False)
         # Of a row, the title says all.
         words = " ".join(filter(book.is_setting, run.overrides)) if run.place.row is None else ""

@@ -79,7 +79,7 @@ def table_name(table: FilledTable) -> str:
 
 
 def render_table(table: FilledTable, href_of: HrefOf, whole: str) -> str:
-    """The table with its caption, footnotes and the commands of what was not run.
+    """The table with its caption, footnotes and the commands of what was not run; folded where nothing was.
 
     Args:
         table: what to show.
@@ -96,7 +96,7 @@ def render_table(table: FilledTable, href_of: HrefOf, whole: str) -> str:
     popovers: list[str] = []
     lines = []
     for position, row in enumerate(table.rows):
-        cells = [f'<th scope="row" class="together">{escape(_together(row.labels))}</th>']
+        cells = [f'<th scope="row" class="together">{escape(_unbroken(row.labels))}</th>']
         cells += [f'<th scope="row" class="apart">{escape(label)}</th>' for label in row.labels]
         for number, entry in enumerate(row.entries):
             target = f"{name}-{position}-{number}"
@@ -107,8 +107,10 @@ def render_table(table: FilledTable, href_of: HrefOf, whole: str) -> str:
         lines.append(f"<tr>{''.join(cells)}</tr>")
     kind = "paper-table" if table.comparable else "paper-table other-budget"
     notes = "".join(f"<li><sup>{letter}</sup> {escape(text)}</li>" for letter, text in note_lines(table))
-    return (
-        f'<figure class="{kind}" id="{name}">{caption}<div class="scroll" tabindex="0" role="region" '
+    empty = not any(entry.runs for entry in table.entries)
+    identity = "" if empty else f' id="{name}"'
+    figure = (
+        f'<figure class="{kind}"{identity}>{caption}<div class="scroll" tabindex="0" role="region" '
         f'aria-label="Table {table.table.number}"><table class="numbers">{_head(table, letters)}'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
         + (f'<ul class="notes">{notes}</ul>' if notes else "")
@@ -116,11 +118,21 @@ def render_table(table: FilledTable, href_of: HrefOf, whole: str) -> str:
         + "".join(popovers)
         + "</figure>"
     )
+    if not empty:
+        return figure
+    summary = f"<strong>Table {table.table.number}. {escape(table.table.title)}.</strong> Nothing run yet: "
+    summary += f"{len(table.entries)} cells."
+    return f'<details class="empty" id="{name}"><summary>{summary}</summary>{figure}</details>'
 
 
 def _together(labels: tuple[str, ...]) -> str:
     """A row's labels in one cell, for screens on which their columns would leave no room for numbers."""
     return ", ".join(label for label in labels if label and label != NOTHING)
+
+
+def _unbroken(labels: tuple[str, ...]) -> str:
+    """Likewise, such that no line ends after "W-"."""
+    return _together(labels).replace("W-", "W\N{NON-BREAKING HYPHEN}")
 
 
 def _head(table: FilledTable, letters: dict[str, str]) -> str:
