@@ -81,6 +81,7 @@ def make_out(tmp_path):
     write(out, result(budget="smoke", metrics={"acc1": 13.13}))
     words = [f"view.path='{HOSTILE}'", "seed=0", "budget=paper", f"out={out}", "dataset=cifar10"]
     write(out, result(row=None, metrics={"acc1": 55.55}, overrides=words), setting="view.path=_-1234abcd")
+    write(out, result(row=None, dataset="my images #1", metrics={}), setting="default-1234abcd")
     figure = out / "smoke" / "analysis" / "curves-abc"
     figure.mkdir(parents=True)
     (figure / "curves.png").write_bytes(PNG)
@@ -204,7 +205,7 @@ def test_nothing_comes_from_elsewhere(pages, out):
 def test_every_run_has_a_page_of_its_own(pages, out):
     html, _ = pages
     results = sorted(out.rglob("metrics.json"))
-    assert html.count('<details class="run">') == len(results) == 9
+    assert html.count('<details class="run">') == len(results) == 10
     for path in results:
         page = (path.parent / "report.html").read_text()
         assert '<svg class="curves"' in page

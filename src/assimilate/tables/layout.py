@@ -13,7 +13,7 @@ METRICS = {
     "knn5": "5-NN",
     "knn5_euclidean": "5-NN, Euclidean",
     "knn200": "200-NN, weighted",
-    "mi": "MI, nats",
+    "mi": "MI (nats)",
     "inner_product": "inner product",
     "l2": "L2 distance",
 }

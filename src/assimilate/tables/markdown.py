@@ -44,7 +44,7 @@ def render_table(table: FilledTable, whole: str) -> str:
         for metric in metrics:
             marks = ",".join(letters[label] for label in table.protocols.get((dataset, metric), {}))
             text = escape(f"{dataset_name(dataset)} {metric_name(metric)}") + (f"<sup>{marks}</sup>" if marks else "")
-            header += [f"{text} paper", "ours", "diff."] if table.comparable else [text]
+            header += [f"{text}: paper", "ours", "diff."] if table.comparable else [text]
         header.append("hours")
     rows = []
     for row in table.rows:
@@ -60,7 +60,7 @@ def render_table(table: FilledTable, whole: str) -> str:
     if not table.comparable:
         parts.append(f"> **{escape(warning_of(table.budget))}**")
     parts += [escape(table.table.caption), grid(header, rows, labels=len(table.table.columns))]
-    parts += [f"<sup>{letter}</sup> {escape(text)}  " for letter, text in note_lines(table)]
+    parts += [f"<sup>{letter}</sup> {escape(text)}" for letter, text in note_lines(table)]
     if table.missing:
         commands = "\n".join(entry.command for entry in table.missing)
         parts.append(
@@ -85,5 +85,5 @@ def render_settings(table: SettingsTable, comparable: bool) -> str:
     if not comparable:
         parts.append(f"> **{escape(warning_of(table.budget))}**")
     parts.append(grid(header, rows, labels=1))
-    parts += [f"{escape(metric_name(metric))}: {escape(label)}  " for metric, label in table.protocols.items() if label]
+    parts += [f"{escape(metric_name(metric))}: {escape(label)}" for metric, label in table.protocols.items() if label]
     return "\n\n".join(parts)
