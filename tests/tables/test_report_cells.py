@@ -209,3 +209,23 @@ def test_a_run_that_has_two_names_fills_both_rows():
         TABLE, ROWS, runs, budget="short", command_for=lambda *_: "", same_runs=lambda row: same.get(row, [])
     )
     assert not [e for e in short.entries if e.runs]
+
+
+def test_f_stands_beside_a_setting_once_and_only_if_measured_alike():
+    def baseline(artifact, value, label="linear probe, lr 30, last epoch"):
+        return {
+            "artifact": artifact,
+            "metrics": {"acc1": {"mean": value, "std": 0.1, "n": 5}},
+            "protocols": {"acc1": label},
+        }
+
+    runs = [
+        run_of("a-aa", row=None, seed=seed, metrics={"acc1": 90.0}, baseline=baseline("probes/f", 88.0))
+        for seed in (0, 1)
+    ]
+    runs.append(run_of("b-bb", row=None, metrics={"acc1": 91.0}, baseline=baseline("probes/f", 87.0, "best epoch")))
+    (table,) = group_settings(runs, budget="paper", metrics=("acc1",), is_setting=lambda word: True)
+    first, second = table.settings
+    assert table.columns == [("acc1", True), ("acc1", False)]
+    assert (first.of_baseline("acc1").mean, first.of_baseline("acc1").n) == (88.0, 1)
+    assert second.of_baseline("acc1") is None

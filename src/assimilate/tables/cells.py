@@ -256,6 +256,17 @@ class Setting:
         values = [run.metrics[metric].mean for run in self.runs if metric in run.metrics]
         return spread(values) if values else None
 
+    def of_baseline(self, metric: str) -> Spread | None:
+        """The same of f, the SimCLR runs that the views come from: each once, however many runs use it."""
+        found = {}
+        for run in self.runs:
+            baseline = run.raw.get("baseline") or {}
+            measured = baseline.get("metrics", {}).get(metric)
+            # f's number beside the run's own must have been measured alike.
+            if measured and baseline.get("protocols", {}).get(metric) == run.protocols.get(metric):
+                found[str(baseline.get("artifact"))] = float(measured["mean"])
+        return spread(list(found.values())) if found else None
+
     @property
     def hours(self) -> str:
         """Hours for all its seeds, upstream included, what they share counted once."""
@@ -271,6 +282,25 @@ class SettingsTable:
     metrics: tuple[str, ...]
     protocols: Mapping[str, str]
     settings: tuple[Setting, ...]
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """(metric, whether f's): every metric, and before it f's where any run has a SimCLR run to compare with."""
+        found = []
+        for metric in self.metrics:
+            if any(setting.of_baseline(metric) for setting in self.settings):
+                found.append((metric, True))
+            found.append((metric, False))
+        return found
+
+    @property
+    def notes(self) -> list[tuple[tuple[str, ...], str]]:
+        """Each protocol with the metrics that it measures."""
+        found: dict[str, list[str]] = {}
+        for metric, label in self.protocols.items():
+            if label:
+                found.setdefault(label, []).append(metric)
+        return [(tuple(metrics), label) for label, metrics in found.items()]
 
 
 def group_settings(

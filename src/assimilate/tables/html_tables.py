@@ -198,8 +198,16 @@ def _entry_details(table: FilledTable, row: FilledRow, entry: Entry, href_of: Hr
             f'<p class="soft">{escape(metric_name(cell.metric))}: {escape(label)}</p>' for label in cell.protocols
         ]
     parts.append(f'<p class="soft">Hours, what seeds share counted once: {escape(cost_text(entry.runs))}.</p>')
+    parts.append(f'<p class="soft">{escape(_made(entry.runs))}</p>')
     parts.append(f"<p>Another seed:</p>{page.command(entry.another)}")
     return "".join(parts)
+
+
+def _made(runs: tuple[Run, ...]) -> str:
+    """Where the runs of a cell were made: seeds of several commits are one column, but not one experiment."""
+    devices = dict.fromkeys(str(run.raw.get("device") or "unknown") for run in runs)
+    commits = dict.fromkeys(str(run.raw.get("commit") or "none")[:12] for run in runs)
+    return f"Made on {', '.join(devices)}; commit{'s' * (len(commits) > 1)} {', '.join(commits)}."
 
 
 def _with_probe_spread(run: Run, metric: str) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from assimilate.tables.cells import FilledTable, SettingsTable
+from assimilate.tables.html_runs import column_title, setting_text
 from assimilate.tables.html_tables import dataset_name, footnotes, marks_of, metric_name, note_lines, warning_of
 from assimilate.tables.layout import DATASETS
-from assimilate.tables.numbers import NOTHING, decimals_of, spread_text
 
 # Characters that would end a cell, or be read as markup.
 ESCAPED = "\\`*_[]<>|~$"
@@ -72,18 +72,16 @@ def render_table(table: FilledTable, whole: str) -> str:
 
 def render_settings(table: SettingsTable, comparable: bool) -> str:
     """Runs of no row."""
-    header = ["setting", *(escape(metric_name(metric)) for metric in table.metrics), "hours", "seeds"]
+    header = ["setting", *(escape(column_title(*column)) for column in table.columns), "hours", "seeds"]
     rows = []
     for setting in table.settings:
         cells = [code(" ".join(setting.words)) if setting.words else "the defaults"]
-        for metric in table.metrics:
-            value = setting.measured(metric)
-            cells.append(NOTHING if value is None else spread_text(value, decimals_of(metric, None)))
+        cells += [setting_text(setting, *column) for column in table.columns]
         cells += [setting.hours.replace("<", "\\<"), ", ".join(str(run.place.seed) for run in setting.runs)]
         rows.append(cells)
     parts = [f"#### {escape(DATASETS.get(table.dataset, table.dataset))}"]
     if not comparable:
         parts.append(f"> **{escape(warning_of(table.budget))}**")
     parts.append(grid(header, rows, labels=1))
-    parts += [f"{escape(metric_name(metric))}: {escape(label)}" for metric, label in table.protocols.items() if label]
+    parts += [f"{escape(', '.join(map(metric_name, metrics)))}: {escape(label)}" for metrics, label in table.notes]
     return "\n\n".join(parts)

@@ -148,6 +148,8 @@ def _check_extras(raw: Mapping[str, Any]) -> None:
     baseline = raw.get("baseline", {})
     if not isinstance(baseline, dict) or not isinstance(baseline.get("metrics", {}), dict):
         raise ValueError("its baseline is no mapping with metrics")
+    if not isinstance(baseline.get("protocols", {}), dict):
+        raise ValueError("its baseline's protocols are no mapping")
     for name, value in baseline.get("metrics", {}).items():
         _measured(f"{name} of the baseline", value)
     untrained = raw.get("untrained", {})
