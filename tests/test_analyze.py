@@ -53,7 +53,7 @@ def out(chain, tmp_path_factory):
 
 
 def test_distances(out, capsys):
-    words = ["analysis=distances", "analysis.views=[wsearch,wperturb,expert]", f"out={out}"]
+    words = ["analysis=distances", "analysis.views=[wsearch,wperturb,expert]", "analysis.num_views=2", f"out={out}"]
     assert run(analyze, *words) == 0
     record, rows = check_record(records(out)[0], "distances")
     assert len(rows) == 48 * 2 * 3
@@ -75,6 +75,7 @@ def test_distances(out, capsys):
     assert records(out)[0].stat().st_mtime_ns > before[0]
 
 
+@pytest.mark.slow
 def test_views_made_for_a_figure_are_those_of_a_cache(out):
     from assimilate import make_views
 
@@ -86,6 +87,7 @@ def test_views_made_for_a_figure_are_those_of_a_cache(out):
     assert path.with_name("distances.csv").read_bytes() == few
 
 
+@pytest.mark.slow
 def test_settings_behind_a_views_name(out):
     views = "analysis.views=[wperturb,'wperturb view.sigma=0.6','wsearch view.epsilon1=0.1']"
     assert run(analyze, "analysis=distances", views, "view.encoder.seed=0", f"out={out}") == 0
@@ -129,6 +131,7 @@ def test_searching_again_finds_the_views_of_the_cache(out):
             np.testing.assert_array_equal(stored, pixels.numpy())
 
 
+@pytest.mark.slow
 def test_grid(out):
     assert run(train, "+table3=expert_expert_viewmaker_a2", "knn.every_n_epochs=0", f"out={out}") == 0
     (folder,) = (path.parent for path in results(out) if "viewmaker" in str(path))
@@ -138,6 +141,15 @@ def test_grid(out):
     record, rows = check_record(path, "grid")
     assert len(rows) == 8
     assert "viewmaker" in record["caption"].lower()
+
+
+def test_grid_without_a_viewmaker(out):
+    before = set(records(out))
+    assert run(analyze, "analysis=figure10", "analysis.num_images=3", f"out={out}") == 0
+    (path,) = set(records(out)) - before
+    record, rows = check_record(path, "grid")
+    assert len({row["label"] for row in rows}) == 3  # one class after the other
+    assert record["caption"].endswith("original, reconstruction, W-search (×2), W-perturb (×2).")
 
 
 @pytest.mark.parametrize(
@@ -223,6 +235,7 @@ def test_all_pairs(out):
 # ------------------------------------------------------------------------------------------------ runs
 
 
+@pytest.mark.slow
 def test_curves_and_spread_of_runs(out, capsys):
     assert run(train, "assim=simclr", "seed=1", f"out={out}") == 0
     assert run(train, "assim=simclr", f"out={out}") == 0
@@ -295,7 +308,7 @@ def test_never_names_the_command(tmp_path, out, capsys):
         (["analysis=distances", "view=wmix"], "has no such view"),
         (["analysis=tsne", "analysis.views=[expert]"], "expert cannot be used with analysis=tsne"),
         (["analysis=tsne", "analysis.num_iterations=10"], "≥ 250"),
-        (["analysis=grid", "analysis.num_images=500"], "more than 400 pictures"),
+        (["analysis=grid", "analysis.num_images=40", "analysis.num_views=11"], "more than 400 pictures"),
         (["analysis=curves"], "give rows, folders of finished runs"),
         (["analysis=curves", "analysis.runs=[a,b]", "analysis.labels=[a]"], "as many names as analysis.runs"),
         (["probe.lr=1"], "trains nothing but f"),

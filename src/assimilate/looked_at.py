@@ -171,8 +171,18 @@ def unfold(needs: Sequence[Need]) -> list[Need]:
     return list(found.values())
 
 
-def print_plan(session: Session, needs: Sequence[Need], target: Path) -> None:
-    """What exists, what would be built at what cost, and where the result would be."""
+def print_plan(
+    session: Session, needs: Sequence[Need], target: Path, *, few: Sequence[Kind] = (), num_images: int = 0
+) -> None:
+    """What exists, what would be built at what cost, and where the result would be.
+
+    Args:
+        session: of the job.
+        needs: what the analysis is made from.
+        target: where its result would be.
+        few: kinds of views that are made for it alone, without a cache.
+        num_images: of how many images.
+    """
     say = session.terminal.say
     say(f"plan for {session.job.command}")
     hours = disk = 0.0
@@ -183,6 +193,12 @@ def print_plan(session: Session, needs: Sequence[Need], target: Path) -> None:
         cost = estimate(artifact, owner.config, images=owner.num_train, on_gpu=owner.gpu_is_likely())
         hours, disk = hours + cost.hours, disk + cost.megabytes
         say(f"  build   {artifact.label:<60} about {cost.text}   {owner.command_for(artifact)}")
+    for kind in few:
+        count = min(num_images, kind.maker.num_train)
+        cost = estimate(kind.cache, kind.maker.config, images=count, on_gpu=session.gpu_is_likely())
+        hours += cost.hours
+        time = cost.text.split(",")[0]
+        say(f"  make    {kind.label} views of {count} images, for this figure alone: about {time}")
     if hours or disk:
         say(f"  in all about {hours:.2f} h and {disk:,.0f} MB (rough estimates)")
     say(f"  result  {target}")

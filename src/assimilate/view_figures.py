@@ -28,6 +28,8 @@ from assimilate.session import Session
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Over one column of a grid.
+SHORT = {"reconstruction": "reconstr."}
 MEASURES = "‖f(view) − f(anchor)‖₂"
 
 
@@ -109,11 +111,11 @@ def draw_offsets(session: Session) -> None:
         for label, part in origins.items()
     }
     titles = {"w": "W, the generator's latents", "z": "Z, as f sees them"}
+    visible_planes = {
+        titles[space]: {label: part[shown[label]] for label, part in plane.items()} for space, plane in planes.items()
+    }
     picture = draw_offsets(
-        {
-            titles[space]: {label: part[shown[label]] for label, part in plane.items()}
-            for space, plane in planes.items()
-        },
+        visible_planes,
         {kind.label: kind.colour for kind in kinds},
         budget=analysis.budget_name,
     )
@@ -138,6 +140,9 @@ def draw_offsets(session: Session) -> None:
         f"{settings['num_iterations']} iterations; {max(map(len, origins.values())):,} offsets of a kind embedded, "
         f"{max(map(len, shown.values())):,} shown."
     )
+    outside = sum(_outside(list(plane.values())) for plane in visible_planes.values())
+    if outside:
+        caption += f" {outside} of these lie beyond the frame."
     analysis.add("tsne", picture, rows, caption)
     _done(session, analysis, caption)
 
@@ -154,7 +159,7 @@ def draw_grid(session: Session) -> None:
     train = session.dataset.train
     indices = np.array(sorted(spread_over_classes(train.labels, len(train), settings["num_images"])))
     gallery = _gallery(session, indices)
-    panels = [Panel(kind.label, gallery.pixels(kind)) for kind in kinds]
+    panels = [Panel(SHORT.get(kind.label, kind.label), gallery.pixels(kind)) for kind in kinds]
     picture = draw_grid(panels, budget=analysis.budget_name)
     rows = (
         {
@@ -165,7 +170,8 @@ def draw_grid(session: Session) -> None:
         for row, index in enumerate(indices)
     )
     headings = ", ".join(
-        panel.heading + (f" (×{panel.pictures.shape[1]})" if panel.pictures.shape[1] > 1 else "") for panel in panels
+        kind.label + (f" (×{panel.pictures.shape[1]})" if panel.pictures.shape[1] > 1 else "")
+        for kind, panel in zip(kinds, panels, strict=True)
     )
     caption = f"{len(indices)} training images of {session.dataset.name}; from left to right: {headings}."
     analysis.add("grid", picture, rows, caption)
@@ -201,7 +207,10 @@ def _prepared(session: Session, kinds: list[Kind], title: str, *, sees: bool) ->
         content.append("/".join(weights.parts[-4:]))
     analysis = Analysis(session.job, title, sorted(set(content)))
     if session.prepare == "plan":
-        print_plan(session, needs, analysis.folder)
+        built = {part.label for _, part in needs}
+        few = [kind for kind in kinds if kind.name in CACHED and kind.cache.label not in built]
+        wanted = session.config["analysis"]["num_images"] or session.num_train
+        print_plan(session, needs, analysis.folder, few=few, num_images=wanted)
         return None
     session.terminal.say(f"analysis: {analysis.folder}")
     if analysis.is_finished():
@@ -285,6 +294,15 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
         with torch.no_grad():
             moved.append(move.apply(generator, code.expand(len(drawn), -1, -1), drawn).cpu())
     return torch.stack(moved), torch.from_numpy(gallery.pixels(kind))
+
+
+def _outside(parts: "list[np.ndarray[Any, np.dtype[np.float32]]]") -> int:
+    """Points that a panel does not show."""
+    from assimilate.analysis.offset_figure import frame
+
+    points = np.concatenate(parts)
+    low, high = frame(points)
+    return int(((points < low) | (points > high)).any(axis=1).sum())
 
 
 def _done(session: Session, analysis: Analysis, caption: str) -> None:

@@ -77,10 +77,12 @@ def styled() -> Any:
 def print_figure(figure: "Figure", *, budget: str = "paper", dpi: int = DPI) -> Picture:
     """The figure as PNG and PDF; one of a reduced budget says so in its corner (a smoke number is no paper number)."""
     if budget != "paper":
-        figure.text(
-            0.995, 0.005, f"budget: {budget}, not comparable with the paper", ha="right", va="bottom", fontsize=6,
-            color=VERMILION,
-        )  # fmt: skip
+        note: dict[str, Any] = {"x": 0.995, "ha": "right", "fontsize": 6, "color": VERMILION}
+        text = f"budget: {budget}, not comparable with the paper"
+        if figure.get_layout_engine() is None:
+            figure.text(y=0.005, va="bottom", s=text, **note)
+        else:  # it takes its room from the axes
+            figure.supxlabel(text, **note)
     files = {}
     # No dates: the same numbers give the same bytes.
     for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Creator": None})):

@@ -55,6 +55,8 @@ def draw_curves(curves: Mapping[str, Curve], *, y_label: str, budget: str) -> Pi
         y_label: what was measured.
         budget: of the runs.
     """
+    from matplotlib.ticker import MaxNLocator
+
     with styled():
         figure, (axes,) = new_figure(5.4, 3.4)
         for position, (label, curve) in enumerate(curves.items()):
@@ -69,10 +71,11 @@ def draw_curves(curves: Mapping[str, Curve], *, y_label: str, budget: str) -> Pi
                 axes.fill_between(curve.epochs, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.grid(axis="y")
         axes.set_xlim(min(curve.epochs[0] for curve in curves.values()), max(c.epochs[-1] for c in curves.values()))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(y_label)
         if len(curves) <= 5:
-            axes.legend(loc="lower right")
+            axes.legend()
         else:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
         return print_figure(figure, budget=budget)

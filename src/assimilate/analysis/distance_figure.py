@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from assimilate.analysis.canvas import INK, Picture, new_figure, print_figure, styled
 
-NUM_BINS = 90
+# As many as the smallest sample fills.
+FEWEST_BINS, MOST_BINS = 24, 90
 
 
 def summarize_distances(distances: NDArray[np.float32]) -> dict[str, float]:
@@ -42,7 +43,8 @@ def draw_distances(
     with styled():
         figure, (axes,) = new_figure(5.4, 3.2)
         top = 1.05 * max(*(float(np.quantile(values, 0.999)) for values in distances.values()), epsilon1 or 0.0, 1e-6)
-        edges = np.linspace(0, top, NUM_BINS + 1)
+        wanted = round(1.5 * min(values.size for values in distances.values()) ** 0.5)
+        edges = np.linspace(0, top, min(max(wanted, FEWEST_BINS), MOST_BINS) + 1)
         for name, values in distances.items():
             # Densities over all views: what lies beyond the last edge still counts.
             counts, _ = np.histogram(values, edges)
