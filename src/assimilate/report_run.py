@@ -13,7 +13,7 @@ from assimilate.report_results import read_curve, read_manifest
 from assimilate.tables import page
 from assimilate.tables.comparison import compare
 from assimilate.tables.curves import curves
-from assimilate.tables.html_tables import dataset_name, warning_of
+from assimilate.tables.html_tables import dataset_name, metric_name, warning_of
 from assimilate.tables.layout import COMPARABLE_BUDGET
 from assimilate.tables.numbers import hours_text
 from assimilate.tables.results import Run
@@ -170,7 +170,7 @@ def _result(run: Run) -> list[str]:
             "not over training seeds. Views, generator and f are fixed; they have seeds of their own.",
             soft=True,
         ),
-        page.table(["metric", "protocol"], [[name, label] for name, label in run.protocols.items()]),
+        page.table(["metric", "protocol"], [[metric_name(name), label] for name, label in run.protocols.items()]),
     ]
 
 

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+# "92.41 ± 0.12", "+0.10", "–"
+NUMBER = re.compile(r"[-+−–±\d., ]+")
 STYLE = Path(__file__).with_suffix(".css").read_text()
 
 
@@ -66,10 +68,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, strong_column
     head = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
     lines = []
     for row in rows:
-        cells = [
-            f'<td class="run">{escape(cell)}</td>' if column == strong_column else f"<td>{escape(cell)}</td>"
-            for column, cell in enumerate(row)
-        ]
+        cells = []
+        for column, cell in enumerate(row):
+            css = ["run"] if column == strong_column else []
+            css += ["unbroken"] if NUMBER.fullmatch(cell) else []
+            name = f' class="{" ".join(css)}"' if css else ""
+            cells.append(f"<td{name}>{escape(cell)}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f'<div class="scroll"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>'
 
