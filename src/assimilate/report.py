@@ -13,7 +13,8 @@ from rich.table import Table
 from assimilate.command import stage
 from assimilate.config import NEUTRAL_OVERRIDES, ROW_COMPANIONS, Job
 from assimilate.errors import UserError
-from assimilate.report_index import coverage, write_reports
+from assimilate.report_book import coverage
+from assimilate.report_index import write_reports
 from assimilate.report_run import ASSIMILATIONS, baseline_command, given_name, run_title, write_run_page
 from assimilate.runs import METRICS, read_metrics
 from assimilate.session import Session

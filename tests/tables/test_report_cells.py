@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from tests.made_up_out import result
 
-from assimilate.tables.cells import MIXED, NOT_MEASURED, NOT_RUN, fill_table, group_settings
+from assimilate.tables.cells import MIXED, NOT_MEASURED, NOT_RUN, fill_table
 from assimilate.tables.layout import PaperTable
 from assimilate.tables.numbers import PaperNumber
 from assimilate.tables.paper_rows import PaperRow
 from assimilate.tables.results import parse_place, parse_result
+from assimilate.tables.settings import group_settings
 
 TABLE = PaperTable("table3", "3", "A title", "A caption.", ("view",), {"second": ("two",), "first": ("one",)})
 ROWS = [

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from html import escape
 
 from assimilate.tables import page
-from assimilate.tables.cells import Setting, SettingsTable
 from assimilate.tables.html_tables import HrefOf, dataset_name, metric_name, warning_of
 from assimilate.tables.numbers import NOTHING, decimals_of, hours_text, spread_text
 from assimilate.tables.results import Run
+from assimilate.tables.settings import Setting, SettingsTable
 
 
 def column_title(metric: str, of_baseline: bool) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from assimilate.tables.cells import FilledTable, SettingsTable
+from assimilate.tables.cells import FilledTable
 from assimilate.tables.html_runs import column_title, setting_text
 from assimilate.tables.html_tables import dataset_name, footnotes, marks_of, metric_name, note_lines, warning_of
 from assimilate.tables.layout import DATASETS
+from assimilate.tables.settings import SettingsTable
 
 # Characters that would end a cell, or be read as markup.
 ESCAPED = "\\`*_[]<>|~$"
