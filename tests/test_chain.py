@@ -93,7 +93,7 @@ def test_stored_distances_are_those_of_the_stored_pixels(chain):
 def test_report_is_self_contained(chain):
     (page,) = chain.rglob("report.html")
     text = page.read_text()
-    assert "smoke, not comparable with the paper" in text
+    assert "budget=smoke: not comparable with the paper" in text
     assert text.count("data:image/png;base64,") >= 2
     assert text.count("<svg") >= 3
     outside = [part.split('"')[0] for part in text.split('src="')[1:] if not part.startswith("data:")]
