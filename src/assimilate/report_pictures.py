@@ -87,7 +87,7 @@ def view_section(session: Session) -> list[str]:
     if train.labels is not None and cached.shape[-1] != train.image_size:
         facts.append([agreement, f"not measured: views of {cached.shape[-1]}², images of {train.image_size}²"])
     elif train.labels is not None:
-        share = label_agreement(train.images, train.labels, cached)
+        share = label_agreement(train.images, train.labels, cached, device=session.device)
         facts.append([agreement, f"{100 * share:.1f}%"])
     beside = page.stacked([*figures[1:], page.table(["", ""], facts)]) if facts else ""
     return [page.heading("Views"), page.side_by_side([figures[0], beside])]

@@ -199,7 +199,10 @@ class SearchEngine:
         )
         busy = [slot for slot, anchor in enumerate(slots) if anchor is not None]
         with torch.no_grad():
-            converged = self._converged(loss.total, loss.boundary).tolist()
+            stuck = self._stuck(loss.distances)
+            # Read from the device once: a second time, after the backward pass, it would idle until the next forward.
+            told = torch.stack([self._converged(loss.total, loss.boundary), stuck.any(dim=1)])
+            converged, kicked = told.tolist()
             leaving = self._leaving(loss, converged, busy, state.slot_steps)
         if len(leaving) < len(busy):  # otherwise nobody needs a gradient
             # Anchors do not meet in a sum. A mean over the batch makes the step of SGD depend on its size.
@@ -223,7 +226,7 @@ class SearchEngine:
                 latents = self._all_codes(state.latents[slot].detach()).clone()
                 yield _Retired(anchor, pixels, latents, steps[slot], bool(converged[slot]))
                 slots[slot] = None
-            self._update(state, gradient.unflatten(0, state.latents.shape[:2]), loss.distances, slots)
+            self._update(state, gradient.unflatten(0, state.latents.shape[:2]), stuck, slots, kicks=any(kicked))
 
     def _seen(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [−1, 1] of latents [views, codes, dim], and f of them."""
@@ -252,16 +255,23 @@ class SearchEngine:
             result &= boundary.sqrt() <= settings.tolerance_relative * settings.epsilon1
         return result
 
-    def _update(self, state: SearchState, gradient: Tensor, distances: Tensor, slots: list[_Anchor | None]) -> None:
+    def _stuck(self, distances: Tensor) -> Tensor:
+        """Which views [anchors, views] need a kick to move at all."""
+        if self._settings.epsilon1 <= KICK_BELOW:
+            return torch.zeros_like(distances, dtype=torch.bool)
+        return distances < KICK_BELOW
+
+    def _update(
+        self, state: SearchState, gradient: Tensor, stuck: Tensor, slots: list[_Anchor | None], *, kicks: bool
+    ) -> None:
         settings = self._settings
-        stuck = (distances < KICK_BELOW) if settings.epsilon1 > KICK_BELOW else torch.zeros_like(distances).bool()
         moving = ~stuck
         if settings.optimizer == "adam":
             state.adam(gradient, moving, settings.lr)
         else:
             state.latents = state.latents - settings.lr * gradient * moving[:, :, None, None]
         state.latents = self._projected(state.latents.detach())
-        for slot, view in stuck.nonzero().tolist():
+        for slot, view in stuck.nonzero().tolist() if kicks else ():
             anchor = slots[slot]
             if anchor is not None:
                 draw = seeded(settings.seed, "kick", anchor.index, view, state.slot_steps[slot])
