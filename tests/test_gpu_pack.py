@@ -66,13 +66,13 @@ def here(words, environment, seconds, log):
 
 
 def call(archive, folder, *pieces, launch=here, extra=()):
-    return pack.main(
-        [
-            *("--piece", *map(str, pieces), "--archive", str(archive), "--out", str(folder / "out")),
-            *("--work", str(folder / "work"), "--rehearse", *extra),
-        ],
-        launch=launch,
-    )
+    words = ["--piece", *map(str, pieces), "--archive", str(archive), "--out", str(folder / "out")]
+    words += ["--work", str(folder / "work"), "--rehearse", *extra]
+    saved = list(sys.path)
+    try:
+        return pack.main(words, launch=launch)
+    finally:
+        sys.path[:] = saved
 
 
 def lines(path: Path) -> list[dict]:
@@ -95,7 +95,9 @@ def test_every_piece_runs_through(rehearsed):
         assert any(name.startswith(prefix) for name in found), prefix
     step = next(line for name, line in found.items() if name.startswith("simclr step/"))
     assert step["ratio"] == pytest.approx(step["step_ms"] / step["bare_step_ms"], rel=1e-3)
-    assert all(line["gradient_error"] < 0.05 for name, line in found.items() if name.startswith("generator synthesis"))
+    for name, line in found.items():
+        if name.startswith("generator synthesis"):
+            assert line["gradient_error"] < (1e-4 if "fp32" in name else 0.1), name
 
 
 def test_table3_has_all_its_rows_alike(rehearsed):
@@ -174,7 +176,8 @@ def test_overrides_and_the_commit_reach_every_command(archive, tmp_path):
     assert all(words.count("trainer.compile=true") == 1 and "probe.seeds=[0]" in words for words in stages)
     assert all(environment["ASSIMILATE_COMMIT"] == "abc123" for _, environment in seen)
     # Nothing is given twice, so nothing depends on which of two wins.
-    assert all(len({word.split("=")[0] for word in words}) == len(words) for words in stages)
+    keys = [[word.split("=")[0] for word in words if "=" in word] for words in stages]
+    assert all(len(set(given)) == len(given) for given in keys)
 
 
 def test_a_command_is_stopped_in_time(tmp_path, monkeypatch):

@@ -116,9 +116,15 @@ def test_a_step_and_its_record_read_nothing_from_the_device():
     ).to(META)
     record = TrainingRecord(log_every_n_steps=3)
 
+    class Strategy:
+        @staticmethod
+        def reduce(values, reduce_op):
+            return values
+
     class Trainer:
         accumulate_grad_batches = 1
         global_step = 1
+        strategy = Strategy
 
     module._trainer = Trainer()
     with Watch() as watch:
@@ -133,7 +139,7 @@ def test_a_step_and_its_record_read_nothing_from_the_device():
 
 
 def test_batches_of_the_adversarial_training_are_fetched_without_waiting(monkeypatch):
-    monkeypatch.setattr(real_images, "generator", lambda *parts, device: None)
+    monkeypatch.setattr(real_images, "generator", lambda *parts, device="cpu": None)
     stream = real_images.RealImages(images(), batch_size=4, seed=0, device=META)
     with Watch() as watch:
         batch = stream.batch(3)

@@ -36,8 +36,9 @@ def test_a_section_has_the_time_of_its_calls_without_those_within():
         window.stop(2)
     assert Work.inner is before
     shares = window.shares
-    assert shares.own["inner"] == pytest.approx(0.1, rel=0.2)
-    assert shares.own["outer"] == pytest.approx(0.04, rel=0.3)
+    # A busy machine sleeps longer; with the inner calls' time, the outer ones would have at least .14.
+    assert shares.own["inner"] >= 0.1
+    assert 0.04 <= shares.own["outer"] < 0.1
     rest = next(row for row in shares.rows() if row["section"] == REST)
     assert rest["ms_a_step"] >= 14
     assert sum(row["share"] for row in shares.rows()) == pytest.approx(1, abs=0.02)

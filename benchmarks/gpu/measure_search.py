@@ -37,7 +37,10 @@ class _TimeUp(Exception):
 def search(world: SearchWorld, measuring: Measuring, *, width: int, precision: str, compiled: bool) -> dict[str, Any]:
     """Converged views a second of one run of the engine, cut after a while."""
     num_views = 2 if measuring.rehearse else NUM_VIEWS
-    settings = search_settings(num_views=num_views, width=width, precision=precision, compiled=compiled)
+    iterations = 5 if measuring.rehearse else 200
+    settings = search_settings(
+        num_views=num_views, width=width, precision=precision, compiled=compiled, iterations=iterations
+    )
     chosen = list(range(min(ROUNDS * width, len(world.images))))
     warm = SearchEngine(
         world.generator,
