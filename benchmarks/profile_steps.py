@@ -101,14 +101,14 @@ def profile_contrastive(
     return window.shares
 
 
-def profile_generator(size: int, channels: int, batch: int, *, rounds: int = 1, warmup: int = 1) -> Shares:
-    """Rounds of 16 steps of StyleGAN2's training, so that R1 (1 in 16) and path length (1 in 4) have their share."""
+def profile_generator(size: int, channels: int, batch: int, *, steps: int = GENERATOR_ROUND, warmup: int = 1) -> Shares:
+    """16 steps of StyleGAN2's training, so that R1 (1 in 16) and path length (1 in 4) have their share."""
     device = device_here()
     training = generator_training(size, channels, batch, device)
     stream = RealImages(
         random_images(8 * batch, size), batch_size=batch, seed=0, flip_probability=0.5, device=device
     )  # fmt: skip
-    window, steps = Window(), rounds * GENERATOR_ROUND
+    window = Window()
     with labelled(ADVERSARIAL):
         for _ in range(warmup):
             training.train_step(stream.batch(training.step))

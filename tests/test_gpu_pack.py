@@ -26,6 +26,9 @@ import pack  # noqa: E402
 import wheels as carried  # noqa: E402
 from notebook import Notebook  # noqa: E402
 
+# The rehearsal is made once: its tests belong to one process.
+pytestmark = pytest.mark.xdist_group("gpu pack")
+
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen")
 
 

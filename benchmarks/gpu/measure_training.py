@@ -149,7 +149,7 @@ def compare(work: Contrastive, option: Option, device: torch.device, *, epochs: 
 def workload(measuring: Measuring, assim: str, *, compiled_augmentation: bool) -> Contrastive:
     """ResNet-18 at 32² with B=512; in a rehearsal something that a CPU does in a second."""
     if measuring.rehearse:
-        return Contrastive(assim, 2, 8, 8, size=16, batch=8, steps=6, compiled_augmentation=False)
+        return Contrastive(assim, 2, 8, 8, size=16, batch=8, steps=4, compiled_augmentation=False)
     return Contrastive(assim, steps=40, compiled_augmentation=compiled_augmentation)
 
 
@@ -170,7 +170,8 @@ def main() -> None:
             work = workload(measuring, assim, compiled_augmentation=compiled)
 
             def shares(work: Contrastive = work) -> dict[str, Any]:
-                found = profile_contrastive(work, steps=work.steps // 2, warmup=work.steps // 3, precision="bf16-mixed")
+                precision = "32-true" if measuring.rehearse else "bf16-mixed"
+                found = profile_contrastive(work, steps=work.steps // 2, warmup=work.steps // 3, precision=precision)
                 print(found.table())
                 return {**found.summary(), "shares": found.rows()}
 
