@@ -115,8 +115,8 @@ def kornia_batches(images: np.ndarray) -> Callable[[], None]:
 def main() -> None:
     """Print one line a comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--batches", type=int, default=2, help="batches of 512 an epoch")
+    parser.add_argument("--pairs", type=int, default=31)
+    parser.add_argument("--batches", type=int, default=4, help="batches of 512 an epoch")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -104,11 +104,17 @@ def main() -> None:
         return
     ours, grouped = (gradient_step(form, size, channels, batch) for form in ("ours", "grouped"))
     expected = grouped()
-    assert torch.allclose(ours(), expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max())), "other gradients"
+    # 2.5e-15 in float64 (tried at 512 channels). In float32 a few of millions of activations near 0 fall on
+    # the other side of the leaky ReLU, each of which changes the gradient.
+    difference = float((ours() - expected).norm() / expected.norm())
+    assert difference < 1e-3, f"other gradients: relative difference {difference:.1e}"
     timed = time_pairs(ours, grouped, pairs=arguments.pairs, warmup=1)
     shape = f"{channels} channels, {size}x{size}, B={batch}"
     target = 4.5 if channels == 512 and not torch.cuda.is_available() else None
-    report("generator/gradient_vs_grouped", speedups(timed), at_least=target, shape=shape, **medians(timed))
+    report(
+        "generator/gradient_vs_grouped", speedups(timed), at_least=target, shape=shape, relative_difference=difference,
+        **medians(timed),
+    )  # fmt: skip
     memory = [(peak_megabytes("ours", arguments), peak_megabytes("grouped", arguments)) for _ in range(3)]
     report(
         "generator/memory_vs_grouped", overheads(memory), shape=shape,

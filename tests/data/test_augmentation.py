@@ -68,7 +68,7 @@ def test_expert_equals_torchvision_in_every_jitter_order(order: str, interpolati
     )
     parameters = ExpertParameters(drawn.crops, jitter)
     expected = expert_one_by_one(expert, images, parameters)
-    torch.testing.assert_close(expert.apply_by_order(images, parameters), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(expert.apply_by_operation(images, parameters), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(expert.apply_by_position(images, parameters), expected, atol=1e-5, rtol=0)
     uncompiled = replace(expert, compiled=True).apply_by_position(images, parameters)
     torch.testing.assert_close(uncompiled, expected, atol=1e-5, rtol=0)
@@ -174,10 +174,13 @@ def test_equal_settings_make_equal_transforms() -> None:
     assert make_transform("expert", 32, flip=0.5, expert={"crop_scale": [0.2, 1.0]}) == ExpertAugmentation(32)
 
 
-def test_normalize_is_the_textbook_formula() -> None:
+def test_normalizeis_the_textbook_formula() -> None:
     images = torch.rand(3, 3, 4, 4, generator=generator("normalize"))
     mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    torch.testing.assert_close(normalize(images, mean, std), reference.normalize(images, list(mean), list(std)))
+    expected = reference.normalize(images, list(mean), list(std))
+    torch.testing.assert_close(normalize(images, mean, std), expected)
+    assert normalize(images, mean, std, out=images) is images
+    torch.testing.assert_close(images, expected)
 
 
 @pytest.mark.parametrize(

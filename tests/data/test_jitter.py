@@ -1,5 +1,6 @@
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from torchvision.transforms.v2 import functional as reference
 
 from assimilate.data.jitter import (
     JitterParameters,
+    by_first_operation,
     draw_jitter,
+    jitter_by_operation,
     jitter_by_position,
-    jitter_in_order,
     jitter_planes,
     to_grayscale,
 )
@@ -65,18 +67,33 @@ def test_equals_torchvision_in_every_order(strength: tuple[float, float, float, 
     expected = one_by_one(images, parameters)
     torch.testing.assert_close(jitter_by_position(images, parameters), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(jitter_planes(images, parameters), expected, atol=1e-5, rtol=0)
-    for order in ORDERS:
-        of_order = (parameters.order == torch.tensor(order)).all(dim=1) & parameters.jittered & ~parameters.grayscale
-        ours = images[of_order].clone()
-        jitter_in_order(ours, order, parameters.factors[of_order])
-        torch.testing.assert_close(ours, expected[of_order], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("group_size", [1, 7, 1000])
+@pytest.mark.parametrize("strength", [(0.4, 0.4, 0.4, 0.1), (1.5, 1.5, 1.5, 0.5), (0, 0, 0, 0)])
+def test_groups_of_one_operation_equal_torchvision(
+    strength: tuple[float, float, float, float], group_size: int
+) -> None:
+    drawn = parameters_for_all_orders(strength)
+    by_first, count = by_first_operation(drawn)
+    assert count == int(drawn.jittered.sum())
+    parameters = drawn[by_first]
+    assert parameters.jittered.tolist() == [True] * count + [False] * (len(drawn.order) - count)
+    images = images_with_hard_pixels(len(drawn.order))[by_first]
+    expected = one_by_one(images, replace(parameters, grayscale=torch.zeros_like(parameters.grayscale)))
+    ours, lying = jitter_by_operation(images, parameters, count, group_size)
+    assert sorted(lying.tolist()) == list(range(len(drawn.order)))
+    torch.testing.assert_close(ours, expected[lying], atol=1e-5, rtol=0)
 
 
 def test_hue_equals_torchvision_over_the_whole_turn() -> None:
     shifts = torch.linspace(-0.5, 0.5, 41)
     images = images_with_hard_pixels(len(shifts))
-    ours = images.clone()
-    jitter_in_order(ours, (3,), torch.stack([torch.ones(41)] * 3 + [shifts], dim=1))
+    factors = torch.stack([torch.ones(41)] * 3 + [shifts], dim=1)
+    switches = torch.ones(41, dtype=torch.bool)
+    parameters = JitterParameters(torch.tensor([[3, 0, 1, 2]] * 41), factors, switches, ~switches)
+    ours, lying = jitter_by_operation(images.clone(), parameters, 41, group_size=64)
+    assert lying.tolist() == list(range(41))
     expected = torch.stack([reference.adjust_hue(i, float(s)) for i, s in zip(images, shifts, strict=True)])
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 

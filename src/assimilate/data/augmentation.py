@@ -16,7 +16,7 @@ from assimilate.data.crop import (
     check_probability,
     draw_crops,
     draw_flips,
-    resample,
+    resample_groups,
 )
 from assimilate.data.expert import ExpertAugmentation
 
@@ -108,26 +108,25 @@ class BasicAugmentation:
 
     def apply(self, images: Images, crops: CropParameters) -> Views:
         """Cut, resize and mirror."""
-        views = torch.empty(len(images), 3, self.image_size, self.image_size, device=images.device)
-        chunk_size = cache_sized(images, self.image_size)
+        group_size = cache_sized(images, self.image_size)
         crops = crops.to(images.device)
-        for start in range(0, len(images), chunk_size):
-            chunk = slice(start, start + chunk_size)
-            views[chunk] = resample(images[chunk], crops[chunk], self.image_size, interpolation=self.interpolation)
-        return views
+        return resample_groups(images, crops, self.image_size, group_size, interpolation=self.interpolation)
 
     def __call__(self, images: Images, rng: torch.Generator) -> Views:
         return self.apply(images, self.draw(len(images), images.shape[-2], images.shape[-1], rng))
 
 
 def normalize(
-    images: Float[Tensor, "batch 3 height width"], mean: tuple[float, float, float], std: tuple[float, float, float]
+    images: Float[Tensor, "batch 3 height width"],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    out: Float[Tensor, "batch 3 height width"] | None = None,
 ) -> Float[Tensor, "batch 3 height width"]:
-    """Return (images - mean) / std a channel, in one pass over the batch."""
+    """Return (images - mean) / std a channel, in one pass over the batch; ``out`` may be ``images`` themselves."""
     scale = torch.tensor(std, dtype=images.dtype).reciprocal_().view(1, 3, 1, 1)
     shift = -torch.tensor(mean, dtype=images.dtype).view(1, 3, 1, 1) * scale
     device = images.device
-    return torch.addcmul(shift.to(device, non_blocking=True), images, scale.to(device, non_blocking=True))
+    return torch.addcmul(shift.to(device, non_blocking=True), images, scale.to(device, non_blocking=True), out=out)
 
 
 def crop_augmentation(

@@ -136,7 +136,8 @@ class ContrastiveDataModule(LightningDataModule):
         views: list[Tensor] = [images] * len(self._slots)
         for transform, members in self._slots_of_one_transform(sources):
             augmented = transform(torch.cat([sources[member] for member in members]), augment_rng)
-            parts = normalize(augmented, self._mean, self._std).chunk(len(members))
+            # In place: on a CPU the page faults of a second buffer cost as much as the arithmetic.
+            parts = normalize(augmented, self._mean, self._std, out=augmented).chunk(len(members))
             for member, part in zip(members, parts, strict=True):
                 views[member] = part
         self._replace(views, images, place)
