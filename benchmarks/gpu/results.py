@@ -75,9 +75,9 @@ def page(work: Path, runs: list[dict[str, Any]], *, commit: str | None) -> str:
             names = list(line["shares"][0])
             parts += [f"## {line['measurement']}", "", table(line["shares"], names), ""]
     if runs:
-        rows = [_row(run) for run in sorted(runs, key=lambda run: (run["epochs"], run["assim"] != "simclr"))]
+        rows = [_row(run) for run in sorted(runs, key=_place)]
         parts += ["## Runs", "", table(rows, list(rows[0])), ""]
-    made = [*epoch_seconds(work / "outputs"), *caches(work / "outputs")]
+    made = [*epoch_seconds(work / "outputs"), *stages(work / "outputs")]
     if made:
         parts += ["## Stages", "", table(made, ["artifact", "seconds", "per_second", "note"]), ""]
     if (work / COMMANDS).is_file():
@@ -108,6 +108,11 @@ TABLES = (
 )
 
 
+def _place(run: dict[str, Any]) -> tuple[Any, ...]:
+    """SimCLR first, then A1 and A2; runs of one length together."""
+    return (str(run["num_images"]), run["epochs"], run["assim"] != "simclr", run["assim"], run["view"], run["seed"])
+
+
 def _row(run: dict[str, Any]) -> dict[str, Any]:
     row = {key: run[key] for key in ("assim", "view", "seed", "epochs", "num_images", "probe")}
     for name in ACCURACIES:
@@ -127,23 +132,23 @@ def epoch_seconds(outputs: Path) -> list[dict[str, Any]]:
             seconds = [float(row["seconds"]) for row in csv.DictReader(stream)]
         if seconds:
             note = f"median of {len(seconds)} epochs"
-            found.append({"artifact": path.parent.name, "seconds": statistics.median(seconds), "note": note})
+            label = f"encoders/{path.parent.name}: an epoch"
+            found.append({"artifact": label, "seconds": statistics.median(seconds), "note": note})
     return found
 
 
-def caches(outputs: Path) -> list[dict[str, Any]]:
-    """Of each finished artifact that is no encoder: its seconds, and of a view cache the views a second."""
+def stages(outputs: Path) -> list[dict[str, Any]]:
+    """Of each finished artifact: its seconds, and of a view cache the views a second."""
     found = []
     for path in sorted(outputs.glob("artifacts/*/*/*/manifest.json")):
-        if path.parts[-4] == "encoders":
-            continue
-        manifest = json.loads(path.read_text())
-        facts, row = manifest["facts"], {"artifact": path.parent.name, "seconds": manifest["facts"].get("seconds")}
-        if path.parts[-4] == "views":
+        kind, manifest = path.parts[-4], json.loads(path.read_text())
+        facts = manifest["facts"]
+        row = {"artifact": f"{kind}/{path.parent.name}", "seconds": facts.get("seconds")}
+        if kind == "views":
             count = json.loads((path.parent / "summary.json").read_text())
             views = manifest["files"]["images.npy"]["bytes"] / (3 * 32 * 32)
             row["per_second"] = views / facts["seconds"] if facts.get("seconds") else None
-            row["note"] = ", ".join(f"{key} {count[key]}" for key in VIEW_FACTS if count.get(key) is not None)
+            row["note"] = ", ".join(f"{key} {count[key]:.4g}" for key in VIEW_FACTS if count.get(key) is not None)
         if "reconstruction_mse_mean" in facts:
             row["note"] = f"reconstruction error {facts['reconstruction_mse_mean']:.4g}"
         found.append(row)
