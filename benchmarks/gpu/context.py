@@ -1,5 +1,6 @@
 """What every piece of the pack knows: folders, the clock, and how a command is run so that a cut costs little."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -37,20 +38,25 @@ def launch(words: Sequence[str], environment: Mapping[str, str], seconds: float,
     Returns:
         Its exit code; None where it was stopped.
     """
-    with (
-        log.open("a") as stream,
-        subprocess.Popen(
-            words, env=dict(environment), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,
-        ) as process,
-    ):  # fmt: skip
-        stop = _Stop(process, seconds)
-        assert process.stdout is not None
-        for line in process.stdout:
+    process = subprocess.Popen(
+        words, env=dict(environment), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    # In a thread: a compiler's worker that outlives its parent holds the pipe open, and must not hold us.
+    reader = threading.Thread(target=_copy, args=(process.stdout, log), daemon=True)
+    reader.start()
+    stop = _Stop(process, seconds)
+    code = process.wait()
+    reader.join(timeout=5)
+    return None if stop.stopped() else code
+
+
+def _copy(source: IO[str], log: Path) -> None:
+    with log.open("a") as stream:
+        for line in source:
             print(line, end="", flush=True)
             stream.write(line)
-        code = process.wait()
-        return None if stop.stopped() else code
+            stream.flush()
 
 
 class _Stop:
@@ -64,15 +70,15 @@ class _Stop:
 
     def _fire(self) -> None:
         self._fired = True
-        # The whole group: workers of a sweep or of a compiler must not go on alone.
         self._signal(signal.SIGINT)
-        try:
-            self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end and self._process.poll() is None:
+            time.sleep(0.1)
+        self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        if self._process.poll() is None:
+        # The whole group: workers of a compiler must not go on alone.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
     def stopped(self) -> bool:

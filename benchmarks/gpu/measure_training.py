@@ -37,6 +37,7 @@ class Option:
     compiled: bool = False
     compiled_augmentation: bool = True
     cudnn_benchmark: bool = False
+    mode: str | None = None
     seconds: float = 30.0
 
 
@@ -48,6 +49,7 @@ OPTIONS = (
     Option("fp32,compiled augmentation", precision="32-true", seconds=45),
     Option("bf16,compiled augmentation,cudnn benchmark", cudnn_benchmark=True),
     Option("bf16,compiled augmentation,contiguous", channels_last=False),
+    Option("bf16,compiled augmentation,CUDA graphs", compiled=True, mode="reduce-overhead", seconds=100),
     Option("fp32,compiled augmentation,compiled networks", precision="32-true", compiled=True, seconds=150),
 )
 
@@ -95,7 +97,7 @@ def full_step(work: Contrastive, option: Option, *, epochs: int) -> dict[str, fl
     if option.channels_last:
         module.encoder.to(memory_format=torch.channels_last)
     if option.compiled:
-        module.compile_networks()
+        module.compile_networks(option.mode)
     with tempfile.TemporaryDirectory() as folder, _TimedResumePoint() as checkpoint:
         fit(
             module, data, max_epochs=epochs, workdir=Path(folder), precision=option.precision, callbacks=[clock],
@@ -111,7 +113,7 @@ def bare_step(work: Contrastive, option: Option, device: torch.device, *, repeat
     if option.channels_last:
         module.encoder.to(memory_format=torch.channels_last)
     if option.compiled:
-        module.compile_networks()
+        module.compile_networks(option.mode)
     views = [torch.randn(work.batch, 3, work.size, work.size, device=device) for _ in range(work.num_views)]
     sgd = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
 
