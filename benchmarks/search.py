@@ -32,7 +32,7 @@ MEAN, STD, TRUNCATION = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.7
 class World:
     """Random networks whose statistics are those of images that the generator makes."""
 
-    def __init__(self, size: int, channels: int, count: int) -> None:
+    def __init__(self, size: int, channels: int, count: int, encoder_width: int = 4) -> None:
         torch.manual_seed(0)
         dim = min(512, 8 * channels)
         network = Generator(Architecture(size, dim, 8, stylegan2_channels(size, max_channels=channels)))
@@ -45,7 +45,7 @@ class World:
             # Inverted codes differ from layer to layer.
             spread = codes[:, None] + 0.1 * codes.std() * torch.randn(count, self.generator.num_codes, dim)
             images = torch.cat([self.generator.synthesize(part) for part in spread.split(32)])
-        encoder = Encoder.from_spec(EncoderSpec(width=16, hidden_dim=128, output_dim=128), init_seed=0).train()
+        encoder = Encoder.from_spec(EncoderSpec(width=encoder_width, hidden_dim=128, output_dim=128), init_seed=0).train()
         with torch.no_grad():
             for _ in range(30):  # running statistics
                 encoder((to_pixels(images).float() / 255 - 0.5) / 0.25)
@@ -160,11 +160,11 @@ def serving(megabytes: int, batch: int, pairs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--channels", type=int, default=128)
+    parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--anchors", type=int, default=32)
-    parser.add_argument("--views", type=int, default=4)
+    parser.add_argument("--views", type=int, default=2)
     parser.add_argument("--width", type=int, default=8)
-    parser.add_argument("--epsilon", type=float, default=0.5)
+    parser.add_argument("--epsilon", type=float, default=0.3)
     parser.add_argument("--pairs", type=int, default=3, help="searches take seconds: fewer pairs than elsewhere")
     parser.add_argument("--cache-megabytes", type=int, default=1200)
     arguments = parser.parse_args()
