@@ -113,7 +113,7 @@ def _view_section(session: Session, folder: Path) -> Section | None:
     if train.labels is not None and cached.shape[-1] != train.image_size:
         facts.append([agreement, f"not measured: views of {cached.shape[-1]}², images of {train.image_size}²"])
     elif train.labels is not None:
-        share = label_agreement(train.images, train.labels, cached)
+        share = label_agreement(train.images, train.labels, cached, device=session.device)
         facts.append([agreement, f"{100 * share:.1f}%"])
     return Section("Views", figures=figures, facts=facts)
 

@@ -214,6 +214,8 @@ CHECKS = (
     ),
     Check("trainer.num_threads", _or_none(_count), "null or a whole number ≥ 1"),
     Check("trainer.compile", _one_of(True, False), "true or false"),
+    Check("trainer.cudnn_benchmark", _one_of(True, False), "true or false"),
+    Check("trainer.checkpoint_every_n_epochs", _count, "a whole number ≥ 1"),
     _option("probe.name", PROBES),
     Check(
         "probe.seeds",

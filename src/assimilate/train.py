@@ -264,6 +264,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
             strategy="ddp" if ranks != 1 else "auto",
             precision=trainer["precision"],
             accumulate_grad_batches=content["accumulate_grad_batches"],
+            cudnn_benchmark=trainer["cudnn_benchmark"],
+            checkpoint_every_n_epochs=trainer["checkpoint_every_n_epochs"],
             callbacks=[*monitors, *watchers],
             loggers=session.tracker.loggers(subject),
             log_every_n_steps=session.config["logger"].get("every_n_steps", EVERY_N_STEPS),
