@@ -45,7 +45,9 @@ class World:
             # Inverted codes differ from layer to layer.
             spread = codes[:, None] + 0.1 * codes.std() * torch.randn(count, self.generator.num_codes, dim)
             images = torch.cat([self.generator.synthesize(part) for part in spread.split(32)])
-        encoder = Encoder.from_spec(EncoderSpec(width=encoder_width, hidden_dim=128, output_dim=128), init_seed=0).train()
+        encoder = Encoder.from_spec(
+            EncoderSpec(width=encoder_width, hidden_dim=128, output_dim=128), init_seed=0
+        ).train()
         with torch.no_grad():
             for _ in range(30):  # running statistics
                 encoder((to_pixels(images).float() / 255 - 0.5) / 0.25)

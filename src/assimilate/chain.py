@@ -26,6 +26,7 @@ from assimilate.identity import (
     needs_cache,
     needs_generator,
     view_slots,
+    views_used,
 )
 from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
 from assimilate.reference import reference_config, uses_reference
@@ -43,6 +44,8 @@ BUILDER_OF = {
 }
 # Name of the latents of images that were made from them.
 KNOWN_LATENTS = "known"
+# Settings of `view` that its cache does not depend on.
+NOT_OF_A_CACHE = frozenset({"n_used", "n_sampled", "encoder", "cached", "path"})
 Parents = Mapping[str, Artifact | None]
 UNKNOWN_FINGERPRINT = "not prepared yet"
 # Name of the encoder that `checkpoint=` probes.
@@ -233,9 +236,11 @@ class _Projection:
                 content["generated_transform"] = config["view"]["transform"]
                 content["viewmaker"] = {key: config["view"][key] for key in ("distortion_budget", "width", "lr")}
             elif not needs_cache(config):  # made while training
-                left_out = {"n_cached", "n_sampled", "encoder", "cached", "seed", "batch"}
+                left_out = {"n_cached", "n_used", "n_sampled", "encoder", "cached", "seed", "batch"}
                 settings = {key: value for key, value in config["view"].items() if key not in left_out}
                 content["view"] = {**settings, "truncation": config["generator"].get("truncation")}
+            elif (used := views_used(config)) is not None:
+                content["views_used"] = used
             if config["assim"].get("probability", 1) < 1:
                 content["probability"] = config["assim"]["probability"]
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
@@ -268,7 +273,7 @@ class _Projection:
 
     def views(self, parents: Mapping[str, Artifact | None]) -> Artifact:
         view = self._config["view"]
-        content = {key: value for key, value in view.items() if key not in {"n_sampled", "encoder", "cached", "path"}}
+        content = {key: value for key, value in view.items() if key not in NOT_OF_A_CACHE}
         if view["name"] == "external":
             content |= self._external(view)
         elif view["name"] == "expert":
@@ -302,7 +307,9 @@ class _Projection:
         return self._artifact("probes", encoder.name, "evaluate", content, parents, revision=revision)
 
 
-def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probed: bool = True) -> Chain:
+def build_chain(
+    config: Mapping[str, Any], out: Path, facts: DataFacts, *, probed: bool = True, measured: bool = False
+) -> Chain:
     """All artifacts of a run.
 
     Args:
@@ -310,6 +317,7 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
         out: where artifacts are kept.
         facts: what is known of the images.
         probed: whether the stage goes as far as a probe; without one, the data set of the probe need not be there.
+        measured: whether the stage looks at views through f, so that there is one whatever the views.
 
     Raises:
         UserError: a checkpoint that the user brings is not there, timm lacks what is asked of it, batch_size exceeds
@@ -326,7 +334,7 @@ def build_chain(config: Mapping[str, Any], out: Path, facts: DataFacts, *, probe
         check_batch_size(config, facts.num_train)
     searched = needs_generator(config)
     generator = project.generator() if searched else None
-    reference = project.reference() if uses_reference(config) else None
+    reference = project.reference() if measured or uses_reference(config) else None
     latents = project.latents(generator, reference) if generator is not None else None
     calibration = views = None
     if needs_cache(config):

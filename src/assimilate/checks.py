@@ -156,7 +156,7 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
     if uses_view(config) and config["view"]["name"] == "viewmaker":  # it has view.transform of its own
         ignored += [key for key in keys if key == "assim.generated_transform"]
     if uses_view(config) and config["view"].get("cached") is False:
-        of_caches = ("view.n_cached", "view.seed", "view.batch", "view.draws", "view.draw_batch")
+        of_caches = ("view.n_cached", "view.n_used", "view.seed", "view.batch", "view.draws", "view.draw_batch")
         ignored += [key for key in keys if key in of_caches]
     elif config["view"].get("draws") == "independent":
         ignored += [key for key in keys if key == "view.draw_batch"]

@@ -5,8 +5,8 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,19 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from assimilate.analysis_checks import check_analysis
+from assimilate.budget import apply_budget
 from assimilate.checks import check_ignored_overrides, check_stage, check_values
 from assimilate.errors import UserError
 from assimilate.given import check_given, given_content
-from assimilate.identity import GENERATOR_RECORDS, OWN, content_hash, run_identity, uses_view
-from assimilate.reference import OWN_SETTINGS, reference_overrides
+from assimilate.identity import GENERATOR_RECORDS, OWN, content_hash, data_is_sampled, run_identity, uses_view
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -41,8 +42,10 @@ MISSING_HINTS = {
 }
 # What may accompany a row without making it another run.
 ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
+# A data set that a generator makes is not there without it (Table 4).
+SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
 NEUTRAL_OVERRIDES = (
-    *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "hydra"),
+    *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective", "hydra"),
     *("data.placement", "data.compile_augmentation", "dataset.download"),
     *(f"generator.{key}" for key in sorted(GENERATOR_RECORDS)),
 )
@@ -54,6 +57,11 @@ class ExperimentsSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append("assimilate-experiments", f"file://{EXPERIMENTS}")
 
+
+# What brings Hydra's plugins, by a word of their names.
+EXTRAS = {"joblib": "joblib", "submitit": "slurm", "optuna": "sweep"}
+# The group of ready-made multiruns; a job of one is a run like any other, without it.
+SWEEP = "sweep"
 
 Plugins.instance().register(ExperimentsSearchPath)
 OmegaConf.register_new_resolver(
@@ -78,6 +86,8 @@ class Job:
     run_dir: Path
     row: str | None  # the paper's row, if nothing but data set, seed and budget was changed
     notices: tuple[str, ...]
+    log: Path | None = None  # a job of a multirun: where its lines are kept
+    ending: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)  # what is closed when it ends
 
     @property
     def command(self) -> str:
@@ -133,6 +143,10 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
+    plugin = re.search(r"hydra/(?:launcher|sweeper)/(\w+)", str(error))
+    extra = next((EXTRAS[word] for word in EXTRAS if plugin is not None and word in plugin.group(1)), None)
+    if extra is not None:
+        return f". It comes with an extra: pip install 'assimilate[{extra}]'"
     unknown = re.search(r"Could not override '([\w.]+)'", str(error))
     if unknown is None:
         return ""
@@ -178,33 +192,14 @@ def _node_of(config: DictConfig, key: str) -> tuple[Any, str]:
     return config[group], name
 
 
-def apply_caps(config: dict[str, Any], caps: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Lower every number of `config` that exceeds the budget's cap, in place; None counts as unbounded.
-
-    Returns:
-        A sentence for each value that was lowered from what a user may have asked for.
-    """
-    changed: list[str] = []
-    for key, cap in caps.items():
-        if key not in config:
-            continue
-        if isinstance(cap, Mapping):
-            if isinstance(config[key], dict):
-                changed += apply_caps(config[key], cap, f"{prefix}{key}.")
-        elif config[key] is None or (isinstance(config[key], int | float) and config[key] > cap):
-            changed.append(f"{prefix}{key} {config[key]} → {cap}")
-            config[key] = cap
-    return changed
-
-
-def apply_budget(config: dict[str, Any]) -> list[str]:
-    """Lower what exceeds the budget's caps, in place: the run's settings, and those that f has of its own."""
-    caps = config["budget"].get("caps") or {}
-    return apply_caps(config, caps) + apply_caps(reference_overrides(config), caps, OWN_SETTINGS)
-
-
-def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> Job:
+def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, strict: bool = True) -> Job:
     """Resolve, cap, check and place one composed configuration.
+
+    Args:
+        stage_name: the command.
+        config: what `overrides` compose to.
+        overrides: the command line's.
+        strict: refuse overrides that the run ignores.
 
     Raises:
         UserError: a value out of range, an override that the chosen `assim` or the stage ignores, a missing value.
@@ -222,7 +217,10 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     check_values(plain)
     check_stage(plain, stage_name)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
-    notices = check_ignored_overrides(plain, list(given)) if plain["checkpoint"] is None else []
+    check_analysis(plain, list(given), stage_name)
+    # f has its settings in `view.encoder`, whether or not there is a view.
+    concerned = [key for key in given if stage_name != "analyze" or not key.startswith("view.encoder.")]
+    notices = check_ignored_overrides(plain, concerned) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
         if line.split(" ")[0] in asked:
@@ -231,7 +229,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str]) -> J
     if plain["checkpoint"] is not None:  # a file is what is in it, wherever it lies
         identity["checkpoint"] = given_content(str(plain["checkpoint"]))
     whole_row = None
-    if row is not None and identity == _row_identity(given):
+    if row is not None and identity == _row_identity(given, sampled=data_is_sampled(plain)):
         whole_row = row
     out = Path(str(plain["out"])).expanduser().resolve()
     setting = {
@@ -258,8 +256,9 @@ def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, A
     return {"name": OWN, "_target_": str(generator["_target_"]), "arguments": {name: generator[name] for name in names}}
 
 
-def _row_identity(given: Mapping[str, Override]) -> dict[str, Any]:
-    kept = [override.input_line for key, override in given.items() if key in (*ROW_COMPANIONS, *table_groups())]
+def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, Any]:
+    companions = (*ROW_COMPANIONS, *(SAMPLED_COMPANIONS if sampled else ()), *table_groups())
+    kept = [override.input_line for key, override in given.items() if key in companions]
     plain = _plain(compose([line for line in kept if line is not None]))
     apply_budget(plain)
     return run_identity(plain)
@@ -282,24 +281,78 @@ def _is_neutral(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)
 
 
-def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
-    """Every combination of a multirun's comma lists, ranges and globs, as the basic sweeper launches them."""
+def own_words(overrides: Sequence[str]) -> list[str]:
+    """The overrides that a job is made of: neither Hydra's own nor the preset that it was listed in."""
+    return [word for word in overrides if not word.startswith(("hydra.", "hydra/", "+hydra.", f"{SWEEP}="))]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a multirun's command line and its preset say together.
+
+    Attributes:
+        overrides: the preset's, then the command line's, which win.
+        searches: whether a sweeper chooses the jobs by their results, as Optuna does.
+    """
+
+    overrides: tuple[str, ...]
+    searches: bool
+
+
+def plan_sweep(overrides: Sequence[str]) -> SweepPlan:
+    """Join a command line and `hydra.sweeper.params` of the preset that it names (conf/sweep).
+
+    Raises:
+        UserError: an unknown preset, a sweeper or launcher that is not installed, a search for the worst.
+    """
     with hydra_ready() as loader:
         try:
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-            choices = []
+            fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
+            sweeper = hydra.compose(CONFIG_NAME, overrides=fixed, return_hydra_config=True).hydra.sweeper
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(one_line(error) + _suggestion(error, overrides)) from error
+        params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    searches = not str(sweeper._target_).endswith("BasicSweeper")
+    direction = str(sweeper.get("direction", "maximize")).removeprefix("Direction.")
+    if searches and direction != "maximize":
+        raise UserError(
+            f"hydra.sweeper.direction={direction} would look for the worst objective: hydra.sweeper.direction=maximize"
+        )
+    return SweepPlan((*params, *overrides), searches)
+
+
+def expand_sweep(overrides: Sequence[str], *, searches: bool = False) -> list[list[str]]:
+    """Every combination of a multirun's comma lists, ranges and globs, as the basic sweeper launches them.
+
+    Args:
+        overrides: the last of several for one key counts.
+        searches: take `interval(a, b)` too; its jobs are not known beforehand, so its ends stand for it.
+    """
+    with hydra_ready() as loader:
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            choices: dict[str, list[str]] = {}
             for override in parsed:
-                key = override.get_key_element()
+                key, value = override.get_key_element(), override.value()
                 if override.is_discrete_sweep():
-                    choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+                    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+                    if not values:
+                        known = ", ".join(rows_of(override.key_or_group))
+                        raise UserError(f"{override.input_line} matches nothing; rows: {known}")
+                elif isinstance(value, IntervalSweep):
+                    if not searches:
+                        raise UserError(
+                            f"{override.input_line} is for a sweeper that samples: hydra/sweeper=optuna "
+                            "(see conf/sweep/optuna_wsearch.yaml), or list values with commas"
+                        )
+                    values = [f"{key}={value.start}", f"{key}={value.end}"]
                 else:
-                    choices.append([str(override.input_line)])
+                    values = [str(override.input_line)]
+                choices[key] = values
         except HydraException as error:
             raise UserError(one_line(error)) from error
-    for override, values in zip(parsed, choices, strict=True):
-        if not values:
-            raise UserError(f"{override.input_line} matches nothing; rows: {', '.join(rows_of(override.key_or_group))}")
-    return [list(combination) for combination in itertools.product(*choices)]
+    return [list(combination) for combination in itertools.product(*choices.values())]
 
 
 def rows_of(group: str) -> list[str]:

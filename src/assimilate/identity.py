@@ -7,13 +7,19 @@ from typing import Any
 
 # Recorded in every result, never hashed: where and how a run is computed, not what (DESIGN §4).
 NEUTRAL_KEYS = frozenset(
-    {"trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "row", "paper", "hydra"}
+    {
+        *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective"),
+        *("row", "paper", "analysis", "hydra"),
+    }
 )
 NEUTRAL_PATHS = frozenset(
     {("data", "placement"), ("data", "compile_augmentation"), ("budget", "caps"), ("dataset", "download")}
 )
 # With `checkpoint=`, all that a result depends on; `data` by its normalisation alone.
 OF_GIVEN_WEIGHTS = ("checkpoint", "input", "dataset", "probe", "budget", "seed")
+# What a measurement of a pair of views has no part in.
+OF_APPENDED_VIEWS = ("alpha", "align_anchors")
+OF_TRAINED_RUNS = ("assim", "probe", "checkpoint", "input")
 # Recorded while a generator trains, without moving it.
 GENERATOR_RECORDS = frozenset(
     {"sample_every", "save_every_images", "frechet", "frechet_every", "frechet_images", "frechet_encoder"}
@@ -68,6 +74,19 @@ def needs_cache(config: Mapping[str, Any]) -> bool:
     return uses_view(config) and (view["name"] in ("wsearch", "external") or bool(view.get("cached", False)))
 
 
+def views_used(config: Mapping[str, Any]) -> int | None:
+    """How many of an image's cached views the run reads, the first ones; None: all of them."""
+    used = config["view"].get("n_used")
+    binding = used is not None and needs_cache(config) and used < config["view"]["n_cached"]
+    return int(used) if binding else None
+
+
+def transforms_generated(config: Mapping[str, Any]) -> bool:
+    """Whether `assim.generated_transform` is read: a transformation drawn on the fly and a Viewmaker do without."""
+    view = config["view"]["name"]
+    return uses_view(config) and view != "viewmaker" and (view == "original" or not draws_view_on_the_fly(config))
+
+
 def needs_generator(config: Mapping[str, Any]) -> bool:
     """Whether the run's views come from a generator."""
     return uses_view(config) and config["view"]["name"] in LATENT_SOURCES
@@ -81,6 +100,16 @@ def data_is_sampled(config: Mapping[str, Any]) -> bool:
 def draws_view_on_the_fly(config: Mapping[str, Any]) -> bool:
     """Whether the chosen view is a transformation of the image itself, drawn anew: then nothing is generated."""
     return uses_view(config) and config["view"]["name"] in IMAGE_VIEWS and not needs_cache(config)
+
+
+def measures_pair(config: Mapping[str, Any]) -> bool:
+    """Whether the configuration is a line of Table 1: two kinds of views are compared, and nothing is trained."""
+    return config["analysis"].get("pair") is not None
+
+
+def measures_generated(config: Mapping[str, Any]) -> bool:
+    """Whether one of the two is a generated view."""
+    return measures_pair(config) and GENERATED in config["analysis"]["pair"]
 
 
 def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,8 +146,14 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
         identity["data"] = {"normalize": config["data"]["normalize"]}
     # Where it is computed is neutral, in how many bits is not.
     identity["precision"] = config["trainer"]["precision"]
-    if not uses_view(config):
+    if measures_pair(config):
+        identity = _measurement(identity, config)
+    elif not uses_view(config):
         identity.pop("view", None)
+    if "view" in identity and views_used(config) is None:
+        identity["view"] = {key: value for key, value in identity["view"].items() if key != "n_used"}
+    if config["assim"]["name"] == "simclr" and not transforms_generated(config) and "assim" in identity:
+        identity["assim"] = {key: value for key, value in identity["assim"].items() if key != "generated_transform"}
     if not needs_generator(config) and not data_is_sampled(config):
         identity.pop("generator", None)
     if not needs_generator(config) or data_is_sampled(config):
@@ -134,6 +169,19 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
         identity["dataset"] = {name: value for name, value in identity["dataset"].items() if name != "root"}
     result: dict[str, Any] = canonical(identity)
     return result
+
+
+def _measurement(identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a training's identity, what a pair of views and f depend on; and the settings of the measurement."""
+    kept = {key: value for key, value in identity.items() if key not in OF_TRAINED_RUNS}
+    kept["loss"] = {key: value for key, value in config["loss"].items() if key not in OF_APPENDED_VIEWS}
+    kept["analysis"] = {key: config["analysis"][key] for key in ("pair", "mine")}
+    if not measures_generated(config):
+        kept["view"] = {"encoder": config["view"].get("encoder")}  # f has its settings there
+        kept.pop("inversion", None)
+        if not data_is_sampled(config):
+            kept.pop("generator", None)
+    return kept
 
 
 def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:

@@ -5,13 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.identity import (
-    GENERATED,
-    draws_view_on_the_fly,
-    needs_generator,
-    uses_view,
-    view_slots,
-)
+from assimilate.identity import needs_generator, transforms_generated, uses_view, view_slots
 from assimilate.options import SCHEDULES, UNAUGMENTED_PROBES
 from assimilate.reference import reference_config, reference_overrides, trains_reference, uses_reference
 
@@ -134,10 +128,7 @@ USES = (
     ),
     Use(
         ("assim.generated_transform",),
-        lambda config: (
-            GENERATED in view_slots(config)
-            and (not draws_view_on_the_fly(config) or config["view"]["name"] == "original")
-        ),
+        transforms_generated,
         lambda config: (
             f"view={config['view']['name']} is drawn anew by that transformation alone"
             + (" unless view.cached=true" if config["view"]["name"] == "expert" else "")

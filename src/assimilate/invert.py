@@ -183,7 +183,7 @@ def _encoder(session: Session, room: _Room, staging: Path) -> "InversionEncoder"
             workdir=staging,
             seed=session.config["inversion"]["seed"],
             device=session.device,
-            progress=progress,
+            progress=session.tracker.following(progress, "inversion"),
         )
     return encoder
 

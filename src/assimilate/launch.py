@@ -10,15 +10,20 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 from assimilate.artifacts import Artifact
 from assimilate.errors import UserError
 from assimilate.session import Session, use_threads
+from assimilate.tracking import RANK_METRICS, Relay
 
 TARGET = "ASSIMILATE_RANK_TARGET"
 PATIENCE = timedelta(hours=2)
 # In the artifact's staging folder: what the first rank that failed has to say, for its parent.
 FAILURE = "failure.txt"
+# There too, and never part of the artifact: what rank 0 measures, for its parent's tracker.
+METRICS = ".metrics.jsonl"
+RELAY_EVERY_SECONDS = 2.0
 
 
 def launch_ranks(session: Session, artifact: Artifact) -> None:
@@ -39,16 +44,35 @@ def launch_ranks(session: Session, artifact: Artifact) -> None:
     sys.stdout.flush()
     failure = artifact.staging / FAILURE
     failure.unlink(missing_ok=True)
-    finished = subprocess.run(command, env=environment, check=False)
-    if finished.returncode and failure.is_file():
+    returncode = _run_and_relay(session, command, environment, artifact.staging / METRICS)
+    if returncode and failure.is_file():
         said = failure.read_text()
         failure.unlink()
         raise UserError(f"{said} ({artifact.label} on {ranks} ranks)")
-    if finished.returncode:
+    if returncode:
         raise UserError(
-            f"a rank failed while training {artifact.label} (exit code {finished.returncode}); its error is above. "
+            f"a rank failed while training {artifact.label} (exit code {returncode}); its error is above. "
             "The same command goes on from the last checkpoint"
         )
+
+
+def _run_and_relay(session: Session, command: list[str], environment: dict[str, str], metrics: Path) -> int:
+    """Run the ranks, and tell this job's tracker what rank 0 measures while they run."""
+    if not session.tracker.listens:
+        return subprocess.run(command, env=environment, check=False).returncode
+    metrics.unlink(missing_ok=True)
+    relay = Relay(metrics, session.tracker)
+    with subprocess.Popen(command, env={**environment, RANK_METRICS: str(metrics)}) as process:
+        while True:
+            try:
+                returncode = process.wait(timeout=RELAY_EVERY_SECONDS)
+            except subprocess.TimeoutExpired:
+                relay()
+            else:
+                break
+    relay()
+    metrics.unlink(missing_ok=True)
+    return returncode
 
 
 def check_gpus(session: Session, ranks: int) -> None:

@@ -73,14 +73,14 @@ def _fill(session: Session, making: Making, folder: Path, span: tuple[int, int],
         if pending and there > taken_over:
             session.terminal.say(f"  going on: {there} of {end - first} images have their views already")
         if pending:
-            with session.terminal.bar(making.title) as progress, _repeatable_kernels():
+            with session.terminal.bar(making.title) as progress, repeatable_kernels():
                 making.fill(writer.write, pending, lambda done, _, values: progress(there + done, end - first, values))
         writer.flush()
         assert not writer.pending(), f"{making.title} left out images {writer.pending()[:5]}"
 
 
 @contextlib.contextmanager
-def _repeatable_kernels() -> Iterator[None]:
+def repeatable_kernels() -> Iterator[None]:
     """Within the block cuDNN adds up in one order: of its transposed convolutions and gradients some do not."""
     import torch
 
@@ -244,6 +244,8 @@ def main(job: Job) -> None:
         raise UserError(
             f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no cached views"
         )
+    from assimilate.dashboard import tell_views
+
     if job.config["verify"]:
         _verify(session, views)
         return
@@ -253,6 +255,7 @@ def main(job: Job) -> None:
     if job.config["force"]:
         session.store.discard(views)
     path = session.ensure(views)
+    tell_views(session)
     session.terminal.say(f"views: {path}")
     if job.config["preview"]:
         session.terminal.say(f"preview (image, then its views): {_preview(session, views)}")

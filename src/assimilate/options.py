@@ -27,3 +27,4 @@ SCHEDULES = {
 BACKBONES = ("resnet18", "resnet34", "resnet50")
 STEMS = ("cifar", "cifar_maxpool", "imagenet")
 PROJECTORS = ("essl", "simsiam", "supcontrast", "htdt", "dkobak", "clsp", "linear", "none")
+ANALYSES = ("pairs", "distances", "tsne", "grid", "curves", "alignment_uniformity")

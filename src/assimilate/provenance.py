@@ -1,5 +1,6 @@
 """Where a result comes from: versions, machine and commit."""
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -21,10 +22,13 @@ def provenance() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that this package runs from, with "+changes" if it was edited; None for a wheel."""
+    """Commit of the checkout that this package runs from, with "+changes" if it was edited; None for a wheel.
+
+    A checkout that was copied without .git knows it from ASSIMILATE_COMMIT.
+    """
     top = Path(__file__).resolve().parents[2]
     if not (top / ".git").exists():
-        return None
+        return os.environ.get("ASSIMILATE_COMMIT")
     try:
         head = subprocess.run(["git", "-C", str(top), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         changes = subprocess.run(

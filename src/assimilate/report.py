@@ -1,63 +1,64 @@
-"""Stage: write the page of a run: its table, curves, pictures and provenance.
+"""Stage: write what was run as pages: the paper's tables beside ours, figures, every run.
 
-python -m assimilate.report                  the same overrides as the run's
+python -m assimilate.report                     everything below `out`: report.html, report.md, a page a run
+python -m assimilate.report out=/my/outputs
+python -m assimilate.report dataset=cifar10     with overrides that name a run: its pictures are drawn again too
 """
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
-from assimilate.artifacts import write_text_atomically
 from assimilate.command import stage
-from assimilate.config import Job
+from assimilate.config import NEUTRAL_OVERRIDES, ROW_COMPANIONS, Job
 from assimilate.errors import UserError
-from assimilate.given import TIMM
-from assimilate.report_pictures import VIEWS, inversion_section, view_section
+from assimilate.report_book import coverage
+from assimilate.report_index import write_reports
+from assimilate.report_run import ASSIMILATIONS, baseline_command, given_name, run_title, write_run_page
 from assimilate.runs import METRICS, read_metrics
 from assimilate.session import Session
 from assimilate.tables.comparison import compare
-
-REPORT = "report.html"
-# How the paper writes them.
-ASSIMILATIONS = {"simclr": "SimCLR", "a1": "A1", "a2": "A2"}
+from assimilate.tables.layout import COMPARABLE_BUDGET
+from assimilate.tables.results import Run, parse_place, parse_result
 
 
 def write_run_report(session: Session) -> Path:
-    """Write `report.html` into the run's folder and return its path.
+    """Draw the run's pictures, write `report.html` into its folder and return its path.
 
     Raises:
         UserError: the run has no result yet.
     """
-    from assimilate.tables import page
+    from assimilate.report_pictures import draw_pictures
 
-    job = session.job
+    run = _run_of(session.job)
+    draw_pictures(session)
+    return write_run_page(session.job.out, run)
+
+
+def _run_of(job: Job) -> Run:
     result = read_metrics(job.run_dir)
     if result is None:
-        raise UserError(f"{job.run_dir / METRICS} is not there yet: run {job.command.replace('.report', '.train')}")
-    title = _title(job)
-    parts = [f"<h1>{page.escape(title)}</h1>", *_head(session, result)]
-    parts += _table_section(result)
-    if job.config["checkpoint"] is None:
-        parts += _curve_section(session)
-    parts += view_section(session)
-    parts += inversion_section(session)
-    parts += _provenance_section(session, result)
-    path = job.run_dir / REPORT
-    write_text_atomically(path, page.page(title, parts))
-    return path
+        raise UserError(
+            f"{job.run_dir / METRICS} is not there yet: run {job.command.replace('.report', '.train')}. "
+            "The page about everything that was run: python -m assimilate.report, without overrides but out="
+        )
+    try:
+        return parse_result(result, parse_place(job.run_dir.relative_to(job.out).parts))
+    except ValueError as error:
+        raise UserError(f"{job.run_dir / METRICS} {error}") from error
 
 
 def print_table(session: Session) -> None:
     """The run's table on the terminal."""
-    result = read_metrics(session.job.run_dir)
-    lines = [] if result is None else compare(result)
-    if not lines or result is None:
+    run = _run_of(session.job)
+    result = run.raw
+    lines = compare(result)
+    if not lines:
         return
-    has_baseline, has_paper = "baseline" in result, bool(result["paper"])
-    table = Table(title=_title(session.job), title_justify="left", title_style="bold")
+    has_baseline = "baseline" in result
+    has_paper = bool(result["paper"]) and result["budget"] == COMPARABLE_BUDGET
+    table = Table(title=run_title(run), title_justify="left", title_style="bold")
     table.add_column("", no_wrap=True)
     table.add_column("random", justify="right", no_wrap=True)
     if has_baseline:
@@ -79,36 +80,13 @@ def print_table(session: Session) -> None:
         f"± is the standard deviation over probe seeds of one training run; budget: {result['budget']}"
     )
     if not has_baseline and session.config["checkpoint"] is None and session.config["assim"]["name"] != "simclr":
-        words = [
-            word
-            for word in session.job.overrides
-            if word.split("=")[0] in ("dataset", "dataset.root", "budget", "recipe")
-        ]
-        command = " ".join(["python -m assimilate.train", *words, "assim=simclr"])
-        session.terminal.say(f"baseline to compare with: {command}")
-
-
-def _title(job: Job) -> str:
-    config = job.config
-    if config["checkpoint"] is not None:
-        return f"{_given_name(job)} on {config['dataset']['name']}"
-    name = f"{ASSIMILATIONS.get(config['assim']['name'], config['assim']['name'])}"
-    if config["assim"]["name"] != "simclr":
-        name += f" with {VIEWS.get(config['view']['name'], config['view']['name'])}"
-    row = f" ({job.row})" if job.row else ""
-    return f"{name}{row} on {config['dataset']['name']}, seed {config['seed']}"
-
-
-def _given_name(job: Job) -> str:
-    """What was given to be probed: a timm model, or a file's name."""
-    checkpoint = str(job.config["checkpoint"])
-    return checkpoint if checkpoint.startswith(TIMM) else Path(checkpoint).name
+        session.terminal.say(f"baseline to compare with: {baseline_command(run)}")
 
 
 def _run_name(session: Session) -> str:
     config = session.config
     if config["checkpoint"] is not None:
-        return _given_name(session.job)
+        return given_name(str(config["checkpoint"]))
     name = ASSIMILATIONS.get(config["assim"]["name"], config["assim"]["name"])
     return f"{name} (seed {config['seed']})"
 
@@ -117,109 +95,34 @@ def _baseline_name(session: Session) -> str:
     return f"SimCLR (f, seed {session.config['view']['encoder']['seed']})"
 
 
-def _head(session: Session, result: dict[str, Any]) -> list[str]:
-    from assimilate.tables import page
-
-    config = session.config
-    budget = config["budget"]["name"]
-    warnings = []
-    if budget != "paper":
-        warnings.append(f"budget: {budget}, not comparable with the paper")
-    words = [f"data set: {config['dataset']['name']}"]
-    words += [f"weights: {result['weights']['name']}"] if "weights" in result else _recipe(config)
-    notes = [page.paragraph(note, soft=True) for note in result["data_notes"]]
-    if "weights" in result:
-        notes.insert(0, page.paragraph(result["weights"]["text"]))
-    return [page.badges([*words, result["device"]], warnings=warnings), page.code_block(result["command"]), *notes]
+def _is_neutral(word: str) -> bool:
+    key = word.lstrip("+~").split("=")[0]
+    return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)
 
 
-def _recipe(config: dict[str, Any]) -> list[str]:
-    return [
-        f"view: {config['view']['name']}" if config["assim"]["name"] != "simclr" else "two expert views",
-        f"assimilation: {config['assim']['name']}",
-        f"loss: {config['loss']['name']}",
-        f"encoder: {config['encoder']['backbone']}, width {config['encoder']['width']}",
-        f"{config['epochs']} epochs",
-    ]
-
-
-def _table_section(result: dict[str, Any]) -> list[str]:
-    from assimilate.tables import page
-
-    lines = compare(result)
-    if not lines:
-        return [
-            page.heading("Result"),
-            page.paragraph(f"Probes were skipped: {result.get('skipped', 'nothing measured')}."),
-        ]
-    rows = [[line.metric, line.untrained, line.baseline, line.run, line.difference, line.paper] for line in lines]
-    header = ["", "random initialisation", "SimCLR baseline (f)", "this run", "difference", "paper"]
-    if not result["paper"]:
-        header, rows = header[:-1], [row[:-1] for row in rows]
-    protocols = [[name, label] for name, label in result["protocols"].items()]
-    return [
-        page.heading("Result"),
-        page.table(header, rows, strong_column=3),
-        page.paragraph(
-            "± is the standard deviation over probe seeds of one training run, not over training seeds. Views, "
-            "generator and f are fixed; they have seeds of their own.",
-            soft=True,
-        ),
-        page.table(["metric", "protocol"], protocols),
-    ]
-
-
-def _curve_section(session: Session) -> list[str]:
-    from assimilate.analysis.plots import plot_curves
-    from assimilate.tables import page
-    from assimilate.train import CURVE, HISTORY, read_rows
-
-    chain = session.chain
-    runs = {_run_name(session): chain.encoder}
-    if chain.reference is not None and chain.reference.label != chain.encoder.label:
-        runs = {_baseline_name(session): chain.reference, **runs}
-    losses = {
-        name: [(row["epoch"], row["loss"]) for row in read_rows(run.path / HISTORY)] for name, run in runs.items()
-    }
-    accuracies = {
-        name: [(row["epoch"], row["knn5"]) for row in read_rows(run.path / CURVE)] for name, run in runs.items()
-    }
-    figures = [
-        page.vector_figure(
-            plot_curves(losses, x_label="epoch", y_label="training loss"),
-            "Training loss an epoch. A2's loss includes the alignment term, so its level is not SimCLR's.",
-        )
-    ]
-    if any(accuracies.values()):
-        figures.append(
-            page.vector_figure(
-                plot_curves(accuracies, x_label="epoch", y_label="5-NN accuracy (%)"),
-                "5-NN accuracy on test images while training (cosine, backbone features); epoch 0 is the random "
-                "initialisation.",
-            )
-        )
-    return [page.heading("Training"), page.side_by_side(figures)]
-
-
-def _provenance_section(session: Session, result: dict[str, Any]) -> list[str]:
-    from assimilate.tables import page
-
-    seconds = [[label, f"{value:.1f}"] for label, value in result["seconds"].items()]
-    seconds.append(["in all", f"{sum(result['seconds'].values()):.1f}"])
-    return [
-        page.heading("What it took"),
-        page.table(["artifact", "seconds"], seconds),
-        page.folded("Versions, commit", json.dumps(result["provenance"], indent=1, ensure_ascii=False)),
-        page.folded("Configuration", json.dumps(result["config"], indent=1, ensure_ascii=False)),
-    ]
+def _is_setting(word: str) -> bool:
+    """Whether a word of an adhoc run's command says what its folder's name does not: no seed, budget or data set."""
+    return not _is_neutral(word) and word.split("=")[0] not in ROW_COMPANIONS
 
 
 @stage("report")
 def main(job: Job) -> None:
-    """Write the page of a finished run again."""
+    """Write the pages again: of everything, and with overrides that name a run, that run's pictures too."""
     session = Session(job, prepare="never")
-    session.ensure_all(session.chain.all())
-    session.terminal.say(f"report:  {write_run_report(session)}")
+    if not all(map(_is_neutral, job.overrides)):
+        _run_of(job)
+        session.ensure_all(session.chain.all())
+        session.terminal.say(f"run:      {write_run_report(session)}")
+    out_words = [word for word in job.overrides if word.startswith("out=")]
+    index, markdown, book = write_reports(
+        job.out, out_word=f"out={job.out}" if out_words else None, is_setting=_is_setting
+    )
+    filled, total = coverage(book.tables[COMPARABLE_BUDGET])
+    session.terminal.say(f"{len(book.runs)} finished runs; {filled} of {total} cells of the paper at budget=paper")
+    for problem in book.problems:
+        session.terminal.say(f"left out: {problem.path}: {problem.reason}")
+    session.terminal.say(f"report:   {index}")
+    session.terminal.say(f"markdown: {markdown}")
 
 
 if __name__ == "__main__":

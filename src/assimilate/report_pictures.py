@@ -1,10 +1,19 @@
-"""The pictures of a run's page: generated views beside their images, best and worst reconstructions."""
+"""The pictures of a run's page: generated views beside their images, best and worst reconstructions.
 
+They need the images, the generator and torch, so they are drawn once, into the run's folder; pages are written from
+the files there.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from assimilate.artifacts import write_bytes_atomically, write_text_atomically
 from assimilate.chain import KNOWN_LATENTS
+from assimilate.report_run import PICTURES, PICTURES_FILE
 from assimilate.session import Session
 
 # Pictures on a page.
@@ -12,33 +21,46 @@ NUM_ANCHORS = 12
 NUM_EXTREMES = 8
 # Views of an image that are made for the page where no cache holds any.
 NUM_DRAWN = 4
-VIEWS = {
-    "wsearch": "W-search",
-    "wperturb": "W-perturb",
-    "wmix": "W-mix",
-    "online": "online W-search",
-    "external": "views from elsewhere",
-    "reconstruction": "reconstructions",
-    "expert": "expert views",
-    "viewmaker": "Viewmaker",
-}
 
 
-def view_section(session: Session) -> list[str]:
-    """Images beside their views, and what was measured of these; empty where nothing is generated."""
+@dataclass(frozen=True)
+class Section:
+    """A section of a run's page: what stands above its pictures, these, and what was measured of them."""
+
+    title: str
+    text: list[str] = field(default_factory=list)
+    figures: list[dict[str, str]] = field(default_factory=list)
+    facts: list[list[str]] = field(default_factory=list)
+
+
+def draw_pictures(session: Session) -> None:
+    """Draw what a run's page shows of its views and of the inversion, into `pictures/` of its folder."""
+    folder = session.job.run_dir / PICTURES
+    sections = [_view_section(session, folder), _inversion_section(session, folder)]
+    drawn = {"schema": 1, "sections": [asdict(section) for section in sections if section is not None]}
+    write_text_atomically(folder / PICTURES_FILE, json.dumps(drawn, indent=1, ensure_ascii=False) + "\n")
+
+
+def _save(folder: Path, name: str, content: bytes | str, caption: str) -> dict[str, str]:
+    write_bytes_atomically(folder / name, content.encode() if isinstance(content, str) else content)
+    return {"file": name, "caption": caption}
+
+
+def _view_section(session: Session, folder: Path) -> Section | None:
+    """Images beside their views, and what was measured of these; None where nothing is generated."""
     from assimilate.analysis.agreement import label_agreement
     from assimilate.analysis.grids import picture_grid
     from assimilate.analysis.plots import plot_distances
     from assimilate.make_views import read_summary
-    from assimilate.tables import page
+    from assimilate.report_run import VIEWS
     from assimilate.views.cache import IMAGES
 
     views = session.chain.views
     if views is None:
-        return _drawn_section(session)
+        return _drawn_section(session, folder)
     train = session.dataset.train
     cached = np.load(views.path / IMAGES, mmap_mode="r")
-    chosen = _spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
     reconstructions = _reconstruct(session, chosen)
     rows = []
     for position, index in enumerate(chosen):
@@ -48,7 +70,9 @@ def view_section(session: Session) -> list[str]:
     leading = 1 if reconstructions is None else 2
     what = "Original" if reconstructions is None else "Original, reconstruction g(e(x))"
     figures = [
-        page.picture_figure(
+        _save(
+            folder,
+            "views.png",
             picture_grid(
                 rows,
                 scale=_scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1]),
@@ -63,7 +87,9 @@ def view_section(session: Session) -> list[str]:
     if "epsilon1" in summary:
         distances = np.load(views.path / "distances.npy")
         figures.append(
-            page.vector_figure(
+            _save(
+                folder,
+                "distances.svg",
                 plot_distances(distances, wanted=summary["epsilon1"], name=f"{distances.size:,} stored views"),
                 "Achieved distances, measured on the stored 8-bit images, against ε1.",
             )
@@ -87,35 +113,34 @@ def view_section(session: Session) -> list[str]:
     if train.labels is not None and cached.shape[-1] != train.image_size:
         facts.append([agreement, f"not measured: views of {cached.shape[-1]}², images of {train.image_size}²"])
     elif train.labels is not None:
-        share = label_agreement(train.images, train.labels, cached)
+        share = label_agreement(train.images, train.labels, cached, device=session.device)
         facts.append([agreement, f"{100 * share:.1f}%"])
-    beside = page.stacked([*figures[1:], page.table(["", ""], facts)]) if facts else ""
-    return [page.heading("Views"), page.side_by_side([figures[0], beside])]
+    return Section("Views", figures=figures, facts=facts)
 
 
-def _drawn_section(session: Session) -> list[str]:
+def _drawn_section(session: Session, folder: Path) -> Section | None:
     """Views of runs that make theirs while training, drawn anew for the page."""
     from assimilate.analysis.grids import picture_grid
-    from assimilate.tables import page
+    from assimilate.report_run import VIEWS
 
     content, train = session.chain.encoder.content, session.dataset.train
-    chosen = _spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
     if "viewmaker" in content:
         drawn, kind = _viewmaker_views(session, train.images[chosen]), "Viewmaker"
     elif "view" in content and content["view"]["name"] != "online":  # those belong to a moment of the training
         drawn, kind = _fresh_views(session, chosen), VIEWS[content["view"]["name"]]
     else:
-        return []
+        return None
     rows = [[train.images[index], *views] for index, views in zip(chosen, drawn, strict=True)]
     grid = picture_grid(rows, scale=_scale(train.image_size, 1 + NUM_DRAWN), gap_after=(0,))
     caption = f"Original, and {NUM_DRAWN} {kind} views, drawn for this page: training makes new ones at every step."
-    facts = ""
+    facts: list[list[str]] = []
     if "viewmaker" in content:
         change = float(np.abs(drawn.astype(np.float64) - train.images[chosen][:, None]).mean() / 255)
         budget = content["viewmaker"]["distortion_budget"]
-        asked = [["mean change of a pixel in [0, 1], asked for", f"{budget:.4f}"]]
-        facts = page.table(["", ""], [*asked, ["of these pictures, clamped and rounded", f"{change:.4f}"]])
-    return [page.heading("Views"), page.side_by_side([page.picture_figure(grid, caption), facts])]
+        facts.append(["mean change of a pixel in [0, 1], asked for", f"{budget:.4f}"])
+        facts.append(["of these pictures, clamped and rounded", f"{change:.4f}"])
+    return Section("Views", figures=[_save(folder, "views.png", grid, caption)], facts=facts)
 
 
 def _viewmaker_views(
@@ -146,15 +171,14 @@ def _fresh_views(session: Session, indices: list[int]) -> "np.ndarray[Any, np.dt
     return result
 
 
-def inversion_section(session: Session) -> list[str]:
-    """Reconstructions with the least and the largest error; empty where no image was inverted."""
+def _inversion_section(session: Session, folder: Path) -> Section | None:
+    """Reconstructions with the least and the largest error; None where no image was inverted."""
     from assimilate.analysis.grids import picture_grid
     from assimilate.invert import ERRORS
-    from assimilate.tables import page
 
     latents = session.chain.latents
     if latents is None or not (latents.path / ERRORS).is_file():
-        return []
+        return None
     errors = np.load(latents.path / ERRORS)
     order = errors.argsort()
     count = min(NUM_EXTREMES, len(order) // 2)
@@ -167,12 +191,12 @@ def inversion_section(session: Session) -> list[str]:
         extremes = f"{errors[chosen].min():.4f} to {errors[chosen].max():.4f}"
         caption = f"{name} reconstructions: images above, g(w) below; MSE {extremes}."
         grid = picture_grid([originals, list(pictures)], scale=_scale(session.dataset.train.image_size, count))
-        figures.append(page.picture_figure(grid, caption))
+        figures.append(_save(folder, f"{name.lower()}_reconstructions.png", grid, caption))
     text = f"Reconstruction error (MSE on [−1, 1]): mean {errors.mean():.4f}, worst {errors.max():.4f}."
-    return [page.heading("Inversion"), page.paragraph(text), page.side_by_side(figures)]
+    return Section("Inversion", text=[text], figures=figures)
 
 
-def _spread_over_classes(labels: "np.ndarray[Any, np.dtype[np.int64]] | None", count: int, wanted: int) -> list[int]:
+def spread_over_classes(labels: "np.ndarray[Any, np.dtype[np.int64]] | None", count: int, wanted: int) -> list[int]:
     """Indices of pictures to show: one class after the other where there are labels."""
     if labels is None:
         return [int(index) for index in np.linspace(0, count - 1, min(wanted, count)).astype(int)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from assimilate.identity import GENERATED, OWN
 from assimilate.options import (
+    ANALYSES,
     BACKBONES,
     LOSSES,
     OPTIMIZERS,
@@ -159,6 +160,7 @@ CHECKS = (
     Check("optimizer.milestones", _milestones, "a list of shares of the epochs, each in (0, 1]"),
     Check("optimizer.gamma", _positive, "a number > 0"),
     Check("view.n_cached", _or_none(_count), "a whole number ≥ 1"),
+    Check("view.n_used", _or_none(_count), "null (all that are cached) or a whole number ≥ 1"),
     Check("view.n_sampled", _count, "a whole number ≥ 1"),
     Check("view.epsilon1", _or_auto(_not_negative), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
     Check("view.epsilon1", _or_auto(lambda v: v <= 2), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
@@ -212,6 +214,8 @@ CHECKS = (
     ),
     Check("trainer.num_threads", _or_none(_count), "null or a whole number ≥ 1"),
     Check("trainer.compile", _one_of(True, False), "true or false"),
+    Check("trainer.cudnn_benchmark", _one_of(True, False), "true or false"),
+    Check("trainer.checkpoint_every_n_epochs", _count, "a whole number ≥ 1"),
     _option("probe.name", PROBES),
     Check(
         "probe.seeds",
@@ -301,4 +305,20 @@ CHECKS = (
         _one_of("vgg19", "discriminator", "encoder", "none"),
         "vgg19, discriminator, encoder or none",
     ),
+    _option("analysis.kind", ANALYSES),
+    Check("analysis.mine.hidden_dim", _or_none(_count), "null (as wide as f's projection) or a whole number ≥ 1"),
+    Check("analysis.mine.lr", _positive, "a number > 0"),
+    Check("analysis.mine.batch_size", lambda v: _count(v) and v >= 2, "a whole number ≥ 2"),
+    Check("analysis.mine.num_epochs", _count, "a whole number ≥ 1"),
+    Check("analysis.anchor", _one_of("own", "original"), "own or original"),
+    Check("analysis.num_images", _or_none(_count), "null (all) or a whole number ≥ 1"),
+    Check("analysis.num_views", _count, "a whole number ≥ 1"),
+    Check("analysis.num_embedded", _count, "a whole number ≥ 1"),
+    Check("analysis.num_plotted", _count, "a whole number ≥ 1"),
+    Check("analysis.perplexity.w", _positive, "a number > 0"),
+    Check("analysis.perplexity.z", _positive, "a number > 0"),
+    Check("analysis.num_iterations", lambda v: _count(v) and v >= 250, "a whole number ≥ 250, what scikit-learn asks"),
+    Check("analysis.part", _one_of("test", "train"), "test or train"),
+    Check("analysis.power", _positive, "a number > 0"),
+    Check("analysis.t", _positive, "a number > 0"),
 )

@@ -26,6 +26,7 @@ from assimilate.estimates import estimate
 from assimilate.foresight import check_inversion_inputs
 from assimilate.origins import count_train_images, data_artifact, evaluation_config
 from assimilate.terminal import Terminal
+from assimilate.tracking import open_tracker
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
@@ -35,6 +36,8 @@ BRING_YOUR_OWN = (
 )
 # Stages that go as far as a probe, or look at one.
 PROBING_STAGES = ("train", "evaluate", "report")
+# The stage that looks at views through f, whatever made them.
+MEASURING_STAGE = "analyze"
 TITLES = {
     "datasets": "Preparing images",
     "generators": "Making the generator",
@@ -61,7 +64,8 @@ class Session:
         self.job = job
         self.config = job.config
         self.prepare = prepare or str(job.config["prepare"])
-        self.terminal = Terminal(quiet=is_rank() and _rank() != 0)
+        self.terminal = Terminal(quiet=is_rank() and _rank() != 0, log=job.log)
+        self.tracker = job.ending.enter_context(open_tracker(job, self.terminal.say))
         self.store = Store(self.prepare, self.command_for, self.terminal.say)
         self.data = data_artifact(job.config, job.out)
         self._started = time.monotonic()
@@ -87,7 +91,10 @@ class Session:
                 mean=dataset.mean,
                 std=dataset.std,
             )
-        return build_chain(self.config, self.job.out, facts, probed=self.job.stage in PROBING_STAGES)
+        stage = self.job.stage
+        return build_chain(
+            self.config, self.job.out, facts, probed=stage in PROBING_STAGES, measured=stage == MEASURING_STAGE
+        )
 
     @cached_property
     def dataset(self) -> "ImageDataset":
@@ -205,6 +212,8 @@ class Session:
         left_out = ("prepare=", "force=", "verify=", "shard=", "preview=")
         words = [word for word in self.job.overrides if not word.startswith(left_out)]
         stage = {"calibrations": "make_views"}.get(artifact.kind, artifact.stage)
+        if self.job.stage == MEASURING_STAGE:  # no other reads the settings of an analysis
+            return " ".join([f"python -m assimilate.{MEASURING_STAGE}", *map(shell_word, words), "prepare=only"])
         if artifact.kind == "encoders" and artifact.label != self.chain.encoder.label:
             words.append("prepare=only")
         return " ".join(["python -m", f"assimilate.{stage}", *map(shell_word, words)])
@@ -217,7 +226,7 @@ class Session:
         say(f"plan for {self.job.command}")
         say(f"  out     {self.job.out}")
         say(f"  run     {self.job.run_dir}")
-        on_gpu = self._gpu_is_likely()
+        on_gpu = self.gpu_is_likely()
         machine = "a GPU" if on_gpu else "this CPU"
         hours = disk = 0.0
         for artifact in chain.all():
@@ -235,7 +244,7 @@ class Session:
         else:
             say("  nothing to build")
 
-    def _gpu_is_likely(self) -> bool:
+    def gpu_is_likely(self) -> bool:
         """Whether the run would find a GPU, judged without importing torch: a plan is to be quick."""
         wanted = self.config["trainer"]["accelerator"]
         return wanted == "gpu" or (wanted == "auto" and Path("/proc/driver/nvidia/version").exists())

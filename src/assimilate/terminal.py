@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -28,10 +29,12 @@ class Terminal:
 
     Args:
         quiet: print nothing but errors.
+        log: a file that every line is added to as well.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, log: Path | None = None) -> None:
         self.quiet = quiet
+        self._log = log
         self.console = Console(quiet=quiet, soft_wrap=True, highlight=False)
 
     def say(self, line: str) -> None:
@@ -39,6 +42,9 @@ class Terminal:
         if not self.quiet:
             self.console.print(line, markup=False)
             sys.stdout.flush()
+            if self._log is not None:
+                with self._log.open("a") as stream:
+                    stream.write(f"{line}\n")
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Report]:

@@ -18,6 +18,7 @@ from assimilate.config import Job, is_rank
 from assimilate.identity import GENERATED
 from assimilate.import_encoder import NO_MEAN, UNIT_STD, import_given, import_reference
 from assimilate.session import Session
+from assimilate.tracking import EVERY_N_STEPS
 
 if TYPE_CHECKING:
     from assimilate.assimilation.contrastive import ContrastiveModule
@@ -35,14 +36,19 @@ RESUMABLE = ("last.ckpt", "last.previous.ckpt")
 
 
 @stage("train")
-def main(job: Job) -> None:
-    """Run one job."""
+def main(job: Job) -> float | None:
+    """Run one job. Returns what `objective` names, where a sweep searches by it."""
     from assimilate.launch import train_as_rank
+    from assimilate.objective import measure_objective
 
     if is_rank():
         train_as_rank(Session(job, prepare="never"))
-    else:
-        complete_run(Session(job))
+        return None
+    session = Session(job)
+    complete_run(session)
+    if job.config["objective"] is None or session.prepare in ("plan", "only"):
+        return None
+    return measure_objective(session)
 
 
 def complete_run(session: Session) -> None:
@@ -51,6 +57,7 @@ def complete_run(session: Session) -> None:
     Raises:
         UserError: what cannot be used or may not be built.
     """
+    from assimilate.dashboard import tell_views
     from assimilate.evaluate import evaluate_run
     from assimilate.runs import check_run_folder, check_same_content
 
@@ -64,6 +71,7 @@ def complete_run(session: Session) -> None:
     check_same_content(job, [artifact.label for artifact in chain.all()])
     session.announce()
     session.ensure_all(chain.upstream())
+    tell_views(session)
     if session.prepare == "only":
         session.summarize()
         session.terminal.say("prepare=only: upstream is complete, nothing was trained")
@@ -197,16 +205,16 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     import torch
 
     from assimilate.assimilation.fit import fit
+    from assimilate.dashboard import watchers_of
     from assimilate.data.datamodule import ContrastiveDataModule
     from assimilate.data.views import ViewSource
     from assimilate.probes.monitor import KNNMonitor
-    from assimilate.tracking import open_tracker
     from assimilate.views.cache import CachedViews
 
     content, dataset, trainer = artifact.content, session.dataset, session.config["trainer"]
     source: ViewSource | None = None
     if "views" in artifact.parents:
-        source = CachedViews.open(artifact.parents["views"].path)
+        source = CachedViews.open(artifact.parents["views"].path, num_used=content.get("views_used"))
     elif "view" in content and not _is_online(artifact):
         source = fresh_views(session, artifact)
     mean, std = (dataset.mean, dataset.std) if content["normalize"] else (NO_MEAN, UNIT_STD)
@@ -243,10 +251,9 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     if trainer["channels_last"]:
         module.encoder.to(memory_format=torch.channels_last)
     ranks = trainer["devices"]
-    with (
-        open_tracker(session, artifact) as loggers,
-        session.terminal.bar(f"Training {artifact.name}") as progress,
-    ):
+    subject = "train" if artifact.label == session.chain.encoder.label else "f"
+    watchers = watchers_of(session.tracker, subject, mean, std)
+    with session.terminal.bar(f"Training {artifact.name}") as progress:
         record = fit(
             module,
             datamodule,
@@ -257,8 +264,11 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
             strategy="ddp" if ranks != 1 else "auto",
             precision=trainer["precision"],
             accumulate_grad_batches=content["accumulate_grad_batches"],
-            callbacks=monitors,
-            loggers=loggers,
+            cudnn_benchmark=trainer["cudnn_benchmark"],
+            checkpoint_every_n_epochs=trainer["checkpoint_every_n_epochs"],
+            callbacks=[*monitors, *watchers],
+            loggers=session.tracker.loggers(subject),
+            log_every_n_steps=session.config["logger"].get("every_n_steps", EVERY_N_STEPS),
             progress=progress,
         )
     if not module.trainer.is_global_zero:

@@ -122,7 +122,7 @@ def fit_generator(session: Session, staging: Path) -> None:
             augmentation=leaking,
             diffaugment=DiffAugment() if config["augment"] == "diffaugment" else None,
             observers=observers,
-            progress=progress,
+            progress=session.tracker.following(progress, "generator"),
         )
 
 

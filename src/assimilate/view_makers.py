@@ -12,6 +12,7 @@ from assimilate.data.progress import Progress
 from assimilate.session import Session
 
 if TYPE_CHECKING:
+    from assimilate.views.search import FoundViews
     from assimilate.views.synthesis import Move
 
 TITLES = {"wperturb": "W-perturb", "wmix": "W-mix", "reconstruction": "Reconstructions"}
@@ -68,44 +69,54 @@ def epsilons(session: Session, artifact: Artifact) -> tuple[float, float]:
     return float(epsilon1), float(5 / 3 * epsilon1 if epsilon2 == "auto" else epsilon2)
 
 
-def _search(session: Session, artifact: Artifact) -> Making:
-    content = artifact.content
+def search_views(
+    session: Session, artifact: Artifact, indices: list[int], emit: "Callable[[FoundViews], None]", progress: Progress
+) -> None:
+    """W-search for the views of some images, with the settings of a cache of them, which need not be there."""
+    from assimilate.invert import load_latents
+    from assimilate.train import load_reference
+    from assimilate.train_generator import load_generator
+    from assimilate.views.search import SearchEngine, SearchSettings
+
+    content, search = artifact.content, artifact.content["search"]
     epsilon1, epsilon2 = epsilons(session, artifact)
-    num_views = int(content["n_cached"])
+    settings = SearchSettings(
+        num_views=int(content["n_cached"]),
+        epsilon1=epsilon1,
+        epsilon2=epsilon2,
+        uniformity_weight=content["lambda"],
+        hinge=content["hinge"],
+        anchor=content["anchor"],
+        optimizer=search["optimizer"],
+        lr=search["lr"],
+        iterations=search["iterations"],
+        tolerance=search["tolerance"],
+        tolerance_relative=search["tolerance_relative"],
+        initial_noise=search["initial_noise"],
+        noise_first_view=search["noise_first_view"],
+        width=search["width"],
+        seed=content["seed"],
+        stop=search["stop"],
+        space=search["space"],
+        projection=search["projection"],
+        precision=search["precision"],
+        compiled=search["compile"],
+    )
+    generator = load_generator(session, artifact.parents["generator"])
+    embedding = load_reference(session, artifact.parents["encoder"])
+    SearchEngine(generator, embedding, settings, device=session.device).run(
+        load_latents(artifact.parents["latents"]), session.dataset.train.images, indices, emit, progress
+    )
+
+
+def _search(session: Session, artifact: Artifact) -> Making:
+    epsilon1, epsilon2 = epsilons(session, artifact)
+    num_views = int(artifact.content["n_cached"])
     session.terminal.say(f"  W-search: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {num_views} views an image")
-    _foretell_capping(session, content, epsilon1, epsilon2)
+    _foretell_capping(session, artifact.content, epsilon1, epsilon2)
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
-        from assimilate.invert import load_latents
-        from assimilate.train import load_reference
-        from assimilate.train_generator import load_generator
-        from assimilate.views.search import FoundViews, SearchEngine, SearchSettings
-
-        search = content["search"]
-        settings = SearchSettings(
-            num_views=num_views,
-            epsilon1=epsilon1,
-            epsilon2=epsilon2,
-            uniformity_weight=content["lambda"],
-            hinge=content["hinge"],
-            anchor=content["anchor"],
-            optimizer=search["optimizer"],
-            lr=search["lr"],
-            iterations=search["iterations"],
-            tolerance=search["tolerance"],
-            tolerance_relative=search["tolerance_relative"],
-            initial_noise=search["initial_noise"],
-            noise_first_view=search["noise_first_view"],
-            width=search["width"],
-            seed=content["seed"],
-            stop=search["stop"],
-            space=search["space"],
-            projection=search["projection"],
-            precision=search["precision"],
-            compiled=search["compile"],
-        )
-
-        def emit(found: FoundViews) -> None:
+        def emit(found: "FoundViews") -> None:
             write(
                 found.index,
                 found.images.numpy(),
@@ -116,11 +127,7 @@ def _search(session: Session, artifact: Artifact) -> Making:
                 converged=np.asarray(found.converged, dtype=np.uint8),
             )
 
-        generator = load_generator(session, artifact.parents["generator"])
-        embedding = load_reference(session, artifact.parents["encoder"])
-        SearchEngine(generator, embedding, settings, device=session.device).run(
-            load_latents(artifact.parents["latents"]), session.dataset.train.images, pending, emit, progress
-        )
+        search_views(session, artifact, pending, emit, progress)
 
     def summarize(folder: Path) -> dict[str, Any]:
         summary = _search_summary(artifact, folder, epsilon1, epsilon2)

@@ -30,7 +30,10 @@ def check_view(config: Mapping[str, Any]) -> None:
     if not uses_view(config):
         return
     if needs_cache(config) and view["n_cached"] is not None:
-        check_enough_views(config, view["n_cached"], f"view.n_cached={view['n_cached']}")
+        key = "n_cached" if view.get("n_used") is None else "n_used"
+        if view[key] > view["n_cached"]:
+            raise UserError(f"view.n_used={view['n_used']} exceeds view.n_cached={view['n_cached']}, all that there is")
+        check_enough_views(config, view[key], f"view.{key}={view[key]}")
     if view["name"] in MADE_IN_TRAINING and config["loss"]["name"] == "simsiam":
         raise UserError(f"view={view['name']} trains with a contrastive loss: loss=simsiam cannot be combined with it")
     _check_probability(config)

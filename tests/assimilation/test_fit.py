@@ -1,3 +1,5 @@
+import csv
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,7 @@ def test_record(tmp_path: Path) -> None:
     seen: list[tuple[int, int, dict]] = []
     module, data = tiny_module("a2"), tiny_data("a2")
     logger = CSVLogger(tmp_path, name=None, version="")
+    started = time.perf_counter()
     record = fit_tiny(
         module,
         data,
@@ -97,6 +100,7 @@ def test_record(tmp_path: Path) -> None:
         loggers=[logger],
         progress=lambda done, total, values: seen.append((done, total, dict(values))),
     )
+    elapsed = time.perf_counter() - started
     assert [row["epoch"] for row in record.rows] == [1, 2, 3]
     assert [row["step"] for row in record.rows] == [3, 6, 9]
     # lr of the last step of each epoch: warm-up over 3 steps, then a cosine over 6.
@@ -110,6 +114,12 @@ def test_record(tmp_path: Path) -> None:
     logged = (tmp_path / "metrics.csv").read_text()
     assert "train/loss" in logged
     assert "train/lr" in logged
+    with (tmp_path / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    # 3 epochs of 3 steps, read after 2 and at the end; what 9 steps of 8 images took is less than the whole run did.
+    assert [int(row["step"]) for row in rows] == [2, 3, 5, 6, 8, 9]
+    speeds = [float(row["train/images_per_second"]) for row in rows]
+    assert sum(images / speed for images, speed in zip([16, 8] * 3, speeds, strict=True)) < elapsed
 
 
 def test_a_step_is_the_loss_of_the_views(tmp_path: Path) -> None:

@@ -90,5 +90,7 @@ def imagenet_files(of_class: int = 5, val_of_class: int = 2) -> dict[str, bytes]
     for part, count in (("train", of_class), ("val", val_of_class)):
         for wnid in sorted(WNIDS):
             for k in range(count):
-                files[f"{part}/{wnid}/{wnid}_{k}.JPEG"] = jpeg(rng, 40 + 7 * k, 60 - 5 * k, "L" if k == 1 else "RGB")
+                files[f"{part}/{wnid}/{wnid}_{k}.JPEG"] = jpeg(
+                    rng, 40 + 7 * (k % 8), 60 - 5 * (k % 8), "L" if k == 1 else "RGB"
+                )
     return files

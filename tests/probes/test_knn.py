@@ -5,7 +5,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from assimilate.probes import knn
-from assimilate.probes.knn import knn_accuracy, knn_metrics, knn_predict
+from assimilate.probes.knn import knn_accuracy, knn_metrics, knn_predict, leave_one_out_accuracy
 
 
 def slow_predict(bank: Tensor, labels: Tensor, queries: Tensor, k: int, metric: str, weighting: str, t: float) -> list:
@@ -35,6 +35,27 @@ def test_slow_reference(monkeypatch: pytest.MonkeyPatch, k: int, metric: str, we
     labels = torch.randint(0, 4, (60,), generator=rng)
     ours = knn_predict(bank, labels, queries, k=k, metric=metric, weighting=weighting, temperature=0.5)
     assert ours.tolist() == slow_predict(bank, labels, queries, k, metric, weighting, 0.5)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 5, 29])
+def test_leave_one_out_is_a_bank_without_the_query(monkeypatch: pytest.MonkeyPatch, k: int, metric: str) -> None:
+    monkeypatch.setattr(knn, "_CHUNK_ELEMENTS", 300)  # several chunks: the diagonal moves
+    rng = torch.Generator().manual_seed(k)
+    features = torch.randn(30, 7, generator=rng, dtype=torch.float64) + 1
+    features[7] = features[3]  # a twin stays in the bank
+    labels = torch.randint(0, 4, (30,), generator=rng)
+    right = 0
+    for i in range(30):
+        others = [j for j in range(30) if j != i]
+        (vote,) = slow_predict(features[others], labels[others], features[i : i + 1], k, metric, "majority", 1.0)
+        right += vote == int(labels[i])
+    assert leave_one_out_accuracy(features, labels, k=k, metric=metric) == pytest.approx(100 * right / 30)
+
+
+def test_leave_one_out_needs_another_vector() -> None:
+    with pytest.raises(ValueError, match=r"knn\.k=5 must be between 1 and the 4"):
+        leave_one_out_accuracy(torch.randn(5, 3), torch.zeros(5, dtype=torch.int64), k=5)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

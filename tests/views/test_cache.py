@@ -165,3 +165,18 @@ def test_gather_is_uniform_over_the_cached_views():
     counts = torch.bincount(drawn[:, 0, 0, 0, 0].long(), minlength=4)
     # 4σ of a binomial with n = 8000, p = 1/4.
     assert ((counts - 2000).abs() < 4 * (8000 * 0.25 * 0.75) ** 0.5).all()
+
+
+def test_a_part_of_a_cache_serves_its_first_views_and_no_others():
+    """Table 7: rows with fewer than 8 cached views read a prefix of the 8-view cache (PROTOCOLS 8)."""
+    pixels = np.arange(5 * 8, dtype=np.uint8).reshape(5, 8, 1, 1, 1).repeat(3, axis=2)  # view k of image i is 8·i + k
+    part = CachedViews(pixels, num_used=3)
+    assert part.num_views == 3
+    indices, rng = torch.tensor([4, 0, 2]), torch.Generator().manual_seed(0)
+    seen = torch.stack([part.gather(indices, 2, rng)[:, :, 0, 0, 0] for _ in range(200)])
+    assert (seen // 8 == indices[:, None]).all()
+    assert (seen[..., 0] != seen[..., 1]).all()
+    counts = torch.bincount((seen % 8).flatten().long(), minlength=8)
+    assert (counts[3:] == 0).all()
+    # Uniform: 400 of 1200 draws each, binomial with a standard deviation of about 16.
+    assert ((counts[:3] - 400).abs() < 5 * 17).all()

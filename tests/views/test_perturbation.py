@@ -152,3 +152,10 @@ def test_fresh_views_without_noise_are_the_reconstruction():
     views = FreshViews(CurvedGenerator(), LATENTS, Perturbation(0.0)).gather(torch.tensor([4, 0]), 1, torch.Generator())
     expected = to_pixels(LinearGenerator().synthesize(torch.from_numpy(LATENTS[[4, 0]])))
     assert torch.equal(views[:, 0], expected)
+
+
+def test_views_are_made_where_the_generator_is():
+    """A report draws from a source that no data module has placed."""
+    elsewhere = torch.nn.Linear(2, 2, device="meta")
+    assert FreshViews(elsewhere, LATENTS, Perturbation(0.2)).device == torch.device("meta")
+    assert FreshViews(CurvedGenerator(), LATENTS, Perturbation(0.2)).device == torch.device("cpu")

@@ -214,11 +214,11 @@ class ContrastiveModule(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def compile_networks(self) -> None:
-        """Runs backbone, projector and predictor through torch.compile; call it before training."""
+    def compile_networks(self, mode: str | None = None) -> None:
+        """Runs backbone, projector and predictor through torch.compile in one of its modes; call it before training."""
         for network in (self.encoder.backbone, self.encoder.projector, self.encoder.predictor):
             if network is not None:
-                network.compile()
+                network.compile(mode=mode)
 
     def save_encoder(self, path: Path, extra: Mapping[str, Any] | None = None) -> None:
         """Writes the trained encoder alone, for `load_encoder` (f of W-search, the probes)."""

@@ -31,6 +31,7 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
     loggers: Sequence[Logger] = (),
     log_every_n_steps: int = 50,
+    cudnn_benchmark: bool = False,
     checkpoint_every_n_epochs: int = 1,
     checkpoint_every_n_steps: int | None = None,
     progress: Progress = silent,
@@ -49,6 +50,8 @@ def fit(
             contrasts with its own batch's negatives only.
         callbacks: further callbacks, e.g. `KNNMonitor`; their state is part of the checkpoint.
         loggers: get accumulated values once in `log_every_n_steps` steps.
+        cudnn_benchmark: let cuDNN try its algorithms for each shape; which is fastest may differ between two runs.
+        checkpoint_every_n_epochs: the last epoch saves in any case.
         checkpoint_every_n_steps: also save in the middle of an epoch.
 
     Raises:
@@ -77,6 +80,7 @@ def fit(
             callbacks=[record, *callbacks, save],
             logger=list(loggers) or False,
             log_every_n_steps=log_every_n_steps,
+            benchmark=cudnn_benchmark or None,  # None leaves torch's own setting
             plugins=[checkpoint_io],
             default_root_dir=workdir,
             use_distributed_sampler=False,

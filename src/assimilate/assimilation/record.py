@@ -24,7 +24,8 @@ class TrainingRecord(pl.Callback):
     run.
 
     Args:
-        log_every_n_steps: steps between two rows for the loggers, which get `train/loss`, `train/lr`, ….
+        log_every_n_steps: steps between two rows for the loggers, which get `train/loss`, `train/lr`, …, and
+            `train/images_per_second` (of all ranks, without the time that other callbacks take between epochs).
         progress: called after each step as progress(steps done, steps in all, {"epoch", "loss", "lr"}).
         workdir: where checkpoints are, for the error message.
     """
@@ -42,6 +43,8 @@ class TrainingRecord(pl.Callback):
         self._window: Tensor | None = None
         self._epoch: Tensor | None = None
         self._window_steps = 0
+        self._window_images = 0
+        self._window_started = time.perf_counter()
         self._epoch_steps = 0
         self._lr = math.nan
         self._seconds = 0.0
@@ -53,6 +56,10 @@ class TrainingRecord(pl.Callback):
         """Restarts the clock: time between two runs is not training time."""
         self._started = time.perf_counter()
         self._total_steps = int(trainer.estimated_stepping_batches)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What was done since the last step, a kNN measurement say, is not the training's time."""
+        self._window_started, self._window_images = time.perf_counter(), 0
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -80,6 +87,7 @@ class TrainingRecord(pl.Callback):
             self._window = self._window.to(values.device)
         self._window += values
         self._window_steps += 1
+        self._window_images += len(batch.indices)
         if self._window_steps == self.log_every_n_steps:
             self._read_window(trainer)
         self.progress(trainer.global_step, self._total_steps, self._shown)
@@ -108,6 +116,9 @@ class TrainingRecord(pl.Callback):
         self._epoch_steps += self._window_steps
         means = dict(zip(self._names, (window / self._window_steps).tolist(), strict=True))
         self._window, self._window_steps = None, 0
+        now = time.perf_counter()  # `window` is on the CPU, so the device has finished
+        throughput = self._window_images * trainer.world_size / (now - self._window_started)
+        self._window_started, self._window_images = now, 0
         step, epoch = trainer.global_step, trainer.current_epoch
         if not math.isfinite(means["loss"]):
             last = "" if self.workdir is None else " " + describe_last_good(self.workdir / LAST)
@@ -116,7 +127,8 @@ class TrainingRecord(pl.Callback):
                 f"lower optimizer.lr, raise optimizer.warmup_epochs, or check loss.temperature.{last}"
             )
         self._shown = {"epoch": epoch, "loss": means["loss"], "lr": self._lr}
-        metrics = {f"train/{name}": value for name, value in means.items()} | {"train/lr": self._lr, "epoch": epoch}
+        metrics = {f"train/{name}": value for name, value in means.items()}
+        metrics |= {"train/lr": self._lr, "train/images_per_second": throughput, "epoch": epoch}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
 

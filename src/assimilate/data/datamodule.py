@@ -151,7 +151,7 @@ class ContrastiveDataModule(LightningDataModule):
             assert slot.otherwise is not None
             drawn = torch.rand(len(images), generator=generator(self._seed, "replace", *place, member))
             other = slot.otherwise(images, generator(self._seed, "augment otherwise", *place, member))
-            kept = (drawn < slot.probability).to(images.device)[:, None, None, None]
+            kept = (drawn < slot.probability).to(images.device, non_blocking=True)[:, None, None, None]
             views[member] = torch.where(kept, views[member], normalize(other, self._mean, self._std))
 
     def _slots_of_one_transform(self, sources: Sequence[Tensor]) -> list[tuple[Augmentation, list[int]]]:

@@ -70,8 +70,9 @@ class RealImages:
     def gather(self, indices: np.ndarray) -> UInt8[Tensor, "batch 3 size size"]:
         """Return the unchanged images at ``indices``, on the device."""
         if self._pixels is None:
-            return torch.from_numpy(self._array[indices]).to(self._device)
-        return self._pixels[torch.from_numpy(indices).to(self._device)]
+            return torch.from_numpy(self._array[indices]).to(self._device, non_blocking=True)
+        # A copy that blocks would wait for the step before.
+        return self._pixels[torch.from_numpy(indices).to(self._device, non_blocking=True)]
 
     def _order_of(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:

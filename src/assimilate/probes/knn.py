@@ -26,6 +26,7 @@ def knn_predict(
     weighting: str = "majority",
     temperature: float = 0.1,
     num_classes: int | None = None,
+    leave_one_out: bool = False,
 ) -> Int64[Tensor, " queries"]:
     """Labels by the vote of the k nearest bank vectors.
 
@@ -37,17 +38,20 @@ def knn_predict(
         metric: "cosine" (rows are normalised) or "euclidean" (rows as they are).
         weighting: "majority" (a vote each) or "exponential" (a vote of exp(similarity/temperature); for "euclidean" the
             similarity is minus the distance).
+        leave_one_out: the queries are the bank, in its order, and no vector votes for itself.
 
     Raises:
-        ValueError: k is not between 1 and the size of the bank, or a name is unknown.
+        ValueError: k is not between 1 and the number of vectors that may vote, or a name is unknown.
     """
-    if not 1 <= k <= len(train_x):
-        raise ValueError(f"knn.k={k} must be between 1 and the {len(train_x)} labelled training images")
+    num_voters = len(train_x) - leave_one_out
+    if not 1 <= k <= num_voters:
+        raise ValueError(f"knn.k={k} must be between 1 and the {num_voters} labelled training images")
     if metric not in METRICS:
         raise ValueError(f"knn.metric={metric!r} is unknown; choose one of {', '.join(METRICS)}")
     if weighting not in WEIGHTINGS:
         raise ValueError(f"knn.weighting={weighting!r} is unknown; choose one of {', '.join(WEIGHTINGS)}")
     assert len(train_x) == len(train_y), (len(train_x), len(train_y))
+    assert not leave_one_out or len(test_x) == len(train_x), (len(train_x), len(test_x))
     train_y = train_y.to(train_x.device)
     num_classes = int(train_y.max()) + 1 if num_classes is None else num_classes
     nearest = _Nearest(len(train_x), k)
@@ -65,6 +69,8 @@ def knn_predict(
         scores = torch.mm(queries, train_x.T, out=buffer[: len(queries), : len(train_x)])
         if halves is not None:
             scores.sub_(halves)
+        if leave_one_out:
+            scores.diagonal(start).fill_(float("-inf"))
         values, neighbours = nearest(buffer[: len(queries)])
         if weighting == "majority":
             weights = torch.ones_like(values)
@@ -157,6 +163,14 @@ def knn_accuracy(
     """Share of test vectors whose vote (see `knn_predict`) is right, in percent."""
     predicted = knn_predict(train_x, train_y, test_x, k=k, metric=metric, weighting=weighting, temperature=temperature)
     return 100.0 * int((predicted == test_y.to(predicted.device)).sum()) / len(test_y)
+
+
+def leave_one_out_accuracy(
+    features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"], *, k: int = 5, metric: str = "cosine"
+) -> float:
+    """Share of vectors whose k nearest others vote for their label (majority; ties as in `knn_predict`), in percent."""
+    predicted = knn_predict(features, labels, features, k=k, metric=metric, leave_one_out=True)
+    return 100.0 * int((predicted == labels.to(predicted.device)).sum()) / len(labels)
 
 
 def knn_metrics(

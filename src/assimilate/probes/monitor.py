@@ -1,15 +1,26 @@
 """The kNN curve during training (Figure 4)."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import nn
 
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.images import ImageArrays
 from assimilate.probes.features import evaluating, extract_features
 from assimilate.probes.knn import knn_accuracy
+
+
+def _as_written(module: nn.Module) -> contextlib.AbstractContextManager[object]:
+    """A block in which what torch.compile made of a module's parts is not used.
+
+    It would compile them again, for eval mode and for the last batch's size: minutes, to save seconds.
+    """
+    compiled = any(part._compiled_call_impl is not None for part in module.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
 
 
 class KNNMonitor(pl.Callback):
@@ -64,7 +75,7 @@ class KNNMonitor(pl.Callback):
         if not trainer.is_global_zero:
             return
         encoder, mean, std = pl_module.encoder, pl_module.mean, pl_module.std
-        with evaluating(encoder):  # type: ignore[arg-type]
+        with evaluating(encoder), _as_written(encoder):  # type: ignore[arg-type]
             bank, queries = (
                 extract_features(
                     encoder,  # type: ignore[arg-type]

@@ -12,7 +12,11 @@ METRIC_NAMES = {
     "knn5": "5-NN, cosine %",
     "knn5_euclidean": "5-NN, Euclidean %",
     "knn200": "200-NN, weighted %",
+    "mi": "mutual information (MINE), nats",
+    "inner_product": "mean inner product",
+    "l2": "mean L2 distance",
 }
+DECIMALS = {"inner_product": 4, "l2": 4}
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,13 @@ class Line:
     paper: str
 
 
-def number(value: Mapping[str, Any] | None) -> str:
+def number(value: Mapping[str, Any] | None, decimals: int = 2) -> str:
     """ "92.90 ± 0.05"; a single value without a spread; "–" for nothing."""
     if value is None:
         return "–"
     if value.get("n", 1) == 1:
-        return f"{value['mean']:.2f}"
-    return f"{value['mean']:.2f} ± {value['std']:.2f}"
+        return f"{value['mean']:.{decimals}f}"
+    return f"{value['mean']:.{decimals}f} ± {value['std']:.{decimals}f}"
 
 
 def paper_number(value: Any) -> str:
@@ -60,7 +64,7 @@ def compare(result: Mapping[str, Any]) -> list[Line]:
                 metric=name,
                 untrained="–" if start is None else f"{start:.2f}",
                 baseline=number(other),
-                run=number(own),
+                run=number(own, DECIMALS.get(metric, 2)),
                 difference="–" if other is None else f"{own['mean'] - other['mean']:+.2f}",
                 paper=paper_number(result.get("paper", {}).get(metric)),
             )

@@ -128,19 +128,22 @@ class CachedViews:
 
     Args:
         images: uint8 [N, n, 3, H, W].
+        num_used: only the first so many views of each image are served; None: all n.
     """
 
-    def __init__(self, images: NDArray[np.uint8]) -> None:
+    def __init__(self, images: NDArray[np.uint8], *, num_used: int | None = None) -> None:
         assert images.dtype == np.uint8, images.dtype
         assert images.ndim == 5, images.shape
-        self._num_views = int(images.shape[1])
+        self._num_stored = int(images.shape[1])
+        self._num_views = self._num_stored if num_used is None else num_used
+        assert 1 <= self._num_views <= self._num_stored, (num_used, self._num_stored)
         self._images = images.reshape(-1, *images.shape[2:])
         self.place(torch.device("cpu"), placement="host")
 
     @classmethod
-    def open(cls, folder: Path) -> "CachedViews":
-        """Open a finished cache folder."""
-        return cls(np.load(folder / IMAGES, mmap_mode="r"))
+    def open(cls, folder: Path, *, num_used: int | None = None) -> "CachedViews":
+        """Open a finished cache folder, or the first `num_used` views of each of its images."""
+        return cls(np.load(folder / IMAGES, mmap_mode="r"), num_used=num_used)
 
     def place(self, device: torch.device, *, placement: Placement, num_sharing: int = 1) -> None:
         """Keep the whole array on `device` if `placement` says so and it fits; gather onto `device` in any case.
@@ -154,7 +157,7 @@ class CachedViews:
 
     @property
     def num_views(self) -> int:
-        """Views an image."""
+        """Views an image that are served."""
         return self._num_views
 
     def gather(
@@ -170,6 +173,6 @@ class CachedViews:
         assert 1 <= num_sampled <= self.num_views, (num_sampled, self.num_views)
         order = torch.rand(len(indices), self.num_views, generator=rng).argsort(dim=1)
         chosen = order[:, :num_sampled]
-        flat = indices.cpu()[:, None] * self.num_views + chosen
+        flat = indices.cpu()[:, None] * self._num_stored + chosen
         views = self._placed.gather(flat.reshape(-1))
         return views.view(*chosen.shape, *views.shape[1:])

@@ -199,7 +199,11 @@ class SearchEngine:
         )
         busy = [slot for slot, anchor in enumerate(slots) if anchor is not None]
         with torch.no_grad():
-            converged = self._converged(loss.total, loss.boundary).tolist()
+            stuck, finite = self._stuck(loss.distances), torch.isfinite(images).flatten(1).all(dim=1)
+            finite = finite.unflatten(0, state.latents.shape[:2]).all(dim=1)
+            # Read from the device once: a second time, after the backward pass, it would idle until the next forward.
+            told = torch.stack([self._converged(loss.total, loss.boundary), stuck.any(dim=1), finite])
+            converged, kicked, sound = told.tolist()
             leaving = self._leaving(loss, converged, busy, state.slot_steps)
         if len(leaving) < len(busy):  # otherwise nobody needs a gradient
             # Anchors do not meet in a sum. A mean over the batch makes the step of SGD depend on its size.
@@ -214,7 +218,7 @@ class SearchEngine:
                 anchor = slots[slot]
                 assert anchor is not None
                 seen = images.detach().unflatten(0, state.latents.shape[:2])[slot]
-                if not bool(torch.isfinite(seen).all()):  # rounded to pixels, NaN would be black
+                if not sound[slot]:  # rounded to pixels, NaN would be black
                     raise ValueError(
                         f"views of image {anchor.index} are not finite: a smaller view.search.lr, another "
                         "generator.checkpoint or other inversion.latents helps"
@@ -223,7 +227,7 @@ class SearchEngine:
                 latents = self._all_codes(state.latents[slot].detach()).clone()
                 yield _Retired(anchor, pixels, latents, steps[slot], bool(converged[slot]))
                 slots[slot] = None
-            self._update(state, gradient.unflatten(0, state.latents.shape[:2]), loss.distances, slots)
+            self._update(state, gradient.unflatten(0, state.latents.shape[:2]), stuck, slots, kicks=any(kicked))
 
     def _seen(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [−1, 1] of latents [views, codes, dim], and f of them."""
@@ -252,16 +256,23 @@ class SearchEngine:
             result &= boundary.sqrt() <= settings.tolerance_relative * settings.epsilon1
         return result
 
-    def _update(self, state: SearchState, gradient: Tensor, distances: Tensor, slots: list[_Anchor | None]) -> None:
+    def _stuck(self, distances: Tensor) -> Tensor:
+        """Which views [anchors, views] need a kick to move at all."""
+        if self._settings.epsilon1 <= KICK_BELOW:
+            return torch.zeros_like(distances, dtype=torch.bool)
+        return distances < KICK_BELOW
+
+    def _update(
+        self, state: SearchState, gradient: Tensor, stuck: Tensor, slots: list[_Anchor | None], *, kicks: bool
+    ) -> None:
         settings = self._settings
-        stuck = (distances < KICK_BELOW) if settings.epsilon1 > KICK_BELOW else torch.zeros_like(distances).bool()
         moving = ~stuck
         if settings.optimizer == "adam":
             state.adam(gradient, moving, settings.lr)
         else:
             state.latents = state.latents - settings.lr * gradient * moving[:, :, None, None]
         state.latents = self._projected(state.latents.detach())
-        for slot, view in stuck.nonzero().tolist():
+        for slot, view in stuck.nonzero().tolist() if kicks else ():
             anchor = slots[slot]
             if anchor is not None:
                 draw = seeded(settings.seed, "kick", anchor.index, view, state.slot_steps[slot])
@@ -290,7 +301,10 @@ class SearchEngine:
         for begin in range(0, len(indices), width):
             chosen = list(indices[begin : begin + width])
             padded = np.array(chosen + [chosen[-1]] * (width - len(chosen)))
-            codes = torch.from_numpy(np.array(latents[padded])).to(self._device)
+            codes = torch.from_numpy(np.array(latents[padded])).to(self._device, non_blocking=True)
+            shape = codes.shape[1:] if settings.space == "wplus" else torch.Size((1, codes.shape[2]))
+            # One copy a tile: one an anchor would wait for the device as often.
+            noise = torch.stack([self._noise(index, shape) for index in chosen]).to(self._device, non_blocking=True)
             with torch.no_grad():
                 originals = self._embedding(self._pixels(torch.from_numpy(np.array(images[padded]))))
                 if settings.anchor == "original":
@@ -301,7 +315,7 @@ class SearchEngine:
                 code = codes[position]
                 if settings.space == "w":
                     code = code.mean(dim=0, keepdim=True)
-                start = code.expand(settings.num_views, -1, -1) + self._noise(index, code.shape)
+                start = code.expand(settings.num_views, -1, -1) + noise[position]
                 yield _Anchor(index, self._projected(start), embeddings[position], originals[position])
 
     def _noise(self, index: int, shape: torch.Size) -> Tensor:
@@ -310,10 +324,10 @@ class SearchEngine:
         noise = settings.initial_noise * torch.randn((settings.num_views, *shape), generator=draw, dtype=self._dtype)
         if not settings.noise_first_view:
             noise[0] = 0
-        return noise.to(self._device)
+        return noise
 
     def _pixels(self, pixels: Tensor) -> Tensor:
-        return from_pixels(pixels.to(self._device)).to(self._dtype)
+        return from_pixels(pixels.to(self._device, non_blocking=True)).to(self._dtype)
 
     def _deliver(self, tile: list[_Retired], emit: Callable[[FoundViews], None]) -> int:
         """Measure the stored pixels and hand them over."""

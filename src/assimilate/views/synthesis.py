@@ -131,7 +131,13 @@ class FreshViews:
 
     def __init__(self, generator: LatentGenerator, latents: NDArray[np.float32], move: Move) -> None:
         self._generator, self._latents, self._move = generator, latents, move
-        self._device = torch.device("cpu")
+        tensors = [*generator.parameters(), *generator.buffers()] if isinstance(generator, torch.nn.Module) else []
+        self._device = tensors[0].device if tensors else torch.device("cpu")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the views are made: where the generator is."""
+        return self._device
 
     def place(self, device: torch.device, *, placement: Placement, num_sharing: int = 1) -> None:
         """Make the views on `device`; the codes stay where they are, a batch of them is small."""

@@ -1,0 +1,34 @@
+"""A plane picture of where views lie around their anchors (Figure 2b, PROTOCOLS 9)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def embed_offsets(
+    offsets: NDArray[np.float32], *, perplexity: float, num_iterations: int, seed: int
+) -> NDArray[np.float32]:
+    """t-SNE (van der Maaten & Hinton, 2008) of offsets from the anchor.
+
+    Args:
+        offsets: [samples, dim].
+        perplexity: neighbours that a point minds, below the number of samples.
+        num_iterations: steps of the optimisation, at least 250.
+        seed: of the optimisation.
+
+    Returns:
+        Float32 [samples, 2].
+
+    Raises:
+        ValueError: `perplexity` is not below the number of samples.
+    """
+    from sklearn.manifold import TSNE
+
+    if perplexity >= len(offsets):
+        raise ValueError(
+            f"a perplexity of {perplexity:g} needs more than {perplexity:g} offsets, and there are {len(offsets)}: "
+            "raise analysis.num_embedded, or lower analysis.perplexity"
+        )
+    plane = TSNE(
+        2, perplexity=perplexity, max_iter=num_iterations, init="pca", learning_rate="auto", random_state=seed
+    ).fit_transform(offsets)
+    return np.asarray(plane, dtype=np.float32)

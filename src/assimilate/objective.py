@@ -1,0 +1,51 @@
+"""What a sweep that searches goes by (`objective`)."""
+
+from assimilate.data.order import fixed_subset
+from assimilate.errors import UserError
+from assimilate.session import Session
+
+KNN_TRAIN = "knn5_train"
+# Images that vote and are asked, so that a search over a large data set stays cheap.
+MAX_IMAGES = 20_000
+
+
+def measure_objective(session: Session) -> float:
+    """The value to maximise, of a run that is complete; in percent.
+
+    Raises:
+        UserError: the run has no such metric.
+    """
+    name = str(session.config["objective"])
+    if name == KNN_TRAIN:
+        value = _leave_one_out(session)
+        session.terminal.say(f"objective: {name} = {value:.2f} (leave-one-out among training images, no test image)")
+        return value
+    from assimilate.runs import read_metrics
+
+    metrics = (read_metrics(session.job.run_dir) or {"metrics": {}})["metrics"]
+    if name not in metrics:
+        raise UserError(f"objective={name} is no metric of this run; choose {KNN_TRAIN} or one of {', '.join(metrics)}")
+    value = float(metrics[name]["mean"])
+    session.terminal.say(
+        f"objective: {name} = {value:.2f}, measured on test images: a search by it chooses on the test set"
+    )
+    return value
+
+
+def _leave_one_out(session: Session) -> float:
+    import torch
+
+    from assimilate.data.images import ImageArrays
+    from assimilate.probes.features import extract_features, freeze
+    from assimilate.probes.knn import leave_one_out_accuracy
+    from assimilate.train import load_trained, whole_views
+
+    train = session.dataset.train
+    if train.labels is None:
+        raise UserError(f"objective={KNN_TRAIN} needs labels, which dataset.name={session.dataset.name} does not have")
+    chosen = fixed_subset(len(train), min(MAX_IMAGES, len(train)))
+    arrays = ImageArrays(train.images[chosen], train.labels[chosen])
+    encoder, mean, std = load_trained(session.chain.encoder)
+    freeze(encoder.to(session.device))
+    features = extract_features(encoder, arrays, mean=mean, std=std, transform=whole_views(session.config))
+    return leave_one_out_accuracy(features, torch.as_tensor(arrays.labels), k=min(5, len(chosen) - 1))

@@ -1,0 +1,91 @@
+"""Figures on tiny inputs: both formats, the same bytes for the same numbers, and pixels where they belong."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assimilate.analysis.curve_figure import draw_curves, join_seeds
+from assimilate.analysis.distance_figure import draw_distances
+from assimilate.analysis.grid_figure import GAP, HEADER, MARGIN, WIDE_GAP, Panel, draw_grid, mosaic
+from assimilate.analysis.offset_figure import draw_offsets
+from assimilate.analysis.scatter_figure import Point, draw_points
+
+RNG = np.random.default_rng(0)
+NORMAL = RNG.standard_normal((2, 50, 2)).astype(np.float32)
+
+
+def distances(budget="paper"):
+    values = {"W-search": abs(NORMAL[0] * 0.01 + 0.3), "W-perturb": abs(NORMAL[1] * 0.2)}
+    return draw_distances(values, {"W-search": "#0072b2", "W-perturb": "#d55e00"}, epsilon1=0.3, budget=budget)
+
+
+def offsets(budget="paper"):
+    panel = {"W-search": NORMAL[0], "W-perturb": NORMAL[1]}
+    return draw_offsets({"W": panel, "Z": panel}, {"W-search": "#0072b2", "W-perturb": "#d55e00"}, budget=budget)
+
+
+def curves(budget="paper"):
+    several = join_seeds([[(0, 10.0), (1, 20.0)], [(0, 12.0), (1, 24.0)]])
+    many = {f"run {number}": join_seeds([[(0, 10.0), (1, 20.0 + number)]]) for number in range(9)}
+    return draw_curves({"SimCLR": several, **many}, y_label="accuracy (%)", budget=budget)
+
+
+def points(budget="paper"):
+    measured = [Point("one", 0.9, 4.1, "#0072b2"), Point("two", 0.8, 3.2, "#d55e00", filled=False)]
+    return draw_points(measured, x_label="x", y_label="y", note="lower is better", budget=budget)
+
+
+def pictures(rows, columns, size):
+    return RNG.integers(0, 256, (rows, columns, 3, size, size), dtype=np.uint8)
+
+
+def grid(budget="paper"):
+    panels = [Panel("original", np.full((2, 1, 3, 8, 8), 7, dtype=np.uint8)), Panel("W-search", pictures(2, 3, 8) // 2)]
+    return draw_grid(panels, budget=budget)
+
+
+@pytest.mark.parametrize("draw", [distances, offsets, curves, points])
+def test_both_formats_and_the_same_bytes_again(draw):
+    picture, again = draw(), draw()
+    assert Image.open(io.BytesIO(picture.png)).width >= 1000
+    assert picture.pdf.startswith(b"%PDF")
+    assert picture == again
+
+
+@pytest.mark.parametrize("draw", [distances, offsets, curves, points, grid])
+def test_another_budget_is_written_on_the_figure(draw):
+    plain, marked = (
+        np.asarray(Image.open(io.BytesIO(draw(budget).png)).convert("RGB")) for budget in ("paper", "smoke")
+    )
+    corner = marked[-16:, marked.shape[1] // 2 :].astype(int)
+    red = (corner[..., 0] > corner[..., 2] + 60).sum()
+    assert red > 50
+    corner = plain[-8:, plain.shape[1] // 2 :].astype(int)
+    assert (corner[..., 0] > corner[..., 2] + 60).sum() == 0
+
+
+def test_mosaic_puts_every_picture_in_its_place():
+    one, three = pictures(2, 1, 8), pictures(2, 3, 6)
+    canvas, spans = mosaic([Panel("a", one), Panel("b", three)])
+    assert canvas.shape == (2 * 8 + GAP, 4 * 8 + 2 * GAP + WIDE_GAP, 3)
+    assert spans == [(0, 8), (8 + WIDE_GAP, canvas.shape[1])]
+    for row in range(2):
+        top = row * (8 + GAP)
+        np.testing.assert_array_equal(canvas[top : top + 8, :8], one[row, 0].transpose(1, 2, 0))
+        for column in range(3):
+            left = 8 + WIDE_GAP + column * (8 + GAP)
+            # Smaller ones stand in the middle of their place.
+            cell = canvas[top + 1 : top + 7, left + 1 : left + 7]
+            np.testing.assert_array_equal(cell, three[row, column].transpose(1, 2, 0))
+
+
+def test_pixels_of_a_grid_are_enlarged_by_a_whole_number():
+    panels = [Panel("original", pictures(2, 1, 16)), Panel("W-search", pictures(2, 4, 16))]
+    canvas, _ = mosaic(panels)
+    png = np.asarray(Image.open(io.BytesIO(draw_grid(panels, budget="paper").png)).convert("RGB"))
+    scale = (png.shape[1] - 2 * MARGIN) // canvas.shape[1]
+    assert scale == 5
+    shown = png[HEADER : HEADER + canvas.shape[0] * scale, MARGIN : MARGIN + canvas.shape[1] * scale]
+    np.testing.assert_array_equal(shown[scale // 2 :: scale, scale // 2 :: scale], canvas)

@@ -1,0 +1,286 @@
+"""Multiruns: ready-made ones, jobs that fail, and the table at the end."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+from assimilate.command import stage
+from assimilate.config import CONF, compose, expand_sweep, make_job, own_words, plan_sweep
+from assimilate.errors import UserError
+from assimilate.sweep import JobRecord, SweepFolder, print_summary, summarize
+
+PRESETS = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
+
+# What the cells of each table differ in, typed from the paper.
+VARIED = {
+    "table7": (
+        ["view.n_used", "view.n_sampled"],
+        [(16, 1), (8, 8), (8, 4), (8, 1), (4, 4), (4, 1), (2, 2), (2, 1), (1, 1)],
+    ),
+    "table13": (
+        ["view.epsilon1", "view.epsilon2"],
+        [(0.1, 0.15), (0.2, 0.35), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.1)],
+    ),
+    "table14": (
+        ["view.epsilon1", "view.epsilon2"],
+        [(0.1, 0.15), (0.2, 0.15), (0.3, 0.15), (0.5, 0.15), (0.7, 0.15)],
+    ),
+    "table15": (
+        ["view.epsilon1", "view.epsilon2", "view.lambda"],
+        [(0.3, 0.5, 0), (0.3, 0.5, 0.005), (0.3, 0.5, 0.01), (0.3, 0.5, 0.02)],
+    ),
+    "table16": (
+        ["view.sigma", "view.projected"],
+        [(None, None), (0.1, False), (0.2, False), (0.4, False), (1.0, False), (0.2, True)],
+    ),
+    "table17": (["view.sigma"], [(0.1,), (0.2,), (0.4,), (1.0,)]),
+}
+DATASETS = {"table17": "cifar100"}
+
+
+def jobs_of(*words):
+    plan = plan_sweep(words)
+    return [
+        make_job("train", compose(job), own_words(job)) for job in expand_sweep(plan.overrides, searches=plan.searches)
+    ]
+
+
+def value_at(config, key):
+    group, name = key.split(".")
+    value = config[group].get(name)
+    # Fewer cached views are the first ones of a larger cache; all of it where no number says so.
+    return config["view"]["n_cached"] if key == "view.n_used" and value is None else value
+
+
+# ------------------------------------------------------------------------------------------------ ready-made sweeps
+
+
+def test_there_is_a_sweep_for_every_ablation():
+    assert set(VARIED) <= set(PRESETS)
+
+
+@pytest.mark.parametrize("table", VARIED)
+def test_a_sweep_launches_exactly_the_cells_of_its_table(table):
+    keys, cells = VARIED[table]
+    configs = [compose(job) for job in expand_sweep(plan_sweep([f"sweep={table}"]).overrides)]
+    launched = [tuple(value_at(config, key) for key in keys) for config in configs]
+    assert sorted(launched, key=str) == sorted(cells, key=str)
+    assert {config["dataset"]["name"] for config in configs} == {DATASETS.get(table, "cifar10")}
+    assert {config["assim"]["name"] for config in configs} == {"a2"}
+    assert all(config["row"].startswith(f"{table}/") for config in configs)
+
+
+def test_the_command_line_wins_over_a_sweep():
+    jobs = jobs_of("sweep=table15", "dataset=digits", "seed=0,1", "budget=smoke")
+    assert len({job.run_dir for job in jobs}) == len(jobs) == 8
+    assert {job.config["dataset"]["name"] for job in jobs} == {"digits"}
+    assert all(job.row is not None and job.row.startswith("table15/") for job in jobs)  # no adhoc run
+    assert not any("sweep=" in word for job in jobs for word in job.overrides)
+
+
+def test_what_is_expanded_is_what_hydra_launches(tmp_path):
+    """The guard and the summary count on `expand_sweep`; Hydra's own sweeper decides."""
+    words = ["sweep=table15", "dataset=digits", "seed=1", "budget=smoke", f"out={tmp_path}"]
+    launched = []
+
+    @stage("train")
+    def main(job):
+        launched.append((job.row, job.config["seed"], job.identity))
+
+    assert main(["-m", *words]) == 0
+    assert launched == [(job.row, job.config["seed"], job.identity) for job in jobs_of(*words)]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_says_nothing_but_what_is_swept(preset):
+    """It is left out of a job's own overrides, so it may not carry any value."""
+    from omegaconf import OmegaConf
+
+    assert set(OmegaConf.load(CONF / "sweep" / f"{preset}.yaml")) - {"defaults"} == {"hydra"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sweep=table13"], "sweep=table13 is a sweep: add -m"),
+        (["-m", "+sweep=table13"], "without +"),
+        (["-m", "sweep=table13,table14"], "one ready-made sweep at a time"),
+        (["-m", "sweep=tabel13"], "tabel13"),
+        (["-m", "sweep=table13", "+table3=glob(*)"], "one row at a time"),
+        (["-m", "view.epsilon1=interval(0.1,0.5)"], "is for a sweeper that samples"),
+        (["-m", "seed=0,1", "hydra/launcher=nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_sweeps_start_nothing(tmp_path, capsys, words, said):
+    @stage("train")
+    def main(job):
+        raise AssertionError("nothing is to run")
+
+    assert main([*words, f"out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "extra"),
+    [("hydra/launcher=joblib", "joblib"), ("hydra/sweeper=optuna", "sweep"), ("sweep=optuna_wsearch", "sweep")],
+)
+def test_a_plugin_that_is_not_installed_names_its_extra(word, extra):
+    plugin = {"joblib": "hydra_joblib_launcher", "sweep": "hydra_optuna_sweeper"}[extra]
+    try:
+        __import__(f"hydra_plugins.{plugin}")
+    except ImportError:
+        with pytest.raises(UserError, match=rf"pip install 'assimilate\[{extra}\]'"):
+            plan_sweep([word])
+    else:
+        pytest.skip(f"{plugin} is installed")
+
+
+# ------------------------------------------------------------------------------------------------ jobs that fail
+
+
+def run_with_failures(tmp_path, capsys):
+    seen = []
+
+    @stage("train")
+    def main(job):
+        seen.append(job.config["seed"])
+        if job.config["seed"] == 1:
+            raise UserError("no luck today")
+        if job.config["seed"] == 2:
+            raise ZeroDivisionError("a bug of ours")
+
+    code = main(["-m", "seed=0,1,2,3", f"out={tmp_path}"])
+    shown = capsys.readouterr()
+    return code, seen, shown.out, shown.err
+
+
+def test_failed_jobs_stop_nothing_and_are_told_of(tmp_path, capsys):
+    code, seen, out, error = run_with_failures(tmp_path, capsys)
+    assert code == 1
+    assert seen == [0, 1, 2, 3]
+    assert "4 jobs, 2 done, 2 failed" in out
+    assert "#1 seed=1" in error
+    assert "no luck today" in error
+    assert "ZeroDivisionError: a bug of ours" in error
+    assert "2 jobs of the sweep failed" in error
+    # Neither Hydra's words nor a stack trace: that is in the job's log.
+    for leaked in ("Traceback", "Error executing job", "HYDRA_FULL_ERROR"):
+        assert leaked not in out + error
+    (log,) = tmp_path.rglob("2.log")
+    assert str(log) in error
+    assert "Traceback" in log.read_text()
+    assert "ZeroDivisionError" in log.read_text()
+
+
+def test_lines_of_a_job_are_in_its_log(tmp_path):
+    @stage("train")
+    def main(job):
+        from assimilate.terminal import Terminal
+
+        Terminal(log=job.log).say(f"this is seed {job.config['seed']}")
+
+    assert main(["-m", "seed=3,4", f"out={tmp_path}"]) == 0
+    assert [path.read_text() for path in sorted(tmp_path.rglob("*.log"))] == ["this is seed 3\n", "this is seed 4\n"]
+
+
+def test_a_sweep_forgets_its_earlier_self(tmp_path, capsys):
+    for _ in range(2):
+        run_with_failures(tmp_path, capsys)
+    assert len(list(tmp_path.rglob("[0-9].json"))) == 4
+
+
+def test_a_job_that_was_killed_counts_as_failed(tmp_path, capsys):
+    folder = SweepFolder(tmp_path, "train", ["seed=0,1,2"])
+    folder.clear()
+    folder.write(JobRecord(0, ("seed=0",), "done", row=None, dataset="digits", budget="smoke"))
+    folder.write(JobRecord(1, ("seed=1",), "running", row=None, dataset="digits", budget="smoke"))
+    said = []
+    assert print_summary(folder, "train", 3, said.append) == 2
+    assert "killed" in said[0]
+    assert "1 never started" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+
+def finished(tmp_path, number, seed, word, *, acc1=None, status="done"):
+    run_dir = tmp_path / f"run{number}"
+    run_dir.mkdir()
+    if acc1 is not None:
+        metrics = {"acc1": {"mean": acc1, "std": 9.0, "n": 5, "values": [acc1]}}
+        (run_dir / "metrics.json").write_text(json.dumps({"metrics": metrics}))
+    overrides = (word, f"seed={seed}", "loss.temperature=0.5")
+    return JobRecord(number, overrides, status, run_dir=str(run_dir), dataset="digits", seed=seed, budget="smoke")
+
+
+def test_the_table_is_mean_and_spread_over_seeds(tmp_path):
+    records = [
+        finished(tmp_path, 0, 0, "loss.alpha=0.5", acc1=90.0),
+        finished(tmp_path, 1, 1, "loss.alpha=0.5", acc1=91.0),
+        finished(tmp_path, 2, 2, "loss.alpha=0.5", acc1=95.0),
+        finished(tmp_path, 3, 0, "loss.alpha=1.0", acc1=80.0),
+        finished(tmp_path, 4, 1, "loss.alpha=1.0", acc1=99.0, status="failed"),  # of an earlier run: not this one's
+    ]
+    first, second = summarize(records)
+    # What all jobs share is no part of a name; the seed has none.
+    assert (first.name, second.name) == ("loss.alpha=0.5", "loss.alpha=1.0")
+    mean = (90 + 91 + 95) / 3
+    spread = math.sqrt(((90 - mean) ** 2 + (91 - mean) ** 2 + (95 - mean) ** 2) / 2)
+    assert first.text("acc1") == f"{mean:.2f} ± {spread:.2f}"
+    assert first.text("knn5") == "–"
+    assert (second.text("acc1"), len(second.failed)) == ("80.00", 1)
+
+
+def test_a_smoke_table_says_so(tmp_path, capsys):
+    folder = SweepFolder(tmp_path, "train", [])
+    folder.clear()
+    folder.write(finished(tmp_path, 0, 0, "loss.alpha=0.5", acc1=90.0))
+    assert print_summary(folder, "train", 1, print) == 0
+    shown = capsys.readouterr().out
+    assert "90.00" in shown
+    assert "budget=smoke: not the paper's settings" in shown
+    assert "python -m assimilate.report" in shown
+
+
+# ------------------------------------------------------------------------------------------------ other processes
+
+
+@pytest.mark.slow  # two processes that import torch and build a small chain
+def test_parallel_jobs_build_what_they_share_once(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    command = [sys.executable, "-m", "assimilate.train", "-m", "seed=0,1", "hydra/launcher=joblib"]
+    command += ["hydra.launcher.n_jobs=2", "budget=smoke", "trainer=cpu", "trainer.num_threads=1", f"out={tmp_path}"]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "2 jobs, 2 done, 0 failed" in done.stdout
+    for kind, count in {"generators": 1, "latents": 1, "views": 1, "encoders": 3}.items():
+        assert len(list((tmp_path / "artifacts" / kind / "digits").glob("*/manifest.json"))) == count, kind
+    # Built by one job; the other found it, most likely after waiting for the lock.
+    logs = [path.read_text() for path in sorted(tmp_path.rglob("multirun/*/*.log"))]
+    assert sum("Making the generator" in log for log in logs) == 1
+    assert sum("reused: " in log and "generators/" in log.split("reused: ")[1].splitlines()[0] for log in logs) == 1
+
+
+def test_a_job_that_fails_in_another_process_is_told_of(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    command = [sys.executable, "-m", "assimilate.train", "-m", "seed=0,1", "hydra/launcher=joblib", "prepare=never"]
+    done = subprocess.run(
+        [*command, "hydra.launcher.n_jobs=2", f"out={tmp_path}"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "2 jobs, 0 done, 2 failed" in done.stdout
+    assert "is missing; this builds it" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -1,0 +1,225 @@
+"""logger=wandb without network: N jobs are N runs, and their files hold what was measured."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from assimilate.config import compose, make_job
+from assimilate.errors import UserError
+from assimilate.tracking import FileTracker, Relay, Tracker
+from assimilate.wandb_tracking import _mode, run_id
+from tests.chain_run import SMOKE, results
+
+pytestmark = pytest.mark.xdist_group("chain")
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """No key anywhere, and no way out: a connection would fail the test's run."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+
+def read_run(folder):
+    """The records of an offline run, by W&B's own reader."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(next(folder.glob("*.wandb")))]
+    read = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return [json.loads(line) for line in read.stdout.splitlines() if line.strip()]
+
+
+def items_of(records, kind):
+    """The dicts of a run's history or summary, in the order of telling."""
+    inner = {"history": "item", "summary": "update"}[kind]
+    return [record[kind].get(inner, {}) for record in records if record["type"] == kind]
+
+
+def told(records, kind, name):
+    """Every value of a name; of a picture or histogram its type."""
+    return [item[key] for item in items_of(records, kind) for key in item if key in (name, f"{name}._type")]
+
+
+def test_four_jobs_are_four_offline_runs(copy, offline, capfd):
+    from assimilate import train
+
+    words = ["seed=1,2", "loss.alpha=0.25,0.75", "logger=wandb", "logger.every_n_steps=1", "logger.checkpoints=true"]
+    assert train.main(["-m", *words, *SMOKE, f"out={copy}"]) == 0
+    shown = capfd.readouterr()
+    assert shown.out.count("wandb sync ") == 4
+    assert "api key" not in (shown.out + shown.err).lower()
+    folders = sorted((copy / "wandb").glob("offline-run-*"))
+    ids = {re.fullmatch(r"offline-run-\d+_\d+-(\w+)", folder.name).group(1) for folder in folders}
+    assert len(folders) == len(ids) == 4
+    measured = {}
+    for path in results(copy):
+        result = json.loads(path.read_text())
+        measured[result["seed"], result["config"]["loss"]["alpha"]] = path, result
+    seen = set()
+    for folder in folders:
+        records = read_run(folder)
+        (run,) = (record["run"] for record in records if record["type"] == "run")
+        config = run["config"]["update"]
+        which = config["seed"], config["loss"]["alpha"]
+        path, result = measured[which]
+        seen.add(which)
+        # Who it is.
+        assert run["display_name"] == path.parent.relative_to(copy).as_posix()
+        assert (run["run_group"], run["job_type"]) == ("smoke/adhoc", "train")
+        assert "budget=smoke" in run["tags"]
+        assert (config["budget"]["name"], config["command"]) == ("smoke", result["command"])
+        # What it measured: its own files say the same.
+        for name, value in result["metrics"].items():
+            assert told(records, "summary", f"smoke/final/{name}") == [value["mean"]]
+            assert told(records, "summary", f"smoke/final/{name}_std") == [value["std"]]
+        curve = [accuracy for _, accuracy in result["knn_curve"]]
+        assert told(records, "history", "smoke/train/knn5") == curve
+        with (path.parent / "history.csv").open() as stream:
+            epochs = list(csv.DictReader(stream))
+        for name in ("loss", "base", "alignment"):
+            steps = told(records, "history", f"smoke/train/{name}")
+            assert len(steps) == int(epochs[-1]["step"]) == 4  # every_n_steps=1, two epochs of two steps
+            for epoch, row in enumerate(epochs):
+                assert np.mean(steps[2 * epoch : 2 * epoch + 2]) == pytest.approx(float(row[name]), rel=1e-6)
+        assert told(records, "history", "smoke/train/lr")[1] == pytest.approx(float(epochs[0]["lr"]))
+        assert min(told(records, "history", "smoke/train/images_per_second")) > 0
+        for name in ("views/grid", "train/first_batch"):
+            assert told(records, "history", f"smoke/{name}") == ["image-file"]
+            assert list(folder.glob(f"files/media/images/smoke/{name}_*.png"))
+        assert told(records, "history", "smoke/views/distance_to_anchor") == ["histogram"]
+        # No number of a smoke run has the name of a paper's.
+        names = {key for kind in ("history", "summary") for item in items_of(records, kind) for key in item}
+        assert {key for key in names if not key.startswith(("smoke/", "_"))} == {"budget"}
+        assert any(record["type"] == "artifact" for record in records)
+    assert seen == {(seed, alpha) for seed in (1, 2) for alpha in (0.25, 0.75)}
+    # A run that goes on, or is looked at again, is the same run.
+    assert train.main(["seed=2", "loss.alpha=0.75", "logger=wandb", *SMOKE, f"out={copy}"]) == 0
+    again = sorted((copy / "wandb").glob("offline-run-*"))
+    assert len(again) == 5
+    assert {folder.name.split("-")[-1] for folder in again} == ids
+
+
+def test_wandb_is_not_imported_unless_chosen(copy):
+    script = (
+        "import sys; from assimilate.train import main;"
+        f"assert main({[*SMOKE, f'out={copy}']!r}) == 0; assert 'wandb' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+# ------------------------------------------------------------------------------------------------ which run it is
+
+
+def job_of(stage, *words):
+    words = ("logger=wandb", *words)
+    return make_job(stage, compose(words), words)
+
+
+def test_a_run_is_known_by_its_identity():
+    run = run_id(job_of("train", "seed=1"))
+    for same in (("train", "seed=1", "trainer=cpu", "knn.every_n_epochs=0"), ("evaluate", "seed=1")):
+        assert run_id(job_of(*same)) == run
+    others = [("train", "seed=2"), ("train", "seed=1", "budget=smoke"), ("make_views", "seed=1")]
+    others += [("train", "seed=1", "loss.alpha=0.1"), ("train", "seed=1", "logger.suffix=again")]
+    assert len({run, *(run_id(job_of(*other)) for other in others)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "mode"),
+    [
+        ("auto", {}, "offline"),
+        ("auto", {"WANDB_API_KEY": "k"}, "online"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "offline"}, "offline"),
+        ("offline", {"WANDB_API_KEY": "k"}, "offline"),
+        ("online", {"WANDB_API_KEY": "k"}, "online"),
+    ],
+)
+def test_offline_unless_there_is_a_key(offline, monkeypatch, asked, environment, mode):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert _mode({"mode": asked}) == mode
+
+
+def test_a_login_elsewhere_counts(offline, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine wandb.example.org login user password x")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert _mode({"mode": "auto"}) == "offline"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert _mode({"mode": "auto"}) == "online"
+
+
+@pytest.mark.parametrize("mode", ["online", "sometimes"])
+def test_nobody_is_asked_to_log_in(offline, mode):
+    with pytest.raises(UserError, match=r"logger\.mode"):
+        _mode({"mode": mode})
+
+
+# ------------------------------------------------------------------------------------------------ ranks
+
+
+class Listener(Tracker):
+    listens = True
+
+    def __init__(self):
+        self.heard = []
+
+    def log(self, metrics):
+        self.heard.append(dict(metrics))
+
+
+def test_what_a_rank_writes_its_parent_hears_once(tmp_path):
+    writer, listener = FileTracker(tmp_path / "metrics"), Listener()
+    relay = Relay(tmp_path / "metrics", listener)
+    relay()
+    writer.log({"train/loss": 1.5, "train/step": 50})
+    relay()
+    relay()
+    assert listener.heard == [{"train/loss": 1.5, "train/step": 50}]
+    with (tmp_path / "metrics").open("a") as stream:  # half of a line is not yet one
+        stream.write('{"train/loss": 0.5, "tra')
+    relay()
+    assert len(listener.heard) == 1
+    with (tmp_path / "metrics").open("a") as stream:
+        stream.write('in/step": 100}\n')
+    relay()
+    assert listener.heard[1:] == [{"train/loss": 0.5, "train/step": 100}]
+
+
+def test_a_launch_passes_on_what_its_rank_measures(tmp_path, monkeypatch):
+    from assimilate import launch
+
+    monkeypatch.setattr(launch, "RELAY_EVERY_SECONDS", 0.05)
+    script = (
+        "import os, time\n"
+        "for step in range(3):\n"
+        "    with open(os.environ['ASSIMILATE_RANK_METRICS'], 'a') as stream:\n"
+        "        stream.write('{\"train/step\": %d}\\n' % step)\n"
+        "    time.sleep(0.1)\n"
+        "raise SystemExit(3)"
+    )
+    path = tmp_path / ".metrics.jsonl"
+    path.write_text('{"train/step": 99}\n')  # of a launch that was killed
+    session = SimpleNamespace(tracker=Listener())
+    assert launch._run_and_relay(session, [sys.executable, "-c", script], dict(os.environ), path) == 3
+    assert session.tracker.heard == [{"train/step": step} for step in range(3)]
+    assert not path.exists()
+
+
+def test_progress_is_logged_now_and_then():
+    listener, shown = Listener(), []
+    report = listener.following(lambda done, total, values: shown.append(done), "generator", every=4)
+    for done in range(1, 11):
+        report(done, 10, {"d": done / 2})
+    assert shown == list(range(1, 11))
+    assert [point["generator/step"] for point in listener.heard] == [4, 8, 10]
+    assert listener.heard[0] == {"generator/d": 2.0, "generator/step": 4}
+    silent = Tracker()
+    assert silent.loggers("train") == []
