@@ -146,7 +146,9 @@ def check_external(views: ExternalViews, *, num_images: int, image_size: int, nu
 
 def _wrong_pictures(views: ExternalViews, image_size: int, num_views: int) -> list[str]:
     wrong: list[str] = []
-    for _, _, found in _read_all(views, range(len(views.files or ())), image_size, num_views):
+    if views.files is None:  # an array
+        return wrong
+    for _, _, found in _read_all(views, range(len(views.files)), image_size, num_views):
         wrong += found
     return wrong
 
