@@ -24,6 +24,8 @@ def check_result(result: dict, table: str, row: str, dataset: str) -> None:
     assert (result["row"], result["dataset"], result["budget"]) == (f"{table}/{row}", dataset, "smoke")
     assert result["paper"] == (numbers(table, row).get(dataset) or {})
     printed = {metric for cell in numbers(table, row).values() for metric in cell}
+    if dataset == "tinyimagenet":  # its stand-in has three classes, so nothing is among the first five
+        printed -= {"acc5"}
     assert printed <= result["metrics"].keys()
     assert all(0 <= result["metrics"][metric]["mean"] <= 100 for metric in printed)
 
