@@ -84,7 +84,8 @@ def test_every_unreadable_or_wrongly_sized_picture_is_said_at_once(copy, folder,
 def test_too_few_images_or_views(copy, folder, tmp_path, capsys):
     shutil.rmtree(folder / "127")
     assert "views for 127 images, the data set has 128" in refused(capsys, copy, folder)
-    assert "view.n_sampled=4 exceeds view.n_cached=2" in refused(capsys, copy, folder, "view.n_sampled=4")
+    words = ("view.n_cached=1", "view.n_sampled=2")
+    assert "view.n_sampled=2 exceeds view.n_cached=1" in refused(capsys, copy, folder, *words)
 
 
 def test_what_is_no_array_of_views(copy, tmp_path, capsys):
