@@ -418,7 +418,7 @@ MEANING: dict[str, dict[str, dict[str, Any]]] = {
     },
     "table18": {
         "reconstruction": a2("reconstruction"),
-        "sgd": _search(search={"optimizer": "sgd"}),
+        "sgd": _search(search={"optimizer": "sgd", "stop": "batch", "width": 128}),
         "one_step": _search(search={"iterations": 1}),
         "two_step": _search(search={"iterations": 2}),
         "original": a2("original"),
