@@ -111,7 +111,8 @@ def test_searching_again_finds_the_views_of_the_cache(out):
     """Offsets in W are those of the very views whose offsets in Z are shown."""
     import torch
 
-    from assimilate.looked_at import Gallery, kinds_of
+    from assimilate.gallery import Gallery
+    from assimilate.looked_at import kinds_of
     from assimilate.session import Session
     from assimilate.view_figures import _codes_and_pixels
     from tests.chain_run import SMOKE
@@ -263,6 +264,7 @@ def test_all_pairs(out):
     ]
     assert len(record["summary"]) == 5
     # The same numbers as the run of that pair.
+    assert run(analyze, "analysis.pair=[original,generated]", "view=wsearch", f"out={out}") == 0
     (alone,) = (path for path in results(out) if "original,generated" in str(path) and path.parent.name == "seed0")
     mine = json.loads(alone.read_text())["metrics"]
     assert float(rows[1]["mi"]) == pytest.approx(mine["mi"]["mean"], rel=1e-6)

@@ -9,8 +9,9 @@ import numpy as np
 from assimilate.analysis_checks import view_words
 from assimilate.analysis_record import Analysis
 from assimilate.errors import UserError
+from assimilate.gallery import load_f
 from assimilate.identity import GENERATED, measures_generated, views_used
-from assimilate.looked_at import Kind, Need, check_pairs_fit, ensure, kinds_of, load_f, print_plan, unfold
+from assimilate.looked_at import Kind, Need, check_pairs_fit, ensure, kinds_of, print_plan, unfold
 from assimilate.provenance import provenance
 from assimilate.runs import METRICS, check_run_folder, check_same_content, claim_run_folder, read_metrics, write_metrics
 from assimilate.session import Session

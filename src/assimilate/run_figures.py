@@ -7,8 +7,9 @@ import numpy as np
 from assimilate.analysis_record import Analysis
 from assimilate.errors import UserError
 from assimilate.found_runs import FoundRun, find_runs
+from assimilate.gallery import embed
 from assimilate.identity import content_hash
-from assimilate.looked_at import embed, ensure, print_plan
+from assimilate.looked_at import ensure, print_plan
 from assimilate.session import Session
 
 CURVE = "5-NN accuracy on test images (%)"

@@ -9,19 +9,8 @@ from assimilate.analysis_checks import CACHED, RECONSTRUCTION, VIEWMAKER, view_w
 from assimilate.analysis_record import Analysis
 from assimilate.errors import UserError
 from assimilate.found_runs import find_viewmaker
-from assimilate.looked_at import (
-    Gallery,
-    Kind,
-    Need,
-    choose_images,
-    embed,
-    ensure,
-    kinds_of,
-    load_f,
-    needs_of,
-    print_plan,
-    unfold,
-)
+from assimilate.gallery import Gallery, choose_images, embed, load_f
+from assimilate.looked_at import Kind, Need, ensure, kinds_of, needs_of, print_plan, unfold
 from assimilate.report_pictures import spread_over_classes
 from assimilate.session import Session
 
