@@ -59,7 +59,7 @@ def search_settings(arguments: argparse.Namespace, **changes: object) -> SearchS
     values: dict[str, object] = {
         "num_views": arguments.views, "epsilon1": arguments.epsilon, "epsilon2": 5 / 3 * arguments.epsilon,
         "uniformity_weight": 0.01, "hinge": "image", "anchor": "reconstruction", "optimizer": "adam", "lr": 0.02,
-        "iterations": 200, "tolerance": None, "tolerance_relative": 0.05, "initial_noise": 0.02,
+        "iterations": 120, "tolerance": None, "tolerance_relative": 0.05, "initial_noise": 0.02,
         "noise_first_view": True, "width": arguments.width, "seed": 0,
     }  # fmt: skip
     return SearchSettings(**(values | changes))  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--anchors", type=int, default=32)
+    parser.add_argument("--anchors", type=int, default=16)
     parser.add_argument("--views", type=int, default=2)
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--epsilon", type=float, default=0.3)

@@ -25,6 +25,9 @@ RECIPES = {
     "genrep": (("imagenet", "supcontrast", None, 128, None), 20),
     "simsiam": ((None, "simsiam", 2048, 2048, 512), 800),
 }
+# On the demo's digits two recipes are as narrow and as short as the digits' own, so that rows which name them train there
+# in minutes (conf/recipe_dataset): hidden and output width, predictor; epochs.
+ON_DIGITS = {"htdt": ((128, 64, None), 25), "simsiam": ((128, 64, 32), 25)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,12 +45,15 @@ def test_every_recipe_is_composed():
 def test_a_recipe_is_itself_on_every_data_set(dataset, recipe):
     config = compose([f"dataset={dataset}", f"recipe={recipe}", "assim=simclr"])
     (stem, projector, hidden_dim, output_dim, predictor_dim), epochs = RECIPES[recipe]
+    width = 64
+    if dataset == "digits" and recipe in ON_DIGITS:
+        width, ((hidden_dim, output_dim, predictor_dim), epochs) = 8, ON_DIGITS[recipe]
     _, backbone, own_stem = DATASETS[dataset]
     if recipe == "genrep" and dataset in ("digits", "cifar10"):
         backbone = "resnet50"  # GenRep's, where the data set names none
     assert OmegaConf.to_container(config.encoder) == {
         "backbone": backbone,
-        "width": 64,
+        "width": width,
         "stem": own_stem if stem is None else stem,
         "projector": projector,
         "hidden_dim": hidden_dim,

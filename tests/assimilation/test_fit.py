@@ -287,13 +287,14 @@ def test_every_step_averages_its_window_and_the_last_one_too(tmp_path: Path, acc
 
 def test_a_window_that_was_saved_elsewhere_goes_on_where_the_losses_are() -> None:
     first, trainer = TrainingRecord(), MagicMock(accumulate_grad_batches=1, global_step=1)
-    first.on_train_batch_end(trainer, MagicMock(), {"loss": torch.tensor(1.0)}, None, 0)
+    batch = MagicMock(indices=torch.arange(4))
+    first.on_train_batch_end(trainer, MagicMock(), {"loss": torch.tensor(1.0)}, batch, 0)
     state = first.state_dict()
     assert state["window"].device.type == "cpu"
     resumed = TrainingRecord()
     resumed.load_state_dict(state)
     # No accelerator here: meta tensors refuse to be added to CPU tensors as CUDA ones do.
-    resumed.on_train_batch_end(trainer, MagicMock(), {"loss": torch.tensor(1.0, device="meta")}, None, 1)
+    resumed.on_train_batch_end(trainer, MagicMock(), {"loss": torch.tensor(1.0, device="meta")}, batch, 1)
     assert resumed._window is not None
     assert resumed._window.device.type == "meta"
 
