@@ -25,7 +25,7 @@ RECIPES = {
     "genrep": (("imagenet", "supcontrast", None, 128, None), 20),
     "simsiam": ((None, "simsiam", 2048, 2048, 512), 800),
 }
-# On the demo's digits two recipes are as narrow and as short as the digits' own, so that rows which name them train there
+# On the demo's digits two recipes are as narrow and as short as the digits' own, so that rows naming them train there
 # in minutes (conf/recipe_dataset): hidden and output width, predictor; epochs.
 ON_DIGITS = {"htdt": ((128, 64, None), 25), "simsiam": ((128, 64, 32), 25)}
 
