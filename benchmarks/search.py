@@ -45,7 +45,7 @@ class World:
             codes = network.map(torch.randn(count, dim))
             # Inverted codes differ from layer to layer.
             spread = codes[:, None] + 0.1 * codes.std() * torch.randn(count, self.generator.num_codes, dim)
-            # Real anchors need unequal numbers of steps: on CIFAR-10 images and narrow trained networks the slowest of 8
+            # Real anchors take unequal numbers of steps: with CIFAR-10 images and narrow networks the slowest of 8
             # needed 1.5 times the mean, of 16 1.6, of 128 1.9. Those of random networks do where codes differ in size.
             spread = spread * torch.exp(UNEVENNESS * torch.randn(count, 1, 1))
             images = torch.cat([self.generator.synthesize(part) for part in spread.split(32)])
