@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=2)
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--epsilon", type=float, default=0.3)
-    parser.add_argument("--pairs", type=int, default=3, help="searches take seconds: fewer pairs than elsewhere")
+    parser.add_argument("--pairs", type=int, default=3, help="searches take minutes: fewer pairs than elsewhere")
     parser.add_argument("--cache-megabytes", type=int, default=1200)
     arguments = parser.parse_args()
     world, settings = World(arguments.size, arguments.channels, arguments.anchors), search_settings(arguments)
