@@ -1,5 +1,7 @@
 """Figures of views: distances to the anchor, offsets in two spaces, pictures (Figures 2, 3, 8, 9 and 10)."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +22,41 @@ if TYPE_CHECKING:
 # Over one column of a grid.
 SHORT = {"reconstruction": "reconstr."}
 MEASURES = "‖f(view) − f(anchor)‖₂"
+# Adds its picture to the analysis; returns the caption.
+Drawing = Callable[[Session, list[Kind], Analysis], str]
 
 
-def draw_distances(session: Session) -> None:
+def _figure(title: str, *, sees: bool) -> Callable[[Drawing], Callable[[Session], None]]:
+    """A figure of views as a way of `analyze`, from the function that adds its picture and returns its caption.
+
+    Args:
+        title: of the analysis.
+        sees: whether it looks through f.
+    """
+
+    def wrapper(draw: Drawing) -> Callable[[Session], None]:
+        @functools.wraps(draw)
+        def make(session: Session) -> None:
+            kinds = kinds_of(session, view_words(session.config))
+            analysis = _prepared(session, kinds, title, sees=sees)
+            if analysis is None:
+                return
+            folder = analysis.finish(draw(session, kinds, analysis))
+            for path in sorted(folder.glob("*.p*")):
+                session.terminal.say(f"figure:  {path}")
+            session.terminal.say(f"record:  {folder / 'analysis.json'}")
+
+        return make
+
+    return wrapper
+
+
+@_figure("Distances of views to their anchors", sees=True)
+def draw_distances(session: Session, kinds: list[Kind], analysis: Analysis) -> str:
     """How far views lie from their anchors as f sees it (Figure 2a)."""
     from assimilate.analysis.distance_figure import draw_distances, summarize_distances
 
     settings = session.config["analysis"]
-    kinds = kinds_of(session, view_words(session.config))
-    analysis = _prepared(session, kinds, "Distances of views to their anchors", sees=True)
-    if analysis is None:
-        return
     gallery = _gallery(session)
     embedding = load_f(session)
     distances = {kind.label: _distances(gallery, kind, embedding, own=settings["anchor"] == "own") for kind in kinds}
@@ -55,19 +81,16 @@ def draw_distances(session: Session) -> None:
             f"  {label:<24} {numbers['mean']:.4f} ± {numbers['std']:.4f}   median {numbers['median']:.4f}   "
             f"95% below {numbers['q95']:.4f}"
         )
-    _done(session, analysis, caption)
+    return caption
 
 
-def draw_offsets(session: Session) -> None:
+@_figure("Offsets of views from their anchors in W and in Z", sees=True)
+def draw_offsets(session: Session, kinds: list[Kind], analysis: Analysis) -> str:
     """Offsets of views from their anchors in W and in Z, by t-SNE (Figure 2b)."""
     from assimilate.analysis.offset_figure import draw_offsets
     from assimilate.analysis.offsets import embed_offsets
 
     settings = session.config["analysis"]
-    kinds = kinds_of(session, view_words(session.config))
-    analysis = _prepared(session, kinds, "Offsets of views from their anchors in W and in Z", sees=True)
-    if analysis is None:
-        return
     gallery, embedding = _gallery(session), load_f(session)
     rng = np.random.default_rng([session.config["seed"], 2])
     offsets: dict[str, dict[str, np.ndarray[Any, np.dtype[np.float32]]]] = {"w": {}, "z": {}}
@@ -133,18 +156,15 @@ def draw_offsets(session: Session) -> None:
     if outside:
         caption += f" {outside} of these lie beyond the frame."
     analysis.add("tsne", picture, rows, caption)
-    _done(session, analysis, caption)
+    return caption
 
 
-def draw_grid(session: Session) -> None:
+@_figure("Images and views of them", sees=False)
+def draw_grid(session: Session, kinds: list[Kind], analysis: Analysis) -> str:
     """Images and views of them side by side (Figures 3, 8, 9 and 10)."""
     from assimilate.analysis.grid_figure import Panel, draw_grid
 
     settings = session.config["analysis"]
-    kinds = kinds_of(session, view_words(session.config))
-    analysis = _prepared(session, kinds, "Images and views of them", sees=False)
-    if analysis is None:
-        return
     train = session.dataset.train
     indices = np.array(sorted(spread_over_classes(train.labels, len(train), settings["num_images"])))
     gallery = _gallery(session, indices)
@@ -164,7 +184,7 @@ def draw_grid(session: Session) -> None:
     )
     caption = f"{len(indices)} training images of {session.dataset.name}; from left to right: {headings}."
     analysis.add("grid", picture, rows, caption)
-    _done(session, analysis, caption)
+    return caption
 
 
 # ------------------------------------------------------------------------------------------------ what they share
@@ -293,10 +313,3 @@ def _outside(parts: "list[np.ndarray[Any, np.dtype[np.float32]]]") -> int:
     points = np.concatenate(parts)
     low, high = frame(points)
     return int(((points < low) | (points > high)).any(axis=1).sum())
-
-
-def _done(session: Session, analysis: Analysis, caption: str) -> None:
-    folder = analysis.finish(caption)
-    for path in sorted(folder.glob("*.p*")):
-        session.terminal.say(f"figure:  {path}")
-    session.terminal.say(f"record:  {folder / 'analysis.json'}")
