@@ -323,7 +323,7 @@ def test_kill_while_making_views_then_the_same_command_completes(copy, chain):
     (views,) = artifacts(copy, "views")
     shutil.rmtree(views)
     staging = views.with_name(views.name + ".partial")
-    slow = "import assimilate.views.cache as c; c.FLUSH_EVERY = 1; import assimilate.make_views as m; import sys; "
+    slow = "import assimilate.data.row_writer as c; c.FLUSH_EVERY = 1; import assimilate.make_views as m; import sys; "
     command = [sys.executable, "-c", slow + "sys.exit(m.main(sys.argv[1:]))", *SMOKE, f"out={copy}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(6000):

@@ -112,10 +112,8 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
 
 
 def _link_known(data: Path, staging: Path) -> Built:
-    from assimilate.generator.sampling import LATENTS as SAMPLED
-
     (staging / LATENTS).unlink(missing_ok=True)
-    (staging / LATENTS).hardlink_to(data / SAMPLED)
+    (staging / LATENTS).hardlink_to(data / LATENTS)  # the stage prepare_data gave it the same name
     return Built({"known": True})
 
 
@@ -223,7 +221,10 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     if session.config["inversion"]["latents"] is not None:
         raise UserError(f"shard={shard}: inversion.latents are taken as they are, there is nothing to share")
     if artifact.name == KNOWN_LATENTS:
-        raise UserError(f"shard={shard}: the latents of dataset={session.data.dataset} are known, nothing is inverted")
+        raise UserError(
+            f"shard={shard}: the latents of dataset={session.data.dataset} are known, nothing is inverted; "
+            "what can be shared is the sampling of its images, by prepare_data"
+        )
     staging, room = artifact.staging, _prepare(session, artifact)
     if not (staging / ENCODER).exists():
         with artifact.lock():  # one process trains the encoder; the others wait for it
