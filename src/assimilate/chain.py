@@ -30,7 +30,7 @@ from assimilate.identity import (
 )
 from assimilate.origins import STAGE_VERSIONS, artifact_root, brought_artifact, data_artifact, evaluation_artifact
 from assimilate.reference import reference_config, uses_reference
-from assimilate.revisions import probe_revision, train_revision
+from assimilate.revisions import inversion_revision, probe_revision, train_revision
 from assimilate.view_settings import check_enough_views
 
 BUILDER_OF = {
@@ -165,7 +165,8 @@ class _Projection:
             content["flip"] = self._config["dataset"]["flip"]
         perceptual = reference if config["perceptual"] == "encoder" else None
         upstream = {"generator": generator, "encoder": perceptual}
-        return self._artifact("latents", config["name"], "invert", content, upstream)
+        revision = inversion_revision(content)
+        return self._artifact("latents", config["name"], "invert", content, upstream, revision=revision)
 
     def _training(self, config: Mapping[str, Any], loss: str) -> dict[str, Any]:
         keys = ("epochs", "batch_size", "accumulate_grad_batches", "drop_last", "batchnorm", "optimizer")

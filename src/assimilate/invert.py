@@ -55,7 +55,8 @@ class _Room:
     features: "FeatureExtractor"
     encoder_settings: "EncoderSettings"
     optimization_settings: "OptimizationSettings"
-    discriminator: "Discriminator | None"
+    discriminator: "Discriminator | None"  # that opposes the encoder
+    discriminator_optimizer: dict[str, Any] | None  # of the one that trained it, where the checkpoint has it
     channels: tuple[int, ...]
 
 
@@ -98,11 +99,13 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         )
     np.save(staging / ERRORS, result.errors.astype(np.float32))
     np.save(staging / INITIAL_ERRORS, result.initial_errors.astype(np.float32))
-    facts = {
+    facts: dict[str, Any] = {
         "reconstruction_mse_mean": float(result.errors.mean()),
         "reconstruction_mse_worst": float(result.errors.max()),
         "encoder_mse_mean": float(result.initial_errors.mean()),
     }
+    if room.discriminator is not None:
+        facts["discriminator_optimizer"] = "new" if room.discriminator_optimizer is None else "continued"
     session.terminal.say(
         f"  reconstruction error (MSE on [−1, 1]): {facts['encoder_mse_mean']:.4f} after the encoder, "
         f"{facts['reconstruction_mse_mean']:.4f} after optimisation"
@@ -117,18 +120,21 @@ def _link_known(data: Path, staging: Path) -> Built:
     return Built({"known": True})
 
 
-def _beside_generator(session: Session, generator: Artifact) -> tuple["Discriminator | None", int]:
-    """The discriminator that was trained with a generator, if there is one, and how wide the encoder may be."""
+def _beside_generator(
+    session: Session, generator: Artifact
+) -> tuple["Discriminator | None", dict[str, Any] | None, int]:
+    """The discriminator that was trained with a generator and its Adam, if there are, and the encoder's width."""
     from assimilate.train_generator import load_state
 
-    config, discriminator = session.config["inversion"], None
+    config, discriminator, optimizer = session.config["inversion"], None, None
     if session.config["generator"]["name"] == "stylegan2":
         state = load_state(generator)
         discriminator = None if state.discriminator is None else state.discriminator.to(session.device)
+        optimizer = state.optimizers.get("d_optim")
         widest = config["max_channels"] or max(state.architecture.channels)
     else:
         widest = config["max_channels"] or FULL_WIDTH
-    return discriminator, widest
+    return discriminator, optimizer, widest
 
 
 def _prepare(session: Session, artifact: Artifact) -> _Room:
@@ -138,11 +144,12 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
 
     config = session.config["inversion"]
     generator = load_generator(session, artifact.parents["generator"])
-    discriminator, widest = _beside_generator(session, artifact.parents["generator"])
+    discriminator, optimizer, widest = _beside_generator(session, artifact.parents["generator"])
     if discriminator is None and (lacking := lacking_discriminator(config)):
         raise UserError(lacking)
     channels: tuple[int, ...] = ()  # an encoder that is brought has its own
-    if config["checkpoint"] is None:
+    trains = config["checkpoint"] is None
+    if trains:
         # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
         channels = stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest)
     return _Room(
@@ -154,7 +161,8 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
             checkpoint_every=config["checkpoint_every"],
         ),
         optimization_settings=OptimizationSettings(**config["optimization"], perceptual_norm=config["perceptual_norm"]),
-        discriminator=discriminator if config["adversarial_weight"] > 0 else None,
+        discriminator=discriminator if trains and config["adversarial_weight"] > 0 else None,
+        discriminator_optimizer=optimizer,
         channels=channels,
     )
 
@@ -170,6 +178,10 @@ def _encoder(session: Session, room: _Room, staging: Path) -> "InversionEncoder"
         return load_inversion_encoder(
             path, image_size=generator.image_size, num_codes=generator.num_codes, latent_dim=generator.latent_dim
         )
+    if room.discriminator is not None and room.discriminator_optimizer is None:
+        session.terminal.say(
+            "note: the generator came without d_optim, so the discriminator's Adam begins anew, at inversion.lr"
+        )
     with session.terminal.bar("Training the inversion encoder") as progress:
         encoder, _ = train_inversion_encoder(
             generator,
@@ -178,6 +190,7 @@ def _encoder(session: Session, room: _Room, staging: Path) -> "InversionEncoder"
             settings=room.encoder_settings,
             features=room.features,
             discriminator=room.discriminator,
+            discriminator_optimizer=room.discriminator_optimizer,
             workdir=staging,
             seed=session.config["inversion"]["seed"],
             device=session.device,
