@@ -19,6 +19,7 @@ from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.fan_out import run_shards
 from assimilate.session import Session
+from assimilate.sharing import parent_digests, start_over_if_needed
 
 if TYPE_CHECKING:
     from assimilate.generator.discriminator import Discriminator
@@ -76,6 +77,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     images = session.dataset.train
     if session.config["inversion"]["latents"] is not None:
         return Built(_import_latents(session, artifact, staging))
+    start_over_if_needed(session, artifact, staging)
     room = _prepare(session, artifact)
     encoder = _encoder(session, room, staging)
     _keep_encoder(staging, encoder)
@@ -219,6 +221,7 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     Raises:
         UserError: the shard cannot be, or no encoder is there and prepare=never.
     """
+    from assimilate.data.row_writer import is_made_from
     from assimilate.data.shard import Shard
     from assimilate.inversion.invert import optimize_tiles
 
@@ -239,9 +242,9 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
             "what can be shared is the sampling of its images, by prepare_data"
         )
     staging, room = artifact.staging, _prepare(session, artifact)
-    if not (staging / ENCODER).exists():
+    if not (staging / ENCODER).exists() or not is_made_from(staging, parent_digests(artifact)):
         with artifact.lock():  # one process trains the encoder; the others wait for it
-            staging.mkdir(parents=True, exist_ok=True)
+            start_over_if_needed(session, artifact, staging)
             _keep_encoder(staging, _encoder(session, room, staging))
     encoder = _encoder(session, room, staging).to(session.device).eval().requires_grad_(False)
     try:

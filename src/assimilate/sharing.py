@@ -61,10 +61,7 @@ def fill_whole(session: Session, artifact: Artifact, work: RowWork, staging: Pat
         UserError: a shard was made from other networks than those that lie here, or one failed.
         ValueError: an image cannot be made.
     """
-    from assimilate.data.row_writer import start_over_unless_made_from
-
-    if start_over_unless_made_from(staging, _digests(artifact)):
-        session.terminal.say("  what an interrupted run left was made from other networks: its images are made again")
+    start_over_if_needed(session, artifact, staging)
     processes = min(int(session.config["trainer"]["devices"]), work.num_tiles)
     if processes > 1 and not _is_full(staging):
         run_shards(session, artifact, processes)
@@ -96,7 +93,7 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
         session.terminal.say(f"nothing to do: the whole {WHOLE[artifact.kind]} is there, {artifact.path}")
         return
     use_threads(session.config)
-    part, made_from = part_folder(artifact.path, shard), _digests(artifact)
+    part, made_from = part_folder(artifact.path, shard), parent_digests(artifact)
     try:
         work = prepare()
         first, end = (min(tile * work.tile, work.count) for tile in shard.span(work.num_tiles))
@@ -117,6 +114,14 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
     except ValueError as error:  # a room's word to the user
         raise UserError(str(error)) from error
     session.terminal.say(f"once every shard is there, this joins them: {session.command_for(artifact)}")
+
+
+def start_over_if_needed(session: Session, artifact: Artifact, staging: Path) -> None:
+    """Delete what an interrupted run left in `staging` if its parents were other bytes under the same keys."""
+    from assimilate.data.row_writer import start_over_unless_made_from
+
+    if start_over_unless_made_from(staging, parent_digests(artifact)):
+        session.terminal.say("  what an interrupted run left was made from other networks: its images are made again")
 
 
 def describe_missing(session: Session, artifact: Artifact) -> str:
@@ -145,8 +150,8 @@ def repeatable_kernels() -> Iterator[None]:
         torch.backends.cudnn.deterministic = before
 
 
-def _digests(artifact: Artifact) -> dict[str, str]:
-    """Digest of the bytes of each artifact that the rows come from, by role."""
+def parent_digests(artifact: Artifact) -> dict[str, str]:
+    """Digest of the bytes of each artifact that this one is made from, by role."""
     return {role: str(parent.manifest()["digest"]) for role, parent in artifact.parents.items()}
 
 
@@ -204,7 +209,7 @@ def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: P
             wrong = damage(part)
             if wrong is not None:
                 session.terminal.say(f"warning: {part.name} is damaged: {wrong}. Its images are made again.")
-            elif (other := other_origin(part, _digests(artifact))) is not None:
+            elif (other := other_origin(part, parent_digests(artifact))) is not None:
                 raise UserError(
                     f"{part} cannot be joined: {other} than the one here (two machines do not train the same bytes). "
                     "Share one out=, or copy out/artifacts before the shards are made; or delete this folder"

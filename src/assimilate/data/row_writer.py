@@ -1,6 +1,7 @@
 """Arrays with a row an image, written an image at a time so that a killed run goes on."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,32 +17,40 @@ ORIGIN = ".made_from.json"
 FLUSH_EVERY = 64
 
 
+def is_made_from(folder: Path, made_from: Mapping[str, str]) -> bool:
+    """Whether what an interrupted run left in `folder` comes from these bytes: digest of each artifact, by role."""
+    try:
+        return bool(json.loads((folder / ORIGIN).read_text()) == dict(made_from))
+    except (OSError, ValueError):
+        return False
+
+
 def start_over_unless_made_from(folder: Path, made_from: Mapping[str, str]) -> bool:
-    """Forget what an interrupted run left in `folder` if it worked from other bytes than `made_from`.
+    """Delete what an interrupted run left in `folder` if it worked from other bytes than `made_from`.
 
     A generator that was trained again has the key of the first one and other bytes: images of both in one array would
     be of neither.
 
     Args:
-        folder: of arrays that may have been begun.
-        made_from: digest of each artifact that the rows come from, by role.
+        folder: of work that may have been begun.
+        made_from: digest of each artifact that it is made from, by role.
 
     Returns:
-        Whether rows were there and are forgotten.
+        Whether something was there and is deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        same = json.loads((folder / ORIGIN).read_text()) == dict(made_from)
-    except (OSError, ValueError):
-        same = False
-    if same:
+    if is_made_from(folder, made_from):
         return False
-    begun = (folder / DONE).exists()
-    (folder / DONE).unlink(missing_ok=True)  # first: without it nothing counts as done
+    left = [path for path in folder.iterdir() if path.name != ORIGIN]
+    for path in left:  # before the new word: a kill in between leaves the old one, and the rest is deleted next time
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     beside = folder / f"{ORIGIN}.new"
     beside.write_text(json.dumps(dict(made_from)))
     beside.replace(folder / ORIGIN)
-    return begun
+    return bool(left)
 
 
 class RowWriter:
