@@ -273,7 +273,7 @@ def test_two_devices_sample_two_shards(words: list[str], chain: Path, tmp_path: 
 
 
 def test_more_devices_than_tiles_are_no_error(words: list[str], tmp_path: Path, monkeypatch) -> None:
-    from assimilate import sharing
+    from assimilate.jobs import sharing
 
     asked = []
     monkeypatch.setattr(sharing, "run_shards", lambda session, artifact, count: asked.append(count))

@@ -152,8 +152,8 @@ def test_cells_that_are_not_run_come_with_the_command_that_fills_them(pages, out
 def test_the_commands_are_ones_that_the_guard_lets_through(pages, out):
     import shlex
 
-    from assimilate.command import check_additions
     from assimilate.config import compose, expand_sweep, make_job
+    from assimilate.jobs.command import check_additions
 
     _, text = pages
     commands = [shlex.split(line) for line in text.splitlines() if line.startswith("python -m assimilate.train +")]

@@ -13,8 +13,8 @@ import pytest
 
 from assimilate.config import compose, make_job
 from assimilate.errors import UserError
-from assimilate.tracking import FileTracker, Relay, Tracker
-from assimilate.wandb_tracking import _mode, run_id
+from assimilate.tracking.tracker import FileTracker, Relay, Tracker
+from assimilate.tracking.wandb_tracker import _mode, run_id
 from tests.chain_run import SMOKE, results
 
 pytestmark = pytest.mark.xdist_group("chain")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assimilate.session import Session
-from assimilate.tracking import Tracker
+from assimilate.jobs.session import Session
+from assimilate.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -73,7 +73,7 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
 
 def keep_curves(session: Session) -> None:
     """Copy the training curves to where a user looks, the folder of the run; logger=none leaves them."""
-    from assimilate.artifacts import write_bytes_atomically
+    from assimilate.artifacts.store import write_bytes_atomically
     from assimilate.train import CURVE, HISTORY
 
     for name in (HISTORY, CURVE):

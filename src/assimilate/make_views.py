@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts import Artifact, Built, damage
-from assimilate.command import stage
+from assimilate.artifacts.store import Artifact, Built, damage
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.session import Session
-from assimilate.sharing import RowWork, describe_missing, fill_shard, fill_whole
+from assimilate.jobs.command import stage
+from assimilate.jobs.session import Session
+from assimilate.jobs.sharing import RowWork, describe_missing, fill_shard, fill_whole
 from assimilate.view_makers import Making, making_of
 
 SUMMARY = "summary.json"
@@ -71,7 +71,7 @@ def _preview(session: Session, views: Artifact) -> Path:
     import numpy as np
 
     from assimilate.analysis.grids import picture_grid
-    from assimilate.artifacts import write_bytes_atomically
+    from assimilate.artifacts.store import write_bytes_atomically
 
     cached, images = np.load(views.path / "images.npy", mmap_mode="r"), session.dataset.train.images
     rows = [

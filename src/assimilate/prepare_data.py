@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from assimilate.artifacts import Artifact, Built
-from assimilate.command import stage
+from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.identity import SAMPLED_DATA, data_is_sampled
-from assimilate.session import Session
-from assimilate.sharing import RowWork, describe_missing, fill_shard, fill_whole
+from assimilate.jobs.command import stage
+from assimilate.jobs.session import Session
+from assimilate.jobs.sharing import RowWork, describe_missing, fill_shard, fill_whole
+from assimilate.settings.identity import SAMPLED_DATA, data_is_sampled
 
 # File stems of the images that a generator makes and of the codes that it makes them from.
 SAMPLES, LATENTS = "train_images", "latents"
