@@ -263,6 +263,7 @@ def test_a_damaged_shard_is_made_again_and_one_of_another_generator_refused(
     assert_same_data(tmp_path / "out", chain)
 
 
+@pytest.mark.slow
 def test_two_devices_sample_two_shards(words: list[str], chain: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "assimilate.prepare_data", *words, "trainer.devices=2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
