@@ -142,7 +142,11 @@ def draw_pairs(session: Session) -> None:
     analysis = Analysis(
         session.job,
         "Mutual information and inner products of pairs of views",
-        [artifact.label for _, artifact in needs] + [f"expert={json.dumps(session.config['data']['expert'])}"],
+        [
+            session.chain.reference.label,
+            *(label for kind in kinds for label in kind.labels_of_cache),
+            f"expert={json.dumps(session.config['data']['expert'])}",
+        ],
     )
     if session.prepare == "plan":
         print_plan(session, needs, analysis.folder)
