@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assimilate.runs import papers_numbers
 from assimilate.session import Session
+from assimilate.tables.paper_tables import names_of_ours
 from assimilate.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -59,9 +61,10 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
             tracker.conclude({f"{subject}/{name}_n": value["n"]})
     for name, value in result.get("untrained", {}).items():
         tracker.conclude({f"untrained/{name}": value})
-    for name, value in session.config["paper"].get(session.config["dataset"]["name"], {}).items():
-        if session.job.row is not None:
-            tracker.conclude({f"paper/{name}": value["mean"] if isinstance(value, Mapping) else value})
+    like_ours = names_of_ours(str(session.job.row))
+    for name, value in papers_numbers(session.job).items():
+        number = value["mean"] if isinstance(value, Mapping) else value
+        tracker.conclude({f"paper/{like_ours.get(name, name)}": number})
     seconds: dict[str, float] = {}
     for label, value in result["seconds"].items():
         kind = label.split("/")[0]

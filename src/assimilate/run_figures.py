@@ -69,7 +69,8 @@ def draw_curves(session: Session) -> None:
     seeded = any(len(curve.values) > 1 for curve in curves.values())
     caption = (
         f"5-NN accuracy (majority vote, cosine, backbone features) on test images while training, "
-        f"{', '.join(datasets)}." + (" Bands: one standard deviation over training seeds." if seeded else "")
+        f"{', '.join(datasets)}."
+        + (" Bands: one standard deviation over training seeds, divisor n − 1." if seeded else "")
     )
     analysis.add("curves", picture, rows, caption)
     session.terminal.say(f"record:  {analysis.finish(caption) / 'analysis.json'}")

@@ -71,7 +71,7 @@ class WandbTracker(Tracker):
                 resume="allow",
                 mode=self._mode,
                 dir=str(job.out),
-                name=f"{self._prefix}{place}"[-MAX_NAME:],
+                name=self._prefix + place[-(MAX_NAME - len(self._prefix)) :],  # whatever is cut, not the budget
                 group=f"{self._prefix}{place.split('/')[0]}",
                 job_type=_job_type(job),
                 config=_recorded(job),
