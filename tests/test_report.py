@@ -8,6 +8,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
@@ -17,6 +18,7 @@ from assimilate.config import compose, make_job
 from assimilate.errors import UserError
 from assimilate.found_runs import FoundRun, find_runs
 from assimilate.report_run import run_title
+from assimilate.run_figures import _of_runs
 from assimilate.runs import papers_numbers
 from assimilate.tables.comparison import compare
 from assimilate.tables.results import parse_place, parse_result
@@ -435,3 +437,25 @@ def test_a_folder_called_cifar10_has_no_numbers_of_the_paper(tmp_path):
         job = make_job("train", compose(given), given)
         assert job.row == "table3/expert_expert_simclr"
         assert papers_numbers(job) == numbers
+
+
+def test_curves_are_labelled_with_the_data_set_of_their_runs(tmp_path):
+    """Runs given by their folders need not be of dataset=; a figure says what it shows."""
+    made = result(dataset="cifar100", metrics={"acc1": 1.0})
+    made["config"]["assim"] |= {"view1": "expert", "view2": "expert"}
+    folder = write(tmp_path, made)
+    words = ["analysis=figure4", "dataset=cifar10", f"out={tmp_path}", f"analysis.runs=[{folder}]"]
+    job = make_job("analyze", compose(words), words)
+    runs = find_runs(job, job.config["analysis"]["runs"], None)
+    analysis = _of_runs(SimpleNamespace(job=job), "Curves", runs, [])
+    assert analysis.folder.name.startswith("curves-cifar100-")
+    written = json.loads((analysis.finish("") / "analysis.json").read_text())
+    assert (written["dataset"], written["figure"], written["budget"]) == ("cifar100", "Figure 4", "paper")
+
+
+def test_a_foreign_metrics_json_is_no_run(tmp_path):
+    for number, text in enumerate(("[]", "{}", '{"budget": "paper"}')):
+        (tmp_path / f"run{number}").mkdir()
+        (tmp_path / f"run{number}" / "metrics.json").write_text(text)
+        with pytest.raises(UserError, match="no finished run"):
+            find_runs(found_job(tmp_path), [f"run{number}"], None)

@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -262,7 +264,7 @@ def test_a_long_name_keeps_its_budget(tmp_path, monkeypatch):
     made = {}
 
     class Run:
-        dir, summary = str(tmp_path), {}
+        dir, summary = str(tmp_path / "a folder" / "files"), {}
 
         def define_metric(self, *words, **more):
             pass
@@ -275,7 +277,10 @@ def test_a_long_name_keeps_its_budget(tmp_path, monkeypatch):
     long = "x" * 120
     words = ("logger=wandb", "logger.mode=offline", "budget=smoke", f"dataset.name={long}", "dataset=folder")
     words += (f"dataset.root={tmp_path}", "assim=simclr", f"out={tmp_path}")
-    WandbTracker(make_job("train", compose(words), words), lambda line: None)
+    said = []
+    WandbTracker(make_job("train", compose(words), words), said.append)
+    *_, folder = shlex.split(said[-1].strip())
+    assert folder == str(Path(Run.dir).parent)
     assert len(made["name"]) == 128
     assert made["name"].startswith("smoke/")
     assert made["name"].endswith(f"{long[:50]}/seed0")

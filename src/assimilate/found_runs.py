@@ -21,6 +21,8 @@ VIEWS = {
     "online": "online W-search",
     "viewmaker": "Viewmaker",
 }
+# Of a result, what figures of runs read.
+NEEDED = {"budget", "dataset", "seed", "config", "artifacts", "knn_curve"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _runs_at(job: Job, word: str) -> list[FoundRun]:
     for folder in folders:
         for candidate in (folder, *sorted(folder.glob("seed*"))):
             result = read_metrics(candidate)
-            if result is not None:
+            if result is not None and set(result) >= NEEDED:
                 runs.append(FoundRun(candidate.resolve(), result))
     return runs
 

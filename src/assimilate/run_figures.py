@@ -129,7 +129,10 @@ def draw_alignment_uniformity(session: Session) -> None:
 def _of_runs(session: Session, title: str, runs: dict[str, list[FoundRun]], content: list[str]) -> Analysis:
     members = [run for group in runs.values() for run in group]
     folders = [_below(session, run) for run in members]
-    return Analysis(session.job, title, content, budget=str(members[0].result["budget"]), runs=folders)
+    # Runs given by their folders need not be of the job's budget or data set.
+    datasets = "+".join(sorted({str(run.result["dataset"]) for run in members}))
+    budget = str(members[0].result["budget"])
+    return Analysis(session.job, title, content, budget=budget, runs=folders, dataset=datasets)
 
 
 def _below(session: Session, run: FoundRun) -> str:

@@ -68,10 +68,10 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        result: dict[str, Any] = json.loads(path.read_text())
+        result = json.loads(path.read_text())
     except ValueError:
         return None
-    return result
+    return result if isinstance(result, dict) else None
 
 
 def papers_numbers(job: Job) -> dict[str, Any]:
