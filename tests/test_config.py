@@ -305,6 +305,16 @@ def test_a_path_that_hydra_cannot_read_comes_back_quoted(probe_stage, capsys):
     assert not jobs
 
 
+def test_a_list_that_hydra_cannot_read_says_what_to_quote(probe_stage, capsys):
+    main, _ = probe_stage
+    assert main(["analysis=curves", "analysis.runs=[/tmp/öut]"]) == 2
+    said = capsys.readouterr().err
+    assert "need quotes inside it" in said
+    assert "Exception" not in said
+    assert main(["dataset=folder", "dataset.root=~/images"]) == 2  # no shell expands this "~"
+    assert """'dataset.root="~/images"'""" in capsys.readouterr().err
+
+
 def test_a_row_without_its_plus_says_so(probe_stage, capsys):
     main, jobs = probe_stage
     assert main(["table3=expert_expert_simclr", "dataset=digits"]) == 2

@@ -131,6 +131,10 @@ def one_line(error: Exception) -> str:
         key, sign, value = error.override.partition("=")
         if sign and value and not set(value) & set("[]{}\"'"):
             return f"{error.override} cannot be read: quote its value, {shell_word(override_word(key, value))}"
+        if not error.override.isascii():
+            return (
+                f"{error.override} cannot be read: letters beyond ASCII need quotes inside it, e.g. '{key}=[\"/öut\"]'"
+            )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if error.__cause__ is not None and isinstance(error.__cause__, OmegaConfBaseException):
         lines += [line.strip() for line in str(error.__cause__).splitlines() if line.strip()]
