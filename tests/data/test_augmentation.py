@@ -74,6 +74,25 @@ def test_expert_equals_torchvision_in_every_jitter_order(order: str, interpolati
     torch.testing.assert_close(uncompiled, expected, atol=1e-5, rtol=0)
 
 
+def test_large_images_that_are_jittered_whole_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    expert = ExpertAugmentation(16, order="jitter_first")
+    images = random_images(50, 160)
+    parameters = expert.draw(50, 160, 160, generator("parts"))
+    expected = expert_one_by_one(expert, images, parameters)
+    sizes = []
+    whole = ExpertAugmentation.apply_by_operation
+
+    def counted(self: ExpertAugmentation, some: torch.Tensor, own: ExpertParameters) -> torch.Tensor:
+        sizes.append(some.numel())
+        return whole(self, some, own)
+
+    monkeypatch.setattr(ExpertAugmentation, "apply_by_operation", counted)
+    monkeypatch.setattr("assimilate.data.expert._GROUPS_AT_ONCE", 2)
+    torch.testing.assert_close(expert.apply(images, parameters), expected, atol=1e-5, rtol=0)
+    assert len(sizes) > 2
+    assert max(sizes) < images.numel() / 2
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_views_are_the_eager_ones_to_rounding() -> None:
     eager = make_transform("expert", 16, flip=0.5, expert={})

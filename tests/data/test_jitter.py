@@ -86,6 +86,17 @@ def test_groups_of_one_operation_equal_torchvision(
     torch.testing.assert_close(ours, expected[lying], atol=1e-5, rtol=0)
 
 
+def test_images_that_are_not_sorted_are_refused() -> None:
+    drawn = parameters_for_all_orders((0.4, 0.4, 0.4, 0.1))
+    images, count = images_with_hard_pixels(len(drawn.order)), int(drawn.jittered.sum())
+    with pytest.raises(AssertionError, match="without jitter come last"):
+        jitter_by_operation(images, drawn, count, 64)
+    by_first, count = by_first_operation(drawn)
+    backwards = drawn[torch.cat([by_first[:count].flip(0), by_first[count:]])]
+    with pytest.raises(AssertionError, match="by their first operation"):
+        jitter_by_operation(images, backwards, count, 64)
+
+
 def test_hue_equals_torchvision_over_the_whole_turn() -> None:
     shifts = torch.linspace(-0.5, 0.5, 41)
     images = images_with_hard_pixels(len(shifts))

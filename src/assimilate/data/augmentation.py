@@ -35,7 +35,8 @@ class Augmentation(Protocol):
     ) -> Float[Tensor, "batch 3 size size"]:
         """Draw parameters from ``rng`` and apply them.
 
-        ``rng`` may live on the CPU while ``images`` do not: the draws are then equal on every device.
+        ``rng`` may live on the CPU while ``images`` do not: the draws are then equal on every device. The result is
+        the caller's, who normalises it in place: it must not share memory with anything that is kept.
         """
         ...
 

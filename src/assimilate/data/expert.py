@@ -34,6 +34,9 @@ Order = Literal["crop_first", "jitter_first"]
 Images = UInt8[Tensor, "batch 3 height width"]
 Views = Float[Tensor, "batch 3 size size"]
 
+# Enough for the four operations to fill their groups.
+_GROUPS_AT_ONCE = 16
+
 
 @dataclass(frozen=True)
 class ExpertParameters:
@@ -97,9 +100,17 @@ class ExpertAugmentation:
             crops, jitter = parameters.crops.to(images.device), parameters.jitter.to(images.device)
             with full_precision(images.device):
                 return _compiled(self)(images, crops, jitter)
-        if images.device.type == "cpu":
+        if images.device.type != "cpu":
+            return self.apply_by_position(images, parameters)
+        if self.order == "crop_first":
             return self.apply_by_operation(images, parameters)
-        return self.apply_by_position(images, parameters)
+        # Whole images are jittered here, of any size: two float copies of a batch of them would be large.
+        at_once = _GROUPS_AT_ONCE * cache_sized(images, self.image_size)
+        views = torch.empty(len(images), 3, self.image_size, self.image_size)
+        for start in range(0, len(images), at_once):
+            some = slice(start, start + at_once)
+            views[some] = self.apply_by_operation(images[some], parameters[some])
+        return views
 
     def __call__(self, images: Images, rng: torch.Generator) -> Views:
         return self.apply(images, self.draw(len(images), images.shape[-2], images.shape[-1], rng))
