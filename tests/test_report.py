@@ -18,7 +18,7 @@ from assimilate.config import compose, make_job
 from assimilate.errors import UserError
 from assimilate.found_runs import FoundRun, find_runs
 from assimilate.report_run import run_title
-from assimilate.run_figures import _of_runs
+from assimilate.run_figures import _of_runs, _spread
 from assimilate.runs import papers_numbers
 from assimilate.tables.comparison import compare
 from assimilate.tables.results import parse_place, parse_result
@@ -459,3 +459,32 @@ def test_a_foreign_metrics_json_is_no_run(tmp_path):
         (tmp_path / f"run{number}" / "metrics.json").write_text(text)
         with pytest.raises(UserError, match="no finished run"):
             find_runs(found_job(tmp_path), [f"run{number}"], None)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("table3/nonesuch", "no such row; rows of table3: expert_expert_expert_a2"), ("x/**y/z", "no pattern of folders")],
+)
+def test_words_for_runs_that_cannot_be_are_named(tmp_path, word, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        find_runs(found_job(tmp_path), [word], None)
+
+
+@pytest.mark.parametrize(("wanted", "there"), [(1, 5), (None, 1)])
+def test_uniformity_of_one_image_is_refused(wanted, there):
+    config = {"analysis": {"part": "test", "num_images": wanted}, "seed": 0}
+    dataset = SimpleNamespace(test=range(there), name="digits")
+    with pytest.raises(UserError, match="2 or more"):
+        _spread(SimpleNamespace(config=config, dataset=dataset), None)
+
+
+def test_a_picture_that_is_gone_is_missed(tmp_path):
+    folder = write(tmp_path, result(metrics={"acc1": 92.0})) / "pictures"
+    folder.mkdir()
+    section = {"title": "Views", "text": [], "facts": [], "figures": [{"file": "views.png", "caption": "Views."}]}
+    (folder / "pictures.json").write_text(json.dumps({"schema": 1, "sections": [section]}))
+    assert report.main([f"out={tmp_path}"]) == 0
+    assert "pictures/ cannot be read" in (folder.parent / "report.html").read_text()
+    (folder / "views.png").write_bytes(PNG)
+    assert report.main([f"out={tmp_path}"]) == 0
+    assert "cannot be read" not in (folder.parent / "report.html").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts import MANIFEST
-from assimilate.config import Job, shell_word, table_groups
+from assimilate.config import Job, rows_of, shell_word, table_groups
 from assimilate.errors import UserError
 from assimilate.identity import GENERATED, view_slots
 from assimilate.runs import METRICS, read_metrics
@@ -114,7 +114,10 @@ def _runs_at(job: Job, word: str) -> list[FoundRun]:
         word = f"{job.config['budget']['name']}/{word}/{job.config['dataset']['name']}"
     path = Path(word).expanduser()
     root, pattern = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.is_absolute() else (job.out, word)
-    folders = sorted(root.glob(pattern)) if any(sign in pattern for sign in "*?[") else [root / pattern]
+    try:
+        folders = sorted(root.glob(pattern)) if any(sign in pattern for sign in "*?[") else [root / pattern]
+    except ValueError as error:
+        raise UserError(f"analysis.runs: {word} is no pattern of folders: {error}") from error
     runs = []
     for folder in folders:
         for candidate in (folder, *sorted(folder.glob("seed*"))):
@@ -126,6 +129,9 @@ def _runs_at(job: Job, word: str) -> list[FoundRun]:
 
 def _how_to_make(job: Job, word: str) -> str:
     if word.split("/")[0] in table_groups() and word.count("/") == 1:
+        table, row = word.split("/")
+        if row not in rows_of(table):
+            return f"{word} (no such row; rows of {table}: {', '.join(rows_of(table))})"
         budget, dataset = job.config["budget"]["name"], job.config["dataset"]["name"]
         words = [f"dataset={dataset}", *([] if budget == "paper" else [f"budget={budget}"])]
         given = [word for word in job.overrides if word.startswith("dataset=")]

@@ -213,11 +213,11 @@ def _training(out: Path, run: Run) -> list[str]:
 
 def _pictures(folder: Path) -> list[tuple[str, list[str]]]:
     """Sections of what `report_pictures` drew; empty where nothing was drawn."""
+    if not (folder / PICTURES / PICTURES_FILE).is_file():
+        return []
     try:
         drawn = json.loads((folder / PICTURES / PICTURES_FILE).read_text(encoding="utf-8"))
         return [(str(section["title"]), _picture_section(folder / PICTURES, section)) for section in drawn["sections"]]
-    except FileNotFoundError:
-        return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [("Views", [page.paragraph(f"{PICTURES}/ cannot be read ({error}): the run's command draws it again.")])]
 

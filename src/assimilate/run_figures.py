@@ -172,6 +172,11 @@ def _spread(session: Session, encoder: Any) -> tuple[float, float]:
     if arrays is None:
         raise UserError(f"analysis.part=test: {session.dataset.name} has no test images, give analysis.part=train")
     wanted = settings["num_images"]
+    if min(len(arrays), wanted or len(arrays)) < 2:
+        raise UserError(
+            f"analysis.num_images={wanted} of {len(arrays)} {settings['part']} images: uniformity is of pairs of "
+            "images, give 2 or more"
+        )
     chosen = np.arange(len(arrays))
     if wanted is not None and wanted < len(arrays):
         chosen = np.sort(np.random.default_rng([seed, 3]).choice(len(arrays), wanted, replace=False))
