@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from assimilate import analyze, train
-from assimilate.analysis_record import Analysis
 from assimilate.config import compose, make_job
 from assimilate.errors import UserError
+from assimilate.figures.record import Analysis
 from tests.chain_run import artifacts, results, run, stamps
 
 pytestmark = pytest.mark.xdist_group("chain")
@@ -111,10 +111,10 @@ def test_searching_again_finds_the_views_of_the_cache(out):
     """Offsets in W are those of the very views whose offsets in Z are shown."""
     import torch
 
-    from assimilate.gallery import Gallery
-    from assimilate.looked_at import kinds_of
-    from assimilate.session import Session
-    from assimilate.view_figures import _codes_and_pixels
+    from assimilate.figures.gallery import Gallery
+    from assimilate.figures.inputs import kinds_of
+    from assimilate.figures.views import _codes_and_pixels
+    from assimilate.jobs.session import Session
     from tests.chain_run import SMOKE
 
     words = [*SMOKE, "analysis=tsne", f"out={out}"]

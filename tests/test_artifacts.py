@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from assimilate.artifacts import Artifact, Built, Store, damage
+from assimilate.artifacts.store import Artifact, Built, Store, damage
 from assimilate.errors import UserError
-from assimilate.identity import canonical, content_hash, differing_keys
+from assimilate.settings.identity import canonical, content_hash, differing_keys
 
 
 def artifact(root: Path, content=None, parents=None, kind="generators", version=1) -> Artifact:
@@ -132,7 +132,7 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
     script = textwrap.dedent(
         """
         import sys, time, pathlib
-        from assimilate.artifacts import Artifact, Built, Store
+        from assimilate.artifacts.store import Artifact, Built, Store
         made = Artifact("generators", "digits", "thing", {"a": 1}, {}, "train_generator", 1, pathlib.Path(sys.argv[1]))
         def build(staging):
             for part in range(5):
@@ -247,7 +247,9 @@ def test_leftovers_stay_until_the_manifest_is_written(tmp_path, monkeypatch):
         (staging / "tiles" / "0").write_text("tile")
         return Built(writer()(staging).facts, frozenset({"log.csv"}), frozenset({"last.ckpt", "tiles"}))
 
-    monkeypatch.setattr("assimilate.artifacts.publish", lambda wanted: (_ for _ in ()).throw(RuntimeError("power cut")))
+    monkeypatch.setattr(
+        "assimilate.artifacts.store.publish", lambda wanted: (_ for _ in ()).throw(RuntimeError("power cut"))
+    )
     with pytest.raises(RuntimeError):
         store().build(made, {}, fill)
     assert (made.staging / "last.ckpt").is_file()

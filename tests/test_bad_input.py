@@ -11,10 +11,10 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from assimilate import prepare_data, train
+from assimilate.artifacts.origins import count_train_images
 from assimilate.config import compose, make_job
 from assimilate.data import cifar, tinyimagenet
-from assimilate.origins import count_train_images
-from assimilate.session import Session
+from assimilate.jobs.session import Session
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from assimilate.budget import apply_budget
 from assimilate.config import compose, make_job
 from assimilate.errors import UserError
-from assimilate.identity import run_identity
+from assimilate.settings.budget import apply_budget
+from assimilate.settings.identity import run_identity
 
 
 def job_of(*overrides):

@@ -6,10 +6,10 @@ import re
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from assimilate import options
 from assimilate.config import CONF, compose, hydra_ready, make_job
 from assimilate.errors import UserError
-from assimilate.rules import CHECKS
+from assimilate.settings import options
+from assimilate.settings.rules import CHECKS
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from assimilate import config as configuration
-from assimilate.command import stage
 from assimilate.config import EXPERIMENTS, compose, expand_sweep, make_job, override_word, shell_word
 from assimilate.errors import UserError
+from assimilate.jobs.command import stage
 
 
 def job_of(*overrides):

@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from assimilate import config as configuration
-from assimilate.budget import apply_budget
-from assimilate.checks import check_values
 from assimilate.config import EXPERIMENTS, compose, hydra_ready, make_job
 from assimilate.errors import UserError
-from assimilate.identity import content_hash, run_identity
-from assimilate.reference import reference_overrides
+from assimilate.settings.budget import apply_budget
+from assimilate.settings.checks import check_values
+from assimilate.settings.identity import content_hash, run_identity
+from assimilate.settings.reference import reference_overrides
 from tests.paper_tables import DATASETS, FAKE, MEANING, PAPER, SAME_RUNS, cells, expected, numbers
 
 # One process composes each cell once.
@@ -159,7 +159,7 @@ def test_equal_runs_are_one_run_and_no_others_are():
 
 def test_f_of_simsiam_runs_is_the_simclr_row(tmp_path):
     """Table 12's W-search-SimCLR: its f and its views are those of Table 3, found by content."""
-    from assimilate.chain import DataFacts, build_chain
+    from assimilate.artifacts.chain import DataFacts, build_chain
 
     def chain(table, row):
         words = [f"+{table}={row}", "dataset=cifar10"]
@@ -275,7 +275,7 @@ def test_a_row_on_a_data_set_that_the_paper_has_not():
 
 @pytest.mark.parametrize("table", ["table1", "table5a", "table19"])
 def test_unknown_rows_and_two_at_once_are_refused(table, capsys, tmp_path):
-    from assimilate.command import stage
+    from assimilate.jobs.command import stage
 
     @stage("train")
     def main(job):

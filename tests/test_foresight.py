@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate import foresight, make_views, train_generator
-from assimilate.chain import DataFacts, build_chain
+from assimilate import make_views, train_generator
+from assimilate.artifacts import foresight
+from assimilate.artifacts.chain import DataFacts, build_chain
 from assimilate.config import compose, make_job
 from assimilate.errors import UserError
 from assimilate.inversion.checkpoint import save_inversion_encoder

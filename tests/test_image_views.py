@@ -2,7 +2,7 @@
 
 import pytest
 
-from assimilate.chain import DataFacts, build_chain
+from assimilate.artifacts.chain import DataFacts, build_chain
 from assimilate.config import compose, make_job
 from assimilate.errors import UserError
 from tests.chain_run import artifacts, run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assimilate.chain import DataFacts, build_chain
+from assimilate.artifacts.chain import DataFacts, build_chain
 from assimilate.config import compose, hydra_ready, make_job
 from assimilate.errors import UserError
 

@@ -16,10 +16,10 @@ import pytest
 from assimilate import report
 from assimilate.config import compose, make_job
 from assimilate.errors import UserError
-from assimilate.found_runs import FoundRun, find_runs
-from assimilate.report_run import run_title
-from assimilate.run_figures import _of_runs, _spread
-from assimilate.runs import papers_numbers
+from assimilate.figures.found_runs import FoundRun, find_runs
+from assimilate.figures.runs import _of_runs, _spread
+from assimilate.jobs.runs import papers_numbers
+from assimilate.reporting.run_page import run_title
 from assimilate.tables.comparison import compare
 from assimilate.tables.results import parse_place, parse_result
 from tests.made_up_out import result, write
@@ -163,8 +163,8 @@ def test_cells_that_are_not_run_come_with_the_command_that_fills_them(pages, out
 def test_the_commands_are_ones_that_the_guard_lets_through(pages, out):
     import shlex
 
-    from assimilate.command import check_additions
     from assimilate.config import compose, expand_sweep, make_job
+    from assimilate.jobs.command import check_additions
 
     _, text = pages
     commands = [shlex.split(line) for line in text.splitlines() if line.startswith("python -m assimilate.train +")]

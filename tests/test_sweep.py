@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from assimilate.command import stage
 from assimilate.config import CONF, compose, expand_sweep, make_job, own_words, plan_sweep
 from assimilate.errors import UserError
-from assimilate.sweep import JobRecord, SweepFolder, print_summary, summarize
+from assimilate.jobs.command import stage
+from assimilate.jobs.sweep import JobRecord, SweepFolder, print_summary, summarize
 
 PRESETS = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
 
@@ -184,7 +184,7 @@ def test_failed_jobs_stop_nothing_and_are_told_of(tmp_path, capsys):
 def test_lines_of_a_job_are_in_its_log(tmp_path):
     @stage("train")
     def main(job):
-        from assimilate.terminal import Terminal
+        from assimilate.jobs.terminal import Terminal
 
         Terminal(log=job.log).say(f"this is seed {job.config['seed']}")
 

@@ -16,8 +16,8 @@ import pytest
 from assimilate.config import compose, make_job
 from assimilate.dashboard import tell_views
 from assimilate.errors import UserError
-from assimilate.tracking import FileTracker, Relay, Tracker
-from assimilate.wandb_tracking import WandbTracker, _mode, run_id
+from assimilate.tracking.tracker import FileTracker, Relay, Tracker
+from assimilate.tracking.wandb_tracker import WandbTracker, _mode, run_id
 from tests.chain_run import SMOKE, results
 
 pytestmark = pytest.mark.xdist_group("chain")

@@ -5,24 +5,19 @@ python benchmarks/gpu/environment.py --work /tmp/pack                   (the pac
 
 import os
 import platform
-from importlib import metadata
 from typing import Any
 
 import torch
 from measuring import Measuring
+
+from assimilate.provenance import versions_of
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "hydra-core", "omegaconf", "triton")
 
 
 def describe() -> dict[str, Any]:
     """Versions and, of a GPU, what its arithmetic may do."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    values: dict[str, Any] = {"versions": versions, "cpus": os.cpu_count(), "machine": platform.machine()}
+    values: dict[str, Any] = {"versions": versions_of(PACKAGES), "cpus": os.cpu_count(), "machine": platform.machine()}
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         values |= {

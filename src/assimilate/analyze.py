@@ -11,19 +11,19 @@ python -m assimilate.analyze dataset=cifar10 analysis=alignment_uniformity 'anal
 import sys
 from collections.abc import Callable
 
-from assimilate import pair_measurement, run_figures, view_figures
-from assimilate.command import stage
 from assimilate.config import Job
-from assimilate.identity import measures_pair
-from assimilate.session import Session
+from assimilate.figures import pairs, runs, views
+from assimilate.jobs.command import stage
+from assimilate.jobs.session import Session
+from assimilate.settings.identity import measures_pair
 
 WAYS: dict[str, Callable[[Session], None]] = {
-    "pairs": pair_measurement.draw_pairs,
-    "distances": view_figures.draw_distances,
-    "tsne": view_figures.draw_offsets,
-    "grid": view_figures.draw_grid,
-    "curves": run_figures.draw_curves,
-    "alignment_uniformity": run_figures.draw_alignment_uniformity,
+    "pairs": pairs.draw_pairs,
+    "distances": views.draw_distances,
+    "tsne": views.draw_offsets,
+    "grid": views.draw_grid,
+    "curves": runs.draw_curves,
+    "alignment_uniformity": runs.draw_alignment_uniformity,
 }
 
 
@@ -32,7 +32,7 @@ def main(job: Job) -> None:
     """Make one analysis, or measure one line of Table 1."""
     session = Session(job)
     if measures_pair(job.config):
-        pair_measurement.measure_row(session)
+        pairs.measure_row(session)
     else:
         WAYS[job.config["analysis"]["kind"]](session)
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts import Artifact, Built
-from assimilate.command import stage
+from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.session import Session
+from assimilate.jobs.command import stage
+from assimilate.jobs.session import Session
 
 CALIBRATION = "calibration.json"
 

@@ -22,12 +22,12 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.analysis_checks import check_analysis
-from assimilate.budget import apply_budget
-from assimilate.checks import check_ignored_overrides, check_stage, check_values
+from assimilate.artifacts.given import check_given, given_content
 from assimilate.errors import UserError
-from assimilate.given import check_given, given_content
-from assimilate.identity import GENERATOR_RECORDS, OWN, content_hash, data_is_sampled, run_identity, uses_view
+from assimilate.settings.analysis import check_analysis
+from assimilate.settings.budget import apply_budget
+from assimilate.settings.checks import check_ignored_overrides, check_stage, check_values
+from assimilate.settings.identity import GENERATOR_RECORDS, OWN, content_hash, data_is_sampled, run_identity, uses_view
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.

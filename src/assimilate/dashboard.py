@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assimilate.runs import papers_numbers
-from assimilate.session import Session
+from assimilate.jobs.runs import papers_numbers
+from assimilate.jobs.session import Session
 from assimilate.tables.paper_tables import names_of_ours
-from assimilate.tracking import Tracker
+from assimilate.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -78,7 +78,7 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
 
 def keep_curves(session: Session) -> None:
     """Copy the training curves to where a user looks, the folder of the run; logger=none leaves them."""
-    from assimilate.artifacts import write_bytes_atomically
+    from assimilate.artifacts.store import write_bytes_atomically
     from assimilate.train import CURVE, HISTORY
 
     for name in (HISTORY, CURVE):

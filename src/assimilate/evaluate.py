@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts import Artifact, Built
-from assimilate.command import stage
+from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
-from assimilate.session import Session
+from assimilate.jobs.command import stage
+from assimilate.jobs.session import Session
 
 RESULT = "probe.json"
 CURVE_LABEL = "5-NN, majority vote, cosine, backbone features, un-augmented"
@@ -118,8 +118,8 @@ def read_probe(artifact: Artifact) -> dict[str, Any]:
 def evaluate_run(session: Session) -> None:
     """Probe the run's encoder (and f, the SimCLR baseline), write metrics.json and the report, print the table."""
     from assimilate.dashboard import keep_curves, tell_result
+    from assimilate.jobs.runs import claim_run_folder, write_metrics
     from assimilate.report import print_table, write_run_report
-    from assimilate.runs import claim_run_folder, write_metrics
     from assimilate.train import CURVE, read_rows
 
     chain, job = session.chain, session.job

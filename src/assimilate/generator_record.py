@@ -5,9 +5,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts import digest_file, write_text_atomically
+from assimilate.artifacts.store import digest_file, write_text_atomically
 from assimilate.errors import UserError
-from assimilate.session import Session
+from assimilate.jobs.session import Session
 
 if TYPE_CHECKING:
     from assimilate.generator.frechet import FeatureSpace

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts import Artifact, Built
-from assimilate.given import TIMM
+from assimilate.artifacts.given import TIMM
+from assimilate.artifacts.store import Artifact, Built
 
 if TYPE_CHECKING:
     from assimilate.encoder.encoder import Encoder
-    from assimilate.session import Session
+    from assimilate.jobs.session import Session
 
 Statistics = tuple[float, float, float]
 # Networks that are fed no normalised images see [0, 1].
@@ -102,10 +102,10 @@ def _timm(given: str, wanted: dict[str, Any]) -> "tuple[Encoder, dict[str, Any],
 
 
 def _file(given: str, wanted: dict[str, Any]) -> "tuple[Encoder, dict[str, Any], tuple[Statistics, Statistics] | None]":
+    from assimilate.artifacts.given import file_content
     from assimilate.encoder.checkpoint import is_encoder_file, load_encoder
     from assimilate.encoder.encoder import Encoder
     from assimilate.encoder.foreign import find_resnet
-    from assimilate.given import file_content
     from assimilate.plain_files import load_plain
 
     path = Path(given).expanduser()

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assimilate.artifacts import Artifact, Built
-from assimilate.brought import lacking_discriminator
-from assimilate.chain import KNOWN_LATENTS
-from assimilate.command import stage
+from assimilate.artifacts.brought import lacking_discriminator
+from assimilate.artifacts.chain import KNOWN_LATENTS
+from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.fan_out import run_shards
-from assimilate.session import Session
+from assimilate.jobs.command import stage
+from assimilate.jobs.fan_out import run_shards
+from assimilate.jobs.session import Session
 
 if TYPE_CHECKING:
     from assimilate.generator.discriminator import Discriminator

@@ -12,11 +12,11 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from assimilate.artifacts import Artifact
+from assimilate.artifacts.store import Artifact
 from assimilate.config import override_word
 from assimilate.errors import UserError
-from assimilate.session import Session, use_threads
-from assimilate.tracking import RANK_METRICS, Relay
+from assimilate.jobs.session import Session, use_threads
+from assimilate.tracking.tracker import RANK_METRICS, Relay
 
 TARGET = "ASSIMILATE_RANK_TARGET"
 PATIENCE = timedelta(hours=2)

@@ -15,12 +15,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from assimilate.artifacts import Artifact, Built, damage, full_disk_explained
-from assimilate.command import stage
+from assimilate.artifacts.store import Artifact, Built, damage, full_disk_explained
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.fan_out import run_shards
-from assimilate.session import Session, use_threads
+from assimilate.jobs.command import stage
+from assimilate.jobs.fan_out import run_shards
+from assimilate.jobs.session import Session, use_threads
 from assimilate.view_makers import Making, making_of
 
 SUMMARY = "summary.json"
@@ -219,7 +219,7 @@ def _preview(session: Session, views: Artifact) -> Path:
     import numpy as np
 
     from assimilate.analysis.grids import picture_grid
-    from assimilate.artifacts import write_bytes_atomically
+    from assimilate.artifacts.store import write_bytes_atomically
 
     cached, images = np.load(views.path / "images.npy", mmap_mode="r"), session.dataset.train.images
     rows = [

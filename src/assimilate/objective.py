@@ -2,7 +2,7 @@
 
 from assimilate.data.order import fixed_subset
 from assimilate.errors import UserError
-from assimilate.session import Session
+from assimilate.jobs.session import Session
 
 KNN_TRAIN = "knn5_train"
 # Images that vote and are asked, so that a search over a large data set stays cheap.
@@ -20,7 +20,7 @@ def measure_objective(session: Session) -> float:
         value = _leave_one_out(session)
         session.terminal.say(f"objective: {name} = {value:.2f} (leave-one-out among training images, no test image)")
         return value
-    from assimilate.runs import read_metrics
+    from assimilate.jobs.runs import read_metrics
 
     metrics = (read_metrics(session.job.run_dir) or {"metrics": {}})["metrics"]
     if name not in metrics:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from assimilate.artifacts import Artifact, Built
-from assimilate.command import stage
+from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.identity import SAMPLED_DATA
-from assimilate.session import Session
+from assimilate.jobs.command import stage
+from assimilate.jobs.session import Session
+from assimilate.settings.identity import SAMPLED_DATA
 
 
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:

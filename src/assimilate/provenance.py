@@ -1,8 +1,10 @@
 """Where a result comes from: versions, machine and commit."""
 
+import contextlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,21 @@ PACKAGES = ("assimilate", "torch", "torchvision", "lightning", "numpy", "hydra-c
 
 def provenance() -> dict[str, Any]:
     """Versions, machine and commit, as they are recorded in every manifest and result."""
+    return {
+        "versions": versions_of(PACKAGES),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "commit": git_commit(),
+    }
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Version of Python and of those packages that are installed, by their names on the package index."""
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {"versions": versions, "machine": platform.machine(), "system": platform.system(), "commit": git_commit()}
+    return versions
 
 
 def git_commit() -> str | None:

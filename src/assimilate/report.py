@@ -10,13 +10,14 @@ from pathlib import Path
 
 from rich.table import Table
 
-from assimilate.command import stage
 from assimilate.config import NEUTRAL_OVERRIDES, ROW_COMPANIONS, Job, override_word
 from assimilate.errors import UserError
-from assimilate.identity import measures_pair
-from assimilate.report_book import coverage
-from assimilate.report_index import write_reports
-from assimilate.report_run import (
+from assimilate.jobs.command import stage
+from assimilate.jobs.runs import METRICS, read_metrics
+from assimilate.jobs.session import Session
+from assimilate.reporting.book import coverage
+from assimilate.reporting.index import write_reports
+from assimilate.reporting.run_page import (
     ASSIMILATIONS,
     SIMSIAM,
     baseline_command,
@@ -24,8 +25,7 @@ from assimilate.report_run import (
     run_title,
     write_run_page,
 )
-from assimilate.runs import METRICS, read_metrics
-from assimilate.session import Session
+from assimilate.settings.identity import measures_pair
 from assimilate.tables.comparison import compare
 from assimilate.tables.layout import COMPARABLE_BUDGET
 from assimilate.tables.results import Run, parse_place, parse_result
@@ -37,7 +37,7 @@ def write_run_report(session: Session) -> Path:
     Raises:
         UserError: the run has no result yet.
     """
-    from assimilate.report_pictures import draw_pictures
+    from assimilate.reporting.pictures import draw_pictures
 
     run = _run_of(session.job)
     draw_pictures(session)

@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts import Artifact, Built
-from assimilate.brought import IMPORTED
-from assimilate.chain import GIVEN
-from assimilate.command import stage
+from assimilate.artifacts.brought import IMPORTED
+from assimilate.artifacts.chain import GIVEN
+from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job, is_rank
-from assimilate.identity import GENERATED
 from assimilate.import_encoder import NO_MEAN, UNIT_STD, import_given, import_reference
-from assimilate.session import Session
-from assimilate.tracking import EVERY_N_STEPS
+from assimilate.jobs.command import stage
+from assimilate.jobs.session import Session
+from assimilate.settings.identity import GENERATED
+from assimilate.tracking.tracker import EVERY_N_STEPS
 
 if TYPE_CHECKING:
     from assimilate.assimilation.contrastive import ContrastiveModule
@@ -59,7 +59,7 @@ def complete_run(session: Session) -> None:
     """
     from assimilate.dashboard import tell_views
     from assimilate.evaluate import evaluate_run
-    from assimilate.runs import check_run_folder, check_same_content
+    from assimilate.jobs.runs import check_run_folder, check_same_content
 
     job = session.job
     if session.prepare == "plan":

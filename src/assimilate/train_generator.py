@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assimilate.artifacts import Artifact, Built
-from assimilate.brought import BIGBIGAN
-from assimilate.command import stage
+from assimilate.artifacts.brought import BIGBIGAN
+from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
 from assimilate.generator_record import CURVE, make_observers, read_curve, recorded_files
-from assimilate.identity import OWN
-from assimilate.session import Session
+from assimilate.jobs.command import stage
+from assimilate.jobs.session import Session
+from assimilate.settings.identity import OWN
 
 if TYPE_CHECKING:
     from assimilate.generator.protocol import LatentGenerator

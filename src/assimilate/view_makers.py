@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assimilate.artifacts import Artifact
+from assimilate.artifacts.store import Artifact
 from assimilate.data.progress import Progress
-from assimilate.session import Session
+from assimilate.jobs.session import Session
 
 if TYPE_CHECKING:
     from assimilate.views.search import FoundViews

@@ -9,7 +9,7 @@ import torch
 from scipy import special, stats
 
 from assimilate.analysis.mine import MineSettings, donsker_varadhan, estimate_mutual_information
-from assimilate.pair_measurement import _warn_of_ceiling
+from assimilate.figures.pairs import _warn_of_ceiling
 
 SETTINGS = MineSettings(hidden_dim=128, lr=0.003, batch_size=1024, num_epochs=25)
 

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import nn
 
-from assimilate.brought import VGG_SMALLEST
+from assimilate.artifacts.brought import VGG_SMALLEST
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.discriminator import Discriminator
 from assimilate.inversion.perceptual import (
@@ -114,7 +114,7 @@ def test_vgg19_slices_end_behind_the_named_layers(hub: Path, layers: nn.Sequenti
     assert len(expected) == 5
     for one, other in zip(maps, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-    # chain.py refuses smaller images by name.
+    # artifacts/chain.py refuses smaller images by name.
     assert features(torch.zeros(1, 3, VGG_SMALLEST, VGG_SMALLEST))[-1].shape == (1, 512, 1, 1)
     with pytest.raises(RuntimeError):
         features(torch.zeros(1, 3, VGG_SMALLEST - 1, VGG_SMALLEST - 1))

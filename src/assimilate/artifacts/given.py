@@ -1,0 +1,82 @@
+"""`checkpoint=`: weights that somebody else trained, to be probed in place of a row's own. Torch-free."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assimilate.artifacts.store import digest_file
+from assimilate.errors import UserError
+from assimilate.settings.identity import SAMPLED_DATA
+
+TIMM = "timm/"
+STAGES = ("evaluate", "report", "prepare_data")
+# What probing given weights depends on, beside where it is computed; every other override would be ignored.
+_USED = ("checkpoint", "input", "dataset", "recipe", "probe", "budget", "data.normalize")
+
+
+def file_content(path: str, key: str) -> dict[str, str]:
+    """What a file of the user's is known by: its bytes, wherever it lies.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"{key}={path}: there is no such file")
+    status = file.stat()
+    return {"sha256": _digest(file.resolve(), status.st_size, status.st_mtime_ns)}
+
+
+@functools.lru_cache(maxsize=32)
+def _digest(path: Path, size: int, modified: int) -> str:
+    return digest_file(path)
+
+
+def given_content(checkpoint: str) -> dict[str, str]:
+    """What the value of `checkpoint=` is known by: the bytes of a file, or a timm model's name.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if checkpoint.startswith(TIMM):
+        return {"timm": checkpoint.removeprefix(TIMM)}
+    return file_content(checkpoint, "checkpoint")
+
+
+def check_given(config: Mapping[str, Any], keys: Sequence[str], stage: str, neutral: Sequence[str]) -> None:
+    """Refuse what has no meaning with `checkpoint=`, and `input.` without it.
+
+    Args:
+        config: the resolved configuration.
+        keys: the keys of the command line's overrides.
+        stage: the command.
+        neutral: keys that may always be given.
+
+    Raises:
+        UserError: another stage than evaluate, an override that would be ignored, half a normalisation, a data
+            set that others are probed in place of.
+    """
+    if config["checkpoint"] is None:
+        lost = [key for key in keys if key.split(".")[0] == "input"]
+        if lost:
+            raise UserError(f"{', '.join(lost)} would be ignored: it says how the weights of checkpoint= read images")
+        return
+    if stage not in STAGES:
+        raise UserError(
+            f"checkpoint={config['checkpoint']} is probed by python -m assimilate.evaluate; assimilate.{stage} has no "
+            "use for it (an encoder f of your own is view.encoder.checkpoint=)"
+        )
+    allowed = (*_USED, *neutral)
+    ignored = [key for key in keys if not any(key == name or key.startswith(f"{name}.") for name in allowed)]
+    if ignored:
+        raise UserError(f"{', '.join(ignored)} would be ignored: checkpoint= is probed as it is, nothing is trained")
+    dataset = config["dataset"]
+    if dataset["kind"] == SAMPLED_DATA or dataset.get("evaluation") is not None:
+        real = (dataset.get("evaluation") or {}).get("name", "<one with labels>")
+        raise UserError(
+            f"dataset={dataset['name']} cannot be used with checkpoint=, which is probed on the data set's own images: "
+            f"give dataset={real}"
+        )
+    if (config["input"]["mean"] is None) != (config["input"]["std"] is None):
+        raise UserError("input.mean and input.std go together: give both, or neither")

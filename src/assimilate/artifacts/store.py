@@ -1,0 +1,386 @@
+"""Artifacts: folders keyed by content, complete only when they say so, built once, resumable after a kill."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from assimilate.errors import UserError
+from assimilate.provenance import provenance
+from assimilate.settings.identity import canonical, content_hash
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+KINDS = ("datasets", "generators", "latents", "encoders", "calibrations", "views", "probes")
+# Files up to this size are hashed whenever they are used; larger ones are checked for their size (and by verify=true).
+HASH_UP_TO_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a builder says of the folder it filled.
+
+    Attributes:
+        facts: what it measured (errors, counts, …), recorded in the manifest.
+        volatile: names of files that may differ between two builds of the same content (logs); they are checksummed
+            but are no part of the content's digest.
+        leftovers: names of what an interrupted build would have gone on from. They stay until the manifest is
+            written, so that a kill in between costs nothing, and are then deleted.
+    """
+
+    facts: Mapping[str, Any]
+    volatile: frozenset[str] = frozenset()
+    leftovers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What one artifact is made of; its key is a hash of that, so equal content is built once.
+
+    Attributes:
+        kind: one of KINDS.
+        dataset: name of the data set, a folder level.
+        name: what a reader calls it, e.g. "stylegan2" or "a2-wsearch".
+        content: every value that decides the artifact's bytes, as plain containers.
+        parents: the artifacts that it is built from.
+        stage: the command that builds it, without overrides, e.g. "make_views".
+        stage_version: raised when the stage's output changes for the same content.
+        root: the folder `artifacts/`.
+    """
+
+    kind: str
+    dataset: str
+    name: str
+    content: Mapping[str, Any]
+    parents: Mapping[str, "Artifact"]
+    stage: str
+    stage_version: int
+    root: Path = field(repr=False)
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of content, parents' keys and stage version."""
+        parents = {role: parent.key for role, parent in self.parents.items()}
+        return content_hash(
+            {"content": self.content, "parents": parents, "stage": self.stage, "stage_version": self.stage_version}
+        )
+
+    @property
+    def path(self) -> Path:
+        """The finished artifact's folder."""
+        return self.root / self.kind / self.dataset / f"{self.name}-{self.key}"
+
+    @property
+    def staging(self) -> Path:
+        """Where it is built: survives a kill, and the next builder goes on from it."""
+        return self.path.with_name(self.path.name + ".partial")
+
+    @property
+    def label(self) -> str:
+        """Kind, name and key in one word."""
+        return f"{self.kind}/{self.dataset}/{self.name}-{self.key}"
+
+    def lock(self) -> FileLock:
+        """Held while building. The operating system releases it when its holder dies."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path.with_name(self.path.name + ".lock"))
+
+    def manifest(self) -> dict[str, Any]:
+        """The finished artifact's manifest."""
+        result: dict[str, Any] = json.loads((self.path / MANIFEST).read_text())
+        return result
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename in it survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """`write_bytes_atomically` of text."""
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Write beside, flush, rename: a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
+    """Turn the staging folder into the finished artifact: checksums, manifest, flush, rename.
+
+    Args:
+        artifact: what was built in `artifact.staging`.
+        config: the full configuration, recorded.
+        built: what the builder says of it.
+    """
+    staging = artifact.staging
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(staging.rglob("*")):
+        name = path.relative_to(staging).as_posix()
+        if path.name.startswith("."):  # what a killed writer left half-written beside its file
+            continue
+        if path.is_file() and name != MANIFEST and name.split("/")[0] not in built.leftovers:
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+            files[name] = {"bytes": path.stat().st_size, "sha256": digest_file(path)}
+    lasting = {name: entry["sha256"] for name, entry in files.items() if name not in built.volatile}
+    manifest = {
+        "schema": SCHEMA,
+        "complete": True,
+        "kind": artifact.kind,
+        "name": artifact.name,
+        "key": artifact.key,
+        "digest": content_hash(lasting, 64),
+        "stage": artifact.stage,
+        "stage_version": artifact.stage_version,
+        "content": canonical(artifact.content),
+        "parents": {
+            role: {"path": parent.label, "key": parent.key, "digest": parent.manifest()["digest"]}
+            for role, parent in artifact.parents.items()
+        },
+        "seed": artifact.content.get("seed"),
+        "config": canonical(config),
+        "facts": dict(built.facts),
+        "provenance": provenance(),
+        "files": files,
+    }
+    write_text_atomically(staging / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    publish(artifact)
+
+
+def publish(artifact: Artifact) -> None:
+    """Rename a staging folder whose manifest is written; what the manifest does not name is deleted first."""
+    staging = artifact.staging
+    named = set(json.loads((staging / MANIFEST).read_text())["files"]) | {MANIFEST}
+    for path in list(staging.rglob("*")):
+        if path.is_file() and path.relative_to(staging).as_posix() not in named:
+            path.unlink()
+    folders = [path for path in staging.rglob("*") if path.is_dir()]
+    for folder in sorted(folders, reverse=True):
+        if any(folder.iterdir()):
+            sync_folder(folder)
+        else:
+            folder.rmdir()
+    sync_folder(staging)
+    staging.rename(artifact.path)
+    sync_folder(artifact.path.parent)
+
+
+def is_published_but_for_the_rename(artifact: Artifact) -> bool:
+    """Whether a kill came after the manifest of this very artifact was written."""
+    try:
+        manifest = json.loads((artifact.staging / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(manifest.get("complete") and manifest.get("key") == artifact.key)
+
+
+def damage(artifact: Artifact, *, thorough: bool = False) -> str | None:
+    """What is wrong with a finished artifact; None if nothing is.
+
+    Args:
+        artifact: the artifact; its folder must exist.
+        thorough: hash files of any size.
+    """
+    try:
+        manifest = artifact.manifest()
+    except (OSError, ValueError) as error:
+        return f"its manifest cannot be read ({error.__class__.__name__})"
+    if manifest.get("schema") != SCHEMA or not manifest.get("complete"):
+        return "its manifest is of another version"
+    if manifest["key"] != artifact.key:
+        return f"it holds key {manifest['key']}"
+    for name, entry in manifest["files"].items():
+        path = artifact.path / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != entry["bytes"]:
+            return f"{name} has {path.stat().st_size} bytes instead of {entry['bytes']}"
+        if (thorough or entry["bytes"] <= HASH_UP_TO_BYTES) and digest_file(path) != entry["sha256"]:
+            return f"{name} does not match its checksum"
+    for role, recorded in manifest["parents"].items():
+        parent = artifact.parents.get(role)
+        if parent is None or recorded["key"] != parent.key:
+            return f"it was built from another {role}"
+        if parent.path.is_dir() and _digest_of(parent) not in (None, recorded["digest"]):
+            return f"its {role} was rebuilt with other bytes ({parent.label})"
+    return None
+
+
+def _digest_of(artifact: Artifact) -> str | None:
+    try:
+        return str(artifact.manifest()["digest"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+class Store:
+    """Finds and builds artifacts for one job, and remembers what it reused and what it built.
+
+    Args:
+        prepare: "auto" and "only" build what is missing, "never" refuses, "plan" only looks.
+        command_for: the command line that builds an artifact, for messages.
+        say: prints one line for the user.
+    """
+
+    def __init__(self, prepare: str, command_for: Callable[[Artifact], str], say: Callable[[str], None]) -> None:
+        self._prepare = prepare
+        self._command_for = command_for
+        self._say = say
+        self._sound: set[str] = set()
+        self._damaged: dict[str, str] = {}
+        self.reused: list[Artifact] = []
+        self.built: list[tuple[Artifact, float]] = []
+
+    def has(self, artifact: Artifact) -> bool:
+        """Whether a sound artifact is there; looks, and changes nothing.
+
+        Raises:
+            UserError: it is damaged under prepare=never.
+        """
+        if artifact.label in self._sound:
+            return True
+        if not artifact.path.is_dir():
+            return False
+        wrong = damage(artifact)
+        if wrong is None:
+            self._sound.add(artifact.label)
+            return True
+        if self._prepare == "never":
+            raise UserError(
+                f"{artifact.path} is damaged: {wrong}. prepare=never does not rebuild it; this does: "
+                f"{self._command_for(artifact)}"
+            )
+        if self._prepare == "plan" and artifact.label not in self._damaged:
+            self._say(f"warning: {artifact.label} is damaged: {wrong}. It would be set aside and built again.")
+        self._damaged[artifact.label] = wrong
+        return False
+
+    def discard(self, artifact: Artifact) -> None:
+        """Delete a finished artifact and whatever an interrupted build of it left, so that it is built anew.
+
+        Raises:
+            UserError: nothing may be built.
+        """
+        if self._prepare in ("never", "plan"):
+            raise UserError(f"force=true builds again, prepare={self._prepare} builds nothing: give one of the two")
+        with artifact.lock():
+            for folder in (artifact.path, artifact.staging):
+                if folder.is_dir():
+                    shutil.rmtree(folder)
+        self._sound.discard(artifact.label)
+
+    def _set_aside(self, artifact: Artifact) -> None:
+        """Under the artifact's lock: move a damaged folder out of the way and say so."""
+        wrong = damage(artifact)
+        if wrong is None:
+            return
+        aside = artifact.path.with_name(artifact.path.name + ".corrupt")
+        if aside.exists():
+            shutil.rmtree(aside)
+        artifact.path.rename(aside)
+        self._say(f"warning: {artifact.label} is damaged: {wrong}. It was moved to {aside.name} and is built again.")
+
+    def reuse(self, artifact: Artifact) -> None:
+        """Remember that a sound artifact was used as it is."""
+        if artifact not in self.reused and all(artifact.label != built.label for built, _ in self.built):
+            self.reused.append(artifact)
+
+    def require(self, artifact: Artifact) -> None:
+        """Make sure of an artifact without building it.
+
+        Raises:
+            UserError: it is missing; names the command that builds it.
+        """
+        if not self.has(artifact):
+            raise UserError(f"{artifact.label} is missing; this builds it: {self._command_for(artifact)}")
+
+    def build(self, artifact: Artifact, config: Mapping[str, Any], builder: Callable[[Path], Built]) -> None:
+        """Build an artifact unless another process finishes it first; leave something resumable if interrupted.
+
+        Args:
+            artifact: what to build; its parents must be complete.
+            config: the full configuration, recorded in the manifest.
+            builder: fills the staging folder it is given, which may hold an interrupted build.
+
+        Raises:
+            UserError: nothing may be built, or the disk is full (what was done stays).
+        """
+        if self._prepare == "never":
+            self.require(artifact)
+            return
+        lock = artifact.lock()
+        if not _free(lock):
+            self._say(f"waiting for another process that builds {artifact.label}")
+        with lock:
+            if artifact.path.is_dir():
+                self._set_aside(artifact)
+            if self.has(artifact):
+                self.reuse(artifact)
+                return
+            if is_published_but_for_the_rename(artifact):
+                publish(artifact)
+            else:
+                self._fill(artifact, config, builder)
+            # What was built from other bytes of this artifact is looked at again.
+            self._sound = {artifact.label}
+            self.built.append((artifact, float(artifact.manifest()["facts"].get("seconds", 0.0))))
+
+    def _fill(self, artifact: Artifact, config: Mapping[str, Any], builder: Callable[[Path], Built]) -> None:
+        with full_disk_explained(artifact):
+            artifact.staging.mkdir(parents=True, exist_ok=True)
+            finish(artifact, config, builder(artifact.staging))
+
+
+@contextlib.contextmanager
+def full_disk_explained(artifact: Artifact) -> Iterator[None]:
+    """Say what a full disk means for the work on an artifact.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"the disk is full while building {artifact.label} under {artifact.root}: free some space and "
+                "run the same command again, it goes on where it stopped"
+            ) from error
+        raise
+
+
+def _free(lock: FileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except Exception:
+        return False
+    lock.release()
+    return True

@@ -1,0 +1,1 @@
+"""What `assimilate.analyze` measures and draws: pairs of views, figures of views, figures of runs."""

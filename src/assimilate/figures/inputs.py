@@ -1,0 +1,236 @@
+"""The views that an analysis looks at: found under the keys that rows use, or made for it alone.
+
+A figure that shows a few images needs no cache of all of them: what a cache would hold of an image depends on the seed
+and the image only (DESIGN §5), so those few are made, unless the cache is there already.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from assimilate.analysis.canvas import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from assimilate.artifacts.estimates import estimate
+from assimilate.artifacts.store import Artifact
+from assimilate.config import CONF, Job, compose, make_job, table_groups
+from assimilate.errors import UserError
+from assimilate.jobs.session import Session
+from assimilate.settings.analysis import CACHED, ORIGINAL, RECONSTRUCTION, VIEWMAKER
+from assimilate.settings.identity import views_used
+
+NAMES = {
+    ORIGINAL: "original",
+    RECONSTRUCTION: "reconstruction",
+    "expert": "expert",
+    "basic": "basic",
+    "crop50": "crop .5",
+    "crop70": "crop .7",
+    "crop90": "crop .9",
+    "wsearch": "W-search",
+    "wperturb": "W-perturb",
+    "wmix": "W-mix",
+    "external": "external",
+    VIEWMAKER: "Viewmaker",
+}
+# A kind of view has one colour in every figure.
+INKS = {"wsearch": BLUE, "wperturb": VERMILION, "expert": GREEN, "wmix": PURPLE, VIEWMAKER: ORANGE, "external": SKY}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of view.
+
+    Attributes:
+        word: as `analysis.views` names it.
+        name: of the view, without settings of its own.
+        label: for people.
+        colour: in figures.
+        session: with the chain that makes it; None for views of the image alone.
+    """
+
+    word: str
+    name: str
+    label: str
+    colour: str
+    session: Session | None
+
+    @property
+    def cache(self) -> Artifact:
+        """The cache of these views of all images."""
+        assert self.session is not None
+        views = self.session.chain.views
+        assert views is not None
+        return views
+
+    @property
+    def num_used(self) -> int:
+        """How many views of an image the cache serves, the first ones (view.n_used)."""
+        return views_used(self.maker.config) or int(self.cache.content["n_cached"])
+
+    @property
+    def labels_of_cache(self) -> list[str]:
+        """The cache, and how many views of it where that is not all: what numbers of these views are made from."""
+        used = views_used(self.maker.config)
+        return [self.cache.label, *([] if used is None else [f"first {used} of {self.cache.label}"])]
+
+    @property
+    def maker(self) -> Session:
+        """The session whose chain makes it."""
+        assert self.session is not None
+        return self.session
+
+
+def kinds_of(session: Session, words: Sequence[str]) -> list[Kind]:
+    """The kinds of views that `words` name, those of a cache each with a chain of its own."""
+    kinds: list[Kind] = []
+    spare = [colour for colour in COLOURS if colour not in {INKS.get(word.split()[0]) for word in words}]
+    taken: set[str] = set()
+    for word in words:
+        name, *own = word.split()
+        colour = INKS.get(name, GREY)
+        if colour in taken and spare:
+            colour = spare.pop(0)
+        taken.add(colour)
+        chained = name in (*CACHED, RECONSTRUCTION)
+        label = ", ".join([NAMES[name], *(setting.removeprefix("view.") for setting in own)])
+        kinds.append(Kind(word, name, label, colour, _session_of(session.job, name, own) if chained else None))
+    return kinds
+
+
+def _session_of(job: Job, name: str, own: Sequence[str]) -> Session:
+    """A session for another view of the same job, which builds what `make_views view=<name>` would build."""
+    words = [word for word in (_fitting(job, name, override) for override in job.overrides) if word is not None]
+    words += [f"view={name}", "assim=a2", *own]
+    other = make_job("make_views", compose(words), words, strict=False)
+    return Session(replace(other, notices=()))
+
+
+def _fitting(job: Job, name: str, override: str) -> str | None:
+    """An override as it holds for the view `name`; None if it does not concern it."""
+    key = override.lstrip("+~").split("=")[0].split("@")[0]
+    if key in ("view", "force") or key.split(".")[0] in ("analysis", "assim"):
+        return None
+    if key in table_groups():  # a row's settings are its own view's
+        return override if job.config["view"]["name"] == name else None
+    if key.startswith("view."):
+        return override.lstrip("+") if _has(name, key.removeprefix("view.")) else None
+    return override
+
+
+def _has(view: str, key: str) -> bool:
+    node: Any = compose([f"view={view}"])["view"] if (CONF / "view" / f"{view}.yaml").is_file() else {}
+    *parents, last = key.split(".")
+    for part in parents:
+        node = node.get(part) if hasattr(node, "keys") else None
+    return hasattr(node, "keys") and last in list(node.keys())  # a value that is yet to be given is there too
+
+
+# ------------------------------------------------------------------------------------------------ finding or building
+
+
+def needs_of(kind: Kind, *, whole: bool) -> list[Artifact]:
+    """What must be there before its views can be looked at.
+
+    Args:
+        kind: of views.
+        whole: whether views of all images are asked for, and so their cache.
+    """
+    if kind.session is None:
+        return []
+    chain, store = kind.session.chain, kind.session.store
+    if kind.name == RECONSTRUCTION:
+        return [artifact for artifact in (chain.generator, chain.latents) if artifact is not None]
+    builds_few = kind.session.prepare in ("auto", "plan") and not _made_together(kind.cache)
+    if whole or store.has(kind.cache) or not builds_few:
+        return [kind.cache]
+    return list(kind.cache.parents.values())
+
+
+def _made_together(cache: Artifact) -> bool:
+    """Whether views of an image depend on the other images of the cache (stop=batch)."""
+    return bool(cache.content.get("search", {}).get("stop") == "batch")
+
+
+Need = tuple[Session, Artifact]
+
+
+def unfold(needs: Sequence[Need]) -> list[Need]:
+    """Everything that the artifacts are made of, parents first, each once."""
+    found: dict[str, Need] = {}
+
+    def visit(session: Session, artifact: Artifact) -> None:
+        for parent in artifact.parents.values():
+            visit(session, parent)
+        found.setdefault(artifact.label, (session, artifact))
+
+    for session, artifact in needs:
+        visit(session, session.data)
+        visit(session, artifact)
+    return list(found.values())
+
+
+def print_plan(
+    session: Session, needs: Sequence[Need], target: Path, *, few: Sequence[Kind] = (), num_images: int = 0
+) -> None:
+    """What exists, what would be built at what cost, and where the result would be.
+
+    Args:
+        session: of the job.
+        needs: what the analysis is made from.
+        target: where its result would be.
+        few: kinds of views that are made for it alone, without a cache.
+        num_images: of how many images.
+    """
+    say = session.terminal.say
+    say(f"plan for {session.job.command}")
+    hours = disk = 0.0
+    for owner, artifact in unfold(needs):
+        if owner.store.has(artifact):
+            say(f"  exists  {artifact.label}")
+            continue
+        cost = estimate(artifact, owner.config, images=owner.num_train, on_gpu=owner.gpu_is_likely())
+        hours, disk = hours + cost.hours, disk + cost.megabytes
+        say(f"  build   {artifact.label:<60} about {cost.text}   {owner.command_for(artifact)}")
+    for kind in few:
+        count = min(num_images, kind.maker.num_train)
+        cost = estimate(kind.cache, kind.maker.config, images=count, on_gpu=session.gpu_is_likely())
+        hours += cost.hours
+        time = cost.text.split(",")[0]
+        say(f"  make    {kind.label} views of {count} images, for this figure alone: about {time}")
+    if hours or disk:
+        say(f"  in all about {hours:.2f} h and {disk:,.0f} MB (rough estimates)")
+    say(f"  result  {target}")
+
+
+def ensure(session: Session, needs: Sequence[Need]) -> bool:
+    """Find or build what an analysis needs, and say what that takes.
+
+    Returns:
+        Whether to go on: not under prepare=only.
+    """
+    missing = [need for need in unfold(needs) if not need[0].store.has(need[1])]
+    if missing and session.prepare != "never":
+        session.terminal.say(f"to build, on {session.device_name} (rough estimates):")
+        for owner, artifact in missing:
+            cost = estimate(artifact, owner.config, images=owner.num_train, on_gpu=session.device == "cuda")
+            session.terminal.say(f"  {artifact.label:<60} about {cost.text}")
+    for owner, artifact in needs:
+        owner.ensure(artifact)
+    if session.prepare == "only":
+        session.terminal.say("prepare=only: upstream is complete, nothing was measured")
+        return False
+    return True
+
+
+def check_pairs_fit(session: Session) -> None:
+    """Refuse a batch of MINE that the images cannot fill, before anything long is built.
+
+    Raises:
+        UserError: so.
+    """
+    batch_size, count = session.config["analysis"]["mine"]["batch_size"], session.num_train
+    if batch_size > count:
+        raise UserError(
+            f"analysis.mine.batch_size={batch_size} exceeds the {count} training images: there would be no batch; "
+            f"give analysis.mine.batch_size={count} or less"
+        )

@@ -1,0 +1,250 @@
+"""Table 1, mutual information and inner products of pairs of views: a line of it as a run, or all of it as a figure."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assimilate.errors import UserError
+from assimilate.figures.gallery import load_f
+from assimilate.figures.inputs import Kind, Need, check_pairs_fit, ensure, kinds_of, print_plan, unfold
+from assimilate.figures.record import Analysis
+from assimilate.jobs.runs import (
+    METRICS,
+    check_run_folder,
+    check_same_content,
+    claim_run_folder,
+    read_metrics,
+    write_metrics,
+)
+from assimilate.jobs.session import Session
+from assimilate.provenance import provenance
+from assimilate.settings.analysis import view_words
+from assimilate.settings.identity import GENERATED, measures_generated, views_used
+
+if TYPE_CHECKING:
+    from assimilate.analysis.pairs import PairMeasurement, SeenViews
+
+ORIGINAL, EXPERT = "original", "expert"
+PROTOCOLS = {
+    "mi": "nats; MINE on f's projections, mean bound over the batches of one pass of the training images",
+    "inner_product": "mean f(x)·f(y) of projections of norm 1 over the training images",
+    "l2": "mean ‖f(x) − f(y)‖₂ of the same",
+}
+# Beyond this share of log B, the bound of a batch is near all that a batch can tell, or due to its few strangers.
+NEAR_THE_CEILING = 0.9
+
+
+def measure_row(session: Session) -> None:
+    """One line of Table 1, written to the run's folder as metrics.json.
+
+    Raises:
+        UserError: what cannot be used or may not be built.
+    """
+    job, chain = session.job, session.chain
+    pair = (str(job.config["analysis"]["pair"][0]), str(job.config["analysis"]["pair"][1]))
+    assert chain.reference is not None
+    needs: list[Need] = [(session, chain.reference)]
+    if measures_generated(job.config):
+        assert chain.views is not None
+        needs.append((session, chain.views))
+    if session.prepare == "plan":
+        print_plan(session, needs, job.run_dir / METRICS)
+        return
+    session.terminal.say(f"run: {job.run_dir}")
+    check_pairs_fit(session)
+    check_run_folder(job)
+    parts = unfold(needs)
+    check_same_content(job, [artifact.label for _, artifact in parts])
+    if not ensure(session, needs):
+        return
+    digests = {artifact.label: artifact.manifest()["digest"] for _, artifact in parts}
+    found = read_metrics(job.run_dir)
+    if found is not None and found["artifacts"] == digests and not job.config["force"]:
+        session.terminal.say("nothing to do: it is measured; force=true measures again")
+    else:
+        started = time.monotonic()
+        cached = _open(session, chain.views) if measures_generated(job.config) else None
+        measured = _measure(session, _seen(session, cached), pair)
+        claim_run_folder(job)
+        facts = {artifact.label: artifact.manifest()["facts"]["seconds"] for _, artifact in parts}
+        write_metrics(job, _result(session, measured, digests, {**facts, "analyze": time.monotonic() - started}))
+    result = read_metrics(job.run_dir)
+    assert result is not None
+    _print(session, result)
+    session.summarize()
+    session.terminal.say(f"result:  {job.run_dir / METRICS}")
+
+
+def _result(
+    session: Session, measured: "PairMeasurement", digests: dict[str, str], seconds: dict[str, float]
+) -> dict[str, Any]:
+    values = {
+        "mi": measured.information.mean,
+        "inner_product": measured.inner_product["mean"],
+        "l2": measured.l2["mean"],
+    }
+    count, batches = len(session.dataset.train), list(measured.information.batches)
+    origin = provenance()
+    return {
+        "metrics": {name: {"mean": value, "std": 0.0, "n": 1, "values": [value]} for name, value in values.items()},
+        "protocols": {**PROTOCOLS, "mi": f"{PROTOCOLS['mi']} ({_settings(session)})"},
+        "spread_over": "nothing: one measurement; seed= moves the draws of views and MINE",
+        "spread": {
+            "mi": {"std": measured.information.std, "n": len(batches), "over": "batches", "values": batches},
+            "inner_product": {"std": measured.inner_product["std"], "n": count, "over": "images"},
+            "l2": {"std": measured.l2["std"], "n": count, "over": "images"},
+        },
+        "mine_training": list(measured.information.training),
+        "knn_curve": [],
+        "seconds": {label: round(value, 3) for label, value in seconds.items()},
+        "device": session.device_name,
+        "versions": origin["versions"],
+        "commit": origin["commit"],
+        "provenance": {"analysis": origin},
+        "data_fingerprint": session.dataset.fingerprint,
+        "data_notes": list(session.dataset.notes),
+        "artifacts": digests,
+    }
+
+
+def _settings(session: Session) -> str:
+    mine = session.config["analysis"]["mine"]
+    width = "the projection's width" if mine["hidden_dim"] is None else f"{mine['hidden_dim']} wide"
+    return f"T {width}, Adam {mine['lr']:g}, B={mine['batch_size']}, {mine['num_epochs']} epochs"
+
+
+def _print(session: Session, result: dict[str, Any]) -> None:
+    for name in ("mi", "inner_product", "l2"):
+        spread, paper = result["spread"][name], result["paper"].get(name)
+        printed = "" if paper is None else f"   paper {paper:g}"
+        session.terminal.say(
+            f"  {name:<14} {result['metrics'][name]['mean']:.4f}   std over {spread['n']} {spread['over']} "
+            f"{spread['std']:.4f}{printed}"
+        )
+    _warn_of_ceiling(session, result["metrics"]["mi"]["mean"])
+
+
+def _warn_of_ceiling(session: Session, information: float) -> None:
+    ceiling = float(np.log(session.config["analysis"]["mine"]["batch_size"]))
+    if information > NEAR_THE_CEILING * ceiling:
+        session.terminal.say(
+            f"note: near log B = {ceiling:.2f} nats and beyond, a batch says little: this may be too low or far too "
+            "high (a larger analysis.mine.batch_size helps)"
+        )
+
+
+# ------------------------------------------------------------------------------------------------ all of the table
+
+
+def draw_pairs(session: Session) -> None:
+    """Every pair of Table 1, and inner products against mutual information (Table 2)."""
+    from assimilate.analysis.canvas import GREEN
+    from assimilate.analysis.scatter_figure import Point, draw_points
+
+    kinds = kinds_of(session, view_words(session.config))
+    assert session.chain.reference is not None
+    needs: list[Need] = [(session, session.chain.reference), *((kind.maker, kind.cache) for kind in kinds)]
+    analysis = Analysis(
+        session.job,
+        "Mutual information and inner products of pairs of views",
+        [
+            session.chain.reference.label,
+            *(label for kind in kinds for label in kind.labels_of_cache),
+            f"expert={json.dumps(session.config['data']['expert'])}",
+        ],
+    )
+    if session.prepare == "plan":
+        print_plan(session, needs, analysis.folder)
+        return
+    session.terminal.say(f"analysis: {analysis.folder}")
+    check_pairs_fit(session)
+    if analysis.is_finished():
+        session.terminal.say("nothing to do: it is there; force=true makes it again")
+        return
+    if not ensure(session, needs):
+        return
+    rows: list[dict[str, Any]] = []
+    points: list[Point] = []
+    for kind, pair in [(None, (ORIGINAL, EXPERT)), *((kind, pair) for kind in kinds for pair in PAIRS_WITH_GENERATED)]:
+        cached = None if kind is None else _open(kind.maker, kind.cache)
+        measured = _measure(session, _seen(session, cached), pair)
+        names = [_named(name, kind) for name in pair]
+        rows.append({"first": names[0], "second": names[1], **_numbers(measured)})
+        label = ", ".join(name if name.startswith("W-") else name.capitalize() for name in names)
+        x, y = measured.inner_product["mean"], measured.information.mean
+        colour = GREEN if kind is None else kind.colour
+        points.append(Point(label, x, y, colour, filled=ORIGINAL in pair))
+        session.terminal.say(f"  {label:<32} I = {y:.3f} nats   f·f = {x:.4f}   ‖f − f‖ = {measured.l2['mean']:.4f}")
+        _warn_of_ceiling(session, y)
+    picture = draw_points(
+        points,
+        x_label="mean inner product, f(x)·f(y)",
+        y_label="mutual information by MINE (nats)",
+        budget=analysis.budget_name,
+    )
+    caption = (
+        f"Inner products and mutual information of pairs of views as f sees them, {session.dataset.name}; MINE with "
+        f"{_settings(session)}. Filled: pairs with the original; open: with an expert view."
+    )
+    analysis.summary = {f"{row['first']}, {row['second']}": row for row in rows}
+    analysis.add("pairs", picture, rows, caption)
+    folder = analysis.finish(caption)
+    session.terminal.say(f"record:  {folder / 'analysis.json'}")
+
+
+PAIRS_WITH_GENERATED = ((ORIGINAL, GENERATED), (GENERATED, EXPERT))
+
+
+def _named(name: str, kind: Kind | None) -> str:
+    return kind.label if name == GENERATED and kind is not None else name
+
+
+def _numbers(measured: "PairMeasurement") -> dict[str, float]:
+    return {
+        "mi": measured.information.mean,
+        "mi_std_over_batches": measured.information.std,
+        "inner_product": measured.inner_product["mean"],
+        "inner_product_std": measured.inner_product["std"],
+        "l2": measured.l2["mean"],
+        "l2_std": measured.l2["std"],
+    }
+
+
+# ------------------------------------------------------------------------------------------------ what they share
+
+
+def _open(session: Session, views: Any) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    from assimilate.views.cache import IMAGES
+
+    stored: np.ndarray[Any, np.dtype[np.uint8]] = np.load(views.path / IMAGES, mmap_mode="r")
+    return stored[:, : views_used(session.config)]
+
+
+def _seen(session: Session, cached: "np.ndarray[Any, np.dtype[np.uint8]] | None") -> "SeenViews":
+    from assimilate.analysis.pairs import SeenViews
+    from assimilate.train import make_transforms
+
+    return SeenViews(
+        load_f(session),
+        session.dataset.train.images,
+        make_transforms(session.config)(EXPERT),
+        cached,
+        seed=session.config["seed"],
+        device=session.device,
+    )
+
+
+def _measure(session: Session, views: "SeenViews", pair: tuple[str, str]) -> "PairMeasurement":
+    from assimilate.analysis.mine import MineSettings
+    from assimilate.analysis.pairs import measure_pair
+
+    settings = MineSettings(**session.config["analysis"]["mine"])
+    with session.terminal.bar(f"MINE of {pair[0]} and {pair[1]} views") as progress:
+        try:
+            return measure_pair(
+                views, pair, settings, seed=session.config["seed"], device=session.device, progress=progress
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error

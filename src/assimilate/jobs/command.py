@@ -1,0 +1,232 @@
+"""From a command line to its jobs: the guard against what would run by mistake, and the entry point of every stage."""
+
+import difflib
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from assimilate.config import (
+    CONF,
+    CONFIG_NAME,
+    SWEEP,
+    Job,
+    compose,
+    expand_sweep,
+    hydra_ready,
+    make_job,
+    one_line,
+    own_words,
+    plan_sweep,
+    rows_of,
+    table_groups,
+)
+from assimilate.errors import UserError
+from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
+
+
+def check_additions(overrides: Sequence[str]) -> None:
+    """Refuse `+key` that is neither a table of rows nor below an existing key: a typo would run the default silently.
+
+    Raises:
+        UserError: such a key, an unknown row, or two rows at once.
+    """
+    with hydra_ready() as loader:
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+        except HydraException as error:
+            raise UserError(one_line(error)) from error
+    tables = table_groups()
+    rows = [override for override in parsed if override.key_or_group in tables]
+    if len(rows) > 1:
+        raise UserError(f"one row at a time: {' and '.join(str(row.input_line) for row in rows)} were given")
+    for override in parsed:
+        key = override.key_or_group
+        if key in tables:
+            known = rows_of(key)
+            value = override.value() if not override.is_sweep_override() else None
+            if isinstance(value, str) and value not in known:
+                near = difflib.get_close_matches(value, known, n=1)
+                hint = f" Did you mean +{key}={near[0]}?" if near else ""
+                raise UserError(f"{key} has no row {value!r}.{hint} Rows: {', '.join(known)}")
+        elif key == SWEEP and (override.is_add() or override.is_sweep_override()):
+            raise UserError(f"{override.input_line}: one ready-made sweep at a time, without +, e.g. {SWEEP}=table13")
+        elif override.is_add() and not override.is_force_add() and "." not in key and key != "hydra":
+            near = difflib.get_close_matches(key, tables, n=1)
+            hint = f"did you mean +{near[0]}=…?" if near else f"tables of rows: {', '.join(tables)}"
+            raise UserError(f"+{key} is no table of the paper and no config group; {hint}")
+        elif (
+            (override.is_add() or override.is_force_add()) and not key.startswith("hydra") and not _below_existing(key)
+        ):
+            raise UserError(
+                f"{override.input_line}: there is no {key.rsplit('.', 1)[0]!r} to add to; all keys: --cfg job"
+            )
+
+
+def _below_existing(key: str) -> bool:
+    node: Any = compose([])
+    for part in key.split(".")[:-1] if "." in key else [key]:
+        if not isinstance(node, DictConfig) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def check_out(out: Path) -> None:
+    """Make the output folder, and make sure that it can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UserError(f"out={out} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
+
+
+# ------------------------------------------------------------------------------------------------ stages
+
+INSPECTING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
+MULTIRUN = ("-m", "--multirun")
+
+
+Body = Callable[[Job], float | None]
+
+
+def stage(name: str) -> Callable[[Body], Callable[..., int]]:
+    """Make `main(argv) -> exit code` of a stage's body.
+
+    The composed jobs are checked before anything starts: before torch is imported, and before Hydra makes a folder.
+    Exit codes: 0 done, 1 a job of a multirun failed, 2 the command was wrong or the one job failed.
+    """
+
+    def decorate(body: Body) -> Callable[..., int]:
+        @functools.wraps(body)
+        def main(argv: Sequence[str] | None = None) -> int:
+            # Before torch is imported. OpenMP threads spin while they wait, which on a busy machine makes small steps
+            # ten times slower. Asleep after 10,000 turns they are as fast when the machine is ours alone.
+            os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+            arguments = list(sys.argv[1:] if argv is None else argv)
+            flags = [word for word in arguments if word.startswith("-")]
+            words = [word for word in arguments if not word.startswith("-")]
+            try:
+                if any(flag.split("=")[0] in INSPECTING for flag in flags):
+                    _call_hydra(name, arguments, lambda config: None)
+                elif any(flag in MULTIRUN for flag in flags):
+                    return _run_all(name, body, arguments, words)
+                else:
+                    _run_one(name, body, arguments, words)
+            except UserError as error:
+                print(f"assimilate.{name}: {error}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                print(f"\nassimilate.{name}: interrupted; the same command goes on from here", file=sys.stderr)
+                return 130
+            return 0
+
+        return main
+
+    return decorate
+
+
+def _run_one(name: str, body: Body, arguments: Sequence[str], words: Sequence[str]) -> None:
+    check_additions(words)
+    with hydra_ready() as loader:
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+    for override in parsed:
+        if override.is_sweep_override() or override.key_or_group == SWEEP:
+            raise UserError(f"{override.input_line} is a sweep: add -m to run every value")
+    check_out(make_job(name, compose(words), own_words(words)).out)
+    failures: list[UserError] = []
+
+    def task(config: DictConfig) -> None:
+        try:
+            job = make_job(name, config, own_words(HydraConfig.get().overrides.task))
+            with job.ending:
+                body(job)
+        except UserError as error:  # kept from Hydra, which would print it its own way
+            failures.append(error)
+
+    _call_hydra(name, arguments, task)
+    if failures:
+        raise failures[0]
+
+
+def _run_all(name: str, body: Body, arguments: Sequence[str], words: Sequence[str]) -> int:
+    """Check every job of a multirun, run them all whatever becomes of any, and print the table of them."""
+    check_additions(words)
+    plan = plan_sweep(words)
+    check_additions(plan.overrides)
+    expanded = expand_sweep(plan.overrides, searches=plan.searches)
+    jobs = [make_job(name, compose(job), own_words(job)) for job in expanded]
+    if plan.searches and jobs[0].config["objective"] is None:
+        raise UserError("a sweeper that searches needs objective=: knn5_train looks at no test image, knn5 and acc1 do")
+    for out in dict.fromkeys(job.out for job in jobs):
+        check_out(out)
+    folder = SweepFolder(jobs[0].out, name, words)
+    folder.clear()
+    task = _task_of(name, body, folder)
+    try:
+        _call_hydra(name, arguments, task)
+    except UserError:
+        raise
+    except Exception as error:  # a launcher's or a sweeper's: what the jobs left is still to be told
+        print(f"assimilate.{name}: the multirun stopped: {type(error).__name__}: {error}", file=sys.stderr)
+        print_summary(folder, name, None if plan.searches else len(jobs), _to_stderr)
+        return 1
+    not_done = print_summary(folder, name, None if plan.searches else len(jobs), _to_stderr)
+    if not_done:
+        print(f"assimilate.{name}: {not_done} job{'s' * (not_done > 1)} of the sweep failed", file=sys.stderr)
+    return 1 if not_done else 0
+
+
+def _task_of(name: str, body: Body, folder: SweepFolder) -> Callable[[DictConfig], float | None]:
+    """What Hydra calls for every job; launchers pickle it and may call it in another process."""
+
+    def complain(line: str) -> None:
+        print(f"assimilate.{name} ({line})", file=sys.stderr, flush=True)
+
+    def task(config: DictConfig) -> float | None:
+        settings = HydraConfig.get()
+        words = own_words(settings.overrides.task)
+        return run_swept(folder, settings.job.num, words, lambda: make_job(name, config, words), body, complain)
+
+    return task
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _call_hydra(name: str, arguments: Sequence[str], task: Callable[..., Any]) -> None:
+    """Call Hydra's main.
+
+    Raises:
+        UserError: Hydra's own word on a wrong command, in one line.
+    """
+    task.__module__ = "__main__"
+    saved, saved_env = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [f"assimilate.{name}", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed and swallowed
+    try:
+        hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+    finally:
+        sys.argv = saved
+        if saved_env is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = saved_env

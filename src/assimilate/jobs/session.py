@@ -1,0 +1,329 @@
+"""One job at work: its chain of artifacts, found or built, on one device, with a terminal to report to."""
+
+import importlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assimilate.artifacts.brought import IMPORTED
+from assimilate.artifacts.chain import (
+    BUILDER_OF,
+    GIVEN,
+    KNOWN_LATENTS,
+    UNKNOWN_FINGERPRINT,
+    Chain,
+    DataFacts,
+    build_chain,
+    is_brought,
+)
+from assimilate.artifacts.estimates import estimate
+from assimilate.artifacts.foresight import check_inversion_inputs
+from assimilate.artifacts.origins import count_train_images, data_artifact, evaluation_config
+from assimilate.artifacts.store import Artifact, Built, Store
+from assimilate.config import Job, is_rank, shell_word
+from assimilate.errors import UserError
+from assimilate.jobs.terminal import Terminal
+from assimilate.tracking.tracker import open_tracker
+
+if TYPE_CHECKING:
+    from assimilate.data.images import ImageDataset
+
+BRING_YOUR_OWN = (
+    "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+)
+# Stages that go as far as a probe, or look at one.
+PROBING_STAGES = ("train", "evaluate", "report")
+# The stage that looks at views through f, whatever made them.
+MEASURING_STAGE = "analyze"
+TITLES = {
+    "datasets": "Preparing images",
+    "generators": "Making the generator",
+    "latents": "Inverting images",
+    "encoders": "Training encoder",
+    "calibrations": "Measuring ε1",
+    "views": "Making views",
+    "probes": "Probing",
+}
+
+
+class Session:
+    """Finds, builds and remembers what a job needs.
+
+    Args:
+        job: the composed job.
+        prepare: instead of the job's own `prepare`.
+
+    Raises:
+        UserError: the data set cannot be read, a checkpoint is missing, no GPU where one is asked for.
+    """
+
+    def __init__(self, job: Job, *, prepare: str | None = None) -> None:
+        self.job = job
+        self.config = job.config
+        self.prepare = prepare or str(job.config["prepare"])
+        self.terminal = Terminal(quiet=is_rank() and _rank() != 0, log=job.log)
+        self.tracker = job.ending.enter_context(open_tracker(job, self.terminal.say))
+        self.store = Store(self.prepare, self.command_for, self.terminal.say)
+        self.data = data_artifact(job.config, job.out)
+        self._started = time.monotonic()
+        self._looked_ahead = False
+        for notice in job.notices:
+            self.terminal.say(f"note: {notice}")
+
+    # ------------------------------------------------------------------------------------------ the chain
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The artifacts of the job. Prepares the images first, unless this is only a plan."""
+        if self.prepare == "plan" and not self.store.has(self.data):
+            facts = DataFacts(UNKNOWN_FINGERPRINT, 0, labelled=True, has_test=True)
+        else:
+            self.ensure(self.data)
+            dataset = self.dataset
+            facts = DataFacts(
+                dataset.fingerprint,
+                len(dataset.train),
+                labelled=dataset.train.labels is not None,
+                has_test=dataset.test is not None,
+                mean=dataset.mean,
+                std=dataset.std,
+            )
+        stage = self.job.stage
+        return build_chain(
+            self.config, self.job.out, facts, probed=stage in PROBING_STAGES, measured=stage == MEASURING_STAGE
+        )
+
+    @cached_property
+    def dataset(self) -> "ImageDataset":
+        """The prepared images."""
+        from assimilate.data.images import load_prepared
+
+        return load_prepared(self.data.path)
+
+    @cached_property
+    def evaluation_dataset(self) -> "ImageDataset":
+        """The prepared images that probes use: the run's own, or those of `dataset.evaluation`.
+
+        Raises:
+            UserError: they have no labels, or no test images.
+        """
+        from assimilate.data.images import load_prepared
+
+        if self.chain.evaluation is None:
+            return self.dataset
+        dataset = load_prepared(self.chain.evaluation.path)
+        if dataset.train.labels is None or dataset.test is None:
+            lacking = "labels" if dataset.train.labels is None else "test images"
+            raise UserError(f"dataset.evaluation.name={dataset.name}: has no {lacking}, so nothing can be probed on it")
+        return dataset
+
+    def dataset_config(self, artifact: Artifact) -> dict[str, Any]:
+        """The group `dataset` that a data set's artifact was made from: the run's, or that of its evaluation."""
+        config = evaluation_config(self.config)
+        if artifact.label == self.data.label or config is None:
+            return dict(self.config["dataset"])
+        return dict(config["dataset"])
+
+    @cached_property
+    def num_train(self) -> int:
+        """Training images, prepared or not."""
+        return self._count(self.data)
+
+    def _count(self, data: Artifact) -> int:
+        if self.store.has(data):
+            return int(data.manifest()["facts"]["num_train"])
+        return count_train_images({"dataset": self.dataset_config(data)})
+
+    def _images_of(self, artifact: Artifact) -> int:
+        """Training images that an artifact is made from: a probe's are those of `dataset.evaluation` where that is."""
+        evaluation = self.chain.evaluation
+        if evaluation is not None and (artifact.kind == "probes" or artifact.label == evaluation.label):
+            return self._count(evaluation)
+        return self.num_train
+
+    def ensure(self, artifact: Artifact) -> Path:
+        """Find the artifact or build it, its parents first.
+
+        Returns:
+            Its folder.
+
+        Raises:
+            UserError: it is missing or damaged under prepare=never, or cannot be built.
+        """
+        if artifact.kind != "datasets" and artifact not in self.data.parents.values():
+            self._look_ahead()
+        for parent in sorted(artifact.parents.values(), key=lambda parent: not is_brought(parent)):
+            self.ensure(parent)
+        if self.store.has(artifact):
+            self.store.reuse(artifact)
+            return artifact.path
+        if is_rank():
+            raise UserError(
+                f"{artifact.label} is missing, and a rank does not build it: "
+                "run the same command with prepare=only first"
+            )
+        if artifact.kind != "datasets" and artifact not in self.data.parents.values():
+            self.dataset  # noqa: B018  images first, whatever else is missing
+        builder = importlib.import_module(BUILDER_OF[artifact.kind]).build
+        use_threads(self.config)
+
+        def build(staging: Path) -> Built:
+            started = time.monotonic()
+            built: Built = builder(self, artifact, staging)
+            seconds = time.monotonic() - started
+            imported = artifact.kind == "encoders" and artifact.name in (IMPORTED, GIVEN)
+            title = "Importing encoder" if imported else TITLES[artifact.kind]
+            self.terminal.say(f"  {title} ({artifact.name}): done in {seconds:.1f} s")
+            facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
+            return replace(built, facts=facts)
+
+        try:
+            self.store.build(artifact, self.config, build)
+        except (ValueError, FloatingPointError) as error:  # a room's word to the user
+            raise UserError(str(error)) from error
+        return artifact.path
+
+    def _look_ahead(self) -> None:
+        """Read what the inversion will need, once, before anything long is built: a damaged file costs no hours."""
+        latents = self.chain.latents
+        if self._looked_ahead or latents is None or latents.name == KNOWN_LATENTS:
+            return
+        self._looked_ahead = True
+        builds = self.prepare != "never" and not is_rank() and self.job.stage != "train_generator"
+        if not builds or self.store.has(latents):
+            return
+        try:
+            check_inversion_inputs(self.config, len(self.dataset.train))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def ensure_all(self, artifacts: Sequence[Artifact]) -> None:
+        """`ensure` each of them, in order."""
+        for artifact in artifacts:
+            self.ensure(artifact)
+
+    # ------------------------------------------------------------------------------------------ words
+
+    def command_for(self, artifact: Artifact) -> str:
+        """The command that builds an artifact of this job."""
+        left_out = ("prepare=", "force=", "verify=", "shard=", "preview=")
+        words = [word for word in self.job.overrides if not word.startswith(left_out)]
+        stage = {"calibrations": "make_views"}.get(artifact.kind, artifact.stage)
+        if self.job.stage == MEASURING_STAGE:  # no other reads the settings of an analysis
+            return " ".join([f"python -m assimilate.{MEASURING_STAGE}", *map(shell_word, words), "prepare=only"])
+        if artifact.kind == "encoders" and artifact.label != self.chain.encoder.label:
+            words.append("prepare=only")
+        return " ".join(["python -m", f"assimilate.{stage}", *map(shell_word, words)])
+
+    def print_plan(self) -> None:
+        """What exists and what would be built, with estimated time and disk."""
+        chain = self.chain
+        facts_known = self.store.has(self.data)
+        say = self.terminal.say
+        say(f"plan for {self.job.command}")
+        say(f"  out     {self.job.out}")
+        say(f"  run     {self.job.run_dir}")
+        on_gpu = self.gpu_is_likely()
+        machine = "a GPU" if on_gpu else "this CPU"
+        hours = disk = 0.0
+        for artifact in chain.all():
+            if self.store.has(artifact):
+                say(f"  exists  {artifact.label}")
+                continue
+            cost = estimate(artifact, self.config, images=self._images_of(artifact), on_gpu=on_gpu)
+            hours, disk = hours + cost.hours, disk + cost.megabytes
+            label = artifact.label if facts_known or artifact.kind == "datasets" else f"{artifact.kind}/{artifact.name}"
+            say(f"  build   {label:<60} about {cost.text}   {self.command_for(artifact)}")
+        if hours or disk:
+            say(f"  in all about {_duration(hours)} and {disk:,.0f} MB on {machine} (rough estimates)")
+            say("  faster: budget=short or budget=smoke (labelled so everywhere)")
+            say(f"  bring your own: {BRING_YOUR_OWN}")
+        else:
+            say("  nothing to build")
+
+    def gpu_is_likely(self) -> bool:
+        """Whether the run would find a GPU, judged without importing torch: a plan is to be quick."""
+        wanted = self.config["trainer"]["accelerator"]
+        return wanted == "gpu" or (wanted == "auto" and Path("/proc/driver/nvidia/version").exists())
+
+    def announce(self) -> None:
+        """Before anything long: what is missing, what it may cost, and how to avoid it."""
+        if self.prepare == "never":
+            return
+        missing = [artifact for artifact in self.chain.all() if not self.store.has(artifact)]
+        if not missing:
+            return
+        on_gpu = self.device == "cuda"
+        costs = [
+            estimate(artifact, self.config, images=self._images_of(artifact), on_gpu=on_gpu) for artifact in missing
+        ]
+        say = self.terminal.say
+        say(f"to build, on {self.device_name} (rough estimates):")
+        for artifact, cost in zip(missing, costs, strict=True):
+            say(f"  {artifact.label:<60} about {cost.text}")
+        if sum(cost.hours for cost in costs) > 0.25:
+            say("  faster: budget=short or budget=smoke; stop here with prepare=plan")
+            say(f"  bring your own: {BRING_YOUR_OWN}")
+
+    def summarize(self) -> None:
+        """What was reused and what was built."""
+        if self.store.reused:
+            self.terminal.say("reused: " + ", ".join(artifact.label for artifact in self.store.reused))
+        if self.store.built:
+            built = ", ".join(f"{artifact.label} ({seconds:.0f} s)" for artifact, seconds in self.store.built)
+            self.terminal.say(f"built:  {built}")
+        else:
+            self.terminal.say("built:  nothing, all of it was there")
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds since the session began."""
+        return time.monotonic() - self._started
+
+    # ------------------------------------------------------------------------------------------ the machine
+
+    @cached_property
+    def device(self) -> str:
+        """ "cuda" or "cpu".
+
+        Raises:
+            UserError: trainer=gpu without a GPU.
+        """
+        import torch
+
+        wanted = self.config["trainer"]["accelerator"]
+        if wanted == "gpu" and not torch.cuda.is_available():
+            raise UserError(
+                "trainer=gpu, but torch sees no CUDA device: use trainer=cpu, or trainer=auto to take what is there"
+            )
+        return "cuda" if wanted in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def device_name(self) -> str:
+        """What the device is called, e.g. "CPU (2 threads)"."""
+        import torch
+
+        if self.device == "cuda":
+            return str(torch.cuda.get_device_name())
+        return f"CPU ({torch.get_num_threads()} threads)"
+
+
+def use_threads(config: dict[str, Any]) -> None:
+    """Limit torch's CPU threads where the trainer says so."""
+    import torch
+
+    if config["trainer"]["num_threads"] is not None:
+        torch.set_num_threads(int(config["trainer"]["num_threads"]))
+
+
+def _rank() -> int:
+    import os
+
+    return int(os.environ.get("RANK", "0"))
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours >= 1 / 60 else f"{hours * 3600:.0f} s"

@@ -1,0 +1,254 @@
+"""The jobs of a multirun: what each leaves of its start and its end, and the table of them all.
+
+Jobs may run one after the other, side by side or on machines of a cluster. All that is said of them in the end is read
+from files: their records here, their results in the folders of their runs.
+"""
+
+import json
+import shutil
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from assimilate.artifacts.store import write_text_atomically
+from assimilate.config import Job, override_word, own_words, shell_word
+from assimilate.errors import UserError
+from assimilate.jobs.runs import read_metrics
+from assimilate.settings.identity import content_hash
+
+# What the table shows of a result, where there is any.
+SHOWN = {"acc1": "acc1 %", "knn5": "5-NN %"}
+# Stages whose jobs end with a result.
+MEASURING = ("train", "evaluate")
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job of a multirun: `status` is "running" (or killed while it was), "done" or "failed"."""
+
+    number: int
+    overrides: tuple[str, ...]
+    status: str
+    error: str | None = None
+    seconds: float = 0.0
+    objective: float | None = None
+    run_dir: str | None = None
+    row: str | None = None
+    dataset: str = ""
+    seed: int = 0
+    budget: str = ""
+
+    @property
+    def setting(self) -> str:
+        """The job's overrides as a user would type them."""
+        return " ".join(map(shell_word, self.overrides)) or "no overrides"
+
+
+class SweepFolder:
+    """The folder of one multirun: `<number>.json` and `<number>.log` a job.
+
+    Args:
+        out: the folder `out` of the jobs.
+        stage: the command.
+        words: its overrides; the same multirun has the same folder.
+    """
+
+    def __init__(self, out: Path, stage: str, words: Sequence[str]) -> None:
+        self.out = out
+        self.path = out / "multirun" / f"{stage}-{content_hash(sorted(words), 8)}"
+
+    def clear(self) -> None:
+        """Forget an earlier multirun of the same words."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+
+    def log(self, number: int) -> Path:
+        """Where a job's lines are kept, and the traceback of one that fell over."""
+        return self.path / f"{number}.log"
+
+    def write(self, record: JobRecord) -> None:
+        """Keep a job's record."""
+        text = json.dumps(asdict(record), indent=1, ensure_ascii=False)
+        write_text_atomically(self.path / f"{record.number}.json", text + "\n")
+
+    def read(self) -> list[JobRecord]:
+        """The records so far, by number."""
+        records = [json.loads(path.read_text()) for path in self.path.glob("*.json")]
+        found = [JobRecord(**{**record, "overrides": tuple(record["overrides"])}) for record in records]
+        return sorted(found, key=lambda record: record.number)
+
+
+def run_swept(
+    folder: SweepFolder,
+    number: int,
+    words: Sequence[str],
+    compose_job: Callable[[], Job],
+    body: Callable[[Job], float | None],
+    complain: Callable[[str], None],
+) -> float | None:
+    """Run one job of a multirun and keep its record.
+
+    Args:
+        folder: of the multirun.
+        number: of the job.
+        words: its overrides.
+        compose_job: makes the job.
+        body: does it; returns what a searching sweeper goes by, if asked for.
+        complain: tells the user at once why the job failed.
+
+    Returns:
+        The objective; None where there is none, or the job failed.
+    """
+    record = JobRecord(number, tuple(own_words(words)), "running")
+    folder.write(record)
+    started = time.monotonic()
+    log = folder.log(number)
+    try:
+        job = replace(compose_job(), log=log)
+        record = replace(
+            record,
+            run_dir=str(job.run_dir),
+            row=job.row,
+            dataset=job.config["dataset"]["name"],
+            seed=int(job.config["seed"]),
+            budget=job.config["budget"]["name"],
+        )
+        folder.write(record)
+        with job.ending:
+            objective = body(job)
+    except UserError as error:
+        _append(log, f"failed: {error}")
+        record, objective = replace(record, status="failed", error=str(error)), None
+        complain(f"{record.setting}: {error}")
+    except Exception as error:  # whatever it is, the next job is to have its turn
+        _append(log, traceback.format_exc())
+        line = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        record, objective = replace(record, status="failed", error=line), None
+        complain(f"{record.setting}: {line} (traceback in {log})")
+    else:
+        record = replace(record, status="done", objective=objective)
+    folder.write(replace(record, seconds=round(time.monotonic() - started, 3)))
+    return objective
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a") as stream:
+        stream.write(text.rstrip("\n") + "\n")
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+
+@dataclass(frozen=True)
+class SettingSummary:
+    """The jobs that differ in nothing but their seed."""
+
+    name: str
+    dataset: str
+    budget: str
+    done: tuple[JobRecord, ...]
+    failed: tuple[JobRecord, ...]
+    values: dict[str, list[float]]  # metric -> one mean a seed
+
+    def text(self, metric: str) -> str:
+        """ "92.90 ± 0.05" (sample standard deviation over seeds), "92.90" of one seed, "–" of none."""
+        values = self.values.get(metric, [])
+        if not values:
+            return "–"
+        mean = statistics.fmean(values)
+        return f"{mean:.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{mean:.2f}"
+
+
+def summarize(records: Sequence[JobRecord]) -> list[SettingSummary]:
+    """Group jobs by setting, with the results that their runs' folders hold."""
+    varying = _varying(records)
+    groups: dict[tuple[str, str, str], list[JobRecord]] = {}
+    for record in records:
+        name = record.row or " ".join(word for word in record.overrides if word in varying) or "adhoc"
+        groups.setdefault((name, record.dataset, record.budget), []).append(record)
+    summaries = []
+    for (name, dataset, budget), members in groups.items():
+        values: dict[str, list[float]] = {}
+        # Jobs that differ in neutral keys alone are one run: it counts once.
+        done_runs = {record.run_dir: record for record in members if record.status == "done"}
+        for record in done_runs.values():
+            result = read_metrics(Path(record.run_dir)) if record.run_dir else None
+            for metric in SHOWN:
+                value: dict[str, Any] | None = (result or {}).get("metrics", {}).get(metric)
+                if value is not None:
+                    values.setdefault(metric, []).append(value["mean"])
+        done = tuple(record for record in members if record.status == "done")
+        failed = tuple(record for record in members if record.status != "done")
+        summaries.append(SettingSummary(name, dataset, budget, done, failed, values))
+    return summaries
+
+
+def _varying(records: Sequence[JobRecord]) -> set[str]:
+    """Overrides that not all jobs have, but for what has a column of its own."""
+    everywhere = set.intersection(*(set(record.overrides) for record in records)) if records else set()
+    own_column = ("seed=", "dataset=", "budget=")
+    words = {word for record in records for word in record.overrides}
+    return {word for word in words - everywhere if not word.startswith(own_column)}
+
+
+def print_summary(folder: SweepFolder, stage: str, expected: int | None, say: Callable[[str], None]) -> int:
+    """Print the table of a multirun.
+
+    Args:
+        folder: of the multirun.
+        stage: the command.
+        expected: how many jobs there should be; None where only the sweeper knows.
+        say: prints a line about what failed.
+
+    Returns:
+        How many jobs are not done.
+    """
+    records = folder.read()
+    failed = [record for record in records if record.status != "done"]
+    missing = 0 if expected is None else max(0, expected - len(records))
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"\nmultirun: {len(records) + missing} jobs, {len(records) - len(failed)} done, {len(failed)} failed"
+        + (f", {missing} never started" if missing else ""),
+        markup=False,
+    )
+    summaries = summarize(records)
+    metrics = [metric for metric in SHOWN if any(summary.values.get(metric) for summary in summaries)]
+    if stage in MEASURING and metrics:
+        table = Table()
+        for header in ("", "data set", "n", *(SHOWN[metric] for metric in metrics), "failed"):
+            # A name that does not fit goes on below: cut short, table3/expert_expert_… would be four rows.
+            table.add_column(header, justify="left" if header in ("", "data set") else "right", overflow="fold")
+        for summary in summaries:
+            n = len(next(iter(summary.values.values()), []))
+            cells = [summary.name, summary.dataset, str(n), *(summary.text(metric) for metric in metrics)]
+            table.add_row(*map(_plain, cells), str(len(summary.failed)) if summary.failed else "")
+        console.print(table)
+        for budget in sorted({summary.budget for summary in summaries} - {"paper"}):
+            console.print(f"budget={budget}: not the paper's settings, these are none of its numbers", markup=False)
+        console.print("± is the sample standard deviation over n training seeds", markup=False)
+    searched = [record for record in records if record.objective is not None]
+    if searched:
+        best = max(searched, key=lambda record: record.objective or 0.0)
+        chosen = " ".join(word for word in best.overrides if word in _varying(records)) or best.setting
+        console.print(f"best objective: {best.objective:.4f} of job #{best.number}, {chosen}", markup=False)
+    for record in failed:
+        why = record.error if record.status == "failed" else "killed, or still running"
+        say(f"  #{record.number} {record.setting}: {why}\n     log: {folder.log(record.number)}")
+    console.print(f"logs:    {folder.path}", markup=False)
+    if any(record.status == "done" for record in records) and stage in MEASURING:
+        out = shell_word(override_word("out", str(folder.out)))
+        console.print(f"tables:  python -m assimilate.report {out}", markup=False)
+    return len(failed) + missing
+
+
+def _plain(text: str) -> str:
+    """Text that rich does not read as markup."""
+    return text.replace("[", r"\[")

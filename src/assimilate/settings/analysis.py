@@ -1,0 +1,123 @@
+"""What `analysis` may hold, and which stage reads it; said before anything starts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from assimilate.errors import UserError
+from assimilate.settings.identity import GENERATED, measures_pair, needs_cache
+
+PAIRED = ("original", "expert", GENERATED)
+# Where views come from: a cache, a transformation of the image, a Viewmaker, the image, its inversion.
+CACHED = ("wsearch", "wperturb", "wmix", "external")
+DRAWN = ("expert", "basic", "crop50", "crop70", "crop90")
+WITH_LATENTS = ("wsearch", "wperturb", "wmix")
+VIEWMAKER, ORIGINAL, RECONSTRUCTION = "viewmaker", "original", "reconstruction"
+ALLOWED = {
+    "pairs": CACHED,
+    "distances": (*CACHED, RECONSTRUCTION, *DRAWN, VIEWMAKER),
+    "tsne": WITH_LATENTS,
+    "grid": (ORIGINAL, RECONSTRUCTION, *DRAWN, *CACHED, VIEWMAKER),
+}
+# Training settings that no analysis reads.
+UNREAD = ("assim", "probe", "knn", "logger", "checkpoint", "loss.alpha", "loss.align_anchors")
+MOST_PICTURES = 400
+
+
+def view_words(config: Mapping[str, Any]) -> list[str]:
+    """The kinds of views that a figure asks for, each perhaps with settings of its own behind its name."""
+    words: list[str] = config["analysis"].get("columns") or config["analysis"].get("views") or []
+    return words
+
+
+def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str) -> None:
+    """Refuse an analysis that cannot be made, and settings of one where none is made.
+
+    Args:
+        config: the resolved configuration.
+        keys: the keys of the command line's overrides.
+        stage: the command.
+
+    Raises:
+        UserError: so.
+    """
+    analysis, kind = config["analysis"], config["analysis"]["kind"]
+    given = [key for key in keys if key == "analysis" or key.startswith("analysis.")]
+    if stage != "analyze":
+        if measures_pair(config) and stage in ("train", "evaluate"):
+            what = config["row"] or f"analysis.pair={analysis['pair']}"
+            raise UserError(f"{what} is a measurement, nothing is trained: run it with python -m assimilate.analyze")
+        if given and not measures_pair(config):
+            raise UserError(f"{', '.join(given)} would be ignored: python -m assimilate.analyze reads it")
+        return
+    unread = [key for key in keys if any(key == name or key.startswith(f"{name}.") for name in UNREAD)]
+    if unread:
+        raise UserError(f"{', '.join(unread)} would be ignored: assimilate.analyze trains nothing but f")
+    if measures_pair(config):
+        _check_pair(config)
+        return
+    if kind in ALLOWED:
+        _check_views(config, keys)
+    else:
+        _check_runs(config)
+
+
+def _check_pair(config: Mapping[str, Any]) -> None:
+    pair, kind, row = config["analysis"]["pair"], config["analysis"]["kind"], config["row"]
+    if kind != "pairs":
+        raise UserError(f"analysis={kind} cannot be drawn of {row or 'analysis.pair'}, which is one line of Table 1")
+    if not isinstance(pair, list) or len(pair) != 2 or len(set(pair)) != 2 or not set(pair) <= set(PAIRED):
+        raise UserError(f"analysis.pair={pair} cannot be used: allowed are two different ones of {', '.join(PAIRED)}")
+    view = config["view"]["name"]
+    if GENERATED in pair and not needs_cache(config):
+        raise UserError(
+            f"view={view} with assim={config['assim']['name']} cannot be used with analysis.pair={pair}: the generated "
+            f"view is one of a cache, view={' or view='.join(CACHED)} with assim=a2"
+        )
+
+
+def _check_views(config: Mapping[str, Any], keys: Sequence[str]) -> None:
+    analysis, kind = config["analysis"], config["analysis"]["kind"]
+    key = "analysis.columns" if "columns" in analysis else "analysis.views"
+    words = view_words(config)
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.split() for word in words):
+        raise UserError(f"{key}={words} cannot be used: allowed is a list of names of views, at least one")
+    names = [word.split()[0] for word in words]
+    unknown = [name for name in names if name not in ALLOWED[kind]]
+    if unknown:
+        raise UserError(
+            f"{key}: {', '.join(unknown)} cannot be used with analysis={kind}: allowed are {', '.join(ALLOWED[kind])}"
+        )
+    if len(set(words)) < len(words):
+        raise UserError(f"{key}={words} names one view twice")
+    stray = [part for word in words for part in word.split()[1:] if not part.startswith("view.") or "=" not in part]
+    if stray:
+        raise UserError(f"{key}: {', '.join(stray)}: behind a view's name stand settings of it, view.KEY=VALUE")
+    tuned = [word for word in words if len(word.split()) > 1 and word.split()[0] not in (*CACHED, RECONSTRUCTION)]
+    if tuned:
+        raise UserError(f"{key}: {tuned[0]!r}: only {', '.join(CACHED)} have settings")
+    if VIEWMAKER in names and analysis["viewmaker"] is None:
+        raise UserError(
+            f"{key}: viewmaker views are made by the network of a finished run: give analysis.viewmaker=<its folder>; "
+            "python -m assimilate.train +table3=expert_expert_viewmaker_a2 makes one"
+        )
+    if VIEWMAKER not in names and analysis.get("viewmaker") is not None:
+        raise UserError(f"analysis.viewmaker would be ignored: {key}={words} has no viewmaker")
+    if "view" in keys and config["view"]["name"] not in names:
+        raise UserError(f"view={config['view']['name']} would be ignored: {key}={words} has no such view")
+    pictures = (analysis.get("num_images") or MOST_PICTURES + 1) * analysis.get("num_views", 1)
+    if kind == "grid" and pictures > MOST_PICTURES:
+        raise UserError(
+            f"analysis.num_images={analysis['num_images']} and num_views={analysis['num_views']} are more than "
+            f"{MOST_PICTURES} pictures of a kind in one figure"
+        )
+
+
+def _check_runs(config: Mapping[str, Any]) -> None:
+    runs, labels = config["analysis"]["runs"], config["analysis"]["labels"]
+    if not isinstance(runs, list) or not runs or not all(isinstance(run, str) and run for run in runs):
+        raise UserError(
+            f"analysis.runs={runs} cannot be used: give rows, folders of finished runs or patterns of folders, "
+            "e.g. 'analysis.runs=[table3/expert_expert_simclr,table3/expert_expert_wsearch_a2]'"
+        )
+    if labels is not None and (not isinstance(labels, list) or len(labels) != len(runs)):
+        raise UserError(f"analysis.labels={labels} cannot be used: allowed is null, or as many names as analysis.runs")

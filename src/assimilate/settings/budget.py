@@ -1,0 +1,49 @@
+"""A budget lowers the numbers of a composed run, after data set and row (DESIGN §4)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from assimilate.settings.identity import GENERATED, view_slots
+from assimilate.settings.reference import OWN_SETTINGS, reference_overrides
+
+
+def apply_caps(config: dict[str, Any], caps: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lower every number of `config` that exceeds the budget's cap, in place; None counts as unbounded.
+
+    Returns:
+        A sentence for each value that was lowered from what a user may have asked for.
+    """
+    changed: list[str] = []
+    for key, cap in caps.items():
+        if key not in config:
+            continue
+        if isinstance(cap, Mapping):
+            if isinstance(config[key], dict):
+                changed += apply_caps(config[key], cap, f"{prefix}{key}.")
+        elif config[key] is None or (isinstance(config[key], int | float) and config[key] > cap):
+            changed.append(f"{prefix}{key} {config[key]} → {cap}")
+            config[key] = cap
+    return changed
+
+
+def apply_budget(config: dict[str, Any]) -> list[str]:
+    """Lower what exceeds the budget's caps, in place: the run's settings, and those that f has of its own.
+
+    Returns:
+        A sentence for each value that was lowered.
+    """
+    caps = config["budget"].get("caps") or {}
+    caps = {**caps, "view": _caps_of_views(config, caps.get("view") or {})}
+    return apply_caps(config, caps) + apply_caps(reference_overrides(config), caps, OWN_SETTINGS)
+
+
+def _caps_of_views(config: Mapping[str, Any], caps: Mapping[str, Any]) -> dict[str, Any]:
+    """The caps of `view`, such that a step's distinct views can still be drawn from what is cached."""
+    if "n_cached" not in caps:
+        return dict(caps)
+    sampled = min(config["view"]["n_sampled"], caps.get("n_sampled", config["view"]["n_sampled"]))
+    capped = {**config, "view": {**config["view"], "n_sampled": sampled}}
+    n_cached = max(caps["n_cached"], view_slots(capped).count(GENERATED))
+    # A part of the cache stays a part of it.
+    used = {} if config["view"].get("n_used") is None else {"n_used": n_cached}
+    return {**caps, "n_cached": n_cached, **used}
