@@ -38,7 +38,7 @@ test: $(STAMP)  ## The fast tests
 test-slow: $(STAMP)  ## The tests that take minutes
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow --timeout 1800
 
-bench: $(STAMP)  ## All benchmarks against their references (half an hour, nothing else running); writes docs/benchmarks.md
+bench: $(STAMP)  ## All benchmarks against their references (an hour, nothing else running); writes docs/benchmarks.md
 	$(BIN)/python benchmarks/table.py
 
 lint: $(STAMP)  ## ruff, mypy and the import contracts

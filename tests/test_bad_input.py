@@ -127,7 +127,7 @@ def test_labels_that_do_not_match(tmp_path, capsys, smaller, change, message, pa
         (["loss.temperature=-0.5"], r"loss\.temperature=-0\.5 cannot be used"),
         (["probe=moco"], r"Could not find 'probe/moco'.*essl"),
         (["probe.name=moco"], r"probe\.name=moco cannot be used: allowed is essl"),
-        (["assim=simclr", "batch_size=5000"], r"batch_size=5000 exceeds the 900 training images and drop_last=true"),
+        (["assim=simclr", "batch_size=5000"], r"batch_size=5000 exceeds the 768 training images and drop_last=true"),
     ],
 )
 def test_values_that_no_run_can_use(tmp_path, capsys, overrides, message):
@@ -165,7 +165,7 @@ def test_a_plan_counts_the_images_that_are_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "count"), [("digits", 900), ("cifar10", 50_000), ("cifar100", 50_000), ("tinyimagenet", 100_000)]
+    ("dataset", "count"), [("digits", 768), ("cifar10", 50_000), ("cifar100", 50_000), ("tinyimagenet", 100_000)]
 )
 def test_known_data_sets_are_known(dataset, count):
     assert count_train_images(make_job("train", compose([f"dataset={dataset}"]), []).config) == count

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from assimilate import make_views, train, train_generator
+from assimilate import invert, make_views, train, train_generator
 from tests.chain_run import SMOKE, artifacts, results, run, stamps
 
 pytestmark = pytest.mark.xdist_group("chain")
@@ -63,6 +63,23 @@ def test_cache_is_what_the_contract_says(chain):
     assert json.loads((views / "manifest.json").read_text())["content"]["anchor"] == "reconstruction"
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_a_brought_generator_says_whether_its_discriminators_adam_goes_on(copy, capsys, tmp_path, has):
+    """A foreign checkpoint may have been stripped of its optimisers: that is said, and recorded."""
+    from assimilate.generator.checkpoint import read_checkpoint
+
+    (generator,) = artifacts(copy, "generators")
+    content = read_checkpoint(generator / "generator.pt", key="test")
+    if not has:
+        del content["d_optim"]
+    torch.save(content, tmp_path / "foreign.pt")
+    assert run(invert, f"generator.checkpoint={tmp_path}/foreign.pt", f"out={copy}") == 0
+    assert capsys.readouterr().out.count("without d_optim, so the discriminator's Adam begins anew") == (not has)
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in artifacts(copy, "latents")]
+    (brought,) = (each for each in manifests if "/imported-" in each["parents"]["generator"]["path"])
+    assert brought["facts"]["discriminator_optimizer"] == ("continued" if has else "new")
+
+
 def test_stored_distances_are_those_of_the_stored_pixels(chain):
     """From the files alone: reload f and g, recompute every distance."""
     from assimilate.encoder.checkpoint import load_encoder
@@ -73,6 +90,11 @@ def test_stored_distances_are_those_of_the_stored_pixels(chain):
     inverting = read_checkpoint(latents / "encoder.pt", key="test")
     assert {"e", "d", "e_optim", "d_optim", "args"} <= inverting.keys()  # PROTOCOLS 5
     assert inverting["step"] == 12
+    # The discriminator's Adam went on from the GAN's: its steps count from there, at its rate.
+    gan, went_on = read_checkpoint(generator / "generator.pt", key="test")["d_optim"], inverting["d_optim"]
+    assert went_on["param_groups"][0]["lr"] == gan["param_groups"][0]["lr"]
+    assert float(went_on["state"][0]["step"]) == float(gan["state"][0]["step"]) + 12 + 1  # one of them with R1
+    assert json.loads((latents / "manifest.json").read_text())["facts"]["discriminator_optimizer"] == "continued"
     parent = json.loads((views / "manifest.json").read_text())["parents"]["encoder"]["path"]
     encoder, mean, std = load_encoder(chain / "artifacts" / parent / "encoder.pt")
     g = TruncatedStyleGAN2.from_state(load_stylegan2(generator / "generator.pt"), truncation=0.7)
@@ -323,7 +345,7 @@ def test_kill_while_making_views_then_the_same_command_completes(copy, chain):
     (views,) = artifacts(copy, "views")
     shutil.rmtree(views)
     staging = views.with_name(views.name + ".partial")
-    slow = "import assimilate.views.cache as c; c.FLUSH_EVERY = 1; import assimilate.make_views as m; import sys; "
+    slow = "import assimilate.data.row_writer as c; c.FLUSH_EVERY = 1; import assimilate.make_views as m; import sys; "
     command = [sys.executable, "-c", slow + "sys.exit(m.main(sys.argv[1:]))", *SMOKE, f"out={copy}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(6000):

@@ -138,32 +138,158 @@ def test_another_checkpoint_makes_other_images(checkpoint: Path, tmp_path: Path)
 # ------------------------------------------------------------------------------------------------ a kill
 
 SLOW = (
-    "import sys, time; import assimilate.generator.sampling as s; s.FLUSH_EVERY = 1; make = s._make_tile;"
+    "import sys, time; import assimilate.generator.sampling as s; make = s._make_tile;"
     "s._make_tile = lambda *a: (time.sleep(.1), make(*a))[1];"
-    "import assimilate.prepare_data as p; sys.exit(p.main(sys.argv[1:]))"
+    "import assimilate.prepare_data as p; p.SAMPLES_FLUSHED = 1; sys.exit(p.main(sys.argv[1:]))"
 )
 
 
-def test_a_kill_while_sampling_then_the_same_command_completes(chain: Path, checkpoint: Path, tmp_path: Path) -> None:
-    words = [*TOY, f"generator.checkpoint={checkpoint}", f"out={tmp_path}"]
+def kill_while_sampling(out: Path, words: list[str]) -> int:
+    """Start, kill once two of eight tiles are there; how many images are done."""
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     while True:
-        maps = list(tmp_path.rglob("sampled.npy"))
-        if maps and np.load(maps[0]).sum() >= 2:
+        maps = list(out.rglob("done.npy"))
+        if maps and np.load(maps[0]).sum() >= 2 * 16:
             break
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert 2 <= np.load(maps[0]).sum() < 8
+    return int(np.load(maps[0]).sum())
+
+
+def assert_same_data(out: Path, chain: Path) -> None:
+    (made,), (whole,) = artifacts(out, "datasets"), artifacts(chain, "datasets")
+    assert made.name == whole.name
+    assert {path.name for path in made.iterdir()} == {path.name for path in whole.iterdir()}
+    for name in ("train_images.npy", "latents.npy", "dataset.json"):
+        assert (made / name).read_bytes() == (whole / name).read_bytes()
+    digests = [json.loads((folder / "manifest.json").read_text())["digest"] for folder in (made, whole)]
+    assert digests[0] == digests[1]
+
+
+def test_a_kill_while_sampling_then_the_same_command_completes(
+    chain: Path, checkpoint: Path, tmp_path: Path, capsys
+) -> None:
+    words = [*TOY, f"generator.checkpoint={checkpoint}", f"out={tmp_path}"]
+    done = kill_while_sampling(tmp_path, words)
+    assert 2 * 16 <= done < 128
     assert not list(tmp_path.rglob("manifest.json"))[1:]  # the generator's alone
     assert prepare_data.main(words) == 0
-    (cut,), (whole,) = artifacts(tmp_path, "datasets"), artifacts(chain, "datasets")
-    assert cut.name == whole.name
-    for name in ("train_images.npy", "latents.npy", "dataset.json"):
-        assert (cut / name).read_bytes() == (whole / name).read_bytes()
+    assert f"going on: {done} of 128 images are there already" in capsys.readouterr().out
+    assert_same_data(tmp_path, chain)
+
+
+# ------------------------------------------------------------------------------------------------ shards
+
+
+@pytest.fixture
+def words(checkpoint: Path, tmp_path: Path) -> list[str]:
+    return [*TOY, f"generator.checkpoint={checkpoint}", f"out={tmp_path}/out"]
+
+
+def test_shards_in_any_order_are_the_bytes_of_one_process(
+    words: list[str], chain: Path, tmp_path: Path, capsys
+) -> None:
+    """Three parts of eight tiles of 16: 2, 3 and 3 of them."""
+    (whole,) = artifacts(chain, "datasets")
+    for shard, images in (("2/3", slice(32, 80)), ("3/3", slice(80, 128)), ("1/3", slice(32))):
+        assert prepare_data.main([*words, f"shard={shard}"]) == 0
+        assert not list(tmp_path.rglob("dataset.json"))
+        (part,) = tmp_path.rglob(f"*.shard{shard[0]}of3/")
+        for name in ("train_images.npy", "latents.npy"):
+            assert np.array_equal(np.load(part / name), np.load(whole / name)[images])
+    assert "this joins them: python -m assimilate.prepare_data" in capsys.readouterr().out
+    assert prepare_data.main([*words, "shard=2/3"]) == 0
+    assert "nothing to do: shard 2/3 is there" in capsys.readouterr().out
+    assert prepare_data.main(words) == 0
+    assert "took over 128 of 128 images from 3 shards" in capsys.readouterr().out
+    assert_same_data(tmp_path / "out", chain)
+    assert prepare_data.main([*words, "shard=1/3"]) == 0
+    assert "the whole data set is there" in capsys.readouterr().out
+
+
+def test_a_killed_shard_goes_on_and_a_missing_one_is_named(
+    words: list[str], chain: Path, tmp_path: Path, capsys
+) -> None:
+    done = kill_while_sampling(tmp_path, [*words, "shard=2/2"])
+    assert 2 * 16 <= done < 64
+    assert prepare_data.main([*words, "prepare=never"]) == 2
+    error = capsys.readouterr().err
+    assert "is missing; of its 2 shards 1/2, 2/2 lack or are unfinished; this builds it: python -m" in error
+    assert prepare_data.main([*words, "shard=2/2"]) == 0
+    assert f"going on: {done} of 64 images are there already" in capsys.readouterr().out
+    assert prepare_data.main([*words, "prepare=never"]) == 2
+    error = capsys.readouterr().err
+    assert "of its 2 shards 1/2 lack or are unfinished" in error
+    assert error.strip().endswith("shard=1/2")
+    assert len(error.strip().splitlines()) == 1
+    # Joined without it, the rest is made.
+    assert prepare_data.main(words) == 0
+    assert "took over 64 of 128 images from 1 shards" in capsys.readouterr().out
+    assert_same_data(tmp_path / "out", chain)
+
+
+def test_a_second_process_of_a_shard_is_refused(words: list[str], tmp_path: Path, capsys) -> None:
+    from filelock import FileLock
+
+    assert prepare_data.main([*words, "shard=1/2"]) == 0
+    (part,) = artifacts(tmp_path / "out", "datasets")
+    with FileLock(part.with_name(part.name + ".lock")):
+        assert prepare_data.main([*words, "shard=1/2"]) == 2
+    assert "shard=1/2 is being made by another process" in capsys.readouterr().err
+
+
+def test_a_damaged_shard_is_made_again_and_one_of_another_generator_refused(
+    words: list[str], chain: Path, tmp_path: Path, capsys
+) -> None:
+    assert prepare_data.main([*words, "shard=1/2"]) == 0
+    assert prepare_data.main([*words, "shard=2/2"]) == 0
+    first, second = artifacts(tmp_path / "out", "datasets")
+    note = json.loads((second / "part.json").read_text())
+    (second / "part.json").write_text(json.dumps({**note, "made_from": {"generator": "0" * 64}}))
+    content = bytearray((first / "latents.npy").read_bytes())
+    content[-1] ^= 1
+    (first / "latents.npy").write_bytes(content)
+    assert prepare_data.main(words) == 2
+    told = capsys.readouterr()
+    assert "latents.npy does not match its checksum. Its images are made again" in told.out
+    assert "cannot be joined: it was made from another generator" in told.err
+    (second / "part.json").write_text(json.dumps(note))
+    assert prepare_data.main(words) == 0
+    assert "took over 64 of 128 images" in capsys.readouterr().out
+    assert_same_data(tmp_path / "out", chain)
+
+
+@pytest.mark.slow
+def test_two_devices_sample_two_shards(words: list[str], chain: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "assimilate.prepare_data", *words, "trainer.devices=2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "in 2 shards" in done.stdout
+    assert "took over 128 of 128 images from 2 shards" in done.stdout
+    assert_same_data(tmp_path / "out", chain)
+
+
+def test_more_devices_than_tiles_are_no_error(words: list[str], tmp_path: Path, monkeypatch) -> None:
+    from assimilate.jobs import sharing
+
+    asked = []
+    monkeypatch.setattr(sharing, "run_shards", lambda session, artifact, count: asked.append(count))
+    more = ["dataset.num_images=20", "trainer.devices=8"]
+    assert prepare_data.main([*words, *more]) == 0
+    assert asked == [2]  # tiles of 16
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/9"])
+def test_a_shard_that_cannot_be_is_one_line(shard: str, words: list[str], capsys) -> None:
+    assert prepare_data.main([*words, f"shard={shard}"]) == 2
+    error = capsys.readouterr().err
+    assert f"shard={shard}" in error
+    assert ("128 in 8 tiles of 16" in error) == (shard == "1/9")
+    assert len(error.strip().splitlines()) == 1
 
 
 # ------------------------------------------------------------------------------------------------ composed

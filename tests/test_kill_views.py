@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("views")
 
 # Few anchors in flight, and a flush every second image, so that a kill finds something done and something not.
 NARROW = ("view.search.width=4",)
-START = "import assimilate.views.cache as c; c.FLUSH_EVERY = 2; import assimilate.make_views as m, sys; "
+START = "import assimilate.data.row_writer as c; c.FLUSH_EVERY = 2; import assimilate.make_views as m, sys; "
 START += "sys.exit(m.main(sys.argv[1:]))"
 FILES = (
     "images.npy",

@@ -1,11 +1,13 @@
 """Caches made in parts by several processes: the bytes of one that was made in one piece (DESIGN §5)."""
 
+import json
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 
 from assimilate import invert, make_views
 from assimilate.data.shard import Shard
@@ -99,6 +101,28 @@ def test_latents_in_shards_are_those_of_one_piece(copy, chain, capsys):
         assert (again / name).read_bytes() == (original / name).read_bytes()
     assert not list(again.glob("tiles*"))
     assert "nothing to do: all latents are there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_latents_of_another_generator_are_not_gone_on_from(copy, chain, capsys, joined):
+    """The encoder and the tiles of one that was trained again, under the same key, are made again."""
+    (latents,) = artifacts(copy, "latents")
+    shutil.rmtree(latents)
+    assert run(invert, "shard=1/2", f"out={copy}") == 0
+    partial = latents.with_name(latents.name + ".partial")
+    content = torch.load(partial / "encoder.pt", weights_only=False)
+    for value in content["e"].values():
+        value.mul_(0.5)
+    torch.save(content, partial / "encoder.pt")
+    (partial / ".made_from.json").write_text(json.dumps({"generator": "0" * 64}))
+    if not joined:
+        assert run(invert, "shard=2/2", f"out={copy}") == 0
+    assert run(invert, f"out={copy}") == 0
+    assert capsys.readouterr().out.count("left was made from other networks") == 1
+    (original,) = artifacts(chain, "latents")
+    for name in ("latents.npy", "errors.npy", "initial_errors.npy"):
+        assert (latents / name).read_bytes() == (original / name).read_bytes()
+    assert not (latents / ".made_from.json").exists()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from PIL import Image
 
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
 # Work for hours, or for two machines.
-FOR_REAL = ("dataset=cifar10", "rsync")
+FOR_REAL = ("dataset=cifar10", "dataset=imagenet_fake", "rsync")
 
 
 def blocks() -> list[tuple[str, str]]:

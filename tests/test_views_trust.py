@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from assimilate import make_views
-from assimilate.views import shards
-from assimilate.views.cache import ViewCacheWriter
+from assimilate.data import parts
+from assimilate.data.row_writer import RowWriter
 from tests.chain_run import artifacts, run
 
 pytestmark = pytest.mark.xdist_group("views")
@@ -137,7 +137,7 @@ def test_what_an_interrupted_run_left_is_gone_on_from_only_with_the_same_network
     words, views = unmade
     partial = views.with_name(views.name + ".partial")
     written = []
-    write = ViewCacheWriter.write
+    write = RowWriter.write
 
     def interrupted(self, index, *args, **fields):
         if len(written) == 80:
@@ -145,7 +145,7 @@ def test_what_an_interrupted_run_left_is_gone_on_from_only_with_the_same_network
         written.append(index)
         write(self, index, *args, **fields)
 
-    monkeypatch.setattr(ViewCacheWriter, "write", interrupted)
+    monkeypatch.setattr(RowWriter, "write", interrupted)
     assert run(make_views, *words) == 130
     monkeypatch.undo()
     done = np.load(partial / "done.npy").astype(bool)
@@ -181,7 +181,7 @@ def test_a_kill_while_a_joined_shard_is_deleted(unmade, perturbed, monkeypatch):
         (folder / "images.npy").unlink()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shards.shutil, "rmtree", half)
+    monkeypatch.setattr(parts.shutil, "rmtree", half)
     assert run(make_views, *words) == 130
     monkeypatch.undo()
     assert list(views.parent.glob(".*.discarded"))
@@ -200,7 +200,7 @@ def test_a_full_disk_in_a_shard_is_one_line_and_the_shard_goes_on(unmade, capsys
     assert "the disk is full while building views/digits/wperturb" in refused(capsys, "shard=1/2", *words)
     monkeypatch.undo()
     assert run(make_views, "shard=1/2", *words) == 0
-    assert shards.missing_parts(views) == {2: [2]}
+    assert parts.missing_parts(views) == {2: [2]}
 
 
 def test_a_shard_uses_the_threads_it_is_given(unmade):
@@ -215,13 +215,13 @@ def test_a_shard_uses_the_threads_it_is_given(unmade):
 
 def test_views_are_made_with_kernels_that_repeat_themselves(unmade, monkeypatch):
     """On a GPU; here, that cuDNN is told so while views are made, and left as it was."""
-    write, seen = ViewCacheWriter.write, set()
+    write, seen = RowWriter.write, set()
 
     def watched(self, *args, **fields):
         seen.add(torch.backends.cudnn.deterministic)
         write(self, *args, **fields)
 
-    monkeypatch.setattr(ViewCacheWriter, "write", watched)
+    monkeypatch.setattr(RowWriter, "write", watched)
     assert not torch.backends.cudnn.deterministic
     assert run(make_views, "shard=1/8", *unmade[0]) == 0
     assert seen == {True}

@@ -19,6 +19,7 @@ from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.fan_out import run_shards
 from assimilate.jobs.session import Session
+from assimilate.jobs.sharing import parent_digests, start_over_if_needed
 
 if TYPE_CHECKING:
     from assimilate.generator.discriminator import Discriminator
@@ -55,7 +56,8 @@ class _Room:
     features: "FeatureExtractor"
     encoder_settings: "EncoderSettings"
     optimization_settings: "OptimizationSettings"
-    discriminator: "Discriminator | None"
+    discriminator: "Discriminator | None"  # that opposes the encoder
+    discriminator_optimizer: dict[str, Any] | None  # of the one that trained it, where the checkpoint has it
     channels: tuple[int, ...]
 
 
@@ -75,6 +77,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     images = session.dataset.train
     if session.config["inversion"]["latents"] is not None:
         return Built(_import_latents(session, artifact, staging))
+    start_over_if_needed(session, artifact, staging)
     room = _prepare(session, artifact)
     encoder = _encoder(session, room, staging)
     _keep_encoder(staging, encoder)
@@ -98,11 +101,13 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         )
     np.save(staging / ERRORS, result.errors.astype(np.float32))
     np.save(staging / INITIAL_ERRORS, result.initial_errors.astype(np.float32))
-    facts = {
+    facts: dict[str, Any] = {
         "reconstruction_mse_mean": float(result.errors.mean()),
         "reconstruction_mse_worst": float(result.errors.max()),
         "encoder_mse_mean": float(result.initial_errors.mean()),
     }
+    if room.discriminator is not None:
+        facts["discriminator_optimizer"] = "new" if room.discriminator_optimizer is None else "continued"
     session.terminal.say(
         f"  reconstruction error (MSE on [−1, 1]): {facts['encoder_mse_mean']:.4f} after the encoder, "
         f"{facts['reconstruction_mse_mean']:.4f} after optimisation"
@@ -112,25 +117,26 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
 
 
 def _link_known(data: Path, staging: Path) -> Built:
-    from assimilate.generator.sampling import LATENTS as SAMPLED
-
     (staging / LATENTS).unlink(missing_ok=True)
-    (staging / LATENTS).hardlink_to(data / SAMPLED)
+    (staging / LATENTS).hardlink_to(data / LATENTS)  # the stage prepare_data gave it the same name
     return Built({"known": True})
 
 
-def _beside_generator(session: Session, generator: Artifact) -> tuple["Discriminator | None", int]:
-    """The discriminator that was trained with a generator, if there is one, and how wide the encoder may be."""
+def _beside_generator(
+    session: Session, generator: Artifact
+) -> tuple["Discriminator | None", dict[str, Any] | None, int]:
+    """The discriminator that was trained with a generator and its Adam, if there are, and the encoder's width."""
     from assimilate.train_generator import load_state
 
-    config, discriminator = session.config["inversion"], None
+    config, discriminator, optimizer = session.config["inversion"], None, None
     if session.config["generator"]["name"] == "stylegan2":
         state = load_state(generator)
         discriminator = None if state.discriminator is None else state.discriminator.to(session.device)
+        optimizer = state.optimizers.get("d_optim")
         widest = config["max_channels"] or max(state.architecture.channels)
     else:
         widest = config["max_channels"] or FULL_WIDTH
-    return discriminator, widest
+    return discriminator, optimizer, widest
 
 
 def _prepare(session: Session, artifact: Artifact) -> _Room:
@@ -140,11 +146,12 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
 
     config = session.config["inversion"]
     generator = load_generator(session, artifact.parents["generator"])
-    discriminator, widest = _beside_generator(session, artifact.parents["generator"])
+    discriminator, optimizer, widest = _beside_generator(session, artifact.parents["generator"])
     if discriminator is None and (lacking := lacking_discriminator(config)):
         raise UserError(lacking)
     channels: tuple[int, ...] = ()  # an encoder that is brought has its own
-    if config["checkpoint"] is None:
+    trains = config["checkpoint"] is None
+    if trains:
         # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
         channels = stylegan2_channels(generator.image_size, channel_multiplier=1, max_channels=widest)
     return _Room(
@@ -156,7 +163,8 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
             checkpoint_every=config["checkpoint_every"],
         ),
         optimization_settings=OptimizationSettings(**config["optimization"], perceptual_norm=config["perceptual_norm"]),
-        discriminator=discriminator if config["adversarial_weight"] > 0 else None,
+        discriminator=discriminator if trains and config["adversarial_weight"] > 0 else None,
+        discriminator_optimizer=optimizer,
         channels=channels,
     )
 
@@ -172,6 +180,10 @@ def _encoder(session: Session, room: _Room, staging: Path) -> "InversionEncoder"
         return load_inversion_encoder(
             path, image_size=generator.image_size, num_codes=generator.num_codes, latent_dim=generator.latent_dim
         )
+    if room.discriminator is not None and room.discriminator_optimizer is None:
+        session.terminal.say(
+            "note: the generator came without d_optim, so the discriminator's Adam begins anew, at inversion.lr"
+        )
     with session.terminal.bar("Training the inversion encoder") as progress:
         encoder, _ = train_inversion_encoder(
             generator,
@@ -180,6 +192,7 @@ def _encoder(session: Session, room: _Room, staging: Path) -> "InversionEncoder"
             settings=room.encoder_settings,
             features=room.features,
             discriminator=room.discriminator,
+            discriminator_optimizer=room.discriminator_optimizer,
             workdir=staging,
             seed=session.config["inversion"]["seed"],
             device=session.device,
@@ -208,6 +221,7 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     Raises:
         UserError: the shard cannot be, or no encoder is there and prepare=never.
     """
+    from assimilate.data.row_writer import is_made_from
     from assimilate.data.shard import Shard
     from assimilate.inversion.invert import optimize_tiles
 
@@ -223,11 +237,14 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     if session.config["inversion"]["latents"] is not None:
         raise UserError(f"shard={shard}: inversion.latents are taken as they are, there is nothing to share")
     if artifact.name == KNOWN_LATENTS:
-        raise UserError(f"shard={shard}: the latents of dataset={session.data.dataset} are known, nothing is inverted")
+        raise UserError(
+            f"shard={shard}: the latents of dataset={session.data.dataset} are known, nothing is inverted; "
+            "what can be shared is the sampling of its images, by prepare_data"
+        )
     staging, room = artifact.staging, _prepare(session, artifact)
-    if not (staging / ENCODER).exists():
+    if not (staging / ENCODER).exists() or not is_made_from(staging, parent_digests(artifact)):
         with artifact.lock():  # one process trains the encoder; the others wait for it
-            staging.mkdir(parents=True, exist_ok=True)
+            start_over_if_needed(session, artifact, staging)
             _keep_encoder(staging, _encoder(session, room, staging))
     encoder = _encoder(session, room, staging).to(session.device).eval().requires_grad_(False)
     try:

@@ -2,6 +2,7 @@
 
 python -m assimilate.prepare_data dataset=folder dataset.root=/my/images
 python -m assimilate.prepare_data dataset=imagenet_fake generator.checkpoint=/my/bigbigan.pth
+python -m assimilate.prepare_data dataset=imagenet_fake generator.checkpoint=/my/bigbigan.pth shard=3/8   a part of it
 """
 
 import sys
@@ -15,7 +16,13 @@ from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-from assimilate.settings.identity import SAMPLED_DATA
+from assimilate.jobs.sharing import RowWork, describe_missing, fill_shard, fill_whole
+from assimilate.settings.identity import SAMPLED_DATA, data_is_sampled
+
+# File stems of the images that a generator makes and of the codes that it makes them from.
+SAMPLES, LATENTS = "train_images", "latents"
+# Sampled images between two flushes: what a kill may cost.
+SAMPLES_FLUSHED = 512
 
 
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
@@ -74,19 +81,9 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
 def _sample(session: Session, artifact: Artifact, config: dict[str, Any], staging: Path) -> Built:
     """Fill `staging` with images that the generator makes, and the latents that it makes them from."""
     from assimilate.data.images import ImageArrays, save_prepared
-    from assimilate.generator.sampling import DONE, SamplingSettings, sample_images
-    from assimilate.train_generator import load_generator
 
-    settings = SamplingSettings(artifact.content["num_images"], config["tile"], config["seed"])
-    generator = load_generator(session, artifact.parents["generator"])
-    if generator.image_size != config["image_size"]:
-        raise UserError(
-            f"dataset.image_size={config['image_size']}: the generator makes images of {generator.image_size}²"
-        )
-    with session.terminal.bar(f"Sampling {config['name']}") as progress:
-        images = sample_images(
-            generator, staging / "train_images.npy", settings, device=session.device, progress=progress
-        )
+    fill_whole(session, artifact, _sampling(session, artifact), staging)
+    images = np.load(staging / f"{SAMPLES}.npy", mmap_mode="r")
     limit = artifact.content["latent_limit"]
     drawn = "N(0, I)" if limit is None else f"N(0, I) truncated at ±{limit:g}"
     note = f"{config['name']}: {len(images):,} images sampled from {artifact.parents['generator'].name}"
@@ -103,7 +100,36 @@ def _sample(session: Session, artifact: Artifact, config: dict[str, Any], stagin
     )
     session.terminal.say(f"  {dataset.notes[0]}")
     facts = {"num_train": len(images), "num_test": 0, "classes": 0, "fingerprint": dataset.fingerprint}
-    return Built(facts, leftovers=frozenset({DONE}))
+    kept = {f"{SAMPLES}.npy", f"{LATENTS}.npy", "dataset.json"}
+    return Built(facts, leftovers=frozenset(path.name for path in staging.iterdir()) - kept)
+
+
+def _sampling(session: Session, artifact: Artifact) -> RowWork:
+    """How the images of `artifact` are sampled; loads the generator.
+
+    Raises:
+        UserError: it makes images of another size.
+    """
+    from assimilate.generator.sampling import SamplingSettings, sample_images
+    from assimilate.train_generator import load_generator
+
+    config = session.dataset_config(artifact)
+    generator, size = load_generator(session, artifact.parents["generator"]), config["image_size"]
+    if generator.image_size != size:
+        raise UserError(f"dataset.image_size={size}: the generator makes images of {generator.image_size}²")
+    settings = SamplingSettings(tile=config["tile"], seed=config["seed"])
+    return RowWork(
+        title=f"Sampling {config['name']}",
+        count=artifact.content["num_images"],
+        image_shape=(3, size, size),
+        fields={LATENTS: ((generator.num_codes, generator.latent_dim), "<f4")},
+        fill=lambda write, pending, progress: sample_images(
+            generator, write, pending, settings, device=session.device, progress=progress
+        ),
+        images=SAMPLES,
+        tile=settings.tile,
+        flush_every=SAMPLES_FLUSHED,
+    )
 
 
 def _exceeds(arrays: Any, limit: int | None) -> bool:
@@ -167,7 +193,13 @@ def main(job: Job) -> None:
     if session.prepare == "plan":
         session.print_plan()
         return
-    path = session.ensure(session.data)
+    data = session.data
+    if job.config["shard"] is not None:
+        fill_shard(session, data, str(job.config["shard"]), lambda: _sampling(session, data))
+        return
+    if session.prepare == "never" and data_is_sampled(job.config) and not data.path.is_dir():
+        raise UserError(describe_missing(session, data))
+    path = session.ensure(data)
     dataset = session.dataset
     held_out = 0 if dataset.test is None else len(dataset.test)
     session.terminal.say(f"{dataset.name}: {len(dataset.train)} training and {held_out} test images in {path}")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from toy_bigbigan import toy_bigbigan
 
+from assimilate.data.row_writer import DONE, RowWriter
 from assimilate.data.seeding import generator as seeded
-from assimilate.generator import sampling
-from assimilate.generator.sampling import DONE, LATENTS, SamplingSettings, sample_images
+from assimilate.generator.sampling import SamplingSettings, sample_images
 from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "inversion"))
@@ -20,11 +20,11 @@ from toy_generator import LinearGenerator, tiny_stylegan2
 
 
 def sample(folder: Path, count: int, *, generator=None, tile: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    folder.mkdir(exist_ok=True)
     generator = generator or TruncatedBigBiGAN(toy_bigbigan(), latent_limit=2.0)
-    settings = SamplingSettings(count, tile, seed)
-    images = sample_images(generator, folder / "images.npy", settings)
-    return np.array(images), np.load(folder / LATENTS)
+    size, fields = generator.image_size, {"latents": ((count, generator.num_codes, generator.latent_dim), "<f4")}
+    with RowWriter(folder, (count, 3, size, size), fields, flush_every=tile) as writer:
+        sample_images(generator, writer.write, writer.pending(), SamplingSettings(tile, seed))
+    return np.load(folder / "images.npy"), np.load(folder / "latents.npy")
 
 
 def test_an_image_is_a_function_of_seed_and_index(tmp_path: Path) -> None:
@@ -75,12 +75,11 @@ class Breaking(TruncatedBigBiGAN):
         return super().synthesize(codes)
 
 
-def test_an_interruption_costs_what_was_not_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_costs_what_was_not_flushed(tmp_path: Path) -> None:
     whole, codes = sample(tmp_path / "whole", 18)
-    monkeypatch.setattr(sampling, "FLUSH_EVERY", 4)
     with pytest.raises(KeyboardInterrupt):
         sample(tmp_path / "cut", 18, generator=Breaking(toy_bigbigan(), latent_limit=2.0))
-    assert np.load(tmp_path / "cut" / DONE).tolist() == [1, 1, 0, 0, 0]
+    assert np.load(tmp_path / "cut" / DONE).tolist() == [1] * 8 + [0] * 10
     # What was not promised may be anything.
     torn = np.load(tmp_path / "cut" / "images.npy", mmap_mode="r+")
     torn[8:] = 77
@@ -93,10 +92,25 @@ def test_an_interruption_costs_what_was_not_flushed(tmp_path: Path, monkeypatch:
     assert np.array_equal(codes_again, codes)
 
 
-def test_a_lost_array_is_made_again(tmp_path: Path) -> None:
-    whole, _ = sample(tmp_path / "x", 6)
-    (tmp_path / "x" / "images.npy").unlink()
-    assert np.array_equal(sample(tmp_path / "x", 6)[0], whole)
+def test_what_is_asked_for_is_made_and_nothing_else(tmp_path: Path) -> None:
+    """Any images, in any order, in tiles of any size: the same codes, and the same images to a grey level."""
+    whole, codes = sample(tmp_path / "whole", 18)
+    generator = TruncatedBigBiGAN(toy_bigbigan(), latent_limit=2.0)
+    for tile in (4, 7):
+        written, seen = {}, []
+        sample_images(
+            generator,
+            lambda index, image, *, latents, written=written: written.update({index: (image, latents)}),
+            [17, 3, 5, 4],
+            SamplingSettings(tile, 0),
+            progress=lambda done, total, _, seen=seen: seen.append((done, total)),
+        )
+        assert sorted(written) == [3, 4, 5, 17]
+        assert (seen[0], seen[-1]) == ((0, 4), (4, 4))
+        for index, (image, latents) in written.items():
+            assert np.array_equal(latents, codes[index])
+            difference = np.abs(image.astype(int) - whole[index])
+            assert difference.max() <= (0 if tile == 4 else 1)
 
 
 def test_images_that_are_not_finite_are_refused(tmp_path: Path) -> None:

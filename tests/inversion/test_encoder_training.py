@@ -1,7 +1,9 @@
 """Training of the in-domain encoder: its terms, exact resume, and stopping at a NaN."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +119,97 @@ def test_generators_own_discriminator_stays_as_it_is(images: ImageArrays, tmp_pa
     assert torch.equal(weights(discriminator), before)
 
 
+def state_of_adam(discriminator: Discriminator, *, lr: float = 0.003, steps: int = 5) -> dict[str, Any]:
+    """What an Adam that trained ``discriminator`` would have saved, in the form of torch versions of long ago."""
+    rng = torch.Generator().manual_seed(4)
+    moments = [
+        {
+            "step": steps,
+            "exp_avg": torch.randn(each.shape, generator=rng),
+            "exp_avg_sq": torch.rand(each.shape, generator=rng),
+        }
+        for each in discriminator.parameters()
+    ]
+    group = {"lr": lr, "betas": (0, 0.98), "eps": 1e-8, "weight_decay": 0, "amsgrad": False}
+    return {
+        "state": dict(enumerate(moments)),
+        "param_groups": [{**group, "params": list(range(len(moments)))}],
+    }
+
+
+def test_discriminators_adam_goes_on_from_the_gans() -> None:
+    """One step, by the formula of Adam, from the saved moments, steps, rate and betas."""
+    generator, discriminator, settings = tiny_stylegan2(), tiny_discriminator(), replace(SETTINGS, r1_weight=0.0)
+    saved, kept = state_of_adam(discriminator), state_of_adam(discriminator)
+    training = EncoderTraining(
+        generator, discriminator, no_features, SPEC, settings, seed=0, device=CPU, discriminator_optimizer=saved
+    )
+    real = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        fake = generator.synthesize(training.encoder(real))
+    loss = torch.log1p(torch.exp(-discriminator(real))).mean() + torch.log1p(torch.exp(discriminator(fake))).mean()
+    gradients = torch.autograd.grad(loss, list(discriminator.parameters()))
+    training.train_step(real)
+    assert training.discriminator is not None
+    moved = list(training.discriminator.parameters())
+    assert len(moved) == len(saved["state"])
+    for number, (before, gradient, after) in enumerate(zip(discriminator.parameters(), gradients, moved, strict=True)):
+        average = gradient.double() / (1 - 0**6)  # β1 = 0
+        square = 0.98 * kept["state"][number]["exp_avg_sq"].double() + 0.02 * gradient.double().square()
+        expected = before.double() - 0.003 * average / ((square / (1 - 0.98**6)).sqrt() + 1e-8)
+        torch.testing.assert_close(after.double(), expected, rtol=1e-5, atol=1e-6)
+        for key in ("exp_avg", "exp_avg_sq"):
+            assert torch.equal(saved["state"][number][key], kept["state"][number][key])  # the caller's stay as they are
+
+
+def test_a_discriminators_adam_without_moments_or_without_a_state(images: ImageArrays, tmp_path: Path) -> None:
+    discriminator = tiny_discriminator()
+    unstepped = state_of_adam(discriminator) | {"state": {}}
+    for saved, lr, betas in ((unstepped, 0.003, (0, 0.98)), (None, 1e-3 * 2 / 3, (0, 0.99 ** (2 / 3)))):
+        training = EncoderTraining(
+            tiny_stylegan2(), discriminator, no_features, SPEC, SETTINGS, seed=0, device=CPU,
+            discriminator_optimizer=saved,
+        )  # fmt: skip
+        group = training.discriminator_optimizer.param_groups[0]
+        assert (group["lr"], group["betas"]) == (pytest.approx(lr), pytest.approx(betas))
+        assert not training.discriminator_optimizer.state
+
+
+def test_a_continued_adam_is_killed_and_goes_on_exactly(images: ImageArrays, tmp_path: Path) -> None:
+    saved = state_of_adam(tiny_discriminator())
+    whole, _ = train(images, tmp_path / "whole", discriminator_optimizer=saved)
+    train(images, tmp_path / "cut", replace(SETTINGS, num_steps=4), discriminator_optimizer=saved)
+    again, _ = train(images, tmp_path / "cut", discriminator_optimizer=saved)
+    assert torch.equal(weights(whole), weights(again))
+    anew, _ = train(images, tmp_path / "anew")
+    assert not torch.equal(weights(whole), weights(anew))
+
+
+def test_a_state_that_is_not_of_the_discriminator_is_refused() -> None:
+    discriminator = tiny_discriminator()
+
+    def spoilt(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        state = state_of_adam(discriminator)
+        change(state)
+        return state
+
+    momentum = torch.optim.SGD(discriminator.parameters(), lr=0.1, momentum=0.9).state_dict()
+    for state, message in (
+        (momentum, "no state of an Adam"),
+        (spoilt(lambda state: state.pop("state")), "no state of an Adam"),
+        (spoilt(lambda state: state["state"].pop(3)), "no state of an Adam"),
+        (spoilt(lambda state: state["param_groups"][0]["params"].pop()), "parameters; needed are"),
+        (spoilt(lambda state: state["state"][0].update(exp_avg=torch.zeros(3))), r"parameter 0 has shape \[3\]"),
+        (spoilt(lambda state: state["state"][1]["exp_avg_sq"].fill_(torch.nan)), "parameter 1: exp_avg_sq is not fin"),
+        (spoilt(lambda state: state["state"][1].update(exp_avg="x")), "parameter 1: is no state dict"),
+    ):
+        with pytest.raises(ValueError, match=f"generator.checkpoint: d_optim.*{message}"):
+            EncoderTraining(
+                tiny_stylegan2(), discriminator, no_features, SPEC, SETTINGS, seed=0, device=CPU,
+                discriminator_optimizer=state,
+            )  # fmt: skip
+
+
 def test_reconstruction_improves(images: ImageArrays, tmp_path: Path) -> None:
     settings = replace(SETTINGS, num_steps=150, lr=5e-3, log_every=25, checkpoint_every=150)
     encoder, history = train(images, tmp_path, settings)
@@ -151,6 +244,19 @@ def test_nan_stops_and_keeps_the_last_good_state(
     monkeypatch.setattr(training_module, "non_saturating_loss", lambda fake: fake.mean() * float("nan"))
     with pytest.raises(ValueError, match=r"inversion\.lr=0\.001: .*not finite by step 5.*kept in"):
         train(images, tmp_path)
+    assert (tmp_path / "encoder-training.pt").read_bytes() == kept
+
+
+def test_a_discriminator_that_breaks_in_the_step_of_a_checkpoint_is_not_saved(
+    images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its losses are measured before it steps, so they are still finite."""
+    train(images, tmp_path, replace(SETTINGS, num_steps=4))
+    kept = (tmp_path / "encoder-training.pt").read_bytes()
+    # 0, with an infinite slope.
+    monkeypatch.setattr(training_module, "discriminator_loss", lambda real, fake: (real - real.detach()).sum().sqrt())
+    with pytest.raises(ValueError, match=r"not finite by step 5 .*kept in"):
+        train(images, tmp_path, replace(SETTINGS, num_steps=5))
     assert (tmp_path / "encoder-training.pt").read_bytes() == kept
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.views.cache import CachedViews, ViewCacheWriter, start_over_unless_made_from
+from assimilate.data.row_writer import RowWriter, start_over_unless_made_from
+from assimilate.views.cache import CachedViews
 
 SHAPE = (40, 3, 3, 8, 8)
 FIELDS = {"distances": ((40, 3), "<f4"), "steps": ((40,), "<i4")}
@@ -27,7 +28,7 @@ def fill(writer, indices):
 
 
 def test_any_reader_of_npy_reads_it(tmp_path):
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         fill(writer, reversed(range(40)))
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
     assert images.shape == SHAPE
@@ -38,9 +39,9 @@ def test_any_reader_of_npy_reads_it(tmp_path):
 
 
 def test_what_was_flushed_is_not_done_again(tmp_path):
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         fill(writer, [3, 17, 39])
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         assert writer.pending() == [index for index in range(40) if index not in (3, 17, 39)]
         fill(writer, writer.pending())
     assert np.load(tmp_path / "done.npy").all()
@@ -51,9 +52,9 @@ def test_kill_leaves_only_whole_images_marked_as_done(tmp_path):
     script = textwrap.dedent(
         f"""
         import numpy as np, pathlib, time
-        from assimilate.views import cache
-        cache.FLUSH_EVERY = 4
-        writer = cache.ViewCacheWriter(pathlib.Path({str(tmp_path)!r}), {SHAPE!r}, {FIELDS!r})
+        from assimilate.data import row_writer
+        row_writer.FLUSH_EVERY = 4
+        writer = row_writer.RowWriter(pathlib.Path({str(tmp_path)!r}), {SHAPE!r}, {FIELDS!r})
         for index in range(40):
             views = np.random.default_rng(index).integers(0, 256, {SHAPE[1:]!r}, dtype=np.uint8)
             writer.write(index, views, distances=np.full(3, index / 7, dtype=np.float32), steps=np.int32(index))
@@ -69,7 +70,7 @@ def test_kill_leaves_only_whole_images_marked_as_done(tmp_path):
             break
     process.wait()
     process.stdout.close()
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         done = np.flatnonzero(writer.done)
         assert 12 <= len(done) < 40
         stored = np.load(tmp_path / "images.npy", mmap_mode="r")
@@ -79,21 +80,21 @@ def test_kill_leaves_only_whole_images_marked_as_done(tmp_path):
 
 
 def test_full_disk_is_an_error_and_keeps_what_is_there(tmp_path, monkeypatch):
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         fill(writer, range(10))
 
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def fill_up():
-        with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+        with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
             monkeypatch.setattr(os, "pwrite", full)
             fill(writer, [10])
 
     with pytest.raises(OSError, match="No space"):
         fill_up()
     monkeypatch.undo()
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         assert writer.pending() == list(range(10, 40))
 
 
@@ -103,29 +104,29 @@ def test_space_is_reserved_before_anything_is_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space"):
-        ViewCacheWriter(tmp_path, SHAPE, FIELDS)
+        RowWriter(tmp_path, SHAPE, FIELDS)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_lost_array_makes_everything_undone(tmp_path):
     """A map of what is done beside arrays that are not there would promise zeros."""
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         fill(writer, range(40))
     (tmp_path / "distances.npy").unlink()
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         assert writer.pending() == list(range(40))
 
 
 def test_views_of_other_networks_are_forgotten(tmp_path):
     folder = tmp_path / "cache"
     assert not start_over_unless_made_from(folder, {"generator": "a"})
-    with ViewCacheWriter(folder, SHAPE, FIELDS) as writer:
+    with RowWriter(folder, SHAPE, FIELDS) as writer:
         fill(writer, range(10))
     assert not start_over_unless_made_from(folder, {"generator": "a"})
-    with ViewCacheWriter(folder, SHAPE, FIELDS) as writer:
+    with RowWriter(folder, SHAPE, FIELDS) as writer:
         assert len(writer.pending()) == 30
     assert start_over_unless_made_from(folder, {"generator": "b"})
-    with ViewCacheWriter(folder, SHAPE, FIELDS) as writer:
+    with RowWriter(folder, SHAPE, FIELDS) as writer:
         assert len(writer.pending()) == 40
         fill(writer, range(10))
     (folder / ".made_from.json").unlink()
@@ -133,15 +134,15 @@ def test_views_of_other_networks_are_forgotten(tmp_path):
 
 
 def test_arrays_of_another_shape_are_refused(tmp_path):
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS):
+    with RowWriter(tmp_path, SHAPE, FIELDS):
         pass
     with pytest.raises(ValueError, match=r"holds uint8 \(40, 3, 3, 8, 8\)"):
-        ViewCacheWriter(tmp_path, (41, *SHAPE[1:]), FIELDS)
+        RowWriter(tmp_path, (41, *SHAPE[1:]), FIELDS)
 
 
 @pytest.mark.parametrize("placement", ["host", "device", "auto"])
 def test_gather_draws_distinct_views_of_the_right_images(tmp_path, placement):
-    with ViewCacheWriter(tmp_path, SHAPE, FIELDS) as writer:
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         fill(writer, range(40))
     served = CachedViews.open(tmp_path)
     before = served.gather(torch.tensor([5, 39, 5, 0]), 2, torch.Generator().manual_seed(1))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from assimilate.data.row_writer import RowWriter
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.generator.architecture import Architecture, stylegan2_channels
 from assimilate.generator.stylegan2 import Generator
 from assimilate.generator.truncated import TruncatedStyleGAN2
-from assimilate.views.cache import ViewCacheWriter
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
 from assimilate.views.mixing import Mixing
 from assimilate.views.perturbation import Perturbation
@@ -38,7 +38,7 @@ def networks():
 
 def cache(folder, batch, make, fields):
     """Files of a cache that is filled `batch` images at a time, the last of them first."""
-    with ViewCacheWriter(folder, (COUNT, VIEWS, 3, 8, 8), fields) as writer:
+    with RowWriter(folder, (COUNT, VIEWS, 3, 8, 8), fields) as writer:
         for begin in range(0, COUNT, batch)[::-1]:
             make(list(range(COUNT))[begin : begin + batch], writer.write)
     return {path.name: path.read_bytes() for path in folder.glob("*.npy")}

@@ -20,7 +20,7 @@ from assimilate.artifacts.origins import (
     data_artifact,
     evaluation_artifact,
 )
-from assimilate.artifacts.revisions import probe_revision, train_revision
+from assimilate.artifacts.revisions import inversion_revision, probe_revision, train_revision
 from assimilate.artifacts.store import Artifact
 from assimilate.errors import UserError
 from assimilate.settings.checks import check_batch_size
@@ -171,7 +171,8 @@ class _Projection:
             content["flip"] = self._config["dataset"]["flip"]
         perceptual = reference if config["perceptual"] == "encoder" else None
         upstream = {"generator": generator, "encoder": perceptual}
-        return self._artifact("latents", config["name"], "invert", content, upstream)
+        revision = inversion_revision(content)
+        return self._artifact("latents", config["name"], "invert", content, upstream, revision=revision)
 
     def _training(self, config: Mapping[str, Any], loss: str) -> dict[str, Any]:
         keys = ("epochs", "batch_size", "accumulate_grad_batches", "drop_last", "batchnorm", "optimizer")

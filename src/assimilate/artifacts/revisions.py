@@ -17,6 +17,11 @@ def train_revision(content: Mapping[str, Any]) -> int:
     return int(content["accumulate_grad_batches"] > 1 or content["crop_size"] is not None or (basic and own_box))
 
 
+def inversion_revision(content: Mapping[str, Any]) -> int:
+    """1 for latents whose encoder is trained against the GAN's discriminator: its Adam once began anew."""
+    return int(content.get("adversarial_weight", 0) > 0)
+
+
 def probe_revision(config: Mapping[str, Any]) -> int:
     """1 for a probe that reports more than it did, or whose kNN sees other crops."""
     return int(config["data"]["crop_size"] is not None or config["probe"]["name"] in REVISED_PROBES)

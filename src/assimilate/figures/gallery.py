@@ -62,7 +62,7 @@ class Gallery:
         return self._cached(kind)
 
     def _cached(self, kind: Kind) -> "Pixels":
-        from assimilate.make_views import repeatable_kernels
+        from assimilate.jobs.sharing import repeatable_kernels
         from assimilate.view_makers import making_of
         from assimilate.views.cache import IMAGES
 

@@ -281,7 +281,7 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
     import torch
 
     from assimilate.data.seeding import generator as seeded
-    from assimilate.make_views import repeatable_kernels
+    from assimilate.jobs.sharing import repeatable_kernels
     from assimilate.view_makers import move_of, search_views
 
     session, content = kind.maker, kind.cache.content

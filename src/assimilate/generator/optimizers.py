@@ -1,9 +1,13 @@
 """Adam for adversarial training, with the rates that lazy regularisation asks for (PROTOCOLS 4)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from assimilate.generator.checkpoint import check_weights
 from assimilate.generator.ranks import ALONE, Ranks
 
 
@@ -14,6 +18,42 @@ def lazy_adam(network: nn.Module, lr: float, every: int) -> torch.optim.Adam:
     """
     ratio = every / (every + 1)
     return torch.optim.Adam(network.parameters(), lr=lr * ratio, betas=(0.0, 0.99**ratio), fused=True)
+
+
+def continue_adam(optimizer: torch.optim.Adam, saved: Mapping[str, Any], *, origin: str) -> None:
+    """Let ``optimizer`` go on from the state dict of another Adam: its moments, its steps, its rate and its betas.
+
+    How the steps are computed (fused, …) stays the optimizer's own, so that a state of any version of torch will do.
+    Raises ValueError, led by ``origin``, for what is no Adam's state, or one of other parameters.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    try:
+        (group,) = saved["param_groups"]
+        first, second = group["betas"]
+        settings = {"lr": float(group["lr"]), "betas": (float(first), float(second)), "eps": float(group["eps"])}
+        # Before its first step an Adam has no moments.
+        places = group["params"] if saved["state"] else ()
+        moments = [{key: saved["state"][place][key] for key in ("exp_avg", "exp_avg_sq")} for place in places]
+        steps = [float(saved["state"][place]["step"]) for place in places]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{origin}: is no state of an Adam optimiser ({error!r})") from None
+    if len(group["params"]) != len(parameters):
+        raise ValueError(f"{origin}: has {len(group['params'])} parameters; needed are {len(parameters)}")
+    for number, (each, parameter) in enumerate(zip(moments, parameters, strict=False)):
+        for key, value in check_weights(each, origin=f"{origin}: parameter {number}").items():
+            if value.shape != parameter.shape:
+                raise ValueError(
+                    f"{origin}: {key} of parameter {number} has shape {list(value.shape)}; needed is "
+                    f"{list(parameter.shape)}"
+                )
+    content = optimizer.state_dict()
+    content["param_groups"][0] |= settings
+    # Copies: torch keeps the tensors that it is given, and steps in place.
+    content["state"] = {
+        number: {"step": torch.tensor(step)} | {key: value.clone() for key, value in each.items()}
+        for number, (each, step) in enumerate(zip(moments, steps, strict=True))
+    }
+    optimizer.load_state_dict(content)
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], ranks: Ranks = ALONE) -> None:

@@ -1,8 +1,10 @@
 """Inversion of a whole data set: train the encoder, then optimise the codes of each image."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +50,7 @@ def invert(
     workdir: Path,
     seed: int,
     encoder: InversionEncoder | None = None,
+    discriminator_optimizer: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
     encoder_progress: Progress = silent,
     progress: Progress = silent,
@@ -66,6 +69,7 @@ def invert(
             settings=encoder_settings,
             features=features,
             discriminator=discriminator,
+            discriminator_optimizer=discriminator_optimizer,
             workdir=workdir,
             seed=seed,
             device=device,

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from assimilate.data.seeding import derive_seed
 from assimilate.generator.adversarial import discriminator_loss, non_saturating_loss, r1_penalty
 from assimilate.generator.checkpoint import load_strictly, read_checkpoint
 from assimilate.generator.discriminator import Discriminator
-from assimilate.generator.optimizers import descend, lazy_adam
+from assimilate.generator.optimizers import continue_adam, descend, lazy_adam
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.real_images import RealImages
 from assimilate.inversion.checkpoint import save_inversion_encoder
@@ -28,7 +29,13 @@ TRAINING_CHECKPOINT = "encoder-training.pt"
 
 
 class EncoderTraining:
-    """Encoder, the discriminator that opposes it, and their optimisers."""
+    """Encoder, the discriminator that opposes it, and their optimisers.
+
+    The discriminator continues from the GAN's (PROTOCOLS 5), and so does its Adam from ``discriminator_optimizer``, the
+    state dict of the one that trained it: moments, rate and betas, of which the protocol gives others for e alone.
+    Without one it is a new Adam of the encoder's rate, with what lazy regularisation makes of it. Raises ValueError if
+    that state is of other parameters.
+    """
 
     def __init__(
         self,
@@ -40,6 +47,7 @@ class EncoderTraining:
         *,
         seed: int,
         device: torch.device,
+        discriminator_optimizer: Mapping[str, Any] | None = None,
     ) -> None:
         self.generator = generator
         self.features = features
@@ -53,6 +61,9 @@ class EncoderTraining:
         if self.discriminator is not None:
             self.discriminator.to(device).requires_grad_(True)
             self.discriminator_optimizer = lazy_adam(self.discriminator, settings.lr, settings.r1_every)
+            if discriminator_optimizer is not None:
+                origin = "generator.checkpoint: d_optim"
+                continue_adam(self.discriminator_optimizer, discriminator_optimizer, origin=origin)
         self.history: list[dict[str, float]] = []
         self.step = 0
 
@@ -125,12 +136,14 @@ def train_inversion_encoder(
     workdir: Path,
     seed: int,
     device: torch.device | str = "cpu",
+    discriminator_optimizer: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> tuple[InversionEncoder, list[dict[str, float]]]:
     """Train the encoder on real images and return it, frozen, with its record of mean losses.
 
     ``channels`` are its widths from 4×4 upwards. ``discriminator`` is the GAN's, from which the adversarial term
-    starts; it may be None only if ``settings.adversarial_weight`` is 0. Generator and ``features`` live on ``device``
+    starts, and ``discriminator_optimizer`` the state of its Adam, None to begin a new one; the former may be None only
+    if ``settings.adversarial_weight`` is 0. Generator and ``features`` live on ``device``
     already. The same call goes on exactly from the checkpoint in ``workdir``. Raises ValueError as ``train_stylegan2``
     does.
     """
@@ -142,7 +155,16 @@ def train_inversion_encoder(
         )
     spec = InversionEncoderSpec(generator.image_size, generator.num_codes, generator.latent_dim, channels)
     opponent = discriminator if settings.adversarial_weight > 0 else None
-    training = EncoderTraining(generator, opponent, features, spec, settings, seed=seed, device=device)
+    training = EncoderTraining(
+        generator,
+        opponent,
+        features,
+        spec,
+        settings,
+        seed=seed,
+        device=device,
+        discriminator_optimizer=discriminator_optimizer,
+    )
     identity = settings.identity() | {"seed": seed, "num_images": len(images), "encoder": spec.to_dict()}
     path = workdir / TRAINING_CHECKPOINT
     if path.exists():
@@ -178,7 +200,9 @@ def _means(records: list[dict[str, Tensor]]) -> dict[str, float]:
 
 
 def _check_finite(training: EncoderTraining, means: dict[str, float], path: Path) -> None:
-    weights_finite = all(bool(torch.isfinite(weight).all()) for weight in training.encoder.parameters())
+    # Of d too: it steps after the losses are measured, and a checkpoint with a NaN in it is none to go on from.
+    networks = [training.encoder, *([training.discriminator] if training.discriminator is not None else [])]
+    weights_finite = all(bool(torch.isfinite(weight).all()) for each in networks for weight in each.parameters())
     if weights_finite and all(math.isfinite(value) for value in means.values()):
         return
     kept = f"the last good state is kept in {path}" if path.exists() else "no checkpoint had been written yet"

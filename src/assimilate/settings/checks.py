@@ -83,8 +83,8 @@ def check_stage(config: Mapping[str, Any], stage: str) -> None:
     """Refuse what a stage would ignore of how it is to do its work.
 
     Raises:
-        UserError: shard= with another stage than those that share their work, verify= or preview= with another than
-            make_views, or two of shard, verify, preview and force that exclude each other.
+        UserError: shard= with another stage than those that share their work, or with images that are decoded; verify=
+            or preview= with another than make_views; two of shard, verify, preview and force that exclude each other.
     """
     asked = [key for key in ("verify", "shard", "preview", "force") if config[key] not in (None, False)]
     for key in ("verify", "preview"):
@@ -95,10 +95,11 @@ def check_stage(config: Mapping[str, Any], stage: str) -> None:
             f"{asked[0]}={str(config[asked[0]]).lower()} and {asked[1]}={str(config[asked[1]]).lower()} exclude each "
             "other: give one of them"
         )
-    if config["shard"] is not None and stage not in SHARING_STAGES:
+    samples = stage == "prepare_data" and data_is_sampled(config)
+    if config["shard"] is not None and stage not in SHARING_STAGES and not samples:
         raise UserError(
             f"shard={config['shard']} would be ignored: assimilate.{stage} does its work as a whole, only "
-            f"{' and '.join(SHARING_STAGES)} share theirs"
+            f"{' and '.join(SHARING_STAGES)} share theirs, and prepare_data with a data set that a generator makes"
         )
 
 

@@ -1,6 +1,7 @@
-"""Parts of a view cache, each filled by a process of its own and joined afterwards (DESIGN §5).
+"""Parts of arrays with a row an image, each filled by a process of its own and joined afterwards (DESIGN §5).
 
-What is found for an image depends on the image alone, so any split gives the same cache.
+What is found for an image depends on the image alone, so any split gives the same arrays. The whole is named by the
+folder that it will have, beside which its parts lie.
 """
 
 import hashlib
@@ -8,32 +9,32 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from assimilate.data.row_writer import DONE, RowWriter
 from assimilate.data.shard import Shard
-from assimilate.views.cache import DONE, ViewCacheWriter
 
 PART = "part.json"
 DISCARDED = ".discarded"
 
 
-def part_folder(cache: Path, shard: Shard) -> Path:
-    """Where a part of the cache at `cache` is made."""
-    return cache.with_name(f"{cache.name}.shard{shard.index}of{shard.count}")
+def part_folder(whole: Path, shard: Shard) -> Path:
+    """Where a part of the artifact at `whole` is made."""
+    return whole.with_name(f"{whole.name}.shard{shard.index}of{shard.count}")
 
 
-def part_folders(cache: Path) -> list[Path]:
-    """The parts of the cache at `cache` that were begun, of whatever split."""
-    return sorted(path for path in cache.parent.glob(f"{cache.name}.shard*of*") if path.is_dir())
+def part_folders(whole: Path) -> list[Path]:
+    """The parts of the artifact at `whole` that were begun, of whatever split."""
+    return sorted(path for path in whole.parent.glob(f"{whole.name}.shard*of*") if path.is_dir())
 
 
-def missing_parts(cache: Path) -> dict[int, list[int]]:
-    """For each number of parts in which the cache at `cache` was begun: those that are not finished."""
+def missing_parts(whole: Path) -> dict[int, list[int]]:
+    """For each number of parts in which the artifact at `whole` was begun: those that are not finished."""
     finished: dict[int, set[int]] = {}
-    for part in part_folders(cache):
+    for part in part_folders(whole):
         index, count = map(int, re.findall(r"\d+", part.name.rsplit(".shard", 1)[1]))
         finished.setdefault(count, set()).update({index} if is_complete(part) else set())
     return {count: [k for k in range(1, count + 1) if k not in done] for count, done in sorted(finished.items())}
@@ -91,7 +92,7 @@ def damage(part: Path) -> str | None:
 def other_origin(part: Path, made_from: Mapping[str, str]) -> str | None:
     """What a sound part was made from that is not what lies here; None if it is the same.
 
-    Networks that two machines train have one key and two contents: views of both must not be joined.
+    Networks that two machines train have one key and two contents: what comes of both must not be joined.
     """
     recorded = json.loads((part / PART).read_text())["made_from"]
     others = [role for role in made_from if recorded.get(role) != made_from[role]]
@@ -105,35 +106,35 @@ def discard(part: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def finish_discarding(cache: Path) -> None:
-    """Delete what a kill left of parts of the cache at `cache` that were being deleted."""
-    for doomed in cache.parent.glob(f".{cache.name}.shard*{DISCARDED}"):
+def finish_discarding(whole: Path) -> None:
+    """Delete what a kill left of parts of the artifact at `whole` that were being deleted."""
+    for doomed in whole.parent.glob(f".{whole.name}.shard*{DISCARDED}"):
         shutil.rmtree(doomed)
 
 
-def adopt(part: Path, writer: ViewCacheWriter, fields: Iterable[str]) -> int:
-    """Copy what a sound part holds and the cache lacks.
+def adopt(part: Path, writer: RowWriter) -> int:
+    """Copy what a sound part holds and the whole lacks.
 
     Args:
         part: the folder of a part, finished or not.
-        writer: of the whole cache.
-        fields: names of the further arrays of the cache.
+        writer: of the whole.
 
     Returns:
         How many images were copied.
 
     Raises:
-        ValueError: its arrays are not those of the cache.
+        ValueError: its arrays are not those of the whole.
     """
     if not (part / DONE).is_file():
         return 0
     first = int(json.loads((part / PART).read_text())["first"])
-    arrays = {name: np.load(part / f"{name}.npy", mmap_mode="r") for name in ("images", *fields)}
+    images = np.load(part / f"{writer.images_name}.npy", mmap_mode="r")
+    fields = {name: np.load(part / f"{name}.npy", mmap_mode="r") for name in writer.fields}
     copied = 0
     for row in np.flatnonzero(np.load(part / DONE)):
         index = first + int(row)
         if not writer.done[index]:
-            writer.write(index, arrays["images"][row], **{name: arrays[name][row] for name in fields})
+            writer.write(index, images[row], **{name: array[row] for name, array in fields.items()})
             copied += 1
     writer.flush()
     return copied

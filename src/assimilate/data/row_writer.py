@@ -1,0 +1,132 @@
+"""Arrays with a row an image, written an image at a time so that a killed run goes on."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assimilate.data.array_file import ArrayFile
+
+DONE = "done.npy"
+# Hidden, so that it is no part of the finished artifact: its manifest says it then.
+ORIGIN = ".made_from.json"
+# Rows are flushed to disk, then marked as done, this many at a time.
+FLUSH_EVERY = 64
+
+
+def is_made_from(folder: Path, made_from: Mapping[str, str]) -> bool:
+    """Whether what an interrupted run left in `folder` comes from these bytes: digest of each artifact, by role."""
+    try:
+        return bool(json.loads((folder / ORIGIN).read_text()) == dict(made_from))
+    except (OSError, ValueError):
+        return False
+
+
+def start_over_unless_made_from(folder: Path, made_from: Mapping[str, str]) -> bool:
+    """Delete what an interrupted run left in `folder` if it worked from other bytes than `made_from`.
+
+    A generator that was trained again has the key of the first one and other bytes: images of both in one array would
+    be of neither.
+
+    Args:
+        folder: of work that may have been begun.
+        made_from: digest of each artifact that it is made from, by role.
+
+    Returns:
+        Whether something was there and is deleted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_made_from(folder, made_from):
+        return False
+    left = [path for path in folder.iterdir() if path.name != ORIGIN]
+    for path in left:  # before the new word: a kill in between leaves the old one, and the rest is deleted next time
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    beside = folder / f"{ORIGIN}.new"
+    beside.write_text(json.dumps(dict(made_from)))
+    beside.replace(folder / ORIGIN)
+    return bool(left)
+
+
+class RowWriter:
+    """Fills the arrays of a folder, possibly one that an interrupted run began.
+
+    The map of what is done is made after the arrays: one that lacks an array is begun again.
+
+    Args:
+        folder: where the arrays go.
+        image_shape: of the uint8 array of pictures; the first axis is N.
+        fields: further arrays by file stem: (shape, dtype), the first axis being N.
+        first: the image that the first row belongs to; not 0 in a part of the whole.
+        images: file stem of the pictures.
+        flush_every: rows between two flushes, which a kill may cost; None: FLUSH_EVERY.
+
+    Raises:
+        ValueError: the folder holds arrays of other shapes.
+        OSError: the disk is full.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        image_shape: tuple[int, ...],
+        fields: Mapping[str, tuple[tuple[int, ...], str]],
+        *,
+        first: int = 0,
+        images: str = "images",
+        flush_every: int | None = None,
+    ) -> None:
+        self.images_name = images
+        self.fields = tuple(fields)
+        self._first = first
+        self._flush_every = FLUSH_EVERY if flush_every is None else flush_every
+        folder.mkdir(parents=True, exist_ok=True)
+        if not all((folder / f"{name}.npy").exists() for name in (images, *fields)):
+            (folder / DONE).unlink(missing_ok=True)
+        self._images = ArrayFile(folder / f"{images}.npy", image_shape, "|u1")
+        self._files = {name: ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()}
+        self._done_file = ArrayFile(folder / DONE, (image_shape[0],), "|u1")
+        self.done: NDArray[np.bool_] = np.load(folder / DONE).astype(bool)
+        self._unsynced: list[int] = []
+
+    def pending(self) -> list[int]:
+        """Images whose rows are not there yet, in order."""
+        return [self._first + int(row) for row in np.flatnonzero(~self.done)]
+
+    def write(self, index: int, images: NDArray[np.uint8], **fields: NDArray[np.generic]) -> None:
+        """Store the row of one image: its pictures, and one of each further array."""
+        assert fields.keys() == self._files.keys(), (fields.keys(), self._files.keys())
+        position = index - self._first
+        self._images.write(position, images)
+        for name, row in fields.items():
+            self._files[name].write(position, row)
+        self._unsynced.append(position)
+        if len(self._unsynced) >= self._flush_every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring what was written to disk, then mark it as done: the map never promises what is not there."""
+        for file in (self._images, *self._files.values()):
+            file.sync()
+        for position in self._unsynced:
+            self._done_file.write(position, np.ones((), dtype=np.uint8))
+            self.done[position] = True
+        self._done_file.sync()
+        self._unsynced.clear()
+
+    def __enter__(self) -> "RowWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Flush, except on a full disk, and release the files. What was flushed before stays."""
+        try:
+            if not isinstance(error, OSError):
+                self.flush()
+        finally:
+            for file in (self._images, *self._files.values(), self._done_file):
+                file.close()

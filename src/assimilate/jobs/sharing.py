@@ -1,0 +1,230 @@
+"""Work on the images of a data set that processes may share: shard=k/n fills a part, the same command joins them."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from assimilate.artifacts.store import Artifact, full_disk_explained
+from assimilate.data.progress import Progress
+from assimilate.errors import UserError
+from assimilate.jobs.fan_out import run_shards
+from assimilate.jobs.session import Session, use_threads
+
+if TYPE_CHECKING:
+    from assimilate.data.row_writer import RowWriter
+
+# Writes the pictures of one image and what belongs to them.
+Write = Callable[..., None]
+# What all parts are together, for the user.
+WHOLE = {"views": "cache", "datasets": "data set"}
+
+
+@dataclass(frozen=True)
+class RowWork:
+    """What fills the arrays of an artifact, a row an image; the row of an image depends on the image alone.
+
+    Attributes:
+        title: what the progress bar says.
+        count: images.
+        image_shape: of an image's row in the uint8 array of pictures.
+        fields: what is stored beside it: (shape of a row, dtype) by file stem.
+        fill: makes the rows of the given images and writes them, in any order.
+        images: file stem of the pictures.
+        tile: images that are made together, and so fall to one part.
+        flush_every: rows that a kill may cost; None: few.
+    """
+
+    title: str
+    count: int
+    image_shape: tuple[int, ...]
+    fields: Mapping[str, tuple[tuple[int, ...], str]]
+    fill: Callable[[Write, list[int], Progress], None]
+    images: str = "images"
+    tile: int = 1
+    flush_every: int | None = None
+
+    @property
+    def num_tiles(self) -> int:
+        """In how many parts the work can be cut."""
+        return -(-self.count // self.tile)
+
+
+def fill_whole(session: Session, artifact: Artifact, work: RowWork, staging: Path) -> None:
+    """Fill all rows in `staging`: what an interrupted run or a shard made is taken over, the rest is made.
+
+    Raises:
+        OSError: the disk is full; what is there stays.
+        UserError: a shard was made from other networks than those that lie here, or one failed.
+        ValueError: an image cannot be made.
+    """
+    start_over_if_needed(session, artifact, staging)
+    processes = min(int(session.config["trainer"]["devices"]), work.num_tiles)
+    if processes > 1 and not _is_full(staging):
+        run_shards(session, artifact, processes)
+    _fill(session, work, staging, (0, work.count), _adopt_parts(session, artifact, work, staging))
+
+
+def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callable[[], RowWork]) -> None:
+    """Fill one part of an artifact's rows, beside the folder that it will have.
+
+    Args:
+        session: the job's.
+        artifact: what the part is of.
+        text: which part, e.g. "3/8".
+        prepare: loads what the work needs; called once the artifact's parents are there.
+
+    Raises:
+        UserError: there is no such part, another process makes it, its rows cannot be made, or the disk is full.
+    """
+    from assimilate.data.parts import begin, is_complete, part_folder, seal
+    from assimilate.data.shard import Shard
+
+    try:
+        shard = Shard.parse(text)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for parent in artifact.parents.values():
+        session.ensure(parent)
+    if session.store.has(artifact):
+        session.terminal.say(f"nothing to do: the whole {WHOLE[artifact.kind]} is there, {artifact.path}")
+        return
+    use_threads(session.config)
+    part, made_from = part_folder(artifact.path, shard), parent_digests(artifact)
+    try:
+        work = prepare()
+        first, end = (min(tile * work.tile, work.count) for tile in shard.span(work.num_tiles))
+        if end == first:
+            tiles = "" if work.tile == 1 else f" in {work.num_tiles} tiles of {work.tile}"
+            raise UserError(f"shard={shard}: the data set has fewer images than that ({work.count}{tiles})")
+        with _lock_of(part).acquire(blocking=False), full_disk_explained(artifact):
+            if (why := begin(part, first, made_from)) is not None:
+                session.terminal.say(f"warning: {part.name} is of no use here: {why}. Its images are made again.")
+            if is_complete(part):
+                session.terminal.say(f"nothing to do: shard {shard} is there, {part}")
+            else:
+                _fill(session, work, part, (first, end), 0)
+                seal(part, first, made_from)
+                session.terminal.say(f"shard {shard}: images {first} to {end - 1} are done, {part}")
+    except Timeout as error:
+        raise UserError(f"shard={shard} is being made by another process") from error
+    except ValueError as error:  # a room's word to the user
+        raise UserError(str(error)) from error
+    session.terminal.say(f"once every shard is there, this joins them: {session.command_for(artifact)}")
+
+
+def start_over_if_needed(session: Session, artifact: Artifact, staging: Path) -> None:
+    """Delete what an interrupted run left in `staging` if its parents were other bytes under the same keys."""
+    from assimilate.data.row_writer import start_over_unless_made_from
+
+    if start_over_unless_made_from(staging, parent_digests(artifact)):
+        session.terminal.say("  what an interrupted run left was made from other networks: its images are made again")
+
+
+def describe_missing(session: Session, artifact: Artifact) -> str:
+    """What an artifact that is not there lacks, and the commands that make it."""
+    from assimilate.data.parts import missing_parts
+
+    command, said, alone = session.command_for(artifact), "", ""
+    for count, missing in missing_parts(artifact.path).items():
+        lacking = ", ".join(f"{k}/{count}" for k in missing)
+        said += f"of its {count} shards {f'{lacking} lack or are unfinished' if missing else 'none lacks'}; "
+        if missing and not alone:
+            alone = f"; a shard by itself: {command} shard={missing[0]}/{count}"
+    return f"{artifact.label} is missing; {said}this builds it: {command}{alone}"
+
+
+@contextlib.contextmanager
+def repeatable_kernels() -> Iterator[None]:
+    """Within the block cuDNN adds up in one order: of its transposed convolutions and gradients some do not."""
+    import torch
+
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+def parent_digests(artifact: Artifact) -> dict[str, str]:
+    """Digest of the bytes of each artifact that this one is made from, by role."""
+    return {role: str(parent.manifest()["digest"]) for role, parent in artifact.parents.items()}
+
+
+def _is_full(folder: Path) -> bool:
+    import numpy as np
+
+    from assimilate.data.row_writer import DONE
+
+    return (folder / DONE).is_file() and bool(np.load(folder / DONE).all())
+
+
+def _writer(work: RowWork, folder: Path, span: tuple[int, int]) -> "RowWriter":
+    from assimilate.data.row_writer import RowWriter
+
+    first, count = span[0], span[1] - span[0]
+    fields = {name: ((count, *shape), dtype) for name, (shape, dtype) in work.fields.items()}
+    shape = (count, *work.image_shape)
+    return RowWriter(folder, shape, fields, first=first, images=work.images, flush_every=work.flush_every)
+
+
+def _fill(session: Session, work: RowWork, folder: Path, span: tuple[int, int], taken_over: int) -> None:
+    count = span[1] - span[0]
+    with _writer(work, folder, span) as writer:
+        pending = writer.pending()
+        there = count - len(pending)
+        if pending and there > taken_over:
+            session.terminal.say(f"  going on: {there} of {count} images are there already")
+        if pending:
+            with session.terminal.bar(work.title) as progress, repeatable_kernels():
+                work.fill(writer.write, pending, lambda done, _, values: progress(there + done, count, values))
+        writer.flush()
+        assert not writer.pending(), f"{work.title} left out images {writer.pending()[:5]}"
+
+
+def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: Path) -> int:
+    """Take over what shards made, and delete their folders; a damaged one is left out and made again.
+
+    Raises:
+        UserError: one was made from other networks than those that lie here.
+    """
+    from assimilate.data.parts import adopt, damage, discard, finish_discarding, other_origin, part_folders
+
+    finish_discarding(artifact.path)
+    parts, copied = part_folders(artifact.path), 0
+    if not parts:
+        return 0
+    for part in parts:
+        lock = _lock_of(part)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            session.terminal.say(f"  waiting for the process that makes {part.name}")
+            lock.acquire()
+        try:
+            wrong = damage(part)
+            if wrong is not None:
+                session.terminal.say(f"warning: {part.name} is damaged: {wrong}. Its images are made again.")
+            elif (other := other_origin(part, parent_digests(artifact))) is not None:
+                raise UserError(
+                    f"{part} cannot be joined: {other} than the one here (two machines do not train the same bytes). "
+                    "Share one out=, or copy out/artifacts before the shards are made; or delete this folder"
+                )
+            else:
+                with _writer(work, staging, (0, work.count)) as writer:
+                    copied += adopt(part, writer)
+            discard(part)
+        finally:
+            lock.release()
+    session.terminal.say(f"  took over {copied} of {work.count} images from {len(parts)} shards")
+    return copied
+
+
+def _lock_of(part: Path) -> FileLock:
+    """Held while a part is made or taken over. The operating system releases it when its holder dies."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(part.with_name(part.name + ".lock"))
