@@ -303,6 +303,18 @@ def test_curves_and_spread_of_runs(out, capsys):
 # ------------------------------------------------------------------------------------------------ plan, never, errors
 
 
+def test_fewer_views_of_a_cache_are_another_figure(tmp_path, capsys):
+    """A figure of all views is no figure of the first one, though the cache is the same."""
+
+    def place(*words):
+        assert run(analyze, *words, "prepare=plan", f"out={tmp_path}") == 0
+        return next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  result  "))
+
+    for kind in ("analysis=pairs", "analysis=distances"):
+        assert len({place(kind), place(kind, "view.n_used=1")}) == 2
+    assert place(kind, "view.n_used=2") == place(kind)  # all that the smoke budget caches
+
+
 def test_plan_builds_nothing(tmp_path, capsys):
     for words in (
         ["analysis.pair=[original,generated]", "view=wperturb"],

@@ -1,6 +1,7 @@
 """What a command means, and what is refused before anything runs. Nothing here imports torch."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assimilate import config as configuration
-from assimilate.config import EXPERIMENTS, compose, expand_sweep, make_job
+from assimilate.config import EXPERIMENTS, compose, expand_sweep, make_job, override_word, shell_word
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 
@@ -283,3 +284,39 @@ def test_help_names_the_stages_and_the_rows():
 def test_conf_and_experiments_are_found():
     assert (configuration.CONF / "config.yaml").is_file()
     assert Path(configuration.EXPERIMENTS).is_dir()
+
+
+@pytest.mark.parametrize(
+    "path", ["/plain/a-b_c.d", "/tmp/öut x", "/tmp/a(b)", "/tmp/a=b", "/tmp/a,b", "/tmp/#1~&", "/a/it's"]
+)
+def test_a_path_is_read_back_as_it_was_written(path, tmp_path):
+    word = override_word("out", path)
+    assert compose([word])["out"] == path
+    assert shlex.split(shell_word(word)) == [word]
+
+
+def test_a_path_that_hydra_cannot_read_comes_back_quoted(probe_stage, capsys):
+    main, jobs = probe_stage
+    for flags in ([], ["-m"]):
+        assert main([*flags, "out=/tmp/öut x"]) == 2
+        said = capsys.readouterr().err
+        assert """quote its value, 'out="/tmp/öut x"'""" in said
+        assert "Exception" not in said
+    assert not jobs
+
+
+def test_a_list_that_hydra_cannot_read_says_what_to_quote(probe_stage, capsys):
+    main, _ = probe_stage
+    assert main(["analysis=curves", "analysis.runs=[/tmp/öut]"]) == 2
+    said = capsys.readouterr().err
+    assert "need quotes inside it" in said
+    assert "Exception" not in said
+    assert main(["dataset=folder", "dataset.root=~/images"]) == 2  # no shell expands this "~"
+    assert """'dataset.root="~/images"'""" in capsys.readouterr().err
+
+
+def test_a_row_without_its_plus_says_so(probe_stage, capsys):
+    main, jobs = probe_stage
+    assert main(["table3=expert_expert_simclr", "dataset=digits"]) == 2
+    assert "+table3=" in capsys.readouterr().err
+    assert not jobs

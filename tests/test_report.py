@@ -3,14 +3,25 @@
 import base64
 import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
 
 from assimilate import report
+from assimilate.config import compose, make_job
+from assimilate.errors import UserError
+from assimilate.figures.found_runs import FoundRun, find_runs
+from assimilate.figures.runs import _of_runs, _spread
+from assimilate.jobs.runs import papers_numbers
+from assimilate.reporting.run_page import run_title
+from assimilate.tables.comparison import compare
+from assimilate.tables.results import parse_place, parse_result
 from tests.made_up_out import result, write
 
 PNG = base64.b64decode(
@@ -261,6 +272,95 @@ def test_what_cannot_be_read_is_listed(tmp_path, capsys):
     assert "Problems (8)" in html
 
 
+def test_a_row_lends_its_run_only_where_the_paper_has_both(tmp_path):
+    """Table 13's ε1 = 0.3 is Table 3's search on CIFAR-10; on CIFAR-100 that has ε1 = 0.2."""
+    for dataset, value in (("cifar10", 91.11), ("cifar100", 71.11)):
+        write(tmp_path, result(row="table13/epsilon1_03", dataset=dataset, metrics={"acc1": value}))
+    assert report.main([f"out={tmp_path}"]) == 0
+    html = (tmp_path / "report.html").read_text()
+    table = next(table for table in Tables(html).tables if table[0][:2] == ["view 1", "view 2"])
+    search = next(row for row in table if row[:4] == ["expert", "expert", "W-search", "A2"])
+    assert search[5] == "91.11 (1)="
+    assert search[9] == "not run"
+
+
+def test_a_data_set_may_be_called_as_a_folder_of_ours(tmp_path):
+    for dataset in ("artifacts", "analysis", "wandb"):
+        write(tmp_path, result(row=None, dataset=dataset, metrics={"acc1": 44.44}), setting="default-1234abcd")
+    # What lies in the real ones is no run, and no problem either.
+    probe = tmp_path / "artifacts" / "probes" / "digits" / "simclr-abc" / "metrics.json"
+    probe.parent.mkdir(parents=True)
+    probe.write_text("{}")
+    assert report.main([f"out={tmp_path}"]) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("44.44 (1)") == 3
+    assert "## Problems" not in text
+
+
+def test_what_a_row_file_adds_is_for_the_papers_data_sets(tmp_path):
+    """Table 4's BigBiGAN is no generator of digits."""
+    write(tmp_path, result(row="table4/expert_expert_simclr", dataset="digits", metrics={"acc1": 44.44}))
+    assert report.main([f"out={tmp_path}"]) == 0
+    commands = [
+        line
+        for line in (tmp_path / "report.md").read_text().splitlines()
+        if line.startswith("python -m assimilate.train -m '+table4=")
+    ]
+    assert len(commands) == 2
+    for line in commands:
+        assert ("generator.checkpoint=" in line) == ("dataset=imagenet_fake" in line)
+        assert "," not in line
+
+
+def test_commands_of_a_report_can_be_typed_whatever_out_is_called(tmp_path):
+    out = tmp_path / "öut (1)"
+    write(out, result(metrics={"acc1": 92.0}))
+    assert report.main([f'out="{out}"']) == 0
+    commands = [line for line in (out / "report.md").read_text().splitlines() if line.startswith("python -m")]
+    assert commands
+    for line in commands[:3]:
+        *_, word = shlex.split(line)
+        assert compose([word])["out"] == str(out)
+
+
+@pytest.mark.parametrize(
+    ("assim", "view", "title"),
+    [
+        ({"name": "simclr", "view1": "expert", "view2": "expert", "view3": None}, "wsearch", "SimCLR on"),
+        (
+            {"name": "simclr", "view1": "basic", "view2": "basic", "view3": None},
+            "wsearch",
+            "SimCLR with basic, basic on",
+        ),
+        (
+            {"name": "simclr", "view1": "basic", "view2": "generated", "view3": None},
+            "wsearch",
+            "SimCLR with basic, W-search on",
+        ),
+        ({"name": "a1", "view1": "expert", "view2": "generated", "view3": None}, "wperturb", "A1 with W-perturb on"),
+        ({"name": "a2", "view1": "expert", "view2": "expert", "view3": "generated"}, "wsearch", "A2 with W-search on"),
+        (
+            {"name": "a2", "view1": "basic", "view2": "basic", "view3": "basic"},
+            "wsearch",
+            "A2 with basic, basic, basic on",
+        ),
+    ],
+)
+def test_a_run_is_called_by_the_views_that_it_has(tmp_path, assim, view, title):
+    made = result(row=None, dataset="digits", metrics={"acc1": 50.0})
+    made["config"] |= {"assim": assim, "view": {"name": view, "encoder": {"seed": 0}, "n_sampled": 1}}
+    folder = write(tmp_path, made, setting="x-1234abcd")
+    assert report.main([f"out={tmp_path}"]) == 0
+    html = (folder / "report.html").read_text()
+    assert f"<h1>{title} " in html
+    assert ("two expert views" in html) == (title == "SimCLR on")
+    figure_name = FoundRun(folder, made).name
+    made["config"]["loss"] = {"name": "simsiam"}
+    assert "SimSiam" in run_title(parse_result(made, parse_place(folder.relative_to(tmp_path).parts)))
+    views, _, method = title.removesuffix(" on").rpartition(" with ")
+    assert figure_name == (method if not views else f"{method} + {views}")
+
+
 def test_nothing_run_yet(tmp_path):
     assert report.main([f"out={tmp_path / 'new'}"]) == 0
     html = (tmp_path / "new" / "report.html").read_text()
@@ -281,3 +381,110 @@ def test_it_is_quick_because_it_needs_no_torch(out):
 def test_overrides_that_name_a_run_need_its_result(tmp_path, capsys):
     assert report.main(["budget=smoke", f"out={tmp_path}"]) == 2
     assert "not there yet: run python -m assimilate.train budget=smoke" in capsys.readouterr().err
+    # A line of Table 1 is measured, not trained.
+    assert report.main(["+table1=original_wsearch", f"out={tmp_path}"]) == 2
+    assert "run python -m assimilate.analyze +table1=original_wsearch" in capsys.readouterr().err
+
+
+def test_a_line_of_table1_has_a_page_without_any_training(tmp_path, capsys):
+    made = result(row="table1/original_wsearch", dataset="digits", metrics={"mi": 1.5, "inner_product": 0.9})
+    folder = write(tmp_path, made)
+    assert report.main(["+table1=original_wsearch", f"out={tmp_path}"]) == 0
+    assert str(folder / "report.html") in capsys.readouterr().out
+
+
+def found_job(out, **changes):
+    return make_job("analyze", compose([f"out={out}"]), [f"out={out}", *changes.get("words", ())])
+
+
+def test_settings_of_one_name_are_all_shown(tmp_path):
+    """The same row in two `out` folders: neither curve hides the other."""
+    made = result(dataset="digits", metrics={"acc1": 1.0})
+    made["config"]["assim"] |= {"view1": "expert", "view2": "expert"}
+    places = [write(tmp_path / name, made).parent for name in ("a", "b")]
+    found = find_runs(found_job(tmp_path), [str(place) for place in places], None)
+    assert [run.setting for members in found.values() for run in members] == places
+    labelled = find_runs(found_job(tmp_path), [str(place) for place in places], ["same", "same"])
+    assert len(labelled) == 2
+
+
+def test_a_run_that_was_moved_away_says_so(tmp_path):
+    shallow = FoundRun(Path("/moved/seed0"), result(metrics={"acc1": 1.0}))
+    with pytest.raises(UserError, match="moved away"):
+        shallow.encoder()
+
+
+def test_a_missing_run_is_made_where_it_is_looked_for(tmp_path):
+    with pytest.raises(UserError, match=re.escape(f"dataset=digits out={tmp_path})")):
+        find_runs(found_job(tmp_path), ["table3/expert_expert_simclr"], None)
+
+
+def test_the_papers_knn_stands_beside_the_one_that_is_like_it():
+    """Table 8's is Euclidean."""
+    made = result(
+        row="table8/simclr", dataset="tinyimagenet", metrics={"acc1": 48.0, "knn5": 30.0, "knn5_euclidean": 32.0}
+    )
+    made["paper"] = {"acc1": 48.5, "acc5": 74.51, "knn5": 32.83}
+    printed = {line.metric: line.paper for line in compare(made)}
+    assert printed == {"linear probe, top-1 %": "48.50", "5-NN, cosine %": "–", "5-NN, Euclidean %": "32.83"}
+
+
+def test_a_folder_called_cifar10_has_no_numbers_of_the_paper(tmp_path):
+    words = ["+table3=expert_expert_simclr", f"out={tmp_path}"]
+    own = [*words, "dataset=folder", f"dataset.root={tmp_path}", "dataset.name=cifar10"]
+    papers = {"acc1": 92.04}
+    for given, numbers in ((own, {}), ([*words, "dataset=cifar10"], papers)):
+        job = make_job("train", compose(given), given)
+        assert job.row == "table3/expert_expert_simclr"
+        assert papers_numbers(job) == numbers
+
+
+def test_curves_are_labelled_with_the_data_set_of_their_runs(tmp_path):
+    """Runs given by their folders need not be of dataset=; a figure says what it shows."""
+    made = result(dataset="cifar100", metrics={"acc1": 1.0})
+    made["config"]["assim"] |= {"view1": "expert", "view2": "expert"}
+    folder = write(tmp_path, made)
+    words = ["analysis=figure4", "dataset=cifar10", f"out={tmp_path}", f"analysis.runs=[{folder}]"]
+    job = make_job("analyze", compose(words), words)
+    runs = find_runs(job, job.config["analysis"]["runs"], None)
+    analysis = _of_runs(SimpleNamespace(job=job), "Curves", runs, [])
+    assert analysis.folder.name.startswith("curves-cifar100-")
+    written = json.loads((analysis.finish("") / "analysis.json").read_text())
+    assert (written["dataset"], written["figure"], written["budget"]) == ("cifar100", "Figure 4", "paper")
+
+
+def test_a_foreign_metrics_json_is_no_run(tmp_path):
+    for number, text in enumerate(("[]", "{}", '{"budget": "paper"}')):
+        (tmp_path / f"run{number}").mkdir()
+        (tmp_path / f"run{number}" / "metrics.json").write_text(text)
+        with pytest.raises(UserError, match="no finished run"):
+            find_runs(found_job(tmp_path), [f"run{number}"], None)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("table3/nonesuch", "no such row; rows of table3: expert_expert_expert_a2"), ("x/**y/z", "no pattern of folders")],
+)
+def test_words_for_runs_that_cannot_be_are_named(tmp_path, word, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        find_runs(found_job(tmp_path), [word], None)
+
+
+@pytest.mark.parametrize(("wanted", "there"), [(1, 5), (None, 1)])
+def test_uniformity_of_one_image_is_refused(wanted, there):
+    config = {"analysis": {"part": "test", "num_images": wanted}, "seed": 0}
+    dataset = SimpleNamespace(test=range(there), name="digits")
+    with pytest.raises(UserError, match="2 or more"):
+        _spread(SimpleNamespace(config=config, dataset=dataset), None)
+
+
+def test_a_picture_that_is_gone_is_missed(tmp_path):
+    folder = write(tmp_path, result(metrics={"acc1": 92.0})) / "pictures"
+    folder.mkdir()
+    section = {"title": "Views", "text": [], "facts": [], "figures": [{"file": "views.png", "caption": "Views."}]}
+    (folder / "pictures.json").write_text(json.dumps({"schema": 1, "sections": [section]}))
+    assert report.main([f"out={tmp_path}"]) == 0
+    assert "pictures/ cannot be read" in (folder.parent / "report.html").read_text()
+    (folder / "views.png").write_bytes(PNG)
+    assert report.main([f"out={tmp_path}"]) == 0
+    assert "cannot be read" not in (folder.parent / "report.html").read_text()

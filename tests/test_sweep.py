@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -238,6 +240,15 @@ def test_the_table_is_mean_and_spread_over_seeds(tmp_path):
     assert (second.text("acc1"), len(second.failed)) == ("80.00", 1)
 
 
+def test_a_run_that_two_jobs_share_counts_once(tmp_path):
+    first = finished(tmp_path, 0, 0, "trainer.num_threads=1", acc1=90.0)
+    second = replace(first, number=1, overrides=("trainer.num_threads=2", "seed=0", "loss.temperature=0.5"))
+    other = finished(tmp_path, 2, 1, "trainer.num_threads=1", acc1=92.0)
+    records = [replace(record, row="table3/expert_expert_simclr") for record in (first, second, other)]
+    (summary,) = summarize(records)
+    assert summary.values["acc1"] == [90.0, 92.0]
+
+
 def test_a_smoke_table_says_so(tmp_path, capsys):
     folder = SweepFolder(tmp_path, "train", [])
     folder.clear()
@@ -247,6 +258,22 @@ def test_a_smoke_table_says_so(tmp_path, capsys):
     assert "90.00" in shown
     assert "budget=smoke: not the paper's settings" in shown
     assert "python -m assimilate.report" in shown
+
+
+def test_names_of_rows_are_whole_in_a_narrow_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = SweepFolder(tmp_path / "öut", "train", [])
+    folder.clear()
+    names = ("table3/expert_expert_wsearch_a2", "table3/expert_expert_wperturb_a2")
+    for number, row in enumerate(names):
+        folder.write(replace(finished(tmp_path, number, 0, f"word={row}", acc1=90.0), row=row))
+    assert print_summary(folder, "train", 2, print) == 0
+    shown = capsys.readouterr().out
+    first_column = "".join(line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│"))
+    assert all(name in first_column for name in names), shown
+    # The command below it can be typed as it stands, wherever `out` is.
+    words = shlex.split(next(line for line in shown.splitlines() if line.startswith("tables:")))
+    assert compose(words[-1:])["out"] == str(tmp_path / "öut")
 
 
 # ------------------------------------------------------------------------------------------------ other processes

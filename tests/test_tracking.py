@@ -4,17 +4,20 @@ import csv
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from assimilate.config import compose, make_job
+from assimilate.dashboard import tell_views
 from assimilate.errors import UserError
 from assimilate.tracking.tracker import FileTracker, Relay, Tracker
-from assimilate.tracking.wandb_tracker import _mode, run_id
+from assimilate.tracking.wandb_tracker import WandbTracker, _mode, run_id
 from tests.chain_run import SMOKE, results
 
 pytestmark = pytest.mark.xdist_group("chain")
@@ -223,3 +226,61 @@ def test_progress_is_logged_now_and_then():
     assert listener.heard[0] == {"generator/d": 2.0, "generator/step": 4}
     silent = Tracker()
     assert silent.loggers("train") == []
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_views_without_distances_are_told_of_without_any(tmp_path, measured):
+    """W-perturb's cache holds NaN where W-search's holds distances; W&B makes no histogram of those."""
+    heard = {}
+
+    class Notes(Tracker):
+        listens = True
+
+        def histogram(self, name, values):
+            heard[name] = np.histogram(values)
+
+        def picture(self, name, png, caption):
+            heard[name] = caption
+
+        def conclude(self, values):
+            heard.update(values)
+
+    np.save(tmp_path / "images.npy", np.zeros((3, 2, 3, 8, 8), dtype=np.uint8))
+    np.save(tmp_path / "steps.npy", np.full(3, 7 if measured else 0, dtype=np.int32))
+    for name in ("distances", "distances_original"):
+        np.save(tmp_path / f"{name}.npy", np.full((3, 2), 0.25 if measured else np.nan, dtype=np.float32))
+    (tmp_path / "summary.json").write_text('{"views": 6}')
+    dataset = SimpleNamespace(train=SimpleNamespace(images=np.zeros((3, 3, 8, 8), dtype=np.uint8)))
+    chain = SimpleNamespace(views=SimpleNamespace(path=tmp_path))
+    tell_views(SimpleNamespace(tracker=Notes(), chain=chain, dataset=dataset))
+    assert heard["views/views"] == 6
+    assert "views/grid" in heard
+    assert ("views/distance_to_anchor" in heard) == ("views/search_steps" in heard) == measured
+    assert heard.get("views/distance_to_anchor_mean") == (0.25 if measured else None)
+
+
+def test_a_long_name_keeps_its_budget(tmp_path, monkeypatch):
+    """W&B cuts names at 128 characters: never the word that says that a number is no paper number."""
+    made = {}
+
+    class Run:
+        dir, summary = str(tmp_path / "a folder" / "files"), {}
+
+        def define_metric(self, *words, **more):
+            pass
+
+    def init(**given):
+        made.update(given)
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, Settings=lambda **_: None))
+    long = "x" * 120
+    words = ("logger=wandb", "logger.mode=offline", "budget=smoke", f"dataset.name={long}", "dataset=folder")
+    words += (f"dataset.root={tmp_path}", "assim=simclr", f"out={tmp_path}")
+    said = []
+    WandbTracker(make_job("train", compose(words), words), said.append)
+    *_, folder = shlex.split(said[-1].strip())
+    assert folder == str(Path(Run.dir).parent)
+    assert len(made["name"]) == 128
+    assert made["name"].startswith("smoke/")
+    assert made["name"].endswith(f"{long[:50]}/seed0")

@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -100,6 +100,13 @@ def shell_word(word: str) -> str:
     return word if re.fullmatch(r"[\w@%+=:,./~-]+", word) else "'" + word.replace("'", "'\\''") + "'"
 
 
+def override_word(key: str, value: str) -> str:
+    """`key=value` such that Hydra reads the very value: quoted where its grammar wants it ("ö", "(")."""
+    if re.fullmatch(r"[A-Za-z0-9_/.+@%:-]+", value):
+        return f"{key}={value}"
+    return f'{key}="{value.replace(chr(34), chr(92) + chr(34))}"'
+
+
 def is_rank() -> bool:
     """Whether this process is one rank of a distributed launch."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
@@ -120,6 +127,14 @@ def hydra_ready() -> Iterator[ConfigLoader]:
 
 def one_line(error: Exception) -> str:
     """What a user needs of Hydra's and OmegaConf's messages, in one line."""
+    if isinstance(error, OverrideParseException):
+        key, sign, value = error.override.partition("=")
+        if sign and value and not set(value) & set("[]{}\"'"):
+            return f"{error.override} cannot be read: quote its value, {shell_word(override_word(key, value))}"
+        if not error.override.isascii():
+            return (
+                f"{error.override} cannot be read: letters beyond ASCII need quotes inside it, e.g. '{key}=[\"/öut\"]'"
+            )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if error.__cause__ is not None and isinstance(error.__cause__, OmegaConfBaseException):
         lines += [line.strip() for line in str(error.__cause__).splitlines() if line.strip()]
@@ -151,6 +166,8 @@ def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
     if unknown is None:
         return ""
     key = unknown.group(1)
+    if key in table_groups():
+        return f". A row is added: +{key}=…"
     known = _known_keys(hydra.compose(config_name=CONFIG_NAME, overrides=[]))
     known += [path.name for path in CONF.iterdir() if path.is_dir()]
     near = dict.fromkeys(difflib.get_close_matches(key, sorted(set(known)), n=3, cutoff=0.6))

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assimilate.jobs.runs import papers_numbers
 from assimilate.jobs.session import Session
+from assimilate.tables.paper_tables import names_of_ours
 from assimilate.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -30,10 +32,12 @@ def tell_views(session: Session) -> None:
     rows = [[np.asarray(images[i]), *np.asarray(cached[i, :NUM_VIEWS])] for i in range(min(NUM_ROWS, len(images)))]
     grid = picture_grid(rows, scale=_scale(images.shape[-1], len(rows[0])), gap_after=(0,))
     tracker.picture("views/grid", grid, "images, and their views beside them")
+    # Views that are made without f have no distances: those of their cache are NaN, and its steps 0.
+    measured = bool(np.isfinite(np.load(views.path / "distances.npy")).any())
     named = {"distances": "distance_to_anchor", "distances_original": "distance_to_image", "steps": "search_steps"}
     for file, name in named.items():
         path = views.path / f"{file}.npy"
-        if path.is_file() and (values := np.load(path)).size:
+        if path.is_file() and measured and (values := np.load(path)).size:
             tracker.histogram(f"views/{name}", values)
             tracker.conclude({f"views/{name}_mean": float(values.mean()), f"views/{name}_std": float(values.std())})
     numbers = {key: value for key, value in read_summary(views).items() if isinstance(value, int | float)}
@@ -59,9 +63,10 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
             tracker.conclude({f"{subject}/{name}_n": value["n"]})
     for name, value in result.get("untrained", {}).items():
         tracker.conclude({f"untrained/{name}": value})
-    for name, value in session.config["paper"].get(session.config["dataset"]["name"], {}).items():
-        if session.job.row is not None:
-            tracker.conclude({f"paper/{name}": value["mean"] if isinstance(value, Mapping) else value})
+    like_ours = names_of_ours(str(session.job.row))
+    for name, value in papers_numbers(session.job).items():
+        number = value["mean"] if isinstance(value, Mapping) else value
+        tracker.conclude({f"paper/{like_ours.get(name, name)}": number})
     seconds: dict[str, float] = {}
     for label, value in result["seconds"].items():
         kind = label.split("/")[0]

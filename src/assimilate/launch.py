@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from assimilate.artifacts.store import Artifact
+from assimilate.config import override_word
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session, use_threads
 from assimilate.tracking.tracker import RANK_METRICS, Relay
@@ -38,7 +39,7 @@ def launch_ranks(session: Session, artifact: Artifact) -> None:
     threads = trainer["num_threads"] or max(1, (os.cpu_count() or 1) // ranks)
     words = [word for word in session.job.overrides if not word.startswith(("prepare=", "out=", "force=", "shard="))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    command += ["-m", "assimilate.train", *words, "prepare=never", f"out={session.job.out}"]
+    command += ["-m", "assimilate.train", *words, "prepare=never", override_word("out", str(session.job.out))]
     environment = {**os.environ, TARGET: artifact.label, "OMP_NUM_THREADS": str(threads)}
     session.terminal.say(f"  {artifact.name} on {ranks} ranks, {threads} CPU thread{'s' * (threads > 1)} each")
     sys.stdout.flush()

@@ -10,14 +10,22 @@ from pathlib import Path
 
 from rich.table import Table
 
-from assimilate.config import NEUTRAL_OVERRIDES, ROW_COMPANIONS, Job
+from assimilate.config import NEUTRAL_OVERRIDES, ROW_COMPANIONS, Job, override_word
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.runs import METRICS, read_metrics
 from assimilate.jobs.session import Session
 from assimilate.reporting.book import coverage
 from assimilate.reporting.index import write_reports
-from assimilate.reporting.run_page import ASSIMILATIONS, baseline_command, given_name, run_title, write_run_page
+from assimilate.reporting.run_page import (
+    ASSIMILATIONS,
+    SIMSIAM,
+    baseline_command,
+    given_name,
+    run_title,
+    write_run_page,
+)
+from assimilate.settings.identity import measures_pair
 from assimilate.tables.comparison import compare
 from assimilate.tables.layout import COMPARABLE_BUDGET
 from assimilate.tables.results import Run, parse_place, parse_result
@@ -39,8 +47,9 @@ def write_run_report(session: Session) -> Path:
 def _run_of(job: Job) -> Run:
     result = read_metrics(job.run_dir)
     if result is None:
+        maker = ".analyze" if measures_pair(job.config) else ".train"
         raise UserError(
-            f"{job.run_dir / METRICS} is not there yet: run {job.command.replace('.report', '.train')}. "
+            f"{job.run_dir / METRICS} is not there yet: run {job.command.replace('.report', maker)}. "
             "The page about everything that was run: python -m assimilate.report, without overrides but out="
         )
     try:
@@ -88,11 +97,14 @@ def _run_name(session: Session) -> str:
     if config["checkpoint"] is not None:
         return given_name(str(config["checkpoint"]))
     name = ASSIMILATIONS.get(config["assim"]["name"], config["assim"]["name"])
+    if config["loss"]["name"] == "simsiam":
+        name = SIMSIAM if config["assim"]["name"] == "simclr" else f"{name}-{SIMSIAM}"
     return f"{name} (seed {config['seed']})"
 
 
 def _baseline_name(session: Session) -> str:
-    return f"SimCLR (f, seed {session.config['view']['encoder']['seed']})"
+    base = SIMSIAM if session.config["simclr_loss"] == "simsiam" else "SimCLR"
+    return f"{base} (f, seed {session.config['view']['encoder']['seed']})"
 
 
 def _is_neutral(word: str) -> bool:
@@ -110,12 +122,16 @@ def main(job: Job) -> None:
     """Write the pages again: of everything, and with overrides that name a run, that run's pictures too."""
     session = Session(job, prepare="never")
     if not all(map(_is_neutral, job.overrides)):
-        _run_of(job)
-        session.ensure_all(session.chain.all())
-        session.terminal.say(f"run:      {write_run_report(session)}")
+        run = _run_of(job)
+        if measures_pair(job.config):  # it trained nothing, and has no pictures
+            page = write_run_page(job.out, run)
+        else:
+            session.ensure_all(session.chain.all())
+            page = write_run_report(session)
+        session.terminal.say(f"run:      {page}")
     out_words = [word for word in job.overrides if word.startswith("out=")]
     index, markdown, book = write_reports(
-        job.out, out_word=f"out={job.out}" if out_words else None, is_setting=_is_setting
+        job.out, out_word=override_word("out", str(job.out)) if out_words else None, is_setting=_is_setting
     )
     filled, total = coverage(book.tables[COMPARABLE_BUDGET])
     session.terminal.say(f"{len(book.runs)} finished runs; {filled} of {total} cells of the paper at budget=paper")

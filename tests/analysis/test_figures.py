@@ -1,6 +1,7 @@
 """Figures on tiny inputs: both formats, the same bytes for the same numbers, and pixels where they belong."""
 
 import io
+import statistics
 
 import numpy as np
 import pytest
@@ -89,3 +90,11 @@ def test_pixels_of_a_grid_are_enlarged_by_a_whole_number():
     assert scale == 5
     shown = png[HEADER : HEADER + canvas.shape[0] * scale, MARGIN : MARGIN + canvas.shape[1] * scale]
     np.testing.assert_array_equal(shown[scale // 2 :: scale, scale // 2 :: scale], canvas)
+
+
+def test_the_band_over_seeds_is_the_sample_standard_deviation():
+    """The same divisor, n − 1, as the report's tables and a sweep's."""
+    several = [[(0, 10.0), (1, 20.0)], [(0, 12.0), (1, 24.0)], [(0, 17.0), (1, 22.0)]]
+    curve = join_seeds(several)
+    assert curve.std.tolist() == pytest.approx([statistics.stdev([10, 12, 17]), statistics.stdev([20, 24, 22])])
+    assert join_seeds(several[:1]).std.tolist() == [0, 0]

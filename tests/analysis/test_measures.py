@@ -149,6 +149,6 @@ def test_seeds_are_joined_at_the_epochs_that_all_have():
     curve = join_seeds([[(0, 10.0), (1, 20.0), (2, 30.0)], [(1, 30.0), (2, 50.0), (3, 60.0)]])
     np.testing.assert_array_equal(curve.epochs, [1, 2])
     np.testing.assert_array_equal(curve.mean, [25, 40])
-    np.testing.assert_array_equal(curve.std, [5, 10])
+    np.testing.assert_allclose(curve.std, [math.sqrt(50), math.sqrt(200)])  # divisor n − 1
     with pytest.raises(ValueError, match="no epoch in common"):
         join_seeds([[(0, 1.0)], [(1, 1.0)]])

@@ -1,6 +1,7 @@
 """MINE against mutual information that is known in closed form."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from scipy import special, stats
 
 from assimilate.analysis.mine import MineSettings, donsker_varadhan, estimate_mutual_information
+from assimilate.figures.pairs import _warn_of_ceiling
 
 SETTINGS = MineSettings(hidden_dim=128, lr=0.003, batch_size=1024, num_epochs=25)
 
@@ -144,3 +146,18 @@ def test_fewer_pairs_than_a_batch():
 def test_a_bound_that_is_not_finite_is_an_error():
     with pytest.raises(ValueError, match=r"smaller analysis\.mine\.lr"):
         estimate(np.full((100, 1), np.nan), np.zeros((100, 1)), MineSettings(batch_size=50))
+
+
+def test_what_a_small_batch_shows_can_exceed_the_logarithm_of_its_size():
+    """Strangers with replacement may hold no pair: then nothing limits the bound, and it is no floor."""
+    x = torch.nn.functional.normalize(torch.randn(256, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    settings = MineSettings(hidden_dim=128, lr=0.02, batch_size=16, num_epochs=20)
+    found = estimate_mutual_information(lambda number: (x, x), settings, seed=0)
+    assert max(found.batches) > 2 * math.log(16)
+    said = []
+    config = {"analysis": {"mine": {"batch_size": 16}}}
+    session = SimpleNamespace(config=config, terminal=SimpleNamespace(say=said.append))
+    _warn_of_ceiling(session, found.mean)
+    _warn_of_ceiling(session, 0.5 * math.log(16))
+    (note,) = said
+    assert "too high" in note

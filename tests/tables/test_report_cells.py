@@ -195,10 +195,12 @@ def test_a_run_that_has_two_names_fills_both_rows():
     runs = [run_of(row="table3/first", seed=seed, metrics={"acc1": 92.0 + seed}) for seed in (0, 1)]
     runs.append(run_of(row="table3/second", seed=1, metrics={"acc1": 93.0}))
     runs.append(run_of(row="table3/first", dataset="digits", metrics={"acc1": 50.0}))
-    same = {"table3/second": ["table3/first"]}
-    table = fill_table(
-        TABLE, ROWS, runs, budget="paper", command_for=lambda *_: "", same_runs=lambda row: same.get(row, [])
-    )
+    same = {("table3/second", "cifar10"): ["table3/first"]}
+
+    def alike(row, dataset):
+        return same.get((row, dataset), [])
+
+    table = fill_table(TABLE, ROWS, runs, budget="paper", command_for=lambda *_: "", same_runs=alike)
     found = entry(table, "second", "cifar10")
     assert [(run.place.row, run.place.seed) for run in found.runs] == [("table3/first", 0), ("table3/second", 1)]
     assert found.borrowed_from == ("table3/first",)
@@ -206,9 +208,7 @@ def test_a_run_that_has_two_names_fills_both_rows():
     # Only where the paper has both: what a row changes may be another data set's default.
     assert entry(table, "second", "digits").runs == ()
     # At another budget it is another run.
-    short = fill_table(
-        TABLE, ROWS, runs, budget="short", command_for=lambda *_: "", same_runs=lambda row: same.get(row, [])
-    )
+    short = fill_table(TABLE, ROWS, runs, budget="short", command_for=lambda *_: "", same_runs=alike)
     assert not [e for e in short.entries if e.runs]
 
 

@@ -36,6 +36,7 @@ def test_numbers_are_written_as_the_paper_does():
     assert PaperNumber("92.898", "0.045").text == "92.898 ± 0.045"
     assert PaperNumber("92.898", "0.045").decimals == 3
     assert spread_text(spread([92.0, 93.0]), 2) == "92.50 ± 0.71 (2)"
+    assert [spread_text(spread([value]), 2) for value in (-0.001, -0.5)] == ["0.00 (1)", "−0.50 (1)"]
 
 
 def test_differences_keep_their_sign_and_lose_it_at_nothing():

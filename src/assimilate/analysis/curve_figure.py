@@ -29,8 +29,8 @@ class Curve:
 
     @property
     def std(self) -> NDArray[np.float64]:
-        """Over seeds (population)."""
-        result: NDArray[np.float64] = self.values.std(axis=0)
+        """Over seeds, divisor n − 1 as in the report's tables; 0 of a single seed."""
+        result: NDArray[np.float64] = self.values.std(axis=0, ddof=min(1, len(self.values) - 1))
         return result
 
 

@@ -93,7 +93,9 @@ def estimate_mutual_information(
     """Train T on `num_epochs` passes, then report its bound on the batches of one more (PROTOCOLS 9).
 
     Strangers are pairs whose second half was drawn with replacement from the same batch. Nothing corrects the bias of
-    the gradient of log mean exp, as nothing does in the reference code. A batch of B can show log B nats at most.
+    the gradient of log mean exp, as nothing does in the reference code. A batch of B cannot tell what is near log B
+    nats or beyond: where no stranger happens to be a pair, so in a third of batches, its bound has no limit and can
+    exceed the information by any amount.
 
     Args:
         passes: pairs (x, y) of pass 0, 1, … `num_epochs`; new views in each if there are any to draw.

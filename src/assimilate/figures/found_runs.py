@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.store import MANIFEST
-from assimilate.config import Job, table_groups
+from assimilate.config import Job, rows_of, shell_word, table_groups
 from assimilate.errors import UserError
 from assimilate.jobs.runs import METRICS, read_metrics
+from assimilate.settings.identity import GENERATED, view_slots
 
 # How the paper writes them.
 ASSIMILATIONS = {"simclr": "SimCLR", "a1": "A1", "a2": "A2"}
@@ -20,6 +21,8 @@ VIEWS = {
     "online": "online W-search",
     "viewmaker": "Viewmaker",
 }
+# Of a result, what figures of runs read.
+NEEDED = {"budget", "dataset", "seed", "config", "artifacts", "knn_curve"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,16 @@ class FoundRun:
 
     @property
     def artifacts(self) -> Path:
-        """The `artifacts/` that it was made from."""
+        """The `artifacts/` that it was made from.
+
+        Raises:
+            UserError: it lies where no run writes.
+        """
+        if len(self.folder.parents) < 5:
+            raise UserError(
+                f"{self.folder}: moved away from its out=, whose artifacts/ holds its encoder: give the folder as the "
+                "run left it, <out>/<budget>/<table>/<row>/<data set>/seed<n>"
+            )
         return self.folder.parents[4] / "artifacts"
 
     @property
@@ -44,11 +56,15 @@ class FoundRun:
         """What was run, in the paper's words; the baseline is SimCLR or SimSiam."""
         config = self.result["config"]
         siamese = "SimSiam" if config["loss"]["name"] == "simsiam" else None
-        if config["assim"]["name"] == "simclr" and config["assim"]["view2"] == "expert":
+        assim, view = config["assim"], VIEWS.get(config["view"]["name"], config["view"]["name"])
+        slots = [view if slot == GENERATED else str(slot) for slot in view_slots(config)]
+        if assim["name"] == "simclr" and slots == ["expert", "expert"]:
             return siamese or "SimCLR"
-        view = VIEWS.get(config["view"]["name"], config["view"]["name"])
-        method = ASSIMILATIONS.get(config["assim"]["name"], config["assim"]["name"])
-        return f"{view} + {method}" + (f" ({siamese})" if siamese else "")
+        # The paper names the one view that is not an expert's; Tables 5 and 19 name them all.
+        usual = slots[0] == "expert" and (assim["name"] == "a1" or slots[1] == "expert")
+        views = slots[-1] if usual else ", ".join(slots)
+        method = ASSIMILATIONS.get(assim["name"], assim["name"])
+        return f"{views} + {method}" + (f" ({siamese})" if siamese else "")
 
     def encoder(self) -> Path:
         """The artifact of its trained encoder.
@@ -98,21 +114,31 @@ def _runs_at(job: Job, word: str) -> list[FoundRun]:
         word = f"{job.config['budget']['name']}/{word}/{job.config['dataset']['name']}"
     path = Path(word).expanduser()
     root, pattern = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.is_absolute() else (job.out, word)
-    folders = sorted(root.glob(pattern)) if any(sign in pattern for sign in "*?[") else [root / pattern]
+    try:
+        folders = sorted(root.glob(pattern)) if any(sign in pattern for sign in "*?[") else [root / pattern]
+    except ValueError as error:
+        raise UserError(f"analysis.runs: {word} is no pattern of folders: {error}") from error
     runs = []
     for folder in folders:
         for candidate in (folder, *sorted(folder.glob("seed*"))):
             result = read_metrics(candidate)
-            if result is not None:
+            if result is not None and set(result) >= NEEDED:
                 runs.append(FoundRun(candidate.resolve(), result))
     return runs
 
 
 def _how_to_make(job: Job, word: str) -> str:
     if word.split("/")[0] in table_groups() and word.count("/") == 1:
+        table, row = word.split("/")
+        if row not in rows_of(table):
+            return f"{word} (no such row; rows of {table}: {', '.join(rows_of(table))})"
         budget, dataset = job.config["budget"]["name"], job.config["dataset"]["name"]
-        command = f"python -m assimilate.train +{word.replace('/', '=')} dataset={dataset}"
-        return f"{word} (made by: {command}{'' if budget == 'paper' else f' budget={budget}'})"
+        words = [f"dataset={dataset}", *([] if budget == "paper" else [f"budget={budget}"])]
+        given = [word for word in job.overrides if word.startswith("dataset=")]
+        words = [*(given or words[:1]), *words[1:]]
+        words += [word for word in job.overrides if word.startswith(("dataset.root=", "dataset.name=", "out="))]
+        command = " ".join(["python -m assimilate.train", f"+{word.replace('/', '=')}", *map(shell_word, words)])
+        return f"{word} (made by: {command})"
     return f"{word} (no {METRICS} there or in its seed* folders, below out={job.out})"
 
 
@@ -127,9 +153,11 @@ def _labelled(settings: dict[Path, tuple[list[FoundRun], str | None]]) -> dict[s
     texts = [text for text, _ in named]
     result: dict[str, list[FoundRun]] = {}
     for text, members in named:
-        # Two settings of one name are told apart by what was changed.
+        # Two settings of one name are told apart by what was changed, or by where they lie.
         if texts.count(text) > 1 or text in result:
             text = f"{text}, {members[0].setting.parent.name}"
+        if text in result:
+            text = f"{text}, {members[0].setting}"
         result[text] = members
     return result
 

@@ -68,6 +68,12 @@ class Kind:
         return views_used(self.maker.config) or int(self.cache.content["n_cached"])
 
     @property
+    def labels_of_cache(self) -> list[str]:
+        """The cache, and how many views of it where that is not all: what numbers of these views are made from."""
+        used = views_used(self.maker.config)
+        return [self.cache.label, *([] if used is None else [f"first {used} of {self.cache.label}"])]
+
+    @property
     def maker(self) -> Session:
         """The session whose chain makes it."""
         assert self.session is not None

@@ -32,7 +32,7 @@ PROTOCOLS = {
     "inner_product": "mean f(x)·f(y) of projections of norm 1 over the training images",
     "l2": "mean ‖f(x) − f(y)‖₂ of the same",
 }
-# Beyond this, the bound of a batch is near all that a batch can show.
+# Beyond this share of log B, the bound of a batch is near all that a batch can tell, or due to its few strangers.
 NEAR_THE_CEILING = 0.9
 
 
@@ -130,8 +130,8 @@ def _warn_of_ceiling(session: Session, information: float) -> None:
     ceiling = float(np.log(session.config["analysis"]["mine"]["batch_size"]))
     if information > NEAR_THE_CEILING * ceiling:
         session.terminal.say(
-            f"note: a batch shows log B = {ceiling:.2f} nats at most; what is near that is a floor, not an estimate "
-            "(a larger analysis.mine.batch_size raises it)"
+            f"note: near log B = {ceiling:.2f} nats and beyond, a batch says little: this may be too low or far too "
+            "high (a larger analysis.mine.batch_size helps)"
         )
 
 
@@ -149,7 +149,11 @@ def draw_pairs(session: Session) -> None:
     analysis = Analysis(
         session.job,
         "Mutual information and inner products of pairs of views",
-        [artifact.label for _, artifact in needs] + [f"expert={json.dumps(session.config['data']['expert'])}"],
+        [
+            session.chain.reference.label,
+            *(label for kind in kinds for label in kind.labels_of_cache),
+            f"expert={json.dumps(session.config['data']['expert'])}",
+        ],
     )
     if session.prepare == "plan":
         print_plan(session, needs, analysis.folder)

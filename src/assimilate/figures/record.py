@@ -35,6 +35,7 @@ class Analysis:
         content: labels of what it is made from: artifacts, or the results of runs.
         budget: of the numbers in it; None: the job's.
         runs: folders of the runs that it shows.
+        dataset: of the numbers in it; None: the job's.
     """
 
     job: Job
@@ -42,6 +43,7 @@ class Analysis:
     content: Sequence[str]
     budget: str | None = None
     runs: Sequence[str] = ()
+    dataset: str | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     _files: list[dict[str, str]] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
@@ -57,9 +59,14 @@ class Analysis:
         return self.budget or str(self.job.config["budget"]["name"])
 
     @property
+    def dataset_name(self) -> str:
+        """Data set of the numbers in it."""
+        return self.dataset or str(self.job.config["dataset"]["name"])
+
+    @property
     def figure(self) -> str | None:
         """Which of the paper's figures this is, if it is one with this data set."""
-        name: str | None = self.job.config["analysis"]["of_paper"].get(self.job.config["dataset"]["name"])
+        name: str | None = self.job.config["analysis"]["of_paper"].get(self.dataset_name)
         return name
 
     @property
@@ -74,12 +81,12 @@ class Analysis:
         config = self.job.config
         identity = {
             "settings": {key: value for key, value in self.settings.items() if key not in NOT_CONTENT},
-            "dataset": config["dataset"]["name"],
+            "dataset": self.dataset_name,
             "seed": config["seed"],
             "content": sorted(self.content),
             "schema": SCHEMA,
         }
-        name = f"{self.kind}-{config['dataset']['name']}-{content_hash(identity, 8)}"
+        name = f"{self.kind}-{self.dataset_name}-{content_hash(identity, 8)}"
         return self.job.out / self.budget_name / "analysis" / name
 
     def is_finished(self) -> bool:
@@ -109,7 +116,7 @@ class Analysis:
             "title": self.title,
             "caption": caption,
             "figure": self.figure,
-            "dataset": config["dataset"]["name"],
+            "dataset": self.dataset_name,
             "budget": self.budget_name,
             "seed": config["seed"],
             "command": self.job.command,

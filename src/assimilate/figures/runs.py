@@ -69,7 +69,8 @@ def draw_curves(session: Session) -> None:
     seeded = any(len(curve.values) > 1 for curve in curves.values())
     caption = (
         f"5-NN accuracy (majority vote, cosine, backbone features) on test images while training, "
-        f"{', '.join(datasets)}." + (" Bands: one standard deviation over training seeds." if seeded else "")
+        f"{', '.join(datasets)}."
+        + (" Bands: one standard deviation over training seeds, divisor n − 1." if seeded else "")
     )
     analysis.add("curves", picture, rows, caption)
     session.terminal.say(f"record:  {analysis.finish(caption) / 'analysis.json'}")
@@ -128,7 +129,10 @@ def draw_alignment_uniformity(session: Session) -> None:
 def _of_runs(session: Session, title: str, runs: dict[str, list[FoundRun]], content: list[str]) -> Analysis:
     members = [run for group in runs.values() for run in group]
     folders = [_below(session, run) for run in members]
-    return Analysis(session.job, title, content, budget=str(members[0].result["budget"]), runs=folders)
+    # Runs given by their folders need not be of the job's budget or data set.
+    datasets = "+".join(sorted({str(run.result["dataset"]) for run in members}))
+    budget = str(members[0].result["budget"])
+    return Analysis(session.job, title, content, budget=budget, runs=folders, dataset=datasets)
 
 
 def _below(session: Session, run: FoundRun) -> str:
@@ -168,6 +172,11 @@ def _spread(session: Session, encoder: Any) -> tuple[float, float]:
     if arrays is None:
         raise UserError(f"analysis.part=test: {session.dataset.name} has no test images, give analysis.part=train")
     wanted = settings["num_images"]
+    if min(len(arrays), wanted or len(arrays)) < 2:
+        raise UserError(
+            f"analysis.num_images={wanted} of {len(arrays)} {settings['part']} images: uniformity is of pairs of "
+            "images, give 2 or more"
+        )
     chosen = np.arange(len(arrays))
     if wanted is not None and wanted < len(arrays):
         chosen = np.sort(np.random.default_rng([seed, 3]).choice(len(arrays), wanted, replace=False))

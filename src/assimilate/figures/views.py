@@ -204,11 +204,13 @@ def _prepared(session: Session, kinds: list[Kind], title: str, *, sees: bool) ->
         assert session.chain.reference is not None
         needs.append((session, session.chain.reference))
     content = [session.data.label]
-    content += [kind.cache.label for kind in kinds if kind.name in CACHED]
+    content += [label for kind in kinds if kind.name in CACHED for label in kind.labels_of_cache]
     content += [part.label for kind in kinds if kind.name == RECONSTRUCTION for part in needs_of(kind, whole=False)]
     if sees:
         content.append(needs[-1][1].label)
     content += [f"{key}={session.config[part][key]}" for part, key in (("dataset", "flip"), ("data", "expert"))]
+    if session.config["data"]["crop_size"] is not None:
+        content.append(f"crop_size={session.config['data']['crop_size']}")
     if VIEWMAKER in (kind.name for kind in kinds):
         folder = _viewmaker_folder(session)
         assert folder is not None

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from assimilate.artifacts.store import Artifact
+from assimilate.config import override_word
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
 
@@ -33,7 +34,11 @@ def run_shards(session: Session, artifact: Artifact, count: int) -> None:
     running = []
     for index in range(count):
         command = [sys.executable, "-m", f"assimilate.{artifact.stage}", *words, f"shard={index + 1}/{count}"]
-        command += ["prepare=never", f"out={session.job.out}", f"trainer={'gpu' if on_gpu else 'cpu'}"]
+        command += [
+            "prepare=never",
+            override_word("out", str(session.job.out)),
+            f"trainer={'gpu' if on_gpu else 'cpu'}",
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if on_gpu:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index]

@@ -68,10 +68,19 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        result: dict[str, Any] = json.loads(path.read_text())
+        result = json.loads(path.read_text())
     except ValueError:
         return None
-    return result
+    return result if isinstance(result, dict) else None
+
+
+def papers_numbers(job: Job) -> dict[str, Any]:
+    """What the paper prints for the job's row and data set; nothing for a folder of images called "cifar10"."""
+    dataset = job.config["dataset"]
+    if job.row is None or dataset["kind"] == "folder":
+        return {}
+    numbers: dict[str, Any] = job.config["paper"].get(dataset["name"], {})
+    return numbers
 
 
 def write_metrics(job: Job, result: dict[str, Any]) -> None:
@@ -88,7 +97,7 @@ def write_metrics(job: Job, result: dict[str, Any]) -> None:
         "budget": config["budget"]["name"],
         "overrides": list(job.overrides),
         "command": job.command,
-        "paper": config["paper"].get(config["dataset"]["name"], {}) if job.row else {},
+        "paper": papers_numbers(job),
     }
     tail = {"config": {key: value for key, value in config.items() if key != "paper"}}
     text = json.dumps({**head, **result, **tail}, indent=1, ensure_ascii=False)

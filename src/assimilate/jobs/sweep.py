@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assimilate.artifacts.store import write_text_atomically
-from assimilate.config import Job, own_words, shell_word
+from assimilate.config import Job, override_word, own_words, shell_word
 from assimilate.errors import UserError
 from assimilate.jobs.runs import read_metrics
 from assimilate.settings.identity import content_hash
@@ -176,8 +176,10 @@ def summarize(records: Sequence[JobRecord]) -> list[SettingSummary]:
     summaries = []
     for (name, dataset, budget), members in groups.items():
         values: dict[str, list[float]] = {}
-        for record in members:
-            result = read_metrics(Path(record.run_dir)) if record.run_dir and record.status == "done" else None
+        # Jobs that differ in neutral keys alone are one run: it counts once.
+        done_runs = {record.run_dir: record for record in members if record.status == "done"}
+        for record in done_runs.values():
+            result = read_metrics(Path(record.run_dir)) if record.run_dir else None
             for metric in SHOWN:
                 value: dict[str, Any] | None = (result or {}).get("metrics", {}).get(metric)
                 if value is not None:
@@ -222,7 +224,8 @@ def print_summary(folder: SweepFolder, stage: str, expected: int | None, say: Ca
     if stage in MEASURING and metrics:
         table = Table()
         for header in ("", "data set", "n", *(SHOWN[metric] for metric in metrics), "failed"):
-            table.add_column(header, justify="left" if header in ("", "data set") else "right")
+            # A name that does not fit goes on below: cut short, table3/expert_expert_… would be four rows.
+            table.add_column(header, justify="left" if header in ("", "data set") else "right", overflow="fold")
         for summary in summaries:
             n = len(next(iter(summary.values.values()), []))
             cells = [summary.name, summary.dataset, str(n), *(summary.text(metric) for metric in metrics)]
@@ -241,7 +244,8 @@ def print_summary(folder: SweepFolder, stage: str, expected: int | None, say: Ca
         say(f"  #{record.number} {record.setting}: {why}\n     log: {folder.log(record.number)}")
     console.print(f"logs:    {folder.path}", markup=False)
     if any(record.status == "done" for record in records) and stage in MEASURING:
-        console.print(f"tables:  python -m assimilate.report out={shell_word(str(folder.out))}", markup=False)
+        out = shell_word(override_word("out", str(folder.out)))
+        console.print(f"tables:  python -m assimilate.report {out}", markup=False)
     return len(failed) + missing
 
 

@@ -50,7 +50,13 @@ def make_book(
     found = read_out(out)
     rows, row_problems = read_rows(experiments)
     problems = [*found.problems, *row_problems]
-    known = {row.key for row in rows}
+    known = {row.key: row for row in rows}
+
+    def alike(key: str, dataset: str) -> list[str]:
+        """Other names of a row's run, where the paper has both: ε1 = 0.3 is Table 3's search on CIFAR-10 alone."""
+        names = same_runs(key) if dataset in known[key].numbers else ()
+        return [name for name in names if name in known and dataset in known[name].numbers]
+
     problems += [
         Problem(f"{run.place.folder}/metrics.json", f"its row {run.place.row} is in no file of experiments/")
         for run in found.runs
@@ -69,7 +75,7 @@ def make_book(
                 found.runs,
                 budget=budget,
                 command_for=_commands(own, budget, found.runs, out_word),
-                same_runs=same_runs,
+                same_runs=alike,
             )
             if table.datasets:
                 filled.append(table)
@@ -135,10 +141,16 @@ def _whole_command(rows: Sequence[PaperRow], table: FilledTable, runs: Sequence[
     """The commands that run all of a table: one for the data sets that a name is enough for, one for each other."""
     first = rows[0]
     by_name = [dataset for dataset in table.datasets if _dataset_words(dataset, runs) == [f"dataset={dataset}"]]
-    choices = [[f"dataset={','.join(by_name)}"]] if by_name else []
-    choices += [_dataset_words(dataset, runs) for dataset in table.datasets if dataset not in by_name]
+    # What the files' own commands add belongs to the paper's data sets.
+    papers = {dataset for row in rows for dataset in row.numbers}
+    with_words = [dataset for dataset in by_name if first.words and dataset in papers]
+    without = [dataset for dataset in by_name if dataset not in with_words]
+    choices = [[f"dataset={','.join(with_words)}", *first.words]] if with_words else []
+    choices += [[f"dataset={','.join(without)}"]] if without else []
+    for dataset in table.datasets:
+        if dataset not in by_name:
+            choices.append([*_dataset_words(dataset, runs), *(first.words if dataset in papers else ())])
     lines = [
-        _command(f"{first.stage} -m", [f"+{first.table}=glob(*)", *words, *first.words], table.budget, out_word)
-        for words in choices
+        _command(f"{first.stage} -m", [f"+{first.table}=glob(*)", *words], table.budget, out_word) for words in choices
     ]
     return "\n".join(lines)

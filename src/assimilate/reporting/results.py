@@ -87,8 +87,17 @@ def read_out(out: Path) -> Found:
 
 def _files(out: Path, *names: str) -> Iterator[Path]:
     for folder, folders, files in os.walk(out):
-        folders[:] = sorted(name for name in folders if name not in ELSEWHERE and not name.startswith("."))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (name not in ELSEWHERE or _holds_seeds(Path(folder) / name))
+        )
         yield from (Path(folder) / name for name in sorted(files) if name in names)
+
+
+def _holds_seeds(folder: Path) -> bool:
+    """Whether a folder is a data set's, which may be called "artifacts" as the user's folder of images is."""
+    return any(folder.glob(f"seed*/{IDENTITY}")) or any(folder.glob(f"seed*/{METRICS}"))
 
 
 def _read_json(path: Path) -> Any:

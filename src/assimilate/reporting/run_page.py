@@ -10,6 +10,7 @@ from assimilate.artifacts.given import TIMM
 from assimilate.artifacts.store import write_text_atomically
 from assimilate.config import shell_word
 from assimilate.reporting.results import read_curve, read_manifest
+from assimilate.settings.identity import GENERATED
 from assimilate.tables import page
 from assimilate.tables.comparison import compare
 from assimilate.tables.curves import curves
@@ -24,6 +25,7 @@ PICTURES = "pictures"
 PICTURES_FILE = "pictures.json"
 # How the paper writes them.
 ASSIMILATIONS = {"simclr": "SimCLR", "a1": "A1", "a2": "A2"}
+SIMSIAM = "SimSiam"
 VIEWS = {
     "wsearch": "W-search",
     "wperturb": "W-perturb",
@@ -68,17 +70,32 @@ def run_title(run: Run) -> str:
     row = f" ({run.place.row})" if run.place.row else ""
     if "mi" in run.metrics:
         return f"A pair of views as f sees them{row} on {dataset_name(run.dataset)}, seed {run.place.seed}"
-    method = method_name(run.config("assim"), run.config("view"))
+    method = method_name(run.config("assim"), run.config("view"), run.config("loss"))
     return f"{method}{row} on {dataset_name(run.dataset)}, seed {run.place.seed}"
 
 
-def method_name(assim: Mapping[str, Any], view: Mapping[str, Any]) -> str:
-    """ "SimCLR", "A2 with W-search"."""
+def method_name(assim: Mapping[str, Any], view: Mapping[str, Any], loss: Mapping[str, Any]) -> str:
+    """ "SimCLR", "SimSiam", "A2 with W-search"."""
     name = str(assim.get("name", "a run"))
-    if name == "simclr":
-        return ASSIMILATIONS[name]
+    slots = _slots(assim, view)
+    siamese = loss.get("name") == "simsiam"
+    if set(slots) == {"expert"} and name == "simclr":
+        return SIMSIAM if siamese else ASSIMILATIONS[name]
+    # The paper names the one view that is not an expert's; Tables 5 and 19 name them all.
+    usual = slots[0] == "expert" and (name == "a1" or slots[1] == "expert")
+    method = f"{ASSIMILATIONS.get(name, name)}-{SIMSIAM}" if siamese else ASSIMILATIONS.get(name, name)
+    return f"{method} with {slots[-1] if usual else ', '.join(slots)}"
+
+
+def _slots(assim: Mapping[str, Any], view: Mapping[str, Any]) -> list[str]:
+    """What stands in the places for views, by their names."""
     views = str(view.get("name", "views"))
-    return f"{ASSIMILATIONS.get(name, name)} with {VIEWS.get(views, views)}"
+    usual = {"simclr": ("expert", "expert", None), "a1": ("expert", GENERATED, None)}
+    slots = [
+        assim.get(f"view{place}", slot)
+        for place, slot in enumerate(usual.get(str(assim.get("name")), ("expert", "expert", GENERATED)), start=1)
+    ]
+    return [VIEWS.get(views, views) if slot == GENERATED else str(slot) for slot in slots if slot is not None]
 
 
 def given_name(checkpoint: str) -> str:
@@ -97,7 +114,8 @@ def run_curves(out: Path, run: Run, *, baseline: bool) -> list[str]:
     labels = {} if run.encoder is None else {"this run": run.encoder}
     reference = _reference_encoder(out, run) if baseline else None
     if reference is not None and reference != run.encoder:
-        labels = {f"SimCLR (f, seed {_seed_of_f(run)})": reference, **labels}
+        base = SIMSIAM if (run.raw.get("config") or {}).get("simclr_loss") == "simsiam" else "SimCLR"
+        labels = {f"{base} (f, seed {_seed_of_f(run)})": reference, **labels}
     of = {
         column: {name: read_curve(out, label, HISTORY, column) for name, label in labels.items()}
         for column in ("loss", "lr")
@@ -135,8 +153,9 @@ def _head(run: Run) -> list[str]:
         words.append(f"weights: {weights.get('name')}")
     elif config:
         assim, encoder = run.config("assim"), run.config("encoder")
+        slots = _slots(assim, run.config("view"))
         words += [
-            "two expert views" if assim.get("name") == "simclr" else f"view: {run.config('view').get('name')}",
+            "two expert views" if slots == ["expert", "expert"] else f"views: {', '.join(slots)}",
             f"assimilation: {assim.get('name')}",
             f"loss: {run.config('loss').get('name')}",
             f"encoder: {encoder.get('backbone')}, width {encoder.get('width')}",
@@ -159,7 +178,8 @@ def _result(run: Run) -> list[str]:
         return [page.paragraph(f"Probes were skipped: {run.raw.get('skipped', 'nothing measured')}.")]
     # A number of another budget never stands beside the paper's.
     paper = bool(run.raw.get("paper")) and run.place.budget == COMPARABLE_BUDGET
-    header = ["", "random initialisation", "SimCLR baseline (f)", "this run", "difference"] + ["paper"] * paper
+    base = SIMSIAM if (run.raw.get("config") or {}).get("simclr_loss") == "simsiam" else "SimCLR"
+    header = ["", "random initialisation", f"{base} baseline (f)", "this run", "difference"] + ["paper"] * paper
     rows = [
         [line.metric, line.untrained, line.baseline, line.run, line.difference] + [line.paper] * paper for line in lines
     ]
@@ -193,11 +213,11 @@ def _training(out: Path, run: Run) -> list[str]:
 
 def _pictures(folder: Path) -> list[tuple[str, list[str]]]:
     """Sections of what `report_pictures` drew; empty where nothing was drawn."""
+    if not (folder / PICTURES / PICTURES_FILE).is_file():
+        return []
     try:
         drawn = json.loads((folder / PICTURES / PICTURES_FILE).read_text(encoding="utf-8"))
         return [(str(section["title"]), _picture_section(folder / PICTURES, section)) for section in drawn["sections"]]
-    except FileNotFoundError:
-        return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [("Views", [page.paragraph(f"{PICTURES}/ cannot be read ({error}): the run's command draws it again.")])]
 
@@ -276,6 +296,6 @@ def _plain(value: Any) -> str:
 
 def baseline_command(run: Run) -> str:
     """The command of the SimCLR run that a run without a baseline can be compared with."""
-    kept = ("dataset", "dataset.root", "budget", "recipe")
+    kept = ("dataset", "dataset.root", "dataset.name", "budget", "recipe", "out")
     words = [shell_word(word) for word in run.overrides if word.split("=")[0] in kept]
     return " ".join(["python -m assimilate.train", *words, "assim=simclr"])

@@ -182,7 +182,7 @@ def fill_table(
     *,
     budget: str,
     command_for: CommandFor,
-    same_runs: Callable[[str], Sequence[str]] = lambda row: (),
+    same_runs: Callable[[str, str], Sequence[str]] = lambda row, dataset: (),
 ) -> FilledTable:
     """Put the runs of one budget into a table.
 
@@ -195,7 +195,7 @@ def fill_table(
         runs: results of any table and budget.
         budget: whose runs to take.
         command_for: (row, data set) to the command that fills the cell.
-        same_runs: a row to other names of its run, which hold on the data sets that the paper has for both.
+        same_runs: (row, data set) to other names of the very run that the row is there.
     """
     comparable = budget == COMPARABLE_BUDGET
     known = {row.name: row for row in rows}
@@ -210,7 +210,7 @@ def fill_table(
         """The cell's runs by seed, and under which other names some of them were made."""
         found = dict(by_cell.get((row.key, dataset), {}))
         lenders = []
-        for other in same_runs(row.key) if dataset in row.numbers else ():
+        for other in same_runs(row.key, dataset):
             new = {seed: run for seed, run in by_cell.get((other, dataset), {}).items() if seed not in found}
             found |= new
             lenders += [other] if new else []

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from assimilate.tables.paper_tables import names_of_ours
+
 METRIC_NAMES = {
     "acc1": "linear probe, top-1 %",
     "acc5": "linear probe, top-5 %",
@@ -45,13 +47,15 @@ def paper_number(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, Mapping):
-        return f"{value['mean']} ± {value['std']}"
-    return f"{value}"
+        return f"{value['mean']:.3f} ± {value['std']:.3f}"
+    return f"{value:.2f}" if round(value, 2) == value else f"{value}"  # 92.9 is printed as 92.90
 
 
 def compare(result: Mapping[str, Any]) -> list[Line]:
     """Lines of a metrics.json, for every metric that the run has."""
     baseline = result.get("baseline", {}).get("metrics", {})
+    measured_as = names_of_ours(str(result.get("row")))
+    printed = {measured_as.get(name, name): value for name, value in result.get("paper", {}).items()}
     lines = []
     for metric, name in METRIC_NAMES.items():
         own = result["metrics"].get(metric)
@@ -66,7 +70,7 @@ def compare(result: Mapping[str, Any]) -> list[Line]:
                 baseline=number(other),
                 run=number(own, DECIMALS.get(metric, 2)),
                 difference="–" if other is None else f"{own['mean'] - other['mean']:+.2f}",
-                paper=paper_number(result.get("paper", {}).get(metric)),
+                paper=paper_number(printed.get(metric)),
             )
         )
     return lines

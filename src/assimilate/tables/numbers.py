@@ -67,7 +67,9 @@ def decimals_of(metric: str, paper: PaperNumber | None) -> int:
 def spread_text(value: Spread, decimals: int) -> str:
     """ "92.41 ± 0.12 (3)"; "92.41 (1)" for a single run."""
     std = "" if value.std is None else f" ± {value.std:.{decimals}f}"
-    return f"{value.mean:.{decimals}f}{std} ({value.n})"
+    mean = f"{abs(value.mean):.{decimals}f}"
+    sign = MINUS if value.mean < 0 and float(mean) else ""  # a bound of MINE can fall below 0
+    return f"{sign}{mean}{std} ({value.n})"
 
 
 def difference(value: Spread, paper: PaperNumber) -> float:

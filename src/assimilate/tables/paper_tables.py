@@ -1,5 +1,7 @@
 """Every table of the paper that has results in it, in its order."""
 
+from collections.abc import Mapping
+
 from assimilate.tables.layout import PaperTable
 
 NONE = "–"
@@ -285,6 +287,12 @@ SAME_RUNS = (
 def same_runs(row: str) -> tuple[str, ...]:
     """Other names of a row's run."""
     return tuple(name for group in SAME_RUNS if row in group for name in group if name != row)
+
+
+def names_of_ours(row: str) -> Mapping[str, str]:
+    """A metric as a row's table names it to ours that is like it, where the names differ (Table 8's 5-NN)."""
+    group = row.partition("/")[0]
+    return next((table.measured_as for table in TABLES if table.group == group), {})
 
 
 def row_title(row: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from assimilate.config import Job
+from assimilate.config import Job, shell_word
 from assimilate.errors import UserError
 from assimilate.settings.identity import content_hash
 from assimilate.tracking.tracker import Tracker
@@ -71,7 +71,7 @@ class WandbTracker(Tracker):
                 resume="allow",
                 mode=self._mode,
                 dir=str(job.out),
-                name=f"{self._prefix}{place}"[-MAX_NAME:],
+                name=self._prefix + place[-(MAX_NAME - len(self._prefix)) :],  # whatever is cut, not the budget
                 group=f"{self._prefix}{place.split('/')[0]}",
                 job_type=_job_type(job),
                 config=_recorded(job),
@@ -90,7 +90,7 @@ class WandbTracker(Tracker):
         where = self._run.url if self._mode == "online" else Path(self._run.dir).parent
         say(f"  Weights & Biases ({self._mode}): {where}")
         if self._mode == "offline":
-            say(f"  to send it later: wandb sync {where}")
+            say(f"  to send it later: wandb sync {shell_word(str(where))}")
 
     def log(self, metrics: Mapping[str, float]) -> None:
         self._run.log({self._prefix + name: value for name, value in metrics.items()})
