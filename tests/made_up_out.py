@@ -1,7 +1,12 @@
 """Folders as runs leave them, with made-up numbers, for tests of the report."""
 
+import base64
 import json
 from pathlib import Path
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 PROTOCOLS = {
     "acc1": "linear probe, lr 30, last epoch",

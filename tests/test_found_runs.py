@@ -14,7 +14,7 @@ from assimilate.figures.found_runs import FoundRun, find_runs
 from assimilate.figures.runs import _of_runs, _spread
 from assimilate.jobs.runs import papers_numbers
 from assimilate.tables.comparison import compare
-from tests.made_up_out import result, write
+from tests.made_up_out import PNG, result, write
 
 
 def found_job(out, **changes):

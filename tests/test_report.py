@@ -16,11 +16,8 @@ from assimilate.config import compose, make_job
 from assimilate.figures.found_runs import FoundRun
 from assimilate.reporting.run_page import run_title
 from assimilate.tables.results import parse_place, parse_result
-from tests.made_up_out import result, write
+from tests.made_up_out import PNG, result, write
 
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 HOSTILE = '<script>alert("1")</script>|`x`'
 
 
