@@ -125,7 +125,7 @@ def test_the_papers_table_shows_what_was_run_beside_the_paper(pages):
 def test_a_smoke_number_never_stands_in_the_papers_section(pages):
     html, text = pages
     warning = "budget=smoke: not comparable with the paper"
-    for whole, start in ((html, 'id="smoke"'), (text, "## Smoke budget")):
+    for whole, start in ((html, 'id="smoke"'), (text, "## Budget: smoke")):
         before, after = whole.split(start)
         for number in ("11.61", "13.13"):
             assert number not in before

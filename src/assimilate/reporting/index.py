@@ -118,7 +118,7 @@ def _coverage_map(tables: Sequence[FilledTable]) -> str:
 
 def _budget_section(book: Book, budget: str) -> list[str]:
     comparable = book.comparable(budget)
-    parts = [page.heading(f"{budget.capitalize()} budget", name=page.anchor(budget))]
+    parts = [page.heading(f"Budget: {budget}", name=page.anchor(budget))]
     if not comparable:
         parts.append(
             f'<p class="loud">{escape(warning_of(budget))}</p>'
@@ -207,7 +207,7 @@ def render_markdown(book: Book) -> str:
     ]
     for budget in book.budgets:
         comparable = book.comparable(budget)
-        parts.append(f"## {markdown.escape(budget.capitalize())} budget")
+        parts.append(f"## Budget: {markdown.escape(budget)}")
         if not comparable:
             parts.append(f"> **{markdown.escape(warning_of(budget))}**")
         parts += [

@@ -179,12 +179,18 @@ def _result(run: Run) -> list[str]:
     # A number of another budget never stands beside the paper's.
     paper = bool(run.raw.get("paper")) and run.place.budget == COMPARABLE_BUDGET
     base = SIMSIAM if (run.raw.get("config") or {}).get("simclr_loss") == "simsiam" else "SimCLR"
-    header = ["", "random initialisation", f"{base} baseline (f)", "this run", "difference"] + ["paper"] * paper
-    rows = [
-        [line.metric, line.untrained, line.baseline, line.run, line.difference] + [line.paper] * paper for line in lines
-    ]
+    columns = {
+        "": [line.metric for line in lines],
+        "random initialisation": [line.untrained for line in lines],
+        f"{base} baseline (f)": [line.baseline for line in lines],
+        "this run": [line.run for line in lines],
+        "difference": [line.difference for line in lines],
+    } | ({"paper": [line.paper for line in lines]} if paper else {})
+    # A column of dashes would push the numbers off a telephone.
+    columns = {name: cells for name, cells in columns.items() if name == "paper" or set(cells) != {"–"}}
+    header, rows = list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
     return [
-        page.table(header, rows, strong_column=3),
+        page.table(header, rows, strong_column=header.index("this run")),
         page.paragraph(
             f"± is the standard deviation over {run.raw.get('spread_over', 'probe seeds of one training run')}, "
             "not over training seeds. Views, generator and f are fixed; they have seeds of their own.",
