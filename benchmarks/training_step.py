@@ -109,14 +109,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--pairs", type=int, default=41)
     arguments = parser.parse_args()
     if arguments.width is not None:
         own = (arguments.width, arguments.batch, arguments.size, arguments.steps, arguments.threads)
         compare(Case(*own), arguments.pairs)
         return
-    compare(Case(width=2, batch=8, size=16, steps=120, threads=1), arguments.pairs, at_most_ms=1.5)
-    compare(Case(width=64, batch=16, size=32, steps=16, threads=2), arguments.pairs, at_most_ratio=1.03)
+    # Short runs and many of them: the machine's speed drifts by more than the differences.
+    compare(Case(width=2, batch=8, size=16, steps=60, threads=1), arguments.pairs, at_most_ms=1.5)
+    compare(Case(width=64, batch=8, size=32, steps=12, threads=2), arguments.pairs, at_most_ratio=1.03)
 
 
 def compare(case: Case, pairs: int, *, at_most_ms: float | None = None, at_most_ratio: float | None = None) -> None:
