@@ -206,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--channels", type=int, default=256)
-    parser.add_argument("--anchors", type=int, default=16)
+    parser.add_argument("--anchors", type=int, default=40)
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--counted-channels", type=int, default=64, help="where steps are counted")
     parser.add_argument("--counted-anchors", type=int, default=64)
