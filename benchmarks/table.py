@@ -34,15 +34,21 @@ def lines_of(name: str) -> list[dict[str, Any]]:
 
 def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
     """Markdown: a row a comparison."""
-    rows = ["| benchmark | median | 90% interval | target | verdict | details |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| benchmark | median | 90% interval | pairs | target | verdict | details |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    machine = lines[0]["machine"]
     for line in lines:
         unit = next(key for key in ("ratio", "milliseconds", "images_per_second") if key in line)
         known = {"benchmark", unit, "interval90", "spread", "pairs", "target", "verdict", "machine"}
-        details = ", ".join(f"{key} {value}" for key, value in line.items() if key not in known)
+        details = ", ".join(f"{key} {_short(value)}" for key, value in line.items() if key not in known)
+        if line["machine"] != machine:  # other threads, say
+            details += f", on {line['machine']}"
         value = f"{line[unit]}" + ("" if unit == "ratio" else f" {unit.replace('_', ' ')}")
         low, high = line["interval90"]
         rows.append(
-            f"| {line['benchmark']} | {value} | {low} to {high} | {line['target'] or ''} | "
+            f"| {line['benchmark']} | {value} | {low} to {high} | {line['pairs']} | {line['target'] or ''} | "
             f"{line['verdict']} | {details} |"
         )
     return "\n".join(
@@ -50,15 +56,19 @@ def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
             "# Benchmarks",
             "",
             "Written by `make bench`. Ours and the reference run in turns; a ratio is the median over the pairs, its "
-            "interval a bootstrap of that median. `met` and `missed` need the whole interval on one side of a target.",
+            "interval a bootstrap of that median (of fewer than five pairs it is little more than their spread). "
+            "`met` and `missed` need the whole interval on one side of a target.",
             "",
-            f"Machine: {lines[0]['machine']}; commit {commit}; {datetime.now(UTC):%Y-%m-%d}; "
-            f"load before the first: {load:.2f}.",
+            f"Machine: {machine}; commit {commit}; {datetime.now(UTC):%Y-%m-%d}; load before the first: {load:.2f}.",
             "",
             *rows,
             "",
         ]
     )
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def main() -> None:
