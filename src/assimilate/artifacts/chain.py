@@ -28,6 +28,7 @@ from assimilate.settings.identity import (
     GENERATED,
     OWN,
     data_is_sampled,
+    draws_one_of_many,
     draws_view_on_the_fly,
     generator_settings,
     inversion_settings,
@@ -251,7 +252,8 @@ class _Projection:
             if config["assim"].get("probability", 1) < 1:
                 content["probability"] = config["assim"]["probability"]
         name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
-        return self._artifact("encoders", name, "train", content, sources, revision=train_revision(content))
+        revision = train_revision(content, draws_one_of_many=draws_one_of_many(config))
+        return self._artifact("encoders", name, "train", content, sources, revision=revision)
 
     def given(self) -> Artifact:
         """The encoder of `checkpoint=`."""
