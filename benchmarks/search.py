@@ -51,7 +51,8 @@ class World:
             # Inverted codes differ from layer to layer.
             spread = codes[:, None] + 0.1 * codes.std() * torch.randn(count, self.generator.num_codes, dim)
             # Real anchors take unequal numbers of steps: with CIFAR-10 images and narrow networks the slowest of 8
-            # needed 1.5 times the mean, of 16 1.6, of 128 1.9. Those of random networks do where codes differ in size.
+            # needed 1.5 times the mean, of 16 1.6, of 128 1.9. Those of random networks do where codes differ in size;
+            # here they are more uneven than that (of 8 1.65, of 16 1.9), with every other value that was tried as well.
             spread = spread * torch.exp(UNEVENNESS * torch.randn(count, 1, 1))
             images = torch.cat([self.generator.synthesize(part) for part in spread.split(32)])
         encoder = Encoder.from_spec(
