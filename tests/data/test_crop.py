@@ -82,7 +82,7 @@ def test_the_whole_image_at_its_own_size_is_unchanged() -> None:
 def test_boxes_are_distributed_as_torchvision_draws_them(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> None:
-    count = 4000
+    count = 10_000
     crops = draw_crops(count, height, width, scale=scale, ratio=ratio, flip=0.3, rng=generator("boxes", height))
     torch.manual_seed(0)
     blank = torch.empty(3, height, width)
