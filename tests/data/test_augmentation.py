@@ -3,8 +3,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
@@ -160,6 +162,27 @@ def test_draws_differ_within_a_batch() -> None:
     same = random_images(1).expand(200, -1, -1, -1)
     views = ExpertAugmentation(32)(same, generator("differ"))
     assert len(torch.unique(views.flatten(1), dim=0)) == 200
+
+
+def test_draws_of_one_image_do_not_depend_on_each_other() -> None:
+    count = 20_000
+    drawn = ExpertAugmentation(32).draw(count, 32, 32, generator("independent"))
+    crops, jitter = drawn.crops, drawn.jitter
+    columns = [
+        *jitter.order.argsort(dim=1).unbind(1),
+        *jitter.factors.unbind(1),
+        crops.height * crops.width,
+        crops.height / crops.width,
+        crops.flip,
+        jitter.jittered,
+        jitter.grayscale,
+    ]
+    correlation = spearmanr(torch.stack([column.double() for column in columns], dim=1).numpy()).statistic
+    places = np.s_[:4, :4]
+    # The places of the four operations are a permutation, and so are the only ones that say something of each other.
+    assert np.abs(correlation[places] - (np.eye(4) * 4 - 1) / 3).max() < 4 / count**0.5
+    correlation[places] = np.eye(4)
+    assert np.abs(correlation - np.eye(len(columns))).max() < 4 / count**0.5
 
 
 def test_the_global_generator_is_left_alone() -> None:
