@@ -26,8 +26,11 @@ def revision_of_the_encoder(tmp_path, *words):
         (["assim=a2", "view=viewmaker"], 0),
         (["assim=a2", "view=wsearch", "accumulate_grad_batches=2"], 2),
         (["assim=simclr", "accumulate_grad_batches=2"], 1),
+        (["assim=simclr", "data.crop_size=8"], 1),
+        (["assim=simclr", "data.crop_size=12"], 2),
     ],
 )
-def test_an_encoder_that_draws_one_of_several_cached_views(tmp_path, words, revision):
-    """One view is drawn by one number an image; until then the smallest of one number a view was taken."""
+def test_of_an_encoder(tmp_path, words, revision):
+    """One of several cached views is drawn by one number an image, where it was by one a view; the last window of
+    accumulated gradients, kNN's crops, and crops of a size that is no power of two differed as well."""
     assert revision_of_the_encoder(tmp_path, *words) == revision

@@ -20,7 +20,7 @@ from assimilate.artifacts.origins import (
     data_artifact,
     evaluation_artifact,
 )
-from assimilate.artifacts.revisions import inversion_revision, probe_revision, train_revision
+from assimilate.artifacts.revisions import crop_revision, inversion_revision, probe_revision, train_revision
 from assimilate.artifacts.store import Artifact
 from assimilate.errors import UserError
 from assimilate.settings.checks import check_batch_size
@@ -132,7 +132,7 @@ class _Projection:
             {"data": self._fingerprint, **content},
             present,
             stage,
-            STAGE_VERSIONS[stage] + revision,
+            STAGE_VERSIONS[stage] + revision + crop_revision(content),
             self._root,
         )
 

@@ -19,6 +19,12 @@ def train_revision(content: Mapping[str, Any], *, draws_one_of_many: bool = Fals
     return int(amended) + int(draws_one_of_many)
 
 
+def crop_revision(content: Mapping[str, Any]) -> int:
+    """1 for crops whose size is no power of two: they were once up to 4e-5 from torchvision's."""
+    size = content.get("crop_size") or content.get("image_size") or 1
+    return int(size & (size - 1) != 0)
+
+
 def inversion_revision(content: Mapping[str, Any]) -> int:
     """1 for latents whose encoder is trained against the GAN's discriminator: its Adam once began anew."""
     return int(content.get("adversarial_weight", 0) > 0)
