@@ -17,8 +17,8 @@ TABLE = FOLDER.parent / "docs" / "benchmarks.md"
 NAMES = ("augmentation", "losses", "knn", "probe", "training_step", "generator", "search")
 
 
-def lines_of(name: str) -> list[dict[str, Any]]:
-    """Run one benchmark and read what it prints."""
+def lines_of(name: str) -> tuple[list[dict[str, Any]], int]:
+    """Run one benchmark: the lines that it prints, and its exit code."""
     command = [sys.executable, str(FOLDER / f"{name}.py")]
     found = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -27,9 +27,7 @@ def lines_of(name: str) -> list[dict[str, Any]]:
             print(text, end="", flush=True)
             if text.startswith("{"):
                 found.append(json.loads(text))
-    if process.returncode:
-        raise SystemExit(f"benchmarks/{name}.py failed (exit code {process.returncode})")
-    return found
+    return found, process.returncode
 
 
 def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
@@ -81,14 +79,24 @@ def main() -> None:
         print(f"warning: something else is running here (load {load:.2f}): timings will be off", file=sys.stderr)
     git = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty=+changes"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-    lines = [line for name in chosen or NAMES for line in lines_of(name)]
-    text = table(lines, commit, load)
+    lines: list[dict[str, Any]] = []
+    failed = []
+    for name in chosen or NAMES:
+        found, code = lines_of(name)
+        lines += found
+        if code:  # the hour of the others is kept
+            failed.append(f"benchmarks/{name}.py failed (exit code {code})")
+    if not lines:
+        raise SystemExit("; ".join(failed))
+    text = "\n".join([table(lines, commit, load), *(f"{failure}.\n" for failure in failed)])
     if chosen:
         print(text)
-        return
-    TABLE.parent.mkdir(exist_ok=True)
-    TABLE.write_text(text)
-    print(f"written: {TABLE}")
+    else:
+        TABLE.parent.mkdir(exist_ok=True)
+        TABLE.write_text(text)
+        print(f"written: {TABLE}")
+    if failed:
+        raise SystemExit("; ".join(failed))
 
 
 if __name__ == "__main__":

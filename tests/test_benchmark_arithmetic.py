@@ -1,5 +1,6 @@
 """What the benchmarks make of their timings: numbers that are known beforehand go in."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,17 @@ def test_memory_of_serving_is_that_of_the_pages_it_reads(tmp_path):
     megabytes = float(subprocess.check_output(command, text=True).split()[-1])
     # The first batch was read before the count began.
     assert 0.7 * stored.nbytes / 1e6 < megabytes < 1.5 * stored.nbytes / 1e6
+
+
+def test_one_that_fails_does_not_cost_the_others(tmp_path, monkeypatch):
+    for name, body in (("knn", f"print({json.dumps(json.dumps(LINE))})"), ("losses", "raise SystemExit(3)")):
+        (tmp_path / f"{name}.py").write_text(body)
+    monkeypatch.setattr(table, "FOLDER", tmp_path)
+    monkeypatch.setattr(table, "NAMES", ("losses", "knn"))
+    monkeypatch.setattr(table, "TABLE", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(sys, "argv", ["table.py"])
+    with pytest.raises(SystemExit, match=r"losses\.py failed \(exit code 3\)"):
+        table.main()
+    written = (tmp_path / "benchmarks.md").read_text()
+    assert "| knn/k5 | 1.1 |" in written
+    assert written.rstrip().endswith("benchmarks/losses.py failed (exit code 3).")
