@@ -124,6 +124,17 @@ def test_simclr_trains_on_the_same_images(chain: Path, checkpoint: Path, capsys)
     assert len(artifacts(chain, "datasets")) == 1
 
 
+def test_the_baseline_that_is_named_is_of_the_same_images(chain: Path, checkpoint: Path, capsys) -> None:
+    words = [*TOY, *PROBED_ON_DIGITS, "view=wperturb", f"generator.checkpoint={checkpoint}", f"out={chain}"]
+    assert train.main(words) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("baseline to compare with"))
+    named = line.split()
+    assert "assim=simclr" in named
+    assert "view=wperturb" not in named
+    own = [word for word in words if word.startswith(("dataset", "generator"))]
+    assert [word for word in own if word not in named] == []
+
+
 def test_another_checkpoint_makes_other_images(checkpoint: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved.pth"
     moved.write_bytes(checkpoint.read_bytes())

@@ -208,7 +208,9 @@ def test_a_state_that_is_not_of_the_discriminator_is_refused() -> None:
         (spoilt(lambda state: state["param_groups"][0].update(eps=-1)), "eps=-1.0; allowed"),
         (spoilt(lambda state: state["param_groups"].append(state["param_groups"][0])), "no state of an Adam"),
     ):
-        with pytest.raises(ValueError, match=f"^generator.checkpoint: d_optim.*{message}.*; of a checkpoint without d_optim"):
+        with pytest.raises(
+            ValueError, match=f"^generator.checkpoint: d_optim.*{message}.*; of a checkpoint without d_optim"
+        ):
             EncoderTraining(
                 tiny_stylegan2(), discriminator, no_features, SPEC, SETTINGS, seed=0, device=CPU,
                 discriminator_optimizer=state,
