@@ -32,7 +32,8 @@ class PilViews(Dataset):
     """What a training script does with torchvision: a PIL image, two random views."""
 
     def __init__(self, images: np.ndarray) -> None:
-        self.images = images.transpose(0, 2, 3, 1)
+        # Laid out as torchvision's CIFAR10 keeps them: from strided pixels PIL would have to copy first.
+        self.images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
         self.transform = transforms.Compose(
             [
                 transforms.RandomResizedCrop(SIZE, scale=(0.2, 1.0)),

@@ -82,15 +82,21 @@ class _Between(pl.Callback):
 
 
 def profile_contrastive(
-    work: Contrastive, *, steps: int, warmup: int, precision: str, compiled: bool = False
+    work: Contrastive,
+    *,
+    steps: int,
+    warmup: int,
+    precision: str,
+    compiled: bool = False,
+    device: torch.device | None = None,
 ) -> Shares:
-    """A step of the full training, through Lightning, with the record's logging."""
+    """A step of the full training, through Lightning, with the record's logging; on `device_here()` unless told."""
     window = Window()
     module, data = work.module(), work.datamodule()
     module.encoder.to(memory_format=torch.channels_last)
     if compiled:
         module.compile_networks()
-    accelerator = "gpu" if device_here().type == "cuda" else "cpu"
+    accelerator = "gpu" if (device or device_here()).type == "cuda" else "cpu"
     # The first steps are in another window of the log than the profiled ones: a row for the loggers falls within.
     with tempfile.TemporaryDirectory() as folder, labelled(CONTRASTIVE):
         fit(
@@ -101,9 +107,17 @@ def profile_contrastive(
     return window.shares
 
 
-def profile_generator(size: int, channels: int, batch: int, *, steps: int = GENERATOR_ROUND, warmup: int = 1) -> Shares:
+def profile_generator(
+    size: int,
+    channels: int,
+    batch: int,
+    *,
+    steps: int = GENERATOR_ROUND,
+    warmup: int = 1,
+    device: torch.device | None = None,
+) -> Shares:
     """16 steps of StyleGAN2's training, so that R1 (1 in 16) and path length (1 in 4) have their share."""
-    device = device_here()
+    device = device or device_here()
     training = generator_training(size, channels, batch, device)
     stream = RealImages(
         random_images(8 * batch, size), batch_size=batch, seed=0, flip_probability=0.5, device=device
@@ -121,11 +135,11 @@ def profile_generator(size: int, channels: int, batch: int, *, steps: int = GENE
 
 
 def profile_search(world: SearchWorld, *, num_views: int, width: int, steps: int, **changes: Any) -> Shares:
-    """Steps of the engine with every slot busy: nobody converges, so the search is cut after `steps`."""
+    """Steps of the engine with every slot busy, where `world` is: nobody converges, the search is cut after `steps`."""
     settings = search_settings(
         num_views=num_views, width=width, iterations=steps, tolerance=0.0, tolerance_relative=None, **changes
     )
-    engine = search.SearchEngine(world.generator, world.embedding, settings, device=device_here().type)
+    engine = search.SearchEngine(world.generator, world.embedding, settings, device=world.device.type)
     chosen = list(range(min(width, len(world.images))))
 
     def run() -> None:

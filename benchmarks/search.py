@@ -9,6 +9,8 @@ anchors and a wide one, where the straightforward search takes seconds a step.
 
 import argparse
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,7 +51,8 @@ class World:
             # Inverted codes differ from layer to layer.
             spread = codes[:, None] + 0.1 * codes.std() * torch.randn(count, self.generator.num_codes, dim)
             # Real anchors take unequal numbers of steps: with CIFAR-10 images and narrow networks the slowest of 8
-            # needed 1.5 times the mean, of 16 1.6, of 128 1.9. Those of random networks do where codes differ in size.
+            # needed 1.5 times the mean, of 16 1.6, of 128 1.9. Those of random networks do where codes differ in size;
+            # here they are more uneven than that (of 8 1.65, of 16 1.9), with every other value that was tried as well.
             spread = spread * torch.exp(UNEVENNESS * torch.randn(count, 1, 1))
             images = torch.cat([self.generator.synthesize(part) for part in spread.split(32)])
         encoder = Encoder.from_spec(
@@ -175,15 +178,9 @@ def serving(megabytes: int, batch: int, pairs: int) -> None:
             stored[start : start + 256] = block[: len(stored[start : start + 256])]
         stored.flush()
         del stored
-        cache = CachedViews.open(Path(folder))
         flat = np.load(path, mmap_mode="r").reshape(-1, 3, 32, 32)
-        before = largest_resident_kilobytes()
-        batches = [torch.from_numpy(rng.choice(count, batch, replace=False)) for _ in range(40)]
-        draws = torch.Generator().manual_seed(0)
-
-        def ours() -> None:
-            for indices in batches:
-                cache.gather(indices, 1, draws)
+        batches = batches_of(count, batch)
+        ours = serve(Path(folder), batches)
 
         def gather() -> None:
             for indices in batches:
@@ -194,12 +191,42 @@ def serving(megabytes: int, batch: int, pairs: int) -> None:
             "views/serving_vs_flat_memory_map", speedups(timed), at_least=0.9, megabytes=megabytes,
             views_per_second=round(len(batches) * batch / statistics.median(own for own, _ in timed)), **medians(timed),
         )  # fmt: skip
-        float_megabytes = 4 * megabytes
-        grown = (largest_resident_kilobytes() - before) / 1000
+        command = [sys.executable, str(Path(__file__).resolve()), "--serve", folder]
+        grown = [float(subprocess.check_output(command, text=True).split()[-1]) for _ in range(3)]
+        float_megabytes = 4 * path.stat().st_size / 1e6  # of a tensor that holds the same views, nothing else
         report(
-            "views/serving_memory_vs_float32", [grown / float_megabytes], at_most=0.3,
-            megabytes=round(grown), reference_megabytes=float_megabytes,
+            "views/serving_memory_vs_float32", [each / float_megabytes for each in grown], at_most=0.3,
+            megabytes=round(grown[0]), reference_megabytes=round(float_megabytes),
         )  # fmt: skip
+
+
+def batches_of(count: int, batch: int) -> list[torch.Tensor]:
+    """Forty batches of images."""
+    rng = np.random.default_rng(0)
+    return [torch.from_numpy(rng.choice(count, batch, replace=False)) for _ in range(40)]
+
+
+def serve(folder: Path, batches: list[torch.Tensor]) -> Callable[[], None]:
+    """One view of each image of the batches."""
+    cache, draws = CachedViews.open(folder), torch.Generator().manual_seed(0)
+
+    def run() -> None:
+        for indices in batches:
+            cache.gather(indices, 1, draws)
+
+    return run
+
+
+def print_served(folder: Path) -> None:
+    """In a fresh process: what serving every image adds to the largest resident set, in megabytes.
+
+    The pages of the map that were touched count as ours, although the system may take them back at any time.
+    """
+    count = len(np.load(folder / "images.npy", mmap_mode="r"))
+    serve(folder, [torch.arange(min(count, 512))])()
+    before = largest_resident_kilobytes()
+    serve(folder, list(torch.randperm(count).split(512)))()
+    print((largest_resident_kilobytes() - before) * 1024 / 1e6)
 
 
 def main() -> None:
@@ -215,7 +242,11 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=0.3)
     parser.add_argument("--pairs", type=int, default=2, help="searches take minutes: fewer pairs than elsewhere")
     parser.add_argument("--cache-megabytes", type=int, default=1200)
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.serve:
+        print_served(arguments.serve)
+        return
     counted = World(arguments.size, arguments.counted_channels, arguments.counted_anchors)
     compared = Compared(counted, search_settings(arguments, width=arguments.counted_width))
     compared.ours()
@@ -239,12 +270,16 @@ def main() -> None:
         world.generator, world.embedding, search_settings(arguments, iterations=0, tolerance_relative=None)
     )
     bare = bare_steps(world, capped, num_steps)
-    ratios = []
+    ratios, idling = [], []
     for _ in range(15):
         full = seconds(lambda: busy.run(world.latents, world.images, first, lambda views: None))
         none = seconds(lambda: idle.run(world.latents, world.images, first, lambda views: None))
         ratios.append((full - none, seconds(bare)))
-    report("search/engine_overhead", overheads(ratios), at_most=1.15, channels=arguments.channels, **medians(ratios))
+        idling.append(none)
+    report(
+        "search/engine_overhead", overheads(ratios), at_most=1.15, channels=arguments.channels, steps=num_steps,
+        anchors_and_delivery_seconds=round(statistics.median(idling), 3), **medians(ratios),
+    )  # fmt: skip
     serving(arguments.cache_megabytes, 512, 15)
 
 

@@ -144,7 +144,7 @@ def shares_of(events: Any, num_steps: int, seconds: float) -> Shares:
     total = 0.0
     for event in events:
         if "cuda" in str(event.device_type).lower():
-            if not event.name.startswith(_MARK):  # a label's span on the device is no kernel
+            if not event.is_user_annotation:  # the span of a label, or of an optimiser's step, is no kernel
                 intervals.append((event.time_range.start, event.time_range.end))
                 total += event.time_range.elapsed_us() / 1e6
                 launches += 1
@@ -155,7 +155,7 @@ def shares_of(events: Any, num_steps: int, seconds: float) -> Shares:
         label = event.name.removeprefix(_MARK)
         within = _labelled_within(event)
         own[label] += (event.cpu_time_total - sum(child.cpu_time_total for child in within)) / 1e6
-        started = (event.device_time_total - sum(child.device_time_total for child in within)) / 1e6
+        started = _started(event) / 1e6
         if started > 0:
             kernels[label] += started
     if intervals:
@@ -171,6 +171,13 @@ def _labelled_within(event: Any) -> list[Any]:
     for child in event.cpu_children:
         found += [child] if child.name.startswith(_MARK) else _labelled_within(child)
     return found
+
+
+def _started(event: Any) -> float:
+    """Microseconds of the kernels that an event and the unlabelled calls below it started."""
+    # A span on the device that goes by the event's own name is the event's, not a kernel's.
+    own = sum(kernel.duration for kernel in event.kernels if kernel.name != event.name)
+    return own + sum(_started(child) for child in event.cpu_children if not child.name.startswith(_MARK))
 
 
 def _covered(intervals: list[tuple[float, float]]) -> float:

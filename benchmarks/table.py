@@ -17,8 +17,8 @@ TABLE = FOLDER.parent / "docs" / "benchmarks.md"
 NAMES = ("augmentation", "losses", "knn", "probe", "training_step", "generator", "search")
 
 
-def lines_of(name: str) -> list[dict[str, Any]]:
-    """Run one benchmark and read what it prints."""
+def lines_of(name: str) -> tuple[list[dict[str, Any]], int]:
+    """Run one benchmark: the lines that it prints, and its exit code."""
     command = [sys.executable, str(FOLDER / f"{name}.py")]
     found = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -27,22 +27,26 @@ def lines_of(name: str) -> list[dict[str, Any]]:
             print(text, end="", flush=True)
             if text.startswith("{"):
                 found.append(json.loads(text))
-    if process.returncode:
-        raise SystemExit(f"benchmarks/{name}.py failed (exit code {process.returncode})")
-    return found
+    return found, process.returncode
 
 
 def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
     """Markdown: a row a comparison."""
-    rows = ["| benchmark | median | 90% interval | target | verdict | details |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| benchmark | median | 90% interval | pairs | target | verdict | details |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    machine = lines[0]["machine"]
     for line in lines:
         unit = next(key for key in ("ratio", "milliseconds", "images_per_second") if key in line)
         known = {"benchmark", unit, "interval90", "spread", "pairs", "target", "verdict", "machine"}
-        details = ", ".join(f"{key} {value}" for key, value in line.items() if key not in known)
+        details = ", ".join(f"{key} {_short(value)}" for key, value in line.items() if key not in known)
+        if line["machine"] != machine:  # other threads, say
+            details += f", on {line['machine']}"
         value = f"{line[unit]}" + ("" if unit == "ratio" else f" {unit.replace('_', ' ')}")
         low, high = line["interval90"]
         rows.append(
-            f"| {line['benchmark']} | {value} | {low} to {high} | {line['target'] or ''} | "
+            f"| {line['benchmark']} | {value} | {low} to {high} | {line['pairs']} | {line['target'] or ''} | "
             f"{line['verdict']} | {details} |"
         )
     return "\n".join(
@@ -50,15 +54,19 @@ def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
             "# Benchmarks",
             "",
             "Written by `make bench`. Ours and the reference run in turns; a ratio is the median over the pairs, its "
-            "interval a bootstrap of that median. `met` and `missed` need the whole interval on one side of a target.",
+            "interval a bootstrap of that median (of fewer than five pairs it is little more than their spread). "
+            "`met` and `missed` need the whole interval on one side of a target.",
             "",
-            f"Machine: {lines[0]['machine']}; commit {commit}; {datetime.now(UTC):%Y-%m-%d}; "
-            f"load before the first: {load:.2f}.",
+            f"Machine: {machine}; commit {commit}; {datetime.now(UTC):%Y-%m-%d}; load before the first: {load:.2f}.",
             "",
             *rows,
             "",
         ]
     )
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def main() -> None:
@@ -71,14 +79,24 @@ def main() -> None:
         print(f"warning: something else is running here (load {load:.2f}): timings will be off", file=sys.stderr)
     git = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty=+changes"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-    lines = [line for name in chosen or NAMES for line in lines_of(name)]
-    text = table(lines, commit, load)
+    lines: list[dict[str, Any]] = []
+    failed = []
+    for name in chosen or NAMES:
+        found, code = lines_of(name)
+        lines += found
+        if code:  # the hour of the others is kept
+            failed.append(f"benchmarks/{name}.py failed (exit code {code})")
+    if not lines:
+        raise SystemExit("; ".join(failed))
+    text = "\n".join([table(lines, commit, load), *(f"{failure}.\n" for failure in failed)])
     if chosen:
         print(text)
-        return
-    TABLE.parent.mkdir(exist_ok=True)
-    TABLE.write_text(text)
-    print(f"written: {TABLE}")
+    else:
+        TABLE.parent.mkdir(exist_ok=True)
+        TABLE.write_text(text)
+        print(f"written: {TABLE}")
+    if failed:
+        raise SystemExit("; ".join(failed))
 
 
 if __name__ == "__main__":

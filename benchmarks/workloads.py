@@ -105,12 +105,14 @@ class SearchWorld:
     Attributes:
         latents: codes [count, codes, dim] before truncation, on the CPU.
         images: what the generator makes of them, uint8 [count, 3, size, size].
+        device: where the networks are.
     """
 
     def __init__(
         self, *, size: int, channels: int, width: int, count: int, device: torch.device, checkpoint: Path | None = None
     ) -> None:
         torch.manual_seed(0)
+        self.device = device
         if checkpoint is not None:
             self.generator = TruncatedStyleGAN2.from_state(
                 load_stylegan2(checkpoint, image_size=size), truncation=TRUNCATION

@@ -44,6 +44,9 @@ def test_replacement_tables_name_every_view(tmp_path):
     views = ["assim.view1=generated", "assim.view2=generated", "assim.view3=basic"]
     chain = chain_of(tmp_path, "view=wsearch", "assim=a2", *views)
     assert chain.encoder.content["slots"] == ["generated", "generated", "basic"]
+    assert chain.encoder.name == "a2-wsearch"
+    views = ["assim.view1=basic", "assim.view2=basic", "assim.view3=basic"]
+    assert chain_of(tmp_path, "assim=a2", *views).encoder.name == "a2-basic-basic-basic"
 
 
 def test_a_probability_is_part_of_the_encoder_unless_it_is_one(tmp_path):

@@ -44,21 +44,25 @@ def test_a_section_has_the_time_of_its_calls_without_those_within():
     assert sum(row["share"] for row in shares.rows()) == pytest.approx(1, abs=0.02)
 
 
-def event(name, *, device="DeviceType.CPU", span=(0, 0), cpu=0, kernels=0, children=()):
+def event(name, *, device="DeviceType.CPU", span=(0, 0), cpu=0, kernels=(), children=(), annotation=False):
     return SimpleNamespace(
-        name=name, device_type=device, cpu_time_total=cpu, device_time_total=kernels, cpu_children=list(children),
+        name=name, device_type=device, cpu_time_total=cpu, cpu_children=list(children), is_user_annotation=annotation,
+        kernels=[SimpleNamespace(name=kernel, duration=duration) for kernel, duration in kernels],
         time_range=SimpleNamespace(start=span[0], end=span[1], elapsed_us=lambda: span[1] - span[0]),
     )  # fmt: skip
 
 
 def test_kernels_belong_to_their_section_and_the_rest_to_the_backward_pass():
-    augmentation = event("section: augmentation", cpu=100, kernels=30)
-    gather = event("section: gather", cpu=150, kernels=40, children=[event("aten::cat", children=[augmentation])])
+    crop = event("aten::bmm", kernels=[("crop", 30)])
+    augmentation = event("section: augmentation", cpu=100, children=[crop], annotation=True)
+    copy = event("aten::cat", kernels=[("copy", 10)], children=[augmentation])
+    gather = event("section: gather", cpu=150, kernels=[("section: gather", 40)], children=[copy], annotation=True)
     backward = event("section: backward", cpu=50)
     kernel = {"device": "DeviceType.CUDA"}
     events = [
         gather, augmentation, backward,
-        event("section: gather", span=(0, 40), **kernel),  # the label's own span on the device
+        event("section: gather", span=(0, 40), annotation=True, **kernel),  # the label's own span on the device
+        event("Optimizer.step#SGD.step", span=(50, 130), annotation=True, **kernel),  # torch's own label
         event("copy", span=(0, 10), **kernel),
         event("crop", span=(10, 40), **kernel),
         event("conv", span=(60, 100), **kernel),

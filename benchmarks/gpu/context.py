@@ -160,6 +160,7 @@ class Context:
         code = self.launch([sys.executable, *words], self.environment(), self.left, self.work / "commands.log")
         seconds = round(time.monotonic() - started, 1)
         line = {"command": shown, "seconds": seconds, "exit_code": code, "rehearsal": self.rehearse}
+        line["commit"] = self.commit
         with (self.work / COMMANDS).open("a") as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
         if code is None:

@@ -116,7 +116,8 @@ def main() -> None:
 
     def shares() -> dict[str, Any]:
         toy = measuring.rehearse
-        found = profile_generator(16, 8, 4, steps=2) if toy else profile_generator(32, 256, 64, warmup=16)
+        shape, lengths = ((16, 8, 4), {"steps": 2}) if toy else ((32, 256, 64), {"warmup": GENERATOR_ROUND})
+        found = profile_generator(*shape, **lengths, device=measuring.device)
         print(found.table())
         return {**found.summary(), "shares": found.rows()}
 

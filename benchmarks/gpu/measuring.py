@@ -103,7 +103,12 @@ def peak_gigabytes() -> float | None:
 
 
 def median_seconds(run: Callable[[], object], *, repeats: int, calls: int, warmup: int = 3) -> float:
-    """Seconds of one call: `calls` in a row without waiting between them, the median over `repeats`."""
+    """Seconds of one call: the median over `repeats`."""
+    return statistics.median(repeated_seconds(run, repeats=repeats, calls=calls, warmup=warmup))
+
+
+def repeated_seconds(run: Callable[[], object], *, repeats: int, calls: int, warmup: int = 3) -> list[float]:
+    """Seconds of one call, `repeats` times: of `calls` in a row without waiting between them."""
     for _ in range(warmup):
         run()
     taken = []
@@ -114,7 +119,7 @@ def median_seconds(run: Callable[[], object], *, repeats: int, calls: int, warmu
             run()
         synchronize()
         taken.append((time.perf_counter() - started) / calls)
-    return statistics.median(taken)
+    return taken
 
 
 @contextlib.contextmanager

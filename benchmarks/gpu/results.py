@@ -66,7 +66,7 @@ def page(work: Path, runs: list[dict[str, Any]], *, commit: str | None) -> str:
     if lines:
         parts += [f"{lines[-1]['device']}, torch {lines[-1]['torch']}, commit {commit or lines[-1]['commit']}", ""]
     for title, prefix, names in TABLES:
-        chosen = [line for line in lines if line["measurement"].startswith(prefix)]
+        chosen = [line for line in lines if line["measurement"].startswith(prefix) and "shares" not in line]
         if chosen:
             used = [name for name in names if any(line.get(name) is not None for line in chosen)]
             parts += [f"## {title}", "", table(chosen, ["measurement", *used]), ""]
@@ -90,7 +90,10 @@ TABLES = (
     (
         "Training step",
         "simclr step/",
-        ("step_ms", "bare_step_ms", "ratio", "target", "epoch_seconds", "views_per_second", "peak_gigabytes", "failed"),
+        (
+            *("step_ms", "bare_step_ms", "ratio", "target", "verdict", "epoch_seconds"),
+            *("epoch_target", "epoch_verdict", "views_per_second", "peak_gigabytes", "failed"),
+        ),
     ),
     (
         "W-search",

@@ -34,7 +34,7 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
 def git_commit() -> str | None:
     """Commit of the checkout that this package runs from, with "+changes" if it was edited; None for a wheel.
 
-    A checkout that was copied without .git knows it from ASSIMILATE_COMMIT.
+    A checkout that was copied without .git, or whose .git cannot be read here, knows it from ASSIMILATE_COMMIT.
     """
     top = Path(__file__).resolve().parents[2]
     if not (top / ".git").exists():
@@ -48,5 +48,5 @@ def git_commit() -> str | None:
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("ASSIMILATE_COMMIT")
     return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")

@@ -1,9 +1,12 @@
 import itertools
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
@@ -74,6 +77,16 @@ def test_expert_equals_torchvision_in_every_jitter_order(order: str, interpolati
     torch.testing.assert_close(uncompiled, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_expert_equals_torchvision_where_pixels_do_not_fall_on_binary_fractions(interpolation: str) -> None:
+    # GenRep's 112 of 128 (PROTOCOLS 12): an output pixel's width is no float32. Black and white, where it shows most.
+    expert = ExpertAugmentation(112, interpolation=interpolation)
+    images = random_images(100, 128).div(128, rounding_mode="floor").mul(255)
+    parameters = expert.draw(100, 128, 128, generator("binary fractions"))
+    expected = expert_one_by_one(expert, images, parameters)
+    torch.testing.assert_close(expert.apply(images, parameters), expected, atol=1e-5, rtol=0)
+
+
 def test_large_images_that_are_jittered_whole_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     expert = ExpertAugmentation(16, order="jitter_first")
     images = random_images(50, 160)
@@ -103,6 +116,33 @@ def test_compiled_views_are_the_eager_ones_to_rounding() -> None:
         torch.testing.assert_close(compiled(images, generator("compiled", count)), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("order", ["crop_first", "jitter_first"])
+def test_what_is_compiled_is_the_whole_batch_form(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed = []
+
+    def compiler(function: Callable, **settings: object) -> Callable:
+        handed.append((function, settings))
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    # A size of its own: what was compiled for equal settings is kept.
+    expert = ExpertAugmentation(19, order=order, compiled=True)
+    images = random_images(40, 23)
+    parameters = expert.draw(40, 23, 23, generator("handed", order))
+    expected = expert_one_by_one(expert, images, parameters)
+    for _ in range(2):
+        torch.testing.assert_close(expert.apply(images, parameters), expected, atol=1e-5, rtol=0)
+    assert handed == [(expert.apply_in_context, {"dynamic": False})]
+
+
+@pytest.mark.parametrize("name", ["none", "flip", "jitter_first"])
+def test_floats_are_refused_rather_than_divided_where_they_lie(name: str) -> None:
+    settings = {"order": "jitter_first"} if name == "jitter_first" else {}
+    transform = make_transform("expert" if settings else name, 16, flip=0.5, expert=settings)
+    with pytest.raises(AssertionError, match="bytes, not"):
+        transform(random_images(4, 16) / 255, generator("floats"))
+
+
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_every_transform_gives_views_of_the_asked_size_in_range_and_repeats_itself(name: str) -> None:
     transform = make_transform(name, 16, flip=0.5, expert={"crop_scale": [0.2, 1.0]})
@@ -122,6 +162,27 @@ def test_draws_differ_within_a_batch() -> None:
     same = random_images(1).expand(200, -1, -1, -1)
     views = ExpertAugmentation(32)(same, generator("differ"))
     assert len(torch.unique(views.flatten(1), dim=0)) == 200
+
+
+def test_draws_of_one_image_do_not_depend_on_each_other() -> None:
+    count = 20_000
+    drawn = ExpertAugmentation(32).draw(count, 32, 32, generator("independent"))
+    crops, jitter = drawn.crops, drawn.jitter
+    columns = [
+        *jitter.order.argsort(dim=1).unbind(1),
+        *jitter.factors.unbind(1),
+        crops.height * crops.width,
+        crops.height / crops.width,
+        crops.flip,
+        jitter.jittered,
+        jitter.grayscale,
+    ]
+    correlation = spearmanr(torch.stack([column.double() for column in columns], dim=1).numpy()).statistic
+    places = np.s_[:4, :4]
+    # The places of the four operations are a permutation, and so are the only ones that say something of each other.
+    assert np.abs(correlation[places] - (np.eye(4) * 4 - 1) / 3).max() < 4 / count**0.5
+    correlation[places] = np.eye(4)
+    assert np.abs(correlation - np.eye(len(columns))).max() < 4 / count**0.5
 
 
 def test_the_global_generator_is_left_alone() -> None:
@@ -193,7 +254,7 @@ def test_equal_settings_make_equal_transforms() -> None:
     assert make_transform("expert", 32, flip=0.5, expert={"crop_scale": [0.2, 1.0]}) == ExpertAugmentation(32)
 
 
-def test_normalizeis_the_textbook_formula() -> None:
+def test_normalize_is_the_textbook_formula() -> None:
     images = torch.rand(3, 3, 4, 4, generator=generator("normalize"))
     mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
     expected = reference.normalize(images, list(mean), list(std))

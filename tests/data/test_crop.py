@@ -82,7 +82,7 @@ def test_the_whole_image_at_its_own_size_is_unchanged() -> None:
 def test_boxes_are_distributed_as_torchvision_draws_them(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> None:
-    count = 4000
+    count = 10_000
     crops = draw_crops(count, height, width, scale=scale, ratio=ratio, flip=0.3, rng=generator("boxes", height))
     torch.manual_seed(0)
     blank = torch.empty(3, height, width)
@@ -116,10 +116,18 @@ def test_a_box_that_never_fits_becomes_torchvisions_central_one() -> None:
         )
 
 
-def test_a_runs_matmul_precision_is_restored_and_not_used() -> None:
+def test_a_runs_matmul_precision_is_restored_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=generator("precision"))
     crops = boxes([(3, 5, 20, 14, False), (0, 0, 7, 30, True)])
     expected = resample(images, crops, 32, interpolation="bilinear")
+    # Not every processor has products of lower precision, so what they are asked for is looked at too.
+    product, precisions = torch.bmm, []
+
+    def watched(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        precisions.append(torch.get_float32_matmul_precision())
+        return product(first, second)
+
+    monkeypatch.setattr(torch, "bmm", watched)
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -127,5 +135,6 @@ def test_a_runs_matmul_precision_is_restored_and_not_used() -> None:
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
+    assert precisions == ["highest", "highest"]
     assert views.dtype == torch.float32
     torch.testing.assert_close(views, expected, atol=1e-6, rtol=0)

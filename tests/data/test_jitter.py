@@ -133,7 +133,7 @@ def test_factors_orders_and_switches_are_distributed_as_in_torchvision() -> None
     for column, (low, high) in enumerate(intervals):
         assert kstest(drawn.factors[:, column].numpy(), "uniform", args=(low, high - low)).pvalue > 1e-3
     torch.manual_seed(0)
-    theirs_drawn = [ColorJitter.get_params(*(list(i) for i in intervals)) for _ in range(2000)]
+    theirs_drawn = [ColorJitter.get_params(*(list(i) for i in intervals)) for _ in range(count)]
     for column in range(4):
         sample = [draw[column + 1] for draw in theirs_drawn]
         assert kstest(drawn.factors[:, column].numpy(), sample).pvalue > 1e-3

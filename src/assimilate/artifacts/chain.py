@@ -20,7 +20,7 @@ from assimilate.artifacts.origins import (
     data_artifact,
     evaluation_artifact,
 )
-from assimilate.artifacts.revisions import inversion_revision, probe_revision, train_revision
+from assimilate.artifacts.revisions import crop_revision, inversion_revision, probe_revision, train_revision
 from assimilate.artifacts.store import Artifact
 from assimilate.errors import UserError
 from assimilate.settings.checks import check_batch_size
@@ -28,11 +28,13 @@ from assimilate.settings.identity import (
     GENERATED,
     OWN,
     data_is_sampled,
+    draws_one_of_many,
     draws_view_on_the_fly,
     generator_settings,
     inversion_settings,
     needs_cache,
     needs_generator,
+    uses_view,
     view_slots,
     views_used,
 )
@@ -130,7 +132,7 @@ class _Projection:
             {"data": self._fingerprint, **content},
             present,
             stage,
-            STAGE_VERSIONS[stage] + revision,
+            STAGE_VERSIONS[stage] + revision + crop_revision(content),
             self._root,
         )
 
@@ -250,8 +252,10 @@ class _Projection:
                 content["views_used"] = used
             if config["assim"].get("probability", 1) < 1:
                 content["probability"] = config["assim"]["probability"]
-        name = assim if assim == "simclr" else f"{assim}-{config['view']['name']}"
-        return self._artifact("encoders", name, "train", content, sources, revision=train_revision(content))
+        views = config["view"]["name"] if uses_view(config) else "-".join(slots)
+        name = assim if assim == "simclr" else f"{assim}-{views}"
+        revision = train_revision(content, draws_one_of_many=draws_one_of_many(config))
+        return self._artifact("encoders", name, "train", content, sources, revision=revision)
 
     def given(self) -> Artifact:
         """The encoder of `checkpoint=`."""

@@ -9,12 +9,20 @@ BASIC_BOX = {"crop_scale": [0.2, 1.0], "crop_ratio": [3 / 4, 4 / 3], "interpolat
 REVISED_PROBES = ("supcontrast_best", "genrep")
 
 
-def train_revision(content: Mapping[str, Any]) -> int:
+def train_revision(content: Mapping[str, Any], *, draws_one_of_many: bool = False) -> int:
     """1 for an encoder's content that accumulates batches (the last step of an epoch was too small), trains on crops
-    (the kNN curve was measured on whole images), or has basic views beside an expert with a box of its own."""
+    (the kNN curve was measured on whole images), or has basic views beside an expert with a box of its own; and 1 more
+    if a step draws one of several cached views (once by other random numbers)."""
     own_box = any(content["expert"][key] != value for key, value in BASIC_BOX.items())
     basic = "basic" in (*content["slots"], content.get("generated_transform"))
-    return int(content["accumulate_grad_batches"] > 1 or content["crop_size"] is not None or (basic and own_box))
+    amended = content["accumulate_grad_batches"] > 1 or content["crop_size"] is not None or (basic and own_box)
+    return int(amended) + int(draws_one_of_many)
+
+
+def crop_revision(content: Mapping[str, Any]) -> int:
+    """1 for crops whose size is no power of two: they were once up to 4e-5 from torchvision's."""
+    size = content.get("crop_size") or content.get("image_size") or 1
+    return int(size & (size - 1) != 0)
 
 
 def inversion_revision(content: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from assimilate.data.crop import (
     draw_crops,
     draw_flips,
     resample_groups,
+    unit_floats,
 )
 from assimilate.data.expert import ExpertAugmentation
 
@@ -60,7 +61,7 @@ class Identity:
     image_size: int | None = None
 
     def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 size size"]:
-        return central(images, self.image_size).to(torch.float32).div_(255)
+        return unit_floats(central(images, self.image_size))
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class FlipAugmentation:
 
     def apply(self, images: Images, flip: Bool[Tensor, " batch"]) -> Float[Tensor, "batch 3 size size"]:
         """Mirror the images where ``flip`` says so."""
-        views = central(images, self.image_size).to(torch.float32).div_(255)
+        views = unit_floats(central(images, self.image_size))
         return torch.where(flip.to(images.device, non_blocking=True).view(-1, 1, 1, 1), views.flip(-1), views)
 
     def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 size size"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -95,6 +95,13 @@ def whole_image(image_height: int, image_width: int, flip: Bool[Tensor, " batch"
     return CropParameters(zeros, zeros, zeros + image_height, zeros + image_width, flip)
 
 
+def unit_floats(images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+    """Return images of bytes as new floats in [0, 1]."""
+    # Floats would be divided where they lie, and they may be the data set's own.
+    assert images.dtype == torch.uint8, f"images are bytes, not {images.dtype}"
+    return images.to(torch.float32).div_(255)
+
+
 def resample(
     images: Tensor, crops: CropParameters, size: int, *, interpolation: Interpolation
 ) -> Float[Tensor, "batch 3 size size"]:
@@ -176,10 +183,14 @@ def check_crop(image_size: int, scale: tuple[float, float], ratio: tuple[float, 
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the boxes, in source pixels."""
+    """One axis of the boxes, in source pixels from where the box begins.
+
+    torchvision measures from there too: from the edge of the image float32 would be coarser, and the views would differ
+    from its own by more than 1e-5 unless the output is as long as a power of two.
+    """
 
     pixel: Float[Tensor, "batch source"]
-    """Coordinate of every source pixel; a pixel outside the box is infinitely far from everything in it."""
+    """Where the centre of every source pixel lies; one outside the box is infinitely far from everything in it."""
     center: Float[Tensor, "batch size"]
     """Where the centre of every output pixel lies."""
     step: Float[Tensor, " batch"] | None
@@ -207,9 +218,9 @@ def _axis(
     step = extent / size
     if mirror is not None:
         output = torch.where(mirror[:, None], size - 1 - output, output)
-    center = torch.addcmul(first - 0.5, step, output + 0.5)
-    inside = torch.where((pixel >= first) & (pixel < first + extent), pixel, torch.inf)
-    return _Axis(inside, center, step[:, 0] if source > size else None)
+    pixel = pixel - first
+    inside = torch.where((pixel >= 0) & (pixel < extent), pixel + 0.5, torch.inf)
+    return _Axis(inside, step * (output + 0.5), step[:, 0] if source > size else None)
 
 
 def _tap_weights(

@@ -19,6 +19,7 @@ from assimilate.data.crop import (
     full_precision,
     resample_groups,
     resample_in_context,
+    unit_floats,
 )
 from assimilate.data.jitter import (
     JitterParameters,
@@ -122,7 +123,7 @@ class ExpertAugmentation:
         by_first, jittered = by_first_operation(parameters.jitter)
         images, own = images.index_select(0, by_first), parameters[by_first]
         crop_first = self.order == "crop_first"
-        plain = self._crop(images, own.crops, group_size) if crop_first else images.to(torch.float32).div_(255)
+        plain = self._crop(images, own.crops, group_size) if crop_first else unit_floats(images)
         colored, lying = jitter_by_operation(plain, own.jitter, jittered, group_size)
         # Into the buffer that is free again: another one would cost as much in page faults as it takes to fill.
         views = torch.index_select(colored, 0, by_first[lying].argsort(), out=plain)
@@ -142,7 +143,7 @@ class ExpertAugmentation:
         crop = functools.partial(resample_in_context, size=self.image_size, interpolation=self.interpolation)
         if self.order == "crop_first":
             return jitter_images(crop(images, crops), jitter)
-        return crop(jitter_images(images.to(torch.float32).div(255), jitter), crops)
+        return crop(jitter_images(unit_floats(images), jitter), crops)
 
     def _crop(self, images: Tensor, crops: CropParameters, group_size: int) -> Views:
         return resample_groups(images, crops, self.image_size, group_size, interpolation=self.interpolation)

@@ -81,6 +81,13 @@ def views_used(config: Mapping[str, Any]) -> int | None:
     return int(used) if binding else None
 
 
+def draws_one_of_many(config: Mapping[str, Any]) -> bool:
+    """Whether a training step draws one of several cached views of each image."""
+    if not needs_cache(config) or view_slots(config).count(GENERATED) != 1:
+        return False
+    return (views_used(config) or config["view"]["n_cached"]) != 1  # null, of view=external: as many as there are
+
+
 def transforms_generated(config: Mapping[str, Any]) -> bool:
     """Whether `assim.generated_transform` is read: a transformation drawn on the fly and a Viewmaker do without."""
     view = config["view"]["name"]

@@ -61,9 +61,10 @@ class CachedViews:
             rng: source of the draw, on the CPU.
         """
         assert 1 <= num_sampled <= self.num_views, (num_sampled, self.num_views)
-        drawn = torch.rand(len(indices), self.num_views, generator=rng)
-        # One view an image is the usual case, in which the smallest is found faster than by sorting.
-        chosen = drawn.argmin(dim=1, keepdim=True) if num_sampled == 1 else drawn.argsort(dim=1)[:, :num_sampled]
+        if num_sampled == 1:  # the usual case, which needs no ranking of all views
+            chosen = torch.randint(self.num_views, (len(indices), 1), generator=rng)
+        else:
+            chosen = torch.rand(len(indices), self.num_views, generator=rng).argsort(dim=1)[:, :num_sampled]
         flat = indices.cpu()[:, None] * self._num_stored + chosen
         views = self._placed.gather(flat.reshape(-1))
         return views.view(*chosen.shape, *views.shape[1:])

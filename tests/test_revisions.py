@@ -1,0 +1,36 @@
+"""Outputs that changed under an unchanged configuration have new keys, and no others have."""
+
+import pytest
+
+from assimilate.artifacts.chain import STAGE_VERSIONS, DataFacts, build_chain
+from assimilate.config import compose, make_job
+
+
+def revision_of_the_encoder(tmp_path, *words):
+    config = make_job("train", compose(["dataset=digits", *words]), ["dataset=digits", *words]).config
+    encoder = build_chain(config, tmp_path, DataFacts("facts", 1000, True, True)).encoder
+    return encoder.stage_version - STAGE_VERSIONS["train"]
+
+
+@pytest.mark.parametrize(
+    ("words", "revision"),
+    [
+        (["assim=simclr"], 0),
+        (["assim=a2", "view=wsearch"], 1),
+        (["assim=a2", "view=wsearch", "view.n_used=4"], 1),
+        (["assim=a2", "view=wsearch", "view.n_used=1"], 0),
+        (["assim=a2", "view=wsearch", "view.n_sampled=2"], 0),
+        (["assim=a2", "view=wperturb", "view.cached=false"], 0),
+        (["assim=a2", "view=wperturb", "view.cached=true"], 1),
+        (["assim=a1", "view=expert", "view.cached=true"], 1),
+        (["assim=a2", "view=viewmaker"], 0),
+        (["assim=a2", "view=wsearch", "accumulate_grad_batches=2"], 2),
+        (["assim=simclr", "accumulate_grad_batches=2"], 1),
+        (["assim=simclr", "data.crop_size=8"], 1),
+        (["assim=simclr", "data.crop_size=12"], 2),
+    ],
+)
+def test_of_an_encoder(tmp_path, words, revision):
+    """One of several cached views is drawn by one number an image, where it was by one a view; the last window of
+    accumulated gradients, kNN's crops, and crops of a size that is no power of two differed as well."""
+    assert revision_of_the_encoder(tmp_path, *words) == revision
