@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,17 @@ def test_simclr_trains_on_the_same_images(chain: Path, checkpoint: Path, capsys)
     assert train.main([*command, "dataset.evaluation=null"]) == 0
     assert "probes skipped: no labels" in capsys.readouterr().out
     assert len(artifacts(chain, "datasets")) == 1
+
+
+def test_the_baseline_that_is_named_is_of_the_same_images(chain: Path, checkpoint: Path, capsys) -> None:
+    words = [*TOY, *PROBED_ON_DIGITS, "view=wperturb", f"generator.checkpoint={checkpoint}", f"out={chain}"]
+    assert train.main(words) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("baseline to compare with"))
+    named = line.split()
+    assert "assim=simclr" in named
+    assert "view=wperturb" not in named
+    own = [word for word in words if word.startswith(("dataset", "generator"))]
+    assert [word for word in own if word not in named] == []
 
 
 def test_another_checkpoint_makes_other_images(checkpoint: Path, tmp_path: Path) -> None:
@@ -277,18 +289,146 @@ def test_more_devices_than_tiles_are_no_error(words: list[str], tmp_path: Path, 
     from assimilate.jobs import sharing
 
     asked = []
-    monkeypatch.setattr(sharing, "run_shards", lambda session, artifact, count: asked.append(count))
+    monkeypatch.setattr(sharing, "run_shards", lambda session, artifact, count, chosen: asked.append(chosen))
     more = ["dataset.num_images=20", "trainer.devices=8"]
     assert prepare_data.main([*words, *more]) == 0
-    assert asked == [2]  # tiles of 16
+    assert asked == [[1, 2]]  # tiles of 16
 
 
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/9"])
+def test_devices_are_asked_only_for_what_no_part_has(
+    words: list[str], chain: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Parts of another split, and what a kill left of a join, are not made a second time."""
+    from assimilate.jobs import sharing
+
+    asked = []
+    monkeypatch.setattr(sharing, "run_shards", lambda session, artifact, count, chosen: asked.append(chosen))
+    for shard in ("1/4", "2/4", "4/4"):
+        assert prepare_data.main([*words, f"shard={shard}"]) == 0
+    assert prepare_data.main([*words, "trainer.devices=2"]) == 0
+    assert asked == [[2]]
+    assert_same_data(tmp_path / "out", chain)
+
+
+def test_devices_wait_for_the_shard_that_a_killed_job_left_at_work(
+    words: list[str], tmp_path: Path, capsys, monkeypatch
+) -> None:
+    from filelock import FileLock
+
+    from assimilate.jobs.terminal import Terminal
+
+    assert prepare_data.main([*words, "shard=1/2"]) == 0
+    assert prepare_data.main([*words, "shard=2/2"]) == 0
+    part = artifacts(tmp_path / "out", "datasets")[0]
+    lock, say = FileLock(part.with_name(part.name + ".lock")), Terminal.say
+
+    def end_once_waited_for(self, line):
+        say(self, line)
+        if "waiting for the process that makes" in line:
+            lock.release()
+
+    monkeypatch.setattr(Terminal, "say", end_once_waited_for)
+    with lock:
+        assert prepare_data.main([*words, "trainer.devices=2"]) == 0
+    said = capsys.readouterr().out
+    assert said.count(f"waiting for the process that makes {part.name}") == 1
+    assert "took over 128 of 128 images from 2 shards" in said
+
+
+@pytest.mark.parametrize("join", [True, False])
+@pytest.mark.parametrize("name", ["train_images.npy", "done.npy"])
+def test_a_begun_shard_that_was_cut_off_is_made_again(
+    words: list[str], chain: Path, tmp_path: Path, capsys, monkeypatch, name: str, join: bool
+) -> None:
+    """As a copy between machines leaves it that broke off: nothing has a checksum yet."""
+    interrupt_sampling(monkeypatch, [*words, "shard=2/2"])
+    (part,) = artifacts(tmp_path / "out", "datasets")
+    content = (part / name).read_bytes()
+    (part / name).write_bytes(content[: len(content) // 2])
+    assert prepare_data.main([*words, *([] if join else ["shard=2/2"])]) == 0
+    assert f"{name} cannot be read. Its images are made again" in capsys.readouterr().out
+    assert prepare_data.main(words) == 0
+    assert_same_data(tmp_path / "out", chain)
+
+
+def test_a_begun_shard_without_its_images_is_made_again(
+    words: list[str], chain: Path, tmp_path: Path, monkeypatch
+) -> None:
+    interrupt_sampling(monkeypatch, [*words, "shard=2/2"])
+    (part,) = artifacts(tmp_path / "out", "datasets")
+    (part / "train_images.npy").unlink()
+    assert prepare_data.main(words) == 0
+    assert_same_data(tmp_path / "out", chain)
+
+
+def test_what_an_interrupted_run_left_cut_off_is_made_again(
+    words: list[str], chain: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    interrupt_sampling(monkeypatch, words)
+    (partial,) = artifacts(tmp_path / "out", "datasets")
+    (partial / "train_images.npy").write_bytes(b"")
+    assert prepare_data.main(words) == 0
+    assert "is damaged: train_images.npy cannot be read. Its images are made again" in capsys.readouterr().out
+    assert_same_data(tmp_path / "out", chain)
+
+
+def interrupt_sampling(monkeypatch, words: list[str]) -> None:
+    """Two tiles are done, then somebody presses Ctrl-C."""
+    from assimilate.generator import sampling
+
+    make, made = sampling._make_tile, []
+
+    def interrupted(*arguments):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(make(*arguments))
+        return made[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sampling, "_make_tile", interrupted)
+        assert prepare_data.main(words) == 130
+
+
+def test_a_shard_that_ends_after_the_whole_was_joined_leaves_nothing(
+    words: list[str], chain: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    from assimilate.data import parts
+
+    seal = parts.seal
+
+    def joined_meanwhile(part, first, made_from):
+        seal(part, first, made_from)
+        monkeypatch.undo()
+        (whole,) = artifacts(chain, "datasets")
+        shutil.copytree(whole, part.parent / whole.name)
+
+    monkeypatch.setattr(parts, "seal", joined_meanwhile)
+    assert prepare_data.main([*words, "shard=1/2"]) == 0
+    assert "the whole data set was made meanwhile" in capsys.readouterr().out
+    assert_same_data(tmp_path / "out", chain)
+
+
+def test_force_samples_again(words: list[str], tmp_path: Path, capsys) -> None:
+    assert prepare_data.main(words) == 0
+    (data,) = artifacts(tmp_path / "out", "datasets")
+    shutil.copytree(data, data.with_name(data.name + ".shard1of2"))  # no part at all: must not be looked at
+    capsys.readouterr()
+    assert prepare_data.main([*words, "force=true"]) == 0
+    assert "built:  datasets/imagenet_fake" in capsys.readouterr().out
+    assert artifacts(tmp_path / "out", "datasets") == [data]
+    assert prepare_data.main([*words, "force=true", "shard=1/2"]) == 2
+    assert "shard=1/2 and force=true exclude each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/9", "9/9"])
 def test_a_shard_that_cannot_be_is_one_line(shard: str, words: list[str], capsys) -> None:
     assert prepare_data.main([*words, f"shard={shard}"]) == 2
     error = capsys.readouterr().err
     assert f"shard={shard}" in error
-    assert ("128 in 8 tiles of 16" in error) == (shard == "1/9")
+    if shard.endswith("/9"):  # one of nine would be empty, so none of them is begun
+        assert "of 128 images in 8 tiles of 16, allowed are 8 parts" in error
+    else:
+        assert "allowed is k/n with 1 ≤ k ≤ n" in error
     assert len(error.strip().splitlines()) == 1
 
 

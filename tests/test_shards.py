@@ -1,6 +1,8 @@
 """Caches made in parts by several processes: the bytes of one that was made in one piece (DESIGN §5)."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -100,7 +102,38 @@ def test_latents_in_shards_are_those_of_one_piece(copy, chain, capsys):
     for name in ("latents.npy", "errors.npy", "initial_errors.npy"):
         assert (again / name).read_bytes() == (original / name).read_bytes()
     assert not list(again.glob("tiles*"))
-    assert "nothing to do: all latents are there" in capsys.readouterr().out
+    assert "nothing to do: the whole set of latents is there" in capsys.readouterr().out
+
+
+def test_a_shard_whose_encoder_is_not_finite_is_one_line(copy, capsys):
+    assert run(invert, "shard=1/2", "inversion.lr=1e30", f"out={copy}") == 2
+    error = capsys.readouterr().err
+    assert "inversion.lr=1e+30: encoder training is not finite" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_full_disk_in_a_shard_of_the_inversion_is_one_line(copy, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    shutil.rmtree(artifacts(copy, "latents")[0])
+    monkeypatch.setattr(np, "savez", full)
+    assert run(invert, "shard=1/2", f"out={copy}") == 2
+    assert "the disk is full while building latents/digits" in capsys.readouterr().err
+
+
+def test_given_latents_are_not_shared_and_nothing_is_built_to_say_so(tmp_path, capsys):
+    np.save(tmp_path / "latents.npy", np.zeros((128, 6, 32), np.float32))
+    assert run(invert, "shard=1/2", f"inversion.latents={tmp_path}/latents.npy", f"out={tmp_path}/out") == 2
+    assert "inversion.latents are taken as they are" in capsys.readouterr().err
+    assert not artifacts(tmp_path / "out", "generators")
+
+
+def test_force_inverts_again(copy, capsys):
+    (latents,) = artifacts(copy, "latents")
+    before = (latents / "latents.npy").stat().st_mtime_ns
+    assert run(invert, "force=true", f"out={copy}") == 0
+    assert (latents / "latents.npy").stat().st_mtime_ns != before
 
 
 @pytest.mark.parametrize("joined", [True, False])

@@ -19,7 +19,7 @@ from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.fan_out import run_shards
 from assimilate.jobs.session import Session
-from assimilate.jobs.sharing import parent_digests, start_over_if_needed
+from assimilate.jobs.sharing import parent_digests, shard_to_fill, start_over_if_needed, told_to_the_user
 
 if TYPE_CHECKING:
     from assimilate.generator.discriminator import Discriminator
@@ -219,28 +219,21 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     """Optimise the latents of one shard's images into the folder where the whole is made.
 
     Raises:
-        UserError: the shard cannot be, or no encoder is there and prepare=never.
+        UserError: there is no such shard or nothing to share, the disk is full, or what `build` raises.
     """
     from assimilate.data.row_writer import is_made_from
-    from assimilate.data.shard import Shard
     from assimilate.inversion.invert import optimize_tiles
 
-    try:
-        shard = Shard.parse(text)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    for parent in artifact.parents.values():
-        session.ensure(parent)
-    if session.store.has(artifact):
-        session.terminal.say(f"nothing to do: all latents are there, {artifact.path}")
-        return
     if session.config["inversion"]["latents"] is not None:
-        raise UserError(f"shard={shard}: inversion.latents are taken as they are, there is nothing to share")
+        raise UserError(f"shard={text}: inversion.latents are taken as they are, there is nothing to share")
     if artifact.name == KNOWN_LATENTS:
         raise UserError(
-            f"shard={shard}: the latents of dataset={session.data.dataset} are known, nothing is inverted; "
+            f"shard={text}: the latents of dataset={session.data.dataset} are known, nothing is inverted; "
             "what can be shared is the sampling of its images, by prepare_data"
         )
+    shard = shard_to_fill(session, artifact, text)
+    if shard is None:
+        return
     staging, room = artifact.staging, _prepare(session, artifact)
     if not (staging / ENCODER).exists() or not is_made_from(staging, parent_digests(artifact)):
         with artifact.lock():  # one process trains the encoder; the others wait for it
@@ -318,8 +311,11 @@ def main(job: Job) -> None:
     if session.chain.latents is None:
         raise UserError(f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no latents")
     if job.config["shard"] is not None:
-        _optimize_shard(session, session.chain.latents, str(job.config["shard"]))
+        with told_to_the_user(session.chain.latents):
+            _optimize_shard(session, session.chain.latents, str(job.config["shard"]))
         return
+    if job.config["force"]:
+        session.store.discard(session.chain.latents)
     path = session.ensure(session.chain.latents)
     session.terminal.say(f"latents: {path}")
     session.summarize()

@@ -16,7 +16,7 @@ from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-from assimilate.jobs.sharing import RowWork, describe_missing, fill_shard, fill_whole
+from assimilate.jobs.sharing import RowWork, describe_missing, discard_all, fill_shard, fill_whole
 from assimilate.view_makers import Making, making_of
 
 SUMMARY = "summary.json"
@@ -105,7 +105,7 @@ def main(job: Job) -> None:
         fill_shard(session, views, str(job.config["shard"]), lambda: _work(session, making_of(session, views)))
         return
     if job.config["force"]:
-        session.store.discard(views)
+        discard_all(session, views)
     path = session.ensure(views)
     tell_views(session)
     session.terminal.say(f"views: {path}")

@@ -16,7 +16,7 @@ from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-from assimilate.jobs.sharing import RowWork, describe_missing, fill_shard, fill_whole
+from assimilate.jobs.sharing import RowWork, describe_missing, discard_all, fill_shard, fill_whole
 from assimilate.settings.identity import SAMPLED_DATA, data_is_sampled
 
 # File stems of the images that a generator makes and of the codes that it makes them from.
@@ -199,6 +199,8 @@ def main(job: Job) -> None:
         return
     if session.prepare == "never" and data_is_sampled(job.config) and not data.path.is_dir():
         raise UserError(describe_missing(session, data))
+    if job.config["force"]:
+        discard_all(session, data)
     path = session.ensure(data)
     dataset = session.dataset
     held_out = 0 if dataset.test is None else len(dataset.test)

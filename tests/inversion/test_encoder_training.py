@@ -202,8 +202,15 @@ def test_a_state_that_is_not_of_the_discriminator_is_refused() -> None:
         (spoilt(lambda state: state["state"][0].update(exp_avg=torch.zeros(3))), r"parameter 0 has shape \[3\]"),
         (spoilt(lambda state: state["state"][1]["exp_avg_sq"].fill_(torch.nan)), "parameter 1: exp_avg_sq is not fin"),
         (spoilt(lambda state: state["state"][1].update(exp_avg="x")), "parameter 1: is no state dict"),
+        (spoilt(lambda state: state["state"][1].update(step=torch.tensor(torch.nan))), "step=nan; allowed"),
+        (spoilt(lambda state: state["param_groups"][0].update(lr=torch.nan)), "lr=nan; allowed"),
+        (spoilt(lambda state: state["param_groups"][0].update(betas=(0.0, 1.0))), r"betas=\(0.0, 1.0\); allowed"),
+        (spoilt(lambda state: state["param_groups"][0].update(eps=-1)), "eps=-1.0; allowed"),
+        (spoilt(lambda state: state["param_groups"].append(state["param_groups"][0])), "no state of an Adam"),
     ):
-        with pytest.raises(ValueError, match=f"generator.checkpoint: d_optim.*{message}"):
+        with pytest.raises(
+            ValueError, match=f"^generator.checkpoint: d_optim.*{message}.*; of a checkpoint without d_optim"
+        ):
             EncoderTraining(
                 tiny_stylegan2(), discriminator, no_features, SPEC, SETTINGS, seed=0, device=CPU,
                 discriminator_optimizer=state,

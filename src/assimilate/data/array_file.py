@@ -7,6 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def unreadable(folder: Path) -> str | None:
+    """Name of an array in ``folder`` that is cut off or no array, as a copy that broke off leaves it; None if none is.
+
+    Reads heads and sizes alone.
+    """
+    for path in sorted(folder.glob("*.npy")):
+        try:
+            np.load(path, mmap_mode="r")
+        except (ValueError, EOFError):
+            return path.name
+    return None
+
+
 class ArrayFile:
     """A .npy file of fixed shape whose rows are written in place, from any number of threads.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from assimilate.data.array_file import unreadable
 from assimilate.data.row_writer import DONE, RowWriter
 from assimilate.data.shard import Shard
 
@@ -66,6 +67,15 @@ def begin(part: Path, first: int, made_from: Mapping[str, str]) -> str | None:
     return why
 
 
+def rows_done(part: Path) -> list[int]:
+    """Images that a part holds by its own word; none if that cannot be read. No byte of them is looked at."""
+    try:
+        first = int(json.loads((part / PART).read_text())["first"])
+        return [first + int(row) for row in np.flatnonzero(np.load(part / DONE))]
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return []
+
+
 def is_complete(part: Path) -> bool:
     """Whether a part says that it is finished."""
     try:
@@ -86,7 +96,8 @@ def damage(part: Path) -> str | None:
     for name, digest in files.items():
         if not (part / name).is_file() or _digest(part / name) != digest:
             return f"{name} does not match its checksum"
-    return None
+    # What is not finished has no checksums yet.
+    return f"{name} cannot be read" if (name := unreadable(part)) is not None else None
 
 
 def other_origin(part: Path, made_from: Mapping[str, str]) -> str | None:
@@ -125,7 +136,8 @@ def adopt(part: Path, writer: RowWriter) -> int:
     Raises:
         ValueError: its arrays are not those of the whole.
     """
-    if not (part / DONE).is_file():
+    needed = (DONE, *(f"{name}.npy" for name in (writer.images_name, *writer.fields)))
+    if not all((part / name).is_file() for name in needed):
         return 0
     first = int(json.loads((part / PART).read_text())["first"])
     images = np.load(part / f"{writer.images_name}.npy", mmap_mode="r")

@@ -16,11 +16,11 @@ class Shard:
         """Read "3/8".
 
         Raises:
-            ValueError: it is not of that form, or the first number exceeds the second.
+            ValueError: it is not of that form, or there is no such part.
         """
-        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise ValueError(f"shard={text} cannot be read: the third of eight parts is shard=3/8")
+            raise ValueError(f"shard={text} cannot be used: allowed is k/n with 1 ≤ k ≤ n, the third of eight is 3/8")
         return cls(int(match[1]), int(match[2]))
 
     def span(self, num_images: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Adam for adversarial training, with the rates that lazy regularisation asks for (PROTOCOLS 4)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +25,8 @@ def continue_adam(optimizer: torch.optim.Adam, saved: Mapping[str, Any], *, orig
     """Let ``optimizer`` go on from the state dict of another Adam: its moments, its steps, its rate and its betas.
 
     How the steps are computed (fused, …) stays the optimizer's own, so that a state of any version of torch will do.
-    Raises ValueError, led by ``origin``, for what is no Adam's state, or one of other parameters.
+    Raises ValueError, led by ``origin``, for what is no Adam's state, one of other parameters, or one whose rate, betas
+    or steps no Adam can have.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
@@ -37,6 +39,7 @@ def continue_adam(optimizer: torch.optim.Adam, saved: Mapping[str, Any], *, orig
         steps = [float(saved["state"][place]["step"]) for place in places]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{origin}: is no state of an Adam optimiser ({error!r})") from None
+    _check_settings(settings, steps, origin=origin)
     if len(group["params"]) != len(parameters):
         raise ValueError(f"{origin}: has {len(group['params'])} parameters; needed are {len(parameters)}")
     for number, (each, parameter) in enumerate(zip(moments, parameters, strict=False)):
@@ -54,6 +57,18 @@ def continue_adam(optimizer: torch.optim.Adam, saved: Mapping[str, Any], *, orig
         for number, (each, step) in enumerate(zip(moments, steps, strict=True))
     }
     optimizer.load_state_dict(content)
+
+
+def _check_settings(settings: Mapping[str, Any], steps: Sequence[float], *, origin: str) -> None:
+    lr, betas, eps = settings["lr"], settings["betas"], settings["eps"]
+    for name, value, fits, allowed in (
+        ("lr", lr, 0 <= lr < math.inf, "a finite number ≥ 0"),
+        ("betas", betas, all(0 <= beta < 1 for beta in betas), "two numbers in [0, 1)"),
+        ("eps", eps, 0 <= eps < math.inf, "a finite number ≥ 0"),
+        ("step", next((s for s in steps if not 0 <= s < math.inf), 0.0), all(0 <= s < math.inf for s in steps), "≥ 0"),
+    ):
+        if not fits:
+            raise ValueError(f"{origin}: {name}={value}; allowed is {allowed}")
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], ranks: Ranks = ALONE) -> None:

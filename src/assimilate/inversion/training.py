@@ -26,6 +26,8 @@ from assimilate.inversion.settings import EncoderSettings
 
 # In the working folder: e, d, their optimisers, and how far they are.
 TRAINING_CHECKPOINT = "encoder-training.pt"
+# How errors name the state of the discriminator's Adam.
+D_OPTIM = "generator.checkpoint: d_optim"
 
 
 class EncoderTraining:
@@ -62,8 +64,10 @@ class EncoderTraining:
             self.discriminator.to(device).requires_grad_(True)
             self.discriminator_optimizer = lazy_adam(self.discriminator, settings.lr, settings.r1_every)
             if discriminator_optimizer is not None:
-                origin = "generator.checkpoint: d_optim"
-                continue_adam(self.discriminator_optimizer, discriminator_optimizer, origin=origin)
+                try:
+                    continue_adam(self.discriminator_optimizer, discriminator_optimizer, origin=D_OPTIM)
+                except ValueError as error:
+                    raise ValueError(f"{error}; of a checkpoint without d_optim that Adam begins anew") from None
         self.history: list[dict[str, float]] = []
         self.step = 0
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from assimilate.artifacts.store import Artifact
 from assimilate.config import override_word
@@ -16,24 +17,33 @@ SET_BY_US = (
 )
 
 
-def run_shards(session: Session, artifact: Artifact, count: int) -> None:
-    """Run `artifact`'s stage with shard=1/count … count/count side by side, and wait for all.
+def run_shards(session: Session, artifact: Artifact, count: int, chosen: Sequence[int] | None = None) -> None:
+    """Run `artifact`'s stage with shard=k/count side by side, and wait for all.
+
+    Args:
+        session: the job's.
+        artifact: what the shards are of.
+        count: how many there are.
+        chosen: each k, from 1; None: all.
 
     Raises:
         UserError: one failed; what is done is kept.
     """
+    chosen = range(1, count + 1) if chosen is None else chosen
     words = [word for word in session.job.overrides if word.split("=")[0] not in SET_BY_US]
     threads = session.config["trainer"]["num_threads"] or max(1, (os.cpu_count() or 1) // count)
     on_gpu = session.device == "cuda"
-    session.terminal.say(f"  {artifact.name} in {count} shards, {threads} CPU thread{'s' * (threads > 1)} each")
+    lacking = "" if len(chosen) == count else f" of which {', '.join(map(str, chosen))} lack"
+    each = f"{threads} CPU thread{'s' * (threads > 1)} each"
+    session.terminal.say(f"  {artifact.name} in {count} shards{lacking}, {each}")
     sys.stdout.flush()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = visible.split(",") if visible else [str(device) for device in range(count)]
     if on_gpu and len(devices) < count:
         raise UserError(f"trainer.devices={count}, but CUDA_VISIBLE_DEVICES={visible} shows {len(devices)}")
     running = []
-    for index in range(count):
-        command = [sys.executable, "-m", f"assimilate.{artifact.stage}", *words, f"shard={index + 1}/{count}"]
+    for index, shard in enumerate(chosen):
+        command = [sys.executable, "-m", f"assimilate.{artifact.stage}", *words, f"shard={shard}/{count}"]
         command += [
             "prepare=never",
             override_word("out", str(session.job.out)),
@@ -45,7 +55,7 @@ def run_shards(session: Session, artifact: Artifact, count: int) -> None:
         output = None if index == 0 else subprocess.DEVNULL  # one progress bar is enough; every error is shown
         running.append(subprocess.Popen(command, env=environment, stdout=output))
     codes = [process.wait() for process in running]
-    failed = [str(index + 1) for index, code in enumerate(codes) if code]
+    failed = [str(shard) for shard, code in zip(chosen, codes, strict=True) if code]
     if failed:
         raise UserError(
             f"shard {', '.join(failed)} of {count} of {artifact.label} failed; its error is above. "

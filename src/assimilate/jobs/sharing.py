@@ -16,11 +16,12 @@ from assimilate.jobs.session import Session, use_threads
 
 if TYPE_CHECKING:
     from assimilate.data.row_writer import RowWriter
+    from assimilate.data.shard import Shard
 
 # Writes the pictures of one image and what belongs to them.
 Write = Callable[..., None]
 # What all parts are together, for the user.
-WHOLE = {"views": "cache", "datasets": "data set"}
+WHOLE = {"views": "cache", "datasets": "data set", "latents": "set of latents"}
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,16 @@ def fill_whole(session: Session, artifact: Artifact, work: RowWork, staging: Pat
         UserError: a shard was made from other networks than those that lie here, or one failed.
         ValueError: an image cannot be made.
     """
+    from assimilate.data.array_file import unreadable
+
     start_over_if_needed(session, artifact, staging)
+    if (name := unreadable(staging)) is not None:
+        session.terminal.say(f"warning: {staging.name} is damaged: {name} cannot be read. Its images are made again.")
+        for path in staging.glob("*.npy"):
+            path.unlink()
     processes = min(int(session.config["trainer"]["devices"]), work.num_tiles)
-    if processes > 1 and not _is_full(staging):
-        run_shards(session, artifact, processes)
+    if processes > 1 and (lacking := _lacking_shards(session, artifact, work, staging, processes)):
+        run_shards(session, artifact, processes, lacking)
     _fill(session, work, staging, (0, work.count), _adopt_parts(session, artifact, work, staging))
 
 
@@ -80,7 +87,49 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
     Raises:
         UserError: there is no such part, another process makes it, its rows cannot be made, or the disk is full.
     """
-    from assimilate.data.parts import begin, is_complete, part_folder, seal
+    from assimilate.data.parts import begin, discard, is_complete, part_folder, seal
+
+    shard = shard_to_fill(session, artifact, text)
+    if shard is None:
+        return
+    part, made_from = part_folder(artifact.path, shard), parent_digests(artifact)
+    with told_to_the_user(artifact):
+        work = prepare()
+        if shard.count > work.num_tiles:  # one of them would be empty
+            tiles = "" if work.tile == 1 else f" in {work.num_tiles} tiles of {work.tile}"
+            raise UserError(
+                f"shard={shard} cannot be used: of {work.count} images{tiles}, allowed are {work.num_tiles} parts"
+            )
+        first, end = _span(work, shard)
+        try:
+            lock = _lock_of(part).acquire(blocking=False)
+        except Timeout as error:
+            raise UserError(f"shard={shard} is being made by another process: wait for it, or make another") from error
+        with lock:
+            if (why := begin(part, first, made_from)) is not None:
+                session.terminal.say(f"warning: {part.name} is of no use here: {why}. Its images are made again.")
+            if is_complete(part):
+                session.terminal.say(f"nothing to do: shard {shard} is there, {part}")
+            else:
+                _fill(session, work, part, (first, end), 0)
+                seal(part, first, made_from)
+                if artifact.path.is_dir():  # joined without it: nobody would come for it
+                    discard(part)
+                    session.terminal.say(f"the whole {WHOLE[artifact.kind]} was made meanwhile, {artifact.path}")
+                    return
+                session.terminal.say(f"shard {shard}: images {first} to {end - 1} are done, {part}")
+    session.terminal.say(f"once every shard is there, this joins them: {session.command_for(artifact)}")
+
+
+def shard_to_fill(session: Session, artifact: Artifact, text: str) -> "Shard | None":
+    """Read shard=, and build what the artifact is made from.
+
+    Returns:
+        The shard; None if the whole artifact is there, which is said.
+
+    Raises:
+        UserError: there is no such shard, or a parent cannot be had.
+    """
     from assimilate.data.shard import Shard
 
     try:
@@ -91,29 +140,38 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
         session.ensure(parent)
     if session.store.has(artifact):
         session.terminal.say(f"nothing to do: the whole {WHOLE[artifact.kind]} is there, {artifact.path}")
-        return
+        return None
     use_threads(session.config)
-    part, made_from = part_folder(artifact.path, shard), parent_digests(artifact)
+    return shard
+
+
+@contextlib.contextmanager
+def told_to_the_user(artifact: Artifact) -> Iterator[None]:
+    """What a room says of work on an artifact, or a full disk, becomes one line.
+
+    Raises:
+        UserError: a ValueError or a full disk within the block.
+    """
     try:
-        work = prepare()
-        first, end = (min(tile * work.tile, work.count) for tile in shard.span(work.num_tiles))
-        if end == first:
-            tiles = "" if work.tile == 1 else f" in {work.num_tiles} tiles of {work.tile}"
-            raise UserError(f"shard={shard}: the data set has fewer images than that ({work.count}{tiles})")
-        with _lock_of(part).acquire(blocking=False), full_disk_explained(artifact):
-            if (why := begin(part, first, made_from)) is not None:
-                session.terminal.say(f"warning: {part.name} is of no use here: {why}. Its images are made again.")
-            if is_complete(part):
-                session.terminal.say(f"nothing to do: shard {shard} is there, {part}")
-            else:
-                _fill(session, work, part, (first, end), 0)
-                seal(part, first, made_from)
-                session.terminal.say(f"shard {shard}: images {first} to {end - 1} are done, {part}")
-    except Timeout as error:
-        raise UserError(f"shard={shard} is being made by another process") from error
-    except ValueError as error:  # a room's word to the user
+        with full_disk_explained(artifact):
+            yield
+    except ValueError as error:
         raise UserError(str(error)) from error
-    session.terminal.say(f"once every shard is there, this joins them: {session.command_for(artifact)}")
+
+
+def discard_all(session: Session, artifact: Artifact) -> None:
+    """Delete an artifact, what an interrupted run left of it, and its parts, so that all of it is made anew.
+
+    Raises:
+        UserError: nothing may be built.
+    """
+    from assimilate.data.parts import discard, finish_discarding, part_folders
+
+    session.store.discard(artifact)
+    finish_discarding(artifact.path)
+    for part in part_folders(artifact.path):
+        with _held(session, part):
+            discard(part)
 
 
 def start_over_if_needed(session: Session, artifact: Artifact, staging: Path) -> None:
@@ -155,12 +213,31 @@ def parent_digests(artifact: Artifact) -> dict[str, str]:
     return {role: str(parent.manifest()["digest"]) for role, parent in artifact.parents.items()}
 
 
-def _is_full(folder: Path) -> bool:
+def _lacking_shards(session: Session, artifact: Artifact, work: RowWork, staging: Path, count: int) -> list[int]:
+    """Which of `count` shards hold images that neither `staging` nor a part, of whatever split, has."""
     import numpy as np
 
+    from assimilate.data.parts import part_folder, part_folders, rows_done
     from assimilate.data.row_writer import DONE
+    from assimilate.data.shard import Shard
 
-    return (folder / DONE).is_file() and bool(np.load(folder / DONE).all())
+    shards = [Shard(index, count) for index in range(1, count + 1)]
+    for part in (part_folder(artifact.path, shard) for shard in shards):
+        if part.is_dir():  # a killed job's processes go on without it
+            with _held(session, part):
+                pass
+    there = np.zeros(work.count, bool)
+    if (staging / DONE).is_file():
+        there |= np.load(staging / DONE).astype(bool)
+    for part in part_folders(artifact.path):
+        there[rows_done(part)] = True
+    return [shard.index for shard in shards if not there[slice(*_span(work, shard))].all()]
+
+
+def _span(work: RowWork, shard: "Shard") -> tuple[int, int]:
+    """First image of a shard and the one after its last."""
+    first, end = shard.span(work.num_tiles)
+    return min(first * work.tile, work.count), min(end * work.tile, work.count)
 
 
 def _writer(work: RowWork, folder: Path, span: tuple[int, int]) -> "RowWriter":
@@ -199,13 +276,7 @@ def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: P
     if not parts:
         return 0
     for part in parts:
-        lock = _lock_of(part)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            session.terminal.say(f"  waiting for the process that makes {part.name}")
-            lock.acquire()
-        try:
+        with _held(session, part):
             wrong = damage(part)
             if wrong is not None:
                 session.terminal.say(f"warning: {part.name} is damaged: {wrong}. Its images are made again.")
@@ -218,10 +289,23 @@ def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: P
                 with _writer(work, staging, (0, work.count)) as writer:
                     copied += adopt(part, writer)
             discard(part)
-        finally:
-            lock.release()
     session.terminal.say(f"  took over {copied} of {work.count} images from {len(parts)} shards")
     return copied
+
+
+@contextlib.contextmanager
+def _held(session: Session, part: Path) -> Iterator[None]:
+    """Within the block no other process works on a part; one that does is waited for, and that is said."""
+    lock = _lock_of(part)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        session.terminal.say(f"  waiting for the process that makes {part.name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _lock_of(part: Path) -> FileLock:

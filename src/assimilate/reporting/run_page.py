@@ -10,7 +10,7 @@ from assimilate.artifacts.given import TIMM
 from assimilate.artifacts.store import write_text_atomically
 from assimilate.config import shell_word
 from assimilate.reporting.results import read_curve, read_manifest
-from assimilate.settings.identity import GENERATED
+from assimilate.settings.identity import GENERATED, SAMPLED_DATA
 from assimilate.tables import page
 from assimilate.tables.comparison import compare
 from assimilate.tables.curves import curves
@@ -302,6 +302,8 @@ def _plain(value: Any) -> str:
 
 def baseline_command(run: Run) -> str:
     """The command of the SimCLR run that a run without a baseline can be compared with."""
-    kept = ("dataset", "dataset.root", "dataset.name", "budget", "recipe", "out")
-    words = [shell_word(word) for word in run.overrides if word.split("=")[0] in kept]
+    kept, groups = ("dataset", "dataset.root", "dataset.name", "budget", "recipe", "out"), tuple[str, ...]()
+    if run.config("dataset").get("kind") == SAMPLED_DATA:  # its images are what these say
+        groups = ("dataset.", "generator.", "generator=")
+    words = [shell_word(word) for word in run.overrides if word.split("=")[0] in kept or word.startswith(groups)]
     return " ".join(["python -m assimilate.train", *words, "assim=simclr"])

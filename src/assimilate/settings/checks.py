@@ -90,7 +90,7 @@ def check_stage(config: Mapping[str, Any], stage: str) -> None:
     for key in ("verify", "preview"):
         if key in asked and stage != "make_views":
             raise UserError(f"{key}=true would be ignored: only assimilate.make_views looks at a cache of views")
-    if len(asked) > 1 and stage == "make_views" and asked != ["preview", "force"]:
+    if len(asked) > 1 and asked != ["preview", "force"]:
         raise UserError(
             f"{asked[0]}={str(config[asked[0]]).lower()} and {asked[1]}={str(config[asked[1]]).lower()} exclude each "
             "other: give one of them"
