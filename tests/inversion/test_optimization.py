@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -265,3 +266,10 @@ def test_learning_rate_is_constant_or_half_a_cosine() -> None:
 def test_settings_out_of_range_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"inversion\.optimization\.{name}={value}"):
         replace(SETTINGS, **{name: value})
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_codes_that_become_nan_on_the_way_stop_the_run(tmp_path: Path, keep: Literal["best", "last"]) -> None:
+    """The encoder's guess has a finite loss, and with keep=best it would be all that is left."""
+    with pytest.raises(ValueError, match=r"^inversion\.optimization\.lr=1e\+38: images 0…3 have no finite .*loss"):
+        run(random_images(6), tmp_path, replace(SETTINGS, lr=1e38, keep=keep))

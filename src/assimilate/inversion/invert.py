@@ -121,12 +121,11 @@ def optimize_tiles(
         pixels = torch.from_numpy(np.array(images.images[chosen])).to(torch.device(device))
         optimized = optimize_codes(generator, encoder, features, to_unit_range(pixels), settings)
         error = float(optimized.errors[: end - begin].mean())
-        # A comparison with NaN is false: codes whose loss never was finite would be the encoder's guess, unnoticed.
+        # A comparison with NaN is false: codes that became NaN would be the encoder's guess, unnoticed.
         if not np.isfinite(error) or not bool(torch.isfinite(optimized.losses).all()):
             raise ValueError(
                 f"inversion.optimization.lr={settings.lr}: images {begin}…{end - 1} have no finite reconstruction or "
-                "loss; "
-                "finished tiles are kept; a lower inversion.optimization.lr or another generator.checkpoint helps"
+                "loss; finished tiles are kept; a lower inversion.optimization.lr or another generator.checkpoint helps"
             )
         folder.save(tile, optimized, end - begin)
         progress(done, total, {"mse": error})

@@ -17,8 +17,8 @@ from assimilate.inversion.settings import OptimizationSettings
 class OptimizedTile:
     """Pre-truncation codes and the mean squared error of the clamped reconstructions, on the scale of [-1, 1].
 
-    ``initial_errors`` are those of the encoder's guess. ``losses`` are those of ``codes``: NaN or ∞ where no step had a
-    loss that is finite.
+    ``initial_errors`` are those of the encoder's guess. ``losses`` are those of ``codes``: NaN or ∞ where no step,
+    or not the last one, had one that is finite.
     """
 
     codes: Float[Tensor, "batch codes dim"]
@@ -68,6 +68,8 @@ def optimize_codes(
             optimizer.zero_grad()
             losses.sum().backward()
             optimizer.step()
+    # Codes that became NaN stay so: what was best until then is no optimisation of so many steps.
+    best_loss = torch.where(torch.isfinite(losses), best_loss, losses)
     errors, initial_errors = (_reconstruction_errors(generator, each, images) for each in (best_codes, start))
     return OptimizedTile(best_codes, errors, initial_errors, best_loss)
 
