@@ -8,10 +8,11 @@ python benchmarks/training_step.py --width 16 --batch 64 --size 32  one of your 
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,19 +35,30 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 OPTIMIZER = {"name": "sgd", "lr": 0.03, "epochs": 1, "weight_decay": 5e-4}
 
 
-class Clock(pl.Callback):
-    """Notes the time at which each step ends."""
+class InTurns(pl.Callback):
+    """After each step of the trainer a step of the bare loop, so that drifts of the machine's speed fall on both."""
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
+    def __init__(self, bare_steps: Iterator[None]) -> None:
+        self.bare_steps = bare_steps
+        self.ours: list[float] = []
+        self.bare: list[float] = []
+        self._since = math.nan
+
+    def on_train_start(self, *_: object) -> None:
+        self._since = time.perf_counter()
 
     def on_train_batch_end(self, *_: object) -> None:
-        self.ends.append(time.perf_counter())
+        # What the trainer does after this hook, and fetching the next batch, is of its next step.
+        ended = time.perf_counter()
+        self.ours.append(ended - self._since)
+        next(self.bare_steps)
+        self._since = time.perf_counter()
+        self.bare.append(self._since - ended)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its batches, and what is asked of the overhead."""
+    """A network, its batches, and how many steps make a pair; the loggers get a row in each."""
 
     width: int
     batch: int
@@ -56,31 +68,27 @@ class Case:
     threads: int
 
     def compare(self, pairs: int) -> list[tuple[float, float]]:
-        """Milliseconds a step of both, in turns."""
+        """Milliseconds a step of both; a pair is the mean over `steps` steps."""
         torch.set_num_threads(self.threads)
         rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (self.steps * self.batch, 3, self.size, self.size), dtype=np.uint8)
-        arrays = ImageArrays(images, None)
-        return pair(lambda: self.with_lightning(arrays), lambda: self.bare_loop(arrays), pairs)
-
-    def with_lightning(self, arrays: ImageArrays) -> float:
-        clock = Clock()
+        count = (pairs + 1) * self.steps * self.batch  # the first pair is the warm-up
+        arrays = ImageArrays(rng.integers(0, 256, (count, 3, self.size, self.size), dtype=np.uint8), None)
+        in_turns = InTurns(self.bare_steps(arrays))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             fit(
-                self.module(), self.data(arrays), max_epochs=1, workdir=path, accelerator="cpu", callbacks=[clock],
-                # At least one row for the loggers falls among the steps that count.
-                log_every_n_steps=min(50, self.steps - 1), loggers=[CSVLogger(path)],
+                self.module(), self.data(arrays), max_epochs=1, workdir=path, accelerator="cpu", callbacks=[in_turns],
+                log_every_n_steps=self.steps, loggers=[CSVLogger(path)],
             )  # fmt: skip
-        return per_step(clock.ends)
+        return list(zip(per_step(in_turns.ours, self.steps), per_step(in_turns.bare, self.steps), strict=True))
 
-    def bare_loop(self, arrays: ImageArrays) -> float:
+    def bare_steps(self, arrays: ImageArrays) -> Iterator[None]:
         network, source = self.module().train(), self.data(arrays)
         network.encoder.to(memory_format=torch.channels_last)
         batches = source.index_batches(rank=0, world_size=1)
         rate = learning_rate(OptimizerSpec(**OPTIMIZER), len(batches))
         sgd = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4, fused=True)
-        total, ends = torch.zeros((), dtype=torch.float64), []
+        total = torch.zeros((), dtype=torch.float64)
         for step, batch in enumerate(batches):
             views = source.serve(source.transfer_batch_to_device(batch, torch.device("cpu"), 0)).views
             for group in sgd.param_groups:
@@ -90,8 +98,7 @@ class Case:
             loss.backward()
             sgd.step()
             total += loss.detach()
-            ends.append(time.perf_counter())
-        return per_step(ends)
+            yield
 
     def module(self) -> SimCLR:
         return SimCLR(
@@ -112,7 +119,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, help="of the network; without it, the two cases that have targets")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=50, help="of a pair")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=41)
     arguments = parser.parse_args()
@@ -120,9 +127,8 @@ def main() -> None:
         own = (arguments.width, arguments.batch, arguments.size, arguments.steps, arguments.threads)
         compare(Case(*own), arguments.pairs)
         return
-    # Short runs and many of them: the machine's speed drifts by more than the differences.
-    compare(Case(width=2, batch=8, size=16, steps=60, threads=1), arguments.pairs, at_most_ms=1.5)
-    compare(Case(width=64, batch=8, size=32, steps=12, threads=2), arguments.pairs, at_most_ratio=1.03)
+    compare(Case(width=2, batch=8, size=16, steps=50, threads=1), arguments.pairs, at_most_ms=1.5)
+    compare(Case(width=64, batch=8, size=32, steps=10, threads=2), arguments.pairs, at_most_ratio=1.03)
 
 
 def compare(case: Case, pairs: int, *, at_most_ms: float | None = None, at_most_ratio: float | None = None) -> None:
@@ -140,26 +146,13 @@ def compare(case: Case, pairs: int, *, at_most_ms: float | None = None, at_most_
         report("training_step/overhead_ratio", overheads(timed), at_most=at_most_ratio, **details)
 
 
-def pair(ours: Callable[[], float], reference: Callable[[], float], pairs: int) -> list[tuple[float, float]]:
-    """What the two measure themselves, in turns; every other pair runs the reference first."""
-    ours(), reference()
-    measured = []
-    for number in range(pairs):
-        if number % 2:
-            bare = reference()
-            measured.append((ours(), bare))
-        else:
-            measured.append((ours(), reference()))
-    return measured
+def per_step(seconds: Sequence[float], steps: int) -> list[float]:
+    """Mean milliseconds of a step over each `steps` steps, the first of these left out.
 
-
-def per_step(ends: list[float]) -> float:
-    """Mean milliseconds of a step, the first few left out.
-
-    Not their median: it would leave out what comes round now and then, a row for the loggers first of all.
+    Not a median over steps: it would leave out what comes round now and then, a row for the loggers first of all.
     """
-    counted = ends[5:]
-    return 1000 * (counted[-1] - counted[0]) / (len(counted) - 1)
+    assert len(seconds) % steps == 0, (len(seconds), steps)
+    return [1000 * statistics.mean(seconds[begin : begin + steps]) for begin in range(steps, len(seconds), steps)]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,29 @@ LINE = {
 
 
 def test_a_step_that_comes_round_now_and_then_is_counted():
-    """Ten steps of 1 ms after those that are left out, of which one took 9 ms more."""
-    taken = [0.5] * 6 + [0.001] * 9 + [0.010]
-    assert training_step.per_step(list(np.cumsum(taken))) == pytest.approx(1.9)
+    """Of every ten steps of 1 ms one takes 9 ms more; the first ten are the warm-up."""
+    taken = [0.5] * 10 + ([0.001] * 9 + [0.010]) * 3
+    assert training_step.per_step(taken, 10) == pytest.approx([1.9] * 3)
 
 
-def test_pairs_run_in_turns():
-    calls = []
-    measured = training_step.pair(lambda: calls.append("ours") or 2.0, lambda: calls.append("bare") or 1.0, 2)
-    assert measured == [(2.0, 1.0)] * 2
-    assert calls == ["ours", "bare", "ours", "bare", "bare", "ours"]  # the first two are the warm-up
+def test_both_loops_take_each_step_in_turns():
+    """What is timed as the trainer's is all that lies between two steps of the bare loop."""
+    steps = []
+    in_turns = training_step.InTurns(steps.append("bare") for _ in range(4))
+    in_turns.on_train_start()
+    for _ in range(4):
+        time.sleep(0.002)
+        steps.append("ours")
+        in_turns.on_train_batch_end()
+    assert steps == ["ours", "bare"] * 4
+    assert all(taken >= 0.002 for taken in in_turns.ours)
+    assert len(in_turns.bare) == 4
+
+
+def test_a_comparison_has_a_pair_for_every_so_many_steps():
+    timed = training_step.Case(width=2, batch=4, size=8, steps=2, threads=1).compare(3)
+    assert len(timed) == 3
+    assert all(own > 0 and bare > 0 for own, bare in timed)
 
 
 @pytest.mark.parametrize(("low", "high", "word"), [(1.0, 1.1, "met"), (1.0, 1.2, "unresolved"), (1.2, 1.3, "missed")])
