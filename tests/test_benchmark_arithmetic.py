@@ -39,11 +39,11 @@ def test_both_loops_take_each_step_in_turns():
     """What is timed as the trainer's is all that lies between two steps of the bare loop."""
     steps = []
     in_turns = training_step.InTurns(steps.append("bare") for _ in range(4))
-    in_turns.on_train_start()
+    in_turns.begin()
     for _ in range(4):
         time.sleep(0.002)
         steps.append("ours")
-        in_turns.on_train_batch_end()
+        in_turns.take_turns()
     assert steps == ["ours", "bare"] * 4
     assert all(taken >= 0.002 for taken in in_turns.ours)
     assert len(in_turns.bare) == 4

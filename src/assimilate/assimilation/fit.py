@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import Strategy
 
 from assimilate.assimilation.checkpointing import LAST, AtomicCheckpointIO, ResumePoint, previous_of
@@ -80,6 +81,7 @@ def fit(
             callbacks=[record, *callbacks, save],
             logger=list(loggers) or False,
             log_every_n_steps=log_every_n_steps,
+            profiler=_Unprofiled(),
             benchmark=cudnn_benchmark or None,  # None leaves torch's own setting
             plugins=[checkpoint_io],
             default_root_dir=workdir,
@@ -91,6 +93,15 @@ def fit(
         )
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)
     return record
+
+
+class _Unprofiled(PassThroughProfiler):
+    """Profiles nothing, and without a generator for each of the dozens of places of a step that could be profiled."""
+
+    _nothing: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+
+    def profile(self, action_name: str) -> contextlib.AbstractContextManager[Any]:  # type: ignore[override]
+        return self._nothing
 
 
 def _check_same_run(module: pl.LightningModule, checkpoint: Mapping[str, Any], path: Path) -> None:
