@@ -1,10 +1,13 @@
-"""One finished run that several files of tests look at; those of an xdist group share a process, and one run."""
+"""Finished runs that several files of tests look at; those of an xdist group share a process, and one run."""
 
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.chain_run import run
+from tests.fake_run import PROBED_ON_DIGITS, TOY
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,27 @@ def copy(chain, tmp_path):
     """A copy of `chain` to change."""
     shutil.copytree(chain, tmp_path / "out")
     return tmp_path / "out"
+
+
+@pytest.fixture(scope="session")
+def bigbigan_file(tmp_path_factory):
+    """A checkpoint of a BigBiGAN generator of toy size."""
+    import torch
+
+    sys.path.insert(0, str(Path(__file__).parent / "generator"))
+    from toy_bigbigan import toy_bigbigan
+
+    path = tmp_path_factory.mktemp("checkpoint") / "bigbigan.pth"
+    torch.save(toy_bigbigan().state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def sampled_run(tmp_path_factory, bigbigan_file):
+    """One finished A2 run with W-perturb on dataset=imagenet_fake."""
+    from assimilate import train
+
+    out = tmp_path_factory.mktemp("fake") / "out"
+    settings = ["view=wperturb", f"generator.checkpoint={bigbigan_file}", f"out={out}"]
+    assert train.main([*TOY, *PROBED_ON_DIGITS, *settings]) == 0
+    return out
