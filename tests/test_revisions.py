@@ -3,6 +3,7 @@
 import pytest
 
 from assimilate.artifacts.chain import STAGE_VERSIONS, DataFacts, build_chain
+from assimilate.artifacts.revisions import probe_revision
 from assimilate.config import compose, make_job
 
 
@@ -34,3 +35,20 @@ def test_of_an_encoder(tmp_path, words, revision):
     """One of several cached views is drawn by one number an image, where it was by one a view; the last window of
     accumulated gradients, kNN's crops, and crops of a size that is no power of two differed as well."""
     assert revision_of_the_encoder(tmp_path, *words) == revision
+
+
+@pytest.mark.parametrize(
+    ("words", "revision"),
+    [
+        ([], 0),
+        (["probe=supcontrast"], 1),
+        (["probe=genrep"], 2),
+        (["dataset.image_size=24"], 1),
+    ],
+)
+def test_of_a_probe(words, revision):
+    """GenRep's crops are 7/8 of an image; others are as long as the images."""
+    assert (
+        probe_revision(make_job("train", compose(["dataset=cifar10", "assim=simclr", *words]), words).config)
+        == revision
+    )

@@ -31,5 +31,9 @@ def inversion_revision(content: Mapping[str, Any]) -> int:
 
 
 def probe_revision(config: Mapping[str, Any]) -> int:
-    """1 for a probe that reports more than it did, or whose kNN sees other crops."""
-    return int(config["data"]["crop_size"] is not None or config["probe"]["name"] in REVISED_PROBES)
+    """1 for a probe that reports more than it did, or whose kNN sees other crops; and 1 more where its own crops moved:
+    those of GenRep, 7/8 of an image, and those as long as images whose length is no power of two."""
+    name = config["probe"]["name"]
+    amended = config["data"]["crop_size"] is not None or name in REVISED_PROBES
+    images = {"image_size": config["dataset"]["image_size"]}
+    return int(amended) + (1 if name == "genrep" else crop_revision(images))
