@@ -178,6 +178,7 @@ REFUSED = [
     (["optimizer.momentum=5"], "optimizer.momentum=5"),
     (["trainer.precision=foo"], "trainer.precision=foo.*bf16-mixed"),
     (["trainer.devices=auto"], "trainer.devices=auto"),
+    (["trainer.compile=fast"], "trainer.compile=fast.*reduce-overhead"),
     (["assim=a1", "view.n_sampled=2"], "view.n_sampled would be ignored"),
     (["generator.checkpoint=/x", "generator.num_steps=7"], "generator.num_steps would be ignored"),
     (["generator.augment=ada"], "generator.augment=ada.*none, leak or diffaugment"),

@@ -92,7 +92,9 @@ def test_what_changes_results_is_part_of_the_identity(key):
     assert job_of("dataset=cifar10", key).identity != job_of("dataset=cifar10").identity
 
 
-@pytest.mark.parametrize("key", ["trainer.compile=true", "trainer.channels_last=false"])
+@pytest.mark.parametrize(
+    "key", ["trainer.compile=true", "trainer.compile=reduce-overhead", "trainer.channels_last=false"]
+)
 def test_how_it_is_computed_is_not(key):
     assert job_of("dataset=cifar10", key).identity == job_of("dataset=cifar10").identity
 

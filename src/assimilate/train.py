@@ -234,8 +234,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     module = _module(artifact, mean, std)
     if _is_online(artifact):
         _attach_search(session, artifact, module)
-    if trainer["compile"]:
-        module.compile_networks()
+    if compiling := trainer["compile"]:
+        module.compile_networks(None if compiling is True else compiling)
     monitors = []
     every = session.config["knn"]["every_n_epochs"]
     if every and dataset.test is not None and dataset.train.labels is not None:

@@ -164,10 +164,11 @@ def test_batchnorm_per_source_keeps_running_statistics_from_real_views_only() ->
 
 
 @pytest.mark.slow  # the compiler alone takes a minute
-def test_compiled_networks_train_like_eager_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [None, "reduce-overhead"])
+def test_compiled_networks_train_like_eager_ones(mode: str | None, tmp_path: Path) -> None:
     eager, compiled = tiny_module("simsiam"), tiny_module("simsiam")
     expected = fit_tiny(eager, tiny_data("simsiam"), tmp_path / "eager", max_epochs=1)
-    compiled.compile_networks()
+    compiled.compile_networks(mode)
     record = fit_tiny(compiled, tiny_data("simsiam"), tmp_path / "compiled", max_epochs=1)
     assert record.rows[0]["loss"] == pytest.approx(expected.rows[0]["loss"], rel=1e-3)
     assert compiled.state_dict().keys() == eager.state_dict().keys()

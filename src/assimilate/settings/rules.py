@@ -248,7 +248,11 @@ CHECKS = (
         "32-true, bf16-mixed, 16-mixed or 64-true",
     ),
     Check("trainer.num_threads", _or_none(_count), "null or a whole number ≥ 1"),
-    Check("trainer.compile", _one_of(True, False), "true or false"),
+    Check(
+        "trainer.compile",
+        _one_of(True, False, "reduce-overhead", "max-autotune"),
+        "true, false, reduce-overhead (CUDA graphs) or max-autotune",
+    ),
     Check("trainer.cudnn_benchmark", _one_of(True, False), "true or false"),
     Check("trainer.checkpoint_every_n_epochs", _count, "a whole number ≥ 1"),
     Check("logger.project", _text, "a name"),
