@@ -40,6 +40,8 @@ def test_options_are_those_of_the_rooms():
     assert tuple(PROTOCOLS) == options.PROBES
     unaugmented = tuple(name for name, protocol in PROTOCOLS.items() if protocol.train == "none")
     assert unaugmented == options.UNAUGMENTED_PROBES
+    best = tuple(name for name, protocol in PROTOCOLS.items() if protocol.report == "best")
+    assert best == options.BEST_PROBES
 
 
 @pytest.mark.parametrize("schedule", options.SCHEDULES)
@@ -167,6 +169,25 @@ def test_a_shard_of_what_is_not_shared_is_refused(stage):
         make_job(stage, compose(overrides), overrides)
     for sharing in ("invert", "make_views"):
         make_job(sharing, compose(overrides), overrides)
+
+
+@pytest.mark.parametrize("shard", ["9/8", "0/8", "3", "3/0", "a/b", "-1/2"])
+def test_a_shard_that_there_is_not_is_refused_by_a_plan_too(shard):
+    overrides = ["dataset=cifar10", f"shard={shard}", "prepare=plan"]
+    with pytest.raises(UserError, match=rf"^shard={shard} cannot be used: allowed is null or k/n with 1 ≤ k ≤ n"):
+        make_job("make_views", compose(overrides), overrides)
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "knn10", "acc1_last"])
+def test_a_metric_that_no_run_has_is_refused_before_it_is_trained(objective):
+    allowed = "null, knn5_train, acc1, acc5, knn5, knn5_euclidean or knn200"
+    with pytest.raises(UserError, match=rf"^objective={objective} cannot be used: allowed is {allowed}$"):
+        job_of("recipe=digits", "probe=essl", f"objective={objective}")
+
+
+def test_metrics_of_a_probe_of_its_own_may_be_searched_by():
+    assert job_of("probe=dkobak_precomputed", "objective=knn10").config["objective"] == "knn10"
+    assert job_of("probe=supcontrast", "objective=acc1_last").config["objective"] == "acc1_last"
 
 
 SIZES = [

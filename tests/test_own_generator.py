@@ -220,6 +220,21 @@ def test_a_target_that_cannot_be_imported(target: str, message: str, tmp_path: P
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("abc", "needed is module.Class or module.function"),
+        ("os.system", "calling it with no arguments failed: TypeError"),
+    ],
+)
+def test_a_bad_target_is_said_before_what_it_would_lack(target: str, message: str, tmp_path: Path, capsys) -> None:
+    own = [f"generator._target_={target}", f"out={tmp_path}/out"]
+    assert make_views.main([*SMOKE, "view=wperturb", "loss=ntxent", *own]) == 2
+    error = capsys.readouterr().err
+    assert f"generator._target_={target}: {message}" in error
+    assert "discriminator" not in error
+
+
 def test_a_plan_takes_a_generator_of_any_name(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = [f"generator._target_={module}.stylegan2", f"out={tmp_path}/out", "prepare=plan"]
     assert make_views.main([*SMOKE, *PERTURB, *own]) == 0

@@ -57,6 +57,20 @@ def test_unlabelled_images_train_and_skip_the_probes(pictures, tmp_path, capsys)
     assert json.loads(path.read_text())["metrics"] == {}
 
 
+@pytest.mark.parametrize(("objective", "why"), [("acc1", "has no labels"), ("knn5_train", "does not have")])
+def test_nothing_to_search_by_is_said_before_anything_is_trained(objective, why, pictures, tmp_path, capsys):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in pictures.rglob("*.png"):
+        shutil.copy(path, flat / f"{path.parent.name}-{path.name}")
+    words = [*own(flat, tmp_path / "out"), "assim=simclr", "batch_size=8", f"objective={objective}"]
+    assert run(train, *words) == 2
+    error = capsys.readouterr().err
+    assert f"objective={objective} " in error
+    assert why in error
+    assert not (tmp_path / "out/artifacts/encoders").exists()
+
+
 def test_other_images_under_the_same_name_do_not_replace_a_result(pictures, tmp_path, capsys):
     command = [*own(pictures, tmp_path / "out"), "assim=simclr"]
     assert run(train, *command) == 0

@@ -3,10 +3,29 @@
 from assimilate.data.order import fixed_subset
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
+from assimilate.settings.objective import KNN_TRAIN
 
-KNN_TRAIN = "knn5_train"
 # Images that vote and are asked, so that a search over a large data set stays cheap.
 MAX_IMAGES = 20_000
+
+
+def check_measurable(session: Session) -> None:
+    """Refuse, before anything is trained, an objective that these images cannot give.
+
+    Raises:
+        UserError: they have no labels, or no test images where the objective is measured on those.
+    """
+    name, probe = str(session.config["objective"]), session.chain.probe  # the chain prepares the images
+    if name == KNN_TRAIN:
+        if session.dataset.train.labels is None:
+            raise UserError(
+                f"objective={KNN_TRAIN} needs labels, which dataset.name={session.dataset.name} does not have"
+            )
+    elif probe is None:
+        lacking = "labels" if session.dataset.train.labels is None else "test images"
+        raise UserError(
+            f"objective={name} is measured by a probe: dataset.name={session.dataset.name} has no {lacking}"
+        )
 
 
 def measure_objective(session: Session) -> float:
@@ -41,8 +60,7 @@ def _leave_one_out(session: Session) -> float:
     from assimilate.train import load_trained, whole_views
 
     train = session.dataset.train
-    if train.labels is None:
-        raise UserError(f"objective={KNN_TRAIN} needs labels, which dataset.name={session.dataset.name} does not have")
+    assert train.labels is not None  # check_measurable
     chosen = fixed_subset(len(train), min(MAX_IMAGES, len(train)))
     arrays = ImageArrays(train.images[chosen], train.labels[chosen])
     encoder, mean, std = load_trained(session.chain.encoder)

@@ -39,16 +39,17 @@ RESUMABLE = ("last.ckpt", "last.previous.ckpt")
 def main(job: Job) -> float | None:
     """Run one job. Returns what `objective` names, where a sweep searches by it."""
     from assimilate.launch import train_as_rank
-    from assimilate.objective import measure_objective
+    from assimilate.objective import check_measurable, measure_objective
 
     if is_rank():
         train_as_rank(Session(job, prepare="never"))
         return None
     session = Session(job)
+    searches = job.config["objective"] is not None and session.prepare not in ("plan", "only")
+    if searches:
+        check_measurable(session)
     complete_run(session)
-    if job.config["objective"] is None or session.prepare in ("plan", "only"):
-        return None
-    return measure_objective(session)
+    return measure_objective(session) if searches else None
 
 
 def complete_run(session: Session) -> None:

@@ -122,6 +122,9 @@ def test_unfit_files_give_one_readable_error(foreign: Path, tmp_path: Path) -> N
     torch.save({"model": {}}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"has no g_ema, only \['model'\]"):
         load_stylegan2(tmp_path / "other.pt")
+    torch.save({f"layer{index:03}.weight": torch.zeros(1) for index in range(122)}, tmp_path / "network.pt")
+    with pytest.raises(ValueError, match=r"only \['layer000.weight', .*'layer004.weight'\] and 117 more$"):
+        load_stylegan2(tmp_path / "network.pt")
     torch.save({"g_ema": {"fc.weight": torch.zeros(2)}}, tmp_path / "resnet.pt")
     with pytest.raises(ValueError, match=r"rosinality layout: 'input\.input' is missing"):
         load_stylegan2(tmp_path / "resnet.pt")

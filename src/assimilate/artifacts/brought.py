@@ -16,6 +16,10 @@ IMPORTED = "imported"
 VGG_SMALLEST = 16
 
 
+class LackingDiscriminator(UserError):
+    """The inversion is to use the discriminator of a generator that has none."""
+
+
 def brought_generator(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """(name, content) of the artifact of a generator that is brought; None for one that is trained.
 

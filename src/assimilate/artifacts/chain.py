@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.brought import BIGBIGAN, IMPORTED, lacking_discriminator, unfit_perceptual
+from assimilate.artifacts.brought import (
+    BIGBIGAN,
+    IMPORTED,
+    LackingDiscriminator,
+    lacking_discriminator,
+    unfit_perceptual,
+)
 from assimilate.artifacts.given import TIMM, file_content, given_content
 from assimilate.artifacts.origins import (
     STAGE_VERSIONS,
@@ -159,7 +165,7 @@ class _Projection:
             content["latents"] = file_content(config["latents"], "inversion.latents")
             return self._artifact("latents", IMPORTED, "invert", content, {"generator": generator})
         if self._config["generator"]["name"] in (OWN, BIGBIGAN) and (lacking := lacking_discriminator(config)):
-            raise UserError(lacking)
+            raise LackingDiscriminator(lacking)
         if unfit := unfit_perceptual(config, self._config["dataset"]["image_size"]):
             raise UserError(unfit)
         settings = inversion_settings(config)

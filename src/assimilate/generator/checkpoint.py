@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def read_checkpoint(path: Path, *, key: str, needed: str = "a dict with the key 
     if not isinstance(content, dict):
         raise ValueError(f"{key}={path}: holds a {type(content).__name__}; needed is {needed}")
     return content
+
+
+def name_a_few(keys: Iterable[Any], *, shown: int = 5) -> str:
+    """The first keys in order, and how many more there are: a state dict has hundreds."""
+    names = sorted(map(str, keys))
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{names[:shown]}{more}"
 
 
 def check_weights(value: object, *, origin: str) -> dict[str, Tensor]:
@@ -115,7 +123,7 @@ def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_see
     content = {key: value for key, value in read_checkpoint(path, key=_KEY).items() if value is not None}
     origin = f"{_KEY}={path}"
     if "g_ema" not in content:
-        raise ValueError(f"{origin}: has no g_ema, only {sorted(map(str, content))}")
+        raise ValueError(f"{origin}: has no g_ema, only {name_a_few(content)}")
     try:
         architecture = architecture_of(check_weights(content["g_ema"], origin="g_ema"))
     except ValueError as error:

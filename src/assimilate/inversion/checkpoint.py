@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assimilate.generator.checkpoint import check_weights, load_strictly, read_checkpoint, write_atomically
+from assimilate.generator.checkpoint import (
+    check_weights,
+    load_strictly,
+    name_a_few,
+    read_checkpoint,
+    write_atomically,
+)
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
 
 _KEY = "inversion.checkpoint"
@@ -32,7 +38,7 @@ def load_inversion_encoder(
     origin = f"{_KEY}={path}"
     content = read_checkpoint(path, key=_KEY)
     if content.get("e") is None:
-        raise ValueError(f"{origin}: has no encoder under the key e, only {sorted(map(str, content))}")
+        raise ValueError(f"{origin}: has no encoder under the key e, only {name_a_few(content)}")
     weights = check_weights(content["e"], origin=f"{origin}: e")
     size, channels, width = _shapes(weights, origin)
     if size != image_size:

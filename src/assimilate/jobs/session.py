@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts.brought import IMPORTED
+from assimilate.artifacts.brought import IMPORTED, LackingDiscriminator
 from assimilate.artifacts.chain import (
     BUILDER_OF,
     GIVEN,
@@ -26,6 +26,7 @@ from assimilate.artifacts.store import Artifact, Built, Store
 from assimilate.config import Job, is_rank, shell_word
 from assimilate.errors import UserError
 from assimilate.jobs.terminal import Terminal
+from assimilate.settings.identity import OWN
 from assimilate.tracking.tracker import open_tracker
 
 if TYPE_CHECKING:
@@ -92,9 +93,18 @@ class Session:
                 std=dataset.std,
             )
         stage = self.job.stage
-        return build_chain(
-            self.config, self.job.out, facts, probed=stage in PROBING_STAGES, measured=stage == MEASURING_STAGE
-        )
+        try:
+            return build_chain(
+                self.config, self.job.out, facts, probed=stage in PROBING_STAGES, measured=stage == MEASURING_STAGE
+            )
+        except LackingDiscriminator:
+            from assimilate.own_generator import make_own_generator
+
+            # A target that is no generator is the error to tell, not what it would lack if it were one.
+            if self.config["generator"]["name"] == OWN and self.prepare != "plan":
+                size = self.config["dataset"]["image_size"]
+                make_own_generator(self.config["generator"], image_size=size, device=self.device)
+            raise
 
     @cached_property
     def dataset(self) -> "ImageDataset":

@@ -7,6 +7,7 @@ from assimilate.errors import UserError
 from assimilate.settings.arrangement import check_arrangement
 from assimilate.settings.identity import data_is_sampled, needs_generator, uses_view
 from assimilate.settings.ignored import check_used
+from assimilate.settings.objective import check_objective
 from assimilate.settings.reference import OWN_SETTINGS, check_reference, reference_overrides
 from assimilate.settings.rules import CHECKS
 from assimilate.settings.view import check_view
@@ -48,6 +49,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     if config["loss"]["name"] == "simsiam" and config["encoder"]["predictor_dim"] is None:
         raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")
     check_reference(config)
+    check_objective(config)
     devices = config["trainer"]["devices"]
     if config["batch_size"] % devices:
         raise UserError(

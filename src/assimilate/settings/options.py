@@ -13,6 +13,8 @@ PROBES = (
 )
 # Their classifier is trained on the features of whole images: nothing is drawn.
 UNAUGMENTED_PROBES = ("essl_as_coded", "htdt", "dkobak_precomputed")
+# They report their best epoch, and the last one's accuracies beside it.
+BEST_PROBES = ("supcontrast_best",)
 TRANSFORMS = ("flip", "weak_crop", "crop50", "crop70", "crop90", "basic", "expert", "none")
 LOSSES = ("infonce", "ntxent", "full", "simsiam", "viewmaker")
 OPTIMIZERS = ("sgd", "adam")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from assimilate.data.shard import is_shard
 from assimilate.settings.identity import GENERATED, OWN
 from assimilate.settings.options import (
     ANALYSES,
@@ -117,7 +118,7 @@ CHECKS = (
     Check("force", _one_of(True, False), "true or false"),
     Check("verify", _one_of(True, False), "true or false"),
     Check("preview", _one_of(True, False), "true or false"),
-    Check("shard", _or_none(_text), "null or k/n, e.g. 3/8"),
+    Check("shard", _or_none(is_shard), "null or k/n with 1 ≤ k ≤ n, the third of eight is 3/8"),
     Check("objective", _or_none(_text), "null, knn5_train or a metric of metrics.json"),
     Check("checkpoint", _or_none(_text), "null, a file or timm/<model>.<tag>"),
     Check("prepare", _one_of("auto", "only", "plan", "never"), "auto, only, plan or never"),
