@@ -16,6 +16,7 @@ from assimilate.artifacts.store import Artifact
 from assimilate.config import override_word
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session, use_threads
+from assimilate.jobs.stopping import start_child
 from assimilate.tracking.tracker import RANK_METRICS, Relay
 
 TARGET = "ASSIMILATE_RANK_TARGET"
@@ -60,10 +61,10 @@ def launch_ranks(session: Session, artifact: Artifact) -> None:
 def _run_and_relay(session: Session, command: list[str], environment: dict[str, str], metrics: Path) -> int:
     """Run the ranks, and tell this job's tracker what rank 0 measures while they run."""
     if not session.tracker.listens:
-        return subprocess.run(command, env=environment, check=False).returncode
+        return start_child(command, environment).wait()
     metrics.unlink(missing_ok=True)
     relay = Relay(metrics, session.tracker)
-    with subprocess.Popen(command, env={**environment, RANK_METRICS: str(metrics)}) as process:
+    with start_child(command, {**environment, RANK_METRICS: str(metrics)}) as process:
         while True:
             try:
                 returncode = process.wait(timeout=RELAY_EVERY_SECONDS)

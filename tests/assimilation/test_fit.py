@@ -1,4 +1,6 @@
 import csv
+import os
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -21,6 +23,7 @@ from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.views import ViewSlot
 from assimilate.encoder.checkpoint import load_encoder
+from assimilate.jobs.stopping import TerminatedError, termination_raised
 
 
 class StopAt(pl.Callback):
@@ -342,3 +345,19 @@ def test_narrow_networks_on_large_images_train_on_a_cpu(tmp_path: Path) -> None:
     module.encoder.to(memory_format=torch.channels_last)
     fit_tiny(module, data, tmp_path, max_epochs=2)
     assert module.encoder.backbone.layer1[0].conv1.weight.is_contiguous()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_interrupts_a_training_hears_of_it(tmp_path: Path, number: signal.Signals) -> None:
+    """Lightning would leave with exit code 1 after Ctrl-C, and with 0 after SIGTERM."""
+
+    class Signal(pl.Callback):
+        def on_train_batch_end(self, *args: Any) -> None:
+            os.kill(os.getpid(), number)
+
+    with termination_raised():
+        before = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            fit_tiny(tiny_module(), tiny_data(), tmp_path, callbacks=[Signal()])
+        assert isinstance(caught.value, TerminatedError) == (number == signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) == before

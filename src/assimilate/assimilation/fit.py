@@ -58,6 +58,7 @@ def fit(
     Raises:
         ValueError: last.ckpt belongs to a run with other hyper-parameters, or cannot be read.
         NonFiniteTrainingError: the loss or the weights are not finite; the last good checkpoint stays.
+        KeyboardInterrupt: so it was interrupted.
     """
     if max_epochs < 1:
         raise ValueError(f"epochs={max_epochs} must be at least 1")
@@ -91,7 +92,13 @@ def fit(
             num_sanity_val_steps=0,
             limit_val_batches=0,
         )
-        trainer.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)
+        try:
+            trainer.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)
+        except SystemExit as left:
+            # Lightning makes sys.exit(1) of an interrupt: it is the caller's to say so, and to choose the exit code.
+            if isinstance(left.__context__, KeyboardInterrupt):
+                raise left.__context__ from None
+            raise
     return record
 
 

@@ -27,6 +27,7 @@ from assimilate.config import (
     compose,
     expand_sweep,
     hydra_ready,
+    is_rank,
     make_job,
     one_line,
     own_words,
@@ -35,6 +36,7 @@ from assimilate.config import (
     table_groups,
 )
 from assimilate.errors import UserError
+from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
 
 # What the option of a group, or a row, says of itself: by hand it would pass for what it is not.
@@ -145,7 +147,8 @@ def stage(name: str) -> Callable[[Body], Callable[..., int]]:
     """Make `main(argv) -> exit code` of a stage's body.
 
     The composed jobs are checked before anything starts: before torch is imported, and before Hydra makes a folder.
-    Exit codes: 0 done, 1 a job of a multirun failed, 2 the command was wrong or the one job failed.
+    Exit codes: 0 done, 1 a job of a multirun failed, 2 the command was wrong or the one job failed, 130 interrupted
+    (Ctrl-C), 143 terminated (SIGTERM).
     """
 
     def decorate(body: Body) -> Callable[..., int]:
@@ -157,18 +160,23 @@ def stage(name: str) -> Callable[[Body], Callable[..., int]]:
             arguments = list(sys.argv[1:] if argv is None else argv)
             flags = [word for word in arguments if word.startswith("-")]
             words = [word for word in arguments if not word.startswith("-")]
+            say = _say_nothing if die_with_parent() else _to_stderr  # a child's parent speaks for it
             try:
-                if any(flag.split("=")[0] in INSPECTING for flag in flags):
-                    _call_hydra(name, arguments, lambda config: None)
-                elif any(flag in MULTIRUN for flag in flags):
-                    return _run_all(name, body, arguments, words)
-                else:
-                    _run_one(name, body, arguments, words)
+                with contextlib.nullcontext() if is_rank() else termination_raised():
+                    if any(flag.split("=")[0] in INSPECTING for flag in flags):
+                        _call_hydra(name, arguments, lambda config: None)
+                    elif any(flag in MULTIRUN for flag in flags):
+                        return _run_all(name, body, arguments, words)
+                    else:
+                        _run_one(name, body, arguments, words)
             except UserError as error:
                 print(f"assimilate.{name}: {error}", file=sys.stderr)
                 return 2
+            except TerminatedError:
+                say(f"assimilate.{name}: terminated; the same command goes on from here")
+                return 143
             except KeyboardInterrupt:
-                print(f"\nassimilate.{name}: interrupted; the same command goes on from here", file=sys.stderr)
+                say(f"\nassimilate.{name}: interrupted; the same command goes on from here")
                 return 130
             return 0
 
@@ -259,6 +267,10 @@ def _task_of(name: str, body: Body, folder: SweepFolder) -> Callable[[DictConfig
         return run_swept(folder, settings.job.num, words, lambda: make_job(name, config, words), body, complain)
 
     return task
+
+
+def _say_nothing(line: str) -> None:
+    pass
 
 
 def _to_stderr(line: str) -> None:

@@ -9,6 +9,7 @@ from assimilate.artifacts.store import Artifact
 from assimilate.config import override_word
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
+from assimilate.jobs.stopping import start_child
 
 # What a shard's own command sets, whatever the job's says.
 SET_BY_US = (
@@ -53,7 +54,7 @@ def run_shards(session: Session, artifact: Artifact, count: int, chosen: Sequenc
         if on_gpu:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index]
         output = None if index == 0 else subprocess.DEVNULL  # one progress bar is enough; every error is shown
-        running.append(subprocess.Popen(command, env=environment, stdout=output))
+        running.append(start_child(command, environment, stdout=output))
     codes = [process.wait() for process in running]
     failed = [str(shard) for shard, code in zip(chosen, codes, strict=True) if code]
     if failed:

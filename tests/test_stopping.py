@@ -1,0 +1,70 @@
+"""A command that is told to stop: what it says, its exit code, and that nothing which it started outlives it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from assimilate.jobs.command import stage
+
+PARENT = """
+import os, sys, time
+from assimilate.jobs.stopping import start_child
+
+child = start_child([sys.executable, "-c", sys.argv[1]], os.environ)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+# A child that starts another, as torch's launcher starts ranks, and waits for it; neither is told that it should end.
+CHILD = """
+import subprocess, sys
+
+watching = "import time; from assimilate.jobs.stopping import die_with_parent as watch; "
+watching += "watch(); print('up', flush=True); time.sleep(60)"
+sys.exit(subprocess.run([sys.executable, "-c", watching]).returncode)
+"""
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_parent_started_ends_with_it(number):
+    command = [sys.executable, "-c", PARENT, CHILD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        said = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
+        assert "up" in said
+        (child,) = (int(word) for word in said - {"up"})
+        assert not gone(child)
+        os.kill(parent.pid, number)
+        parent.wait(10)
+        deadline = time.monotonic() + 10
+        while not gone(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert gone(child)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+)
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+def test_a_signal_is_one_line_and_its_own_exit_code(number, code, word, flags, tmp_path, capsys):
+    def body(job):
+        os.kill(os.getpid(), number)
+        time.sleep(1)
+        raise AssertionError("nobody stopped it")
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert stage("train")(body)(["dataset=digits", "budget=smoke", f"out={tmp_path}", *flags]) == code
+    assert capsys.readouterr().err.strip() == f"assimilate.train: {word}; the same command goes on from here"
+    assert signal.getsignal(signal.SIGTERM) == before
