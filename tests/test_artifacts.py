@@ -11,7 +11,9 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from assimilate.artifacts.store import Artifact, Built, Store, damage
 from assimilate.errors import UserError
@@ -125,6 +127,17 @@ def test_full_disk_is_the_users_to_mend(tmp_path):
 
     with pytest.raises(UserError, match=r"disk is full.*same command again"):
         store().build(artifact(tmp_path), {}, full)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize(
+    "save", [lambda file: np.save(file, np.zeros(9999)), lambda file: torch.save(["x" * 99], file)]
+)
+def test_a_full_disk_is_told_whoever_writes(save, tmp_path):
+    """numpy's error has no errno, torch's is no OSError."""
+
+    with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(UserError, match="disk is full"):
+        store().build(artifact(tmp_path), {}, lambda staging: save(file))
 
 
 def test_kill_leaves_nothing_or_something_resumable(tmp_path):

@@ -1,7 +1,6 @@
 """Artifacts: folders keyed by content, complete only when they say so, built once, resumable after a kill."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from assimilate.artifacts.full_disk import is_full_disk
 from assimilate.errors import UserError
 from assimilate.provenance import provenance
 from assimilate.settings.identity import canonical, content_hash
@@ -371,8 +371,10 @@ def full_disk_explained(artifact: Artifact) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except UserError:
+        raise
+    except Exception as error:
+        if is_full_disk(error):
             raise UserError(
                 f"the disk is full while building {artifact.label} under {artifact.root}: free some space and "
                 "run the same command again, it goes on where it stopped"

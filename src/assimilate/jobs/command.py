@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from assimilate.artifacts.full_disk import is_full_disk
 from assimilate.config import (
     CONF,
     CONFIG_NAME,
@@ -217,12 +218,16 @@ def _disk_explained() -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in REFUSED_BY_THE_DISK:
+    except UserError:
+        raise
+    except Exception as error:
+        refused = isinstance(error, OSError) and error.errno in REFUSED_BY_THE_DISK
+        if not refused and not is_full_disk(error):
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else os.strerror(errno.ENOSPC)
         raise UserError(
-            f"{where}{error.strerror}: once there is room and it may be written, the same command goes on; or give "
+            f"{where}{reason}: once there is room and it may be written, the same command goes on; or give "
             "out=/another/folder"
         ) from error
 
