@@ -61,9 +61,15 @@ def _storage(tensor: torch.Tensor) -> Any:
 
 
 _ORIGINALS = SimpleNamespace(
-    **{name: getattr(torch.Tensor, name) for name in ("untyped_storage", "to", "clone", "numpy", "pin_memory")},
+    **{name: getattr(torch.Tensor, name) for name in ("untyped_storage", "to", "clone", "numpy")},
     generator=torch.Generator,
 )
+
+
+def _waited(what: str) -> None:
+    mode = torch.utils._python_dispatch._get_current_dispatch_mode()
+    if isinstance(mode, _Checks):
+        mode.waits[what] += 1
 
 
 def _wanted(device: Any) -> str | None:
@@ -196,6 +202,8 @@ def _factory(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         if parts and place is None:
             place = place_of(parts[0]) if isinstance(source, torch.Tensor) else "cpu"
         put(result, place or "cpu")
+        if place == "cuda" and name == "tensor":
+            _waited("copy to the device")
         if pinned:
             _storage(result).pinned = True
         return result
@@ -226,6 +234,8 @@ def _to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     kwargs["copy"] = kwargs.get("copy", False) or flags[1:] == [True]
     if non_blocking and place_of(self) == "cuda" and place == "cpu":
         raise WrongDevice("a copy to the CPU that does not block may be read before it is there")
+    if place == "cuda" != place_of(self) and not non_blocking:
+        _waited("copy to the device")
     result = _ORIGINALS.to(self, dtype or self.dtype, **kwargs)
     if place != place_of(self):
         if _storage(result)._cdata == _storage(self)._cdata:
@@ -234,22 +244,10 @@ def _to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     return result
 
 
-def _cuda(self: torch.Tensor, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> torch.Tensor:
-    return _to(self, GPU, non_blocking=non_blocking)
-
-
 def _numpy(self: torch.Tensor, **kwargs: Any) -> Any:
     if place_of(self) == "cuda":
         raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
     return _ORIGINALS.numpy(self, **kwargs)
-
-
-def _pin(self: torch.Tensor, *args: Any) -> torch.Tensor:
-    if place_of(self) == "cuda":
-        raise WrongDevice("only a tensor on the CPU can be pinned")
-    result = put(_ORIGINALS.clone(self), "cpu")
-    _storage(result).pinned = True
-    return result
 
 
 def _deepcopy(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -301,9 +299,7 @@ class _Mark:
 
 def _answers() -> dict[str, Any]:
     nothing = lambda *args, **kwargs: None  # noqa: E731
-    properties = SimpleNamespace(
-        name="Pretended GPU", total_memory=80 * 2**30, multi_processor_count=132, major=9, minor=0
-    )
+    properties = SimpleNamespace(name="Pretended GPU", total_memory=80 * 2**30, major=9, minor=0)
     gib = lambda *args, **kwargs: 2**30  # noqa: E731
     return {
         "is_available": lambda: True,
@@ -360,11 +356,6 @@ def _restored(storage: Any, location: str) -> Any:
     return storage
 
 
-def _to_cpu_storage(storage: Any) -> Any:
-    storage.pretended = "cpu"
-    return storage
-
-
 @contextlib.contextmanager
 def pretend_gpu() -> Iterator[_Checks]:
     """A block in which there is a GPU. Gives the operations that it was asked to do, and those that waited for it."""
@@ -376,10 +367,9 @@ def pretend_gpu() -> Iterator[_Checks]:
         *((torch.cuda, name, answer) for name, answer in _answers().items()),
         *((torch.accelerator, name, answer) for name, answer in _of_accelerator().items()),
         (tensor, "to", _to),
-        (tensor, "cuda", _cuda),
+        (tensor, "cuda", lambda self, device=None, non_blocking=False: _to(self, GPU, non_blocking)),
         (tensor, "cpu", lambda self, **kwargs: _to(self, "cpu")),
         (tensor, "numpy", _numpy),
-        (tensor, "pin_memory", _pin),
         (tensor, "is_pinned", lambda self, *args: getattr(_storage(self), "pinned", False)),
         (tensor, "device", property(_device)),
         (tensor, "is_cuda", property(lambda self: place_of(self) == "cuda")),

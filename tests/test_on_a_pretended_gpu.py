@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import nn
 
 from assimilate import launch
@@ -150,6 +151,35 @@ def test_training(assim, placement, precision, gpu, tmp_path):
     assert gpu.operations["aten::_fused_sgd_"] >= 3
     assert np.isfinite(record.rows[0]["loss"])
     assert len(monitor.curve) == 2
+
+
+class _WaitsOfAStep(Callback):
+    """What waited for the device, from the second batch's gathering to its end."""
+
+    def __init__(self, waits):
+        self._waits, self.found = waits, None
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx == 1:
+            self.found = dict(self._waits)
+        self._waits.clear()
+
+
+@pytest.mark.parametrize("kind", ["simclr", "a2", "viewmaker"])
+def test_a_step_waits_for_nothing(kind, gpu, tmp_path):
+    made = viewmaker_tests if kind == "viewmaker" else None
+    module, data = (made.module(), made.data()) if made else (tiny_module(kind), placed(kind, "device"))
+    watch = _WaitsOfAStep(gpu.waits)
+    fit_tiny(module, data, tmp_path, max_epochs=1, accelerator="gpu", callbacks=[watch])
+    assert watch.found == {}
+
+
+def test_waits_are_counted(gpu):
+    value = torch.ones(3).to("cuda")
+    value.sum().item()
+    torch.tensor([1.0], device="cuda")
+    torch.ones(3).to("cuda", non_blocking=True)
+    assert dict(gpu.waits) == {"copy to the device": 2, "aten::_local_scalar_dense": 1}
 
 
 def test_training_is_that_of_the_cpu(tmp_path):
