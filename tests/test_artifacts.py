@@ -198,7 +198,20 @@ def spoil(made):
     (made.path / "manifest.json").write_text("{")
 
 
-@pytest.mark.parametrize("harm", [truncate, flip, remove, spoil])
+def empty(made):
+    (made.path / "manifest.json").write_text("{}")
+
+
+def replace_by_a_list(made):
+    (made.path / "manifest.json").write_text("[]")
+
+
+def halve(made):
+    whole = made.manifest()
+    (made.path / "manifest.json").write_text(json.dumps({name: whole[name] for name in ("schema", "complete")}))
+
+
+@pytest.mark.parametrize("harm", [truncate, flip, remove, spoil, empty, replace_by_a_list, halve])
 def test_damage_is_set_aside_rebuilt_and_warned_of_once(tmp_path, harm):
     made, said = build(tmp_path), []
     harm(made)

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from assimilate.config import CONF, compose, hydra_ready, make_job
 from assimilate.errors import UserError
 from assimilate.settings import options
+from assimilate.settings.checks import check_batch_size
 from assimilate.settings.rules import CHECKS
 
 
@@ -274,3 +275,50 @@ def test_accumulation_says_that_it_is_no_larger_batch():
     notices = job_of("dataset=cifar10", "accumulate_grad_batches=4").notices
     assert any("contrasted" in notice and "not batch_size=512" in notice for notice in notices)
     assert not any("accumulate" in notice for notice in job_of("dataset=cifar10").notices)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dataset.name=../elsewhere", "the name of one folder"),
+        ("dataset.name=a/b", "the name of one folder"),
+        ("data.expert=none", r"a setting in it, data\.expert\.<name>=…"),
+        ("knn=0", r"a setting in it, knn\.<name>=…"),
+        ("view.search=fast", "a setting in it"),
+        ("force=yes", "true or false"),
+        ("out=null", "a folder"),
+        ("out=", "a folder"),
+        ("view.seed=abc", "a whole number ≥ 0"),
+        ("view.encoder.seed=-1", "a whole number ≥ 0"),
+        ("view.encoder.checkpoint=[]", "null or a path"),
+        ("view.search.noise_first_view=maybe", "true or false"),
+        ("trainer.accelerator=cuda", "auto, cpu or gpu"),
+        ("trainer.channels_last=2", "true or false"),
+        ("objective=[]", "null, knn5_train or a metric"),
+        ("dataset.name=" + "x" * 300, "the name of one folder"),
+    ],
+)
+def test_what_a_key_cannot_hold_is_refused_before_anything_starts(override, message):
+    with pytest.raises(UserError, match=rf"cannot be used: allowed is .*{message}"):
+        job_of(override)
+
+
+def test_a_data_set_may_be_called_by_a_number():
+    assert job_of("dataset.name=2024").run_dir.parts[-2:] == ("2024", "seed0")
+
+
+@pytest.mark.parametrize("setting", ["every_n_steps=0", "checkpoints=often", "suffix=[]", "project=null"])
+def test_what_wandb_cannot_be_told(setting):
+    with pytest.raises(UserError, match=r"logger\..*cannot be used"):
+        job_of("logger=wandb", f"logger.{setting}")
+
+
+def test_one_image_is_no_data_set_to_contrast():
+    with pytest.raises(UserError, match="1 training image, but contrastive losses need negatives"):
+        check_batch_size(job_of("drop_last=false").config, 1)
+
+
+@pytest.mark.parametrize("root", ["", "null", "' '"])
+def test_no_root_is_not_the_working_directory(root):
+    with pytest.raises(UserError, match=r"dataset\.root=/path/to/images"):
+        job_of("dataset=folder", f"dataset.root={root}")

@@ -1,5 +1,7 @@
 """What a command means, and what is refused before anything runs. Nothing here imports torch."""
 
+import errno
+import os
 import re
 import shlex
 import subprocess
@@ -191,6 +193,21 @@ REFUSED = [
     (["generator.frechet_every=10"], "generator.frechet_every would be ignored"),
     (["generator.frechet=inception", "generator.frechet_encoder=/x"], "generator.frechet_encoder would be ignored"),
     (["dataset"], "dataset"),
+    (["row=table3/expert_expert_simclr"], r"row=table3/expert_expert_simclr cannot be set by itself: give \+table3="),
+    (["row=3"], r"row=3 cannot be set by itself"),
+    (["+table3=expert_expert_simclr", "paper.cifar10.acc1=1"], r"paper\.cifar10\.acc1=1 cannot be set by itself"),
+    (["budget=smoke", "budget.name=paper"], r"budget\.name=paper cannot be set by itself: give budget="),
+    (["budget=smoke", "budget.caps.epochs=9"], r"budget\.caps\.epochs=9 cannot be set by itself"),
+    (["view.name=wperturb"], r"view\.name=wperturb cannot be set by itself: give view="),
+    (["dataset.kind=folder"], r"dataset\.kind=folder cannot be set by itself: give dataset="),
+    (["~view.epsilon1"], r"~view\.epsilon1: no key can be taken away"),
+    (["~logger"], r"~logger: no key can be taken away"),
+    (["budget=null"], "budget=null cannot be used: allowed is one of cpu, paper, short, smoke"),
+    (["-m", "view=wsearch,null"], "view=null cannot be used: allowed is one of basic"),
+    (["view=[wsearch,wperturb]"], r"view=\[wsearch,wperturb\] cannot be used: .*-m view="),
+    (["+table3=null"], "table3 has no row None"),
+    (["+table3=[expert_expert_simclr]"], "table3 has no row"),
+    (["+dataset=digits"], "without \\+, dataset="),
 ]
 
 
@@ -217,6 +234,28 @@ def test_unwritable_out_is_refused(tmp_path, probe_stage, capsys):
     assert main([f"out={tmp_path / 'file' / 'out'}"]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert not jobs
+
+
+@pytest.mark.parametrize(("number", "says"), [(errno.EACCES, "Permission denied"), (errno.EROFS, "Read-only")])
+def test_a_folder_that_refuses_is_no_traceback(number, says, tmp_path, capsys):
+    @stage("train")
+    def main(job):
+        raise OSError(number, os.strerror(number), f"{job.out}/artifacts/views")
+
+    assert main([f"out={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/artifacts/views: {says}" in error
+    assert "Traceback" not in error
+    assert error.count("\n") == 1
+
+
+def test_an_error_of_ours_is_not_taken_for_the_disks(tmp_path):
+    @stage("train")
+    def main(job):
+        raise FileNotFoundError(errno.ENOENT, "no such file", "x")
+
+    with pytest.raises(FileNotFoundError):
+        main([f"out={tmp_path}"])
 
 
 def test_a_view_that_simclr_ignores_is_a_notice():
@@ -323,3 +362,25 @@ def test_a_row_without_its_plus_says_so(probe_stage, capsys):
     assert main(["table3=expert_expert_simclr", "dataset=digits"]) == 2
     assert "+table3=" in capsys.readouterr().err
     assert not jobs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options"),
+    [
+        (["view=wperturb", "view.epsilon1=0.2"], ["view=online", "view=wsearch"]),
+        (["view=online", "view.sigma=0.2"], ["view=wperturb"]),
+        (["loss=simsiam", "optimizer.betas=1"], []),
+    ],
+)
+def test_a_key_of_another_option_is_not_suggested_to_itself(overrides, options):
+    with pytest.raises(UserError) as refusal:
+        compose(overrides)
+    key = overrides[-1].split("=")[0]
+    assert f"Did you mean {key}" not in str(refusal.value)
+    for option in options:
+        assert option in str(refusal.value)
+
+
+def test_a_figures_key_is_said_to_be_of_its_figure():
+    with pytest.raises(UserError, match=r"analysis\.views.*It is a key of .*analysis=distances"):
+        compose(["analysis=grid", "analysis.views=[wsearch]"])

@@ -14,7 +14,7 @@ import pytest
 from assimilate import report
 from assimilate.config import compose, make_job
 from assimilate.figures.found_runs import FoundRun
-from assimilate.reporting.run_page import run_title
+from assimilate.reporting.run_page import baseline_command, run_title
 from assimilate.tables.results import parse_place, parse_result
 from tests.made_up_out import PNG, result, write
 
@@ -382,3 +382,13 @@ def test_a_line_of_table1_has_a_page_without_any_training(tmp_path, capsys):
     folder = write(tmp_path, made)
     assert report.main(["+table1=original_wsearch", f"out={tmp_path}"]) == 0
     assert str(folder / "report.html") in capsys.readouterr().out
+
+
+def test_the_baseline_of_a_run_is_trained_as_the_run_was():
+    words = ["dataset=folder", "dataset.root=/x", "dataset.image_size=16", "batch_size=8", "epochs=3", "view=wperturb"]
+    others = ["view.sigma=0.2", "assim=a2", "loss.alpha=1", "loss.temperature=0.2", "encoder.width=8", "logger=none"]
+    made = result(row=None, dataset="plain", metrics={}, overrides=[*words, *others])
+    run = parse_result(made, parse_place(("paper", "adhoc", "x", "plain", "seed0")))
+    named = baseline_command(run).split()
+    kept = ["dataset=folder", "dataset.root=/x", "dataset.image_size=16", "batch_size=8", "epochs=3"]
+    assert named[2:] == ["assimilate.train", *kept, "loss.temperature=0.2", "encoder.width=8", "assim=simclr"]

@@ -1,5 +1,6 @@
 """Outputs that changed under an unchanged configuration have new keys, and no others have."""
 
+import numpy as np
 import pytest
 
 from assimilate.artifacts.chain import STAGE_VERSIONS, DataFacts, build_chain
@@ -24,6 +25,9 @@ def revision_of_the_encoder(tmp_path, *words):
         (["assim=a2", "view=wperturb", "view.cached=false"], 0),
         (["assim=a2", "view=wperturb", "view.cached=true"], 1),
         (["assim=a1", "view=expert", "view.cached=true"], 1),
+        (["assim=a1", "view=wsearch", "assim.probability=0.5"], 1),
+        (["assim=simclr", "assim.view1=generated", "assim.view2=generated", "view=wsearch"], 0),
+        (["assim=simclr", "assim.view2=generated", "view=wsearch"], 1),
         (["assim=a2", "view=viewmaker"], 0),
         (["assim=a2", "view=wsearch", "accumulate_grad_batches=2"], 2),
         (["assim=simclr", "accumulate_grad_batches=2"], 1),
@@ -34,6 +38,24 @@ def revision_of_the_encoder(tmp_path, *words):
 def test_of_an_encoder(tmp_path, words, revision):
     """One of several cached views is drawn by one number an image, where it was by one a view; the last window of
     accumulated gradients, kNN's crops, and crops of a size that is no power of two differed as well."""
+    assert revision_of_the_encoder(tmp_path, *words) == revision
+
+
+@pytest.mark.parametrize(
+    ("num_views", "words", "revision"),
+    [
+        (3, [], 1),
+        (3, ["view.n_cached=2"], 1),
+        (3, ["view.n_cached=1"], 0),
+        (3, ["view.n_sampled=3"], 0),
+        # Its output did not change; with another key once more, it would be trained again once more.
+        (1, [], 1),
+    ],
+)
+def test_of_an_encoder_with_external_views(tmp_path, num_views, words, revision):
+    path = tmp_path / "views.npy"
+    np.save(path, np.zeros((1000, num_views, 3, 16, 16), dtype=np.uint8))
+    words = ["assim=a2", "view=external", f"view.path={path}", *words]
     assert revision_of_the_encoder(tmp_path, *words) == revision
 
 

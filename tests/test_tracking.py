@@ -284,3 +284,32 @@ def test_a_long_name_keeps_its_budget(tmp_path, monkeypatch):
     assert len(made["name"]) == 128
     assert made["name"].startswith("smoke/")
     assert made["name"].endswith(f"{long[:50]}/seed0")
+
+
+def test_a_run_that_ended_before_its_curves_tells_them_next_time(tmp_path, monkeypatch):
+    """W&B knows a run from its first process on; what it was never told is owed until it is."""
+
+    class Run:
+        dir, summary = str(tmp_path), {}
+
+        def define_metric(self, *words, **more):
+            pass
+
+        def finish(self, exit_code):
+            pass
+
+    def init(**given):
+        (tmp_path / "wandb" / f"offline-run-20260101_000000-{given['id']}").mkdir(exist_ok=True)
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, Settings=lambda **_: None))
+    words = ("logger=wandb", "logger.mode=offline", "budget=smoke", "assim=simclr", f"out={tmp_path}")
+    job = make_job("train", compose(words), words)
+    knew = []
+    for told in (False, True, False):  # the first falls over before the training, the second tells the curves
+        tracker = WandbTracker(job, lambda line: None)
+        knew.append(tracker.knows_curves())
+        if told:
+            tracker.curves_are_told()
+        tracker.close(failed=not told)
+    assert knew == [False, False, True]

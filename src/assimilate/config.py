@@ -40,6 +40,8 @@ MISSING_HINTS = {
     "view.path": "view=external needs a folder <index>/<k>.png or an array of views: view.path=/path/to/views",
     "trainer.devices": "trainer=ddp needs the number of processes: trainer.devices=2",
 }
+# Groups of which nothing may be chosen.
+OPTIONAL_GROUPS = ("view_encoder", "sweep", "recipe_dataset", "recipe_view", "dataset_view")
 # What may accompany a row without making it another run.
 ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
 # A data set that a generator makes is not there without it (Table 4).
@@ -150,11 +152,28 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: an unknown group, option or key, or a value of the wrong type; in one line, with the nearest name.
     """
-    with hydra_ready():
+    with hydra_ready() as loader:
         try:
+            for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
+                _check_choice(override)
             return hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(one_line(error) + _suggestion(error, overrides)) from error
+
+
+def _check_choice(override: Override) -> None:
+    """Refuse what is no option of a group: nothing at all, or several at once, of which the last would win unseen.
+
+    Raises:
+        UserError: so.
+    """
+    group, value = override.key_or_group, override.value()
+    if override.is_delete() or override.is_sweep_override() or not (CONF / group).is_dir():
+        return
+    if isinstance(value, list) or (value is None and group not in OPTIONAL_GROUPS):
+        names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        several = f" (several, one after the other: -m {group}=…,…)" if isinstance(value, list) else ""
+        raise UserError(f"{override.input_line} cannot be used: allowed is one of {', '.join(names)}{several}")
 
 
 def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
@@ -168,10 +187,26 @@ def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
     key = unknown.group(1)
     if key in table_groups():
         return f". A row is added: +{key}=…"
+    if having := _options_with(key):
+        return f". It is a key of {' or '.join(having)}"
     known = _known_keys(hydra.compose(config_name=CONFIG_NAME, overrides=[]))
     known += [path.name for path in CONF.iterdir() if path.is_dir()]
     near = dict.fromkeys(difflib.get_close_matches(key, sorted(set(known)), n=3, cutoff=0.6))
     return f". Did you mean {' or '.join(near)}?" if near else ". All keys: --cfg job"
+
+
+def _options_with(key: str) -> list[str]:
+    """The options of the key's group that have it, as one gives them; none for a key that is misspelt."""
+    group, _, name = key.partition(".")
+    if not name or not (CONF / group).is_dir():
+        return []
+    files = sorted((CONF / group).glob("*.yaml"))
+    missing = object()
+    return [
+        f"{group}={path.stem}"
+        for path in files
+        if any(OmegaConf.select(OmegaConf.load(path), at, default=missing) is not missing for at in (name, key))
+    ]
 
 
 def _known_keys(config: DictConfig, prefix: str = "") -> list[str]:
@@ -196,7 +231,11 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
     assert isinstance(plain, dict)
+    if isinstance(plain["dataset"]["name"], int | float):  # dataset.name=2024
+        plain["dataset"]["name"] = str(plain["dataset"]["name"])
     for dataset in (plain["dataset"], plain["dataset"].get("evaluation") or {}):
+        if dataset.get("kind") == "folder" and not str(dataset["root"] or "").strip():  # the working directory, else
+            raise UserError(f"dataset.root={dataset['root']} cannot be used: {MISSING_HINTS['dataset.root']}")
         if dataset.get("kind") == "folder":  # the same folder from any working directory
             dataset["root"] = str(Path(str(dataset["root"])).expanduser().resolve())
     if plain["view"].get("path") is not None:
@@ -356,7 +395,7 @@ def expand_sweep(overrides: Sequence[str], *, searches: bool = False) -> list[li
                     values = [f"{key}={value}" for value in override.sweep_string_iterator()]
                     if not values:
                         known = ", ".join(rows_of(override.key_or_group))
-                        raise UserError(f"{override.input_line} matches nothing; rows: {known}")
+                        raise UserError(f"{override.input_line} matches nothing{'; rows: ' if known else ''}{known}")
                 elif isinstance(value, IntervalSweep):
                     if not searches:
                         raise UserError(

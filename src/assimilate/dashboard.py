@@ -57,6 +57,7 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
             tracker.log({f"train/{name}": value for name, value in row.items()})
         for row in read_rows(encoder.path / CURVE):
             tracker.log({"train/epoch": row["epoch"], "train/knn5": row["knn5"]})
+    tracker.curves_are_told()
     for subject, metrics in (("final", result["metrics"]), ("baseline", result.get("baseline", {}).get("metrics", {}))):
         for name, value in metrics.items():
             tracker.conclude({f"{subject}/{name}": value["mean"], f"{subject}/{name}_std": value["std"]})

@@ -22,12 +22,12 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with linear-probe and kNN accuracies of an encoder and of its random initialisation.
 
     Raises:
-        ValueError: the probe diverged.
+        ValueError: the probe diverged, or the encoder's features are not finite.
     """
     import torch
 
     from assimilate.encoder.encoder import Encoder
-    from assimilate.probes.features import extract_features, freeze, staying_frozen
+    from assimilate.probes.features import extract_features, finite_features, freeze, staying_frozen
     from assimilate.probes.knn import knn_metrics
     from assimilate.probes.linear import linear_probe
     from assimilate.probes.protocol import PROTOCOLS
@@ -43,7 +43,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         assert dataset.test is not None
         clean = whole_views(session.config)
         return [
-            extract_features(network, arrays, mean=mean, std=std, transform=clean)
+            finite_features(extract_features(network, arrays, mean=mean, std=std, transform=clean))
             for arrays in (dataset.train, dataset.test)
         ]
 

@@ -36,7 +36,7 @@ def _leave_one_out(session: Session) -> float:
     import torch
 
     from assimilate.data.images import ImageArrays
-    from assimilate.probes.features import extract_features, freeze
+    from assimilate.probes.features import extract_features, finite_features, freeze
     from assimilate.probes.knn import leave_one_out_accuracy
     from assimilate.train import load_trained, whole_views
 
@@ -48,4 +48,4 @@ def _leave_one_out(session: Session) -> float:
     encoder, mean, std = load_trained(session.chain.encoder)
     freeze(encoder.to(session.device))
     features = extract_features(encoder, arrays, mean=mean, std=std, transform=whole_views(session.config))
-    return leave_one_out_accuracy(features, torch.as_tensor(arrays.labels), k=min(5, len(chosen) - 1))
+    return leave_one_out_accuracy(finite_features(features), torch.as_tensor(arrays.labels), k=min(5, len(chosen) - 1))

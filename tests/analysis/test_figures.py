@@ -98,3 +98,16 @@ def test_the_band_over_seeds_is_the_sample_standard_deviation():
     curve = join_seeds(several)
     assert curve.std.tolist() == pytest.approx([statistics.stdev([10, 12, 17]), statistics.stdev([20, 24, 22])])
     assert join_seeds(several[:1]).std.tolist() == [0, 0]
+
+
+def test_many_long_names_do_not_cover_the_curves(recwarn):
+    """The axes keep their 3 inches of width: left of the legend there is what a figure of few runs has."""
+    names = [f"W-search + A2, view.n_cached={n},view.n_used=3,view.n_sampled=2,epochs=1-771deeac" for n in range(25)]
+    curve = join_seeds([[(0, 10.0), (1, 20.0)]])
+    few = Image.open(io.BytesIO(draw_curves({"a": curve}, y_label="accuracy (%)", budget="paper").png))
+    many = Image.open(io.BytesIO(draw_curves(dict.fromkeys(names, curve), y_label="accuracy (%)", budget="paper").png))
+    assert not [str(warning.message) for warning in recwarn if "layout" in str(warning.message)]
+    assert many.height > few.height
+    pixels = np.asarray(many.convert("L"))
+    axis = (pixels[:, : few.width] < 140).sum(axis=1).max()  # the longest dark row is the horizontal axis
+    assert axis > few.width * 0.4

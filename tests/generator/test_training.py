@@ -161,6 +161,17 @@ def test_nan_stops_and_keeps_the_last_good_state(
     assert torch.equal(weights(kept.generator_ema), weights(good.generator_ema))
 
 
+def test_an_infinite_moment_of_adam_is_not_saved(
+    images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients above 1e19 have squares that are infinite in fp32, but move finite weights to finite ones."""
+    run(images, tmp_path, settings=replace(SETTINGS, num_steps=4))
+    monkeypatch.setattr(steps_module, "non_saturating_loss", lambda fake: 1e22 * (fake - fake.detach()).sum())
+    with pytest.raises(ValueError, match=r"not finite by step 5 \(moments of the generator's Adam\); the last good"):
+        run(images, tmp_path)
+    assert load_stylegan2(tmp_path / "training.pt").step == 4
+
+
 def test_observers_are_called_on_their_schedule_and_before_a_save(images: ImageArrays, tmp_path: Path) -> None:
     seen: dict[str, list[int]] = {"steps": [], "images": [], "saved": []}
 

@@ -267,6 +267,18 @@ def test_a_discriminator_that_breaks_in_the_step_of_a_checkpoint_is_not_saved(
     assert (tmp_path / "encoder-training.pt").read_bytes() == kept
 
 
+def test_an_infinite_moment_of_adam_is_not_saved(
+    images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients above 1e19 have squares that are infinite in fp32, but move finite weights to finite ones."""
+    train(images, tmp_path, replace(SETTINGS, num_steps=4))
+    kept = (tmp_path / "encoder-training.pt").read_bytes()
+    monkeypatch.setattr(training_module, "discriminator_loss", lambda real, fake: 1e22 * (real - real.detach()).sum())
+    with pytest.raises(ValueError, match=r"not finite by step 5 .*kept in"):
+        train(images, tmp_path, replace(SETTINGS, num_steps=5))
+    assert (tmp_path / "encoder-training.pt").read_bytes() == kept
+
+
 def test_adversarial_term_needs_a_discriminator(images: ImageArrays, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"inversion\.adversarial_weight=0\.05: .*without a discriminator"):
         train(images, tmp_path, discriminator=None)

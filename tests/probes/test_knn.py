@@ -71,6 +71,46 @@ def test_ties(metric: str, k: int) -> None:
     assert ours.tolist() == slow_predict(bank, labels, queries, k, metric, "majority", 1.0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("weighting", ["majority", "exponential"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_copies_tie_wherever_they_stand(metric: str, weighting: str, dtype: torch.dtype) -> None:
+    """In a matrix product the columns of equal vectors may differ by rounding: kernels add in another order at the edge
+    of a block."""
+    rng = torch.Generator().manual_seed(0)
+    for size in (3, 17, 67, 131):
+        for dim in (3, 16, 33):
+            bank = torch.randn(size, dim, generator=rng).to(dtype)
+            bank[torch.randperm(size, generator=rng)[: size // 2]] = bank[0].clone()
+            queries = torch.cat([bank[:1] + 0.1 * torch.randn(5, dim, generator=rng).to(dtype), bank[:1]])
+            labels = torch.randint(0, 4, (size,), generator=rng)
+            for k in (1, 2, min(5, size)):
+                settings = {"k": k, "metric": metric, "weighting": weighting, "temperature": 0.5}
+                expected = slow_predict(bank.double(), labels, queries.double(), k, metric, weighting, 0.5)
+                assert knn_predict(bank, labels, queries, **settings).tolist() == expected, (size, dim, k)
+
+
+def test_the_nearest_far_from_the_origin() -> None:
+    """|x|² − 2x·y + |y|² leaves nothing of small distances in fp32; one vector farther out still changes nothing."""
+    rng = torch.Generator().manual_seed(1)
+    bank, queries = (300 + torch.randn(n, 8, generator=rng) for n in (60, 40))
+    bank[7] *= 1e6
+    labels = torch.randint(0, 4, (60,), generator=rng)
+    for weighting in ("majority", "exponential"):
+        ours = knn_predict(bank, labels, queries, k=3, metric="euclidean", weighting=weighting, temperature=0.5)
+        assert ours.tolist() == slow_predict(bank.double(), labels, queries.double(), 3, "euclidean", weighting, 0.5)
+
+
+def test_values_that_overflow_do_not_stop_it() -> None:
+    bank = torch.tensor([[1e30, 0.0], [1.0, 0.0], [0.0, 1.0], [-1e30, 0.0]])
+    labels = torch.arange(4)
+    for k in (1, 2, 4):
+        for metric in ("cosine", "euclidean"):
+            assert len(knn_predict(bank, labels, bank, k=k, metric=metric)) == 4
+    near = knn_predict(bank, labels, bank[1:3], k=1, metric="euclidean")
+    assert near.tolist() == [1, 2]
+
+
 def test_equal_distances_take_the_lowest_index_and_equal_votes_the_lowest_label() -> None:
     bank = torch.ones(6, 2)
     query = torch.ones(1, 2)
@@ -85,7 +125,7 @@ def test_groups_find_what_a_stable_sort_finds(k: int) -> None:
     scores = torch.randint(0, 40, (50, 401), generator=rng).float()
     nearest = knn._Nearest(401, k)
     padded = torch.nn.functional.pad(scores, (0, nearest.width - 401), value=float("-inf"))
-    values, indices = nearest(padded)
+    values, indices = nearest(padded, torch.zeros_like, lambda rows, columns: padded[rows, columns].double())
     expected, order = scores.sort(dim=1, descending=True, stable=True)
     assert torch.equal(indices.sort(1).values, order[:, :k].sort(1).values)
     assert torch.equal(values.sort(1, descending=True).values, expected[:, :k])

@@ -58,6 +58,38 @@ def test_joint_seeds_equal_separate_runs(preset: str) -> None:
     assert not torch.equal(joint.weight[0], joint.weight[1])
 
 
+class Brittle(PlantedEncoder):
+    """Bright images have features that are not finite."""
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x.mean((1, 2, 3))[:, None] > 0, torch.nan, super().features(x))
+
+
+@pytest.mark.parametrize(("train_on", "first"), [("dark", 0), ("all", 5)])
+def test_features_that_are_not_finite_are_refused(train_on: str, first: int) -> None:
+    """A comparison with NaN is false, so that no class would be ahead of the label's: each would count as right."""
+    images = np.full((20, 3, 8, 8), 10, dtype=np.uint8)
+    labels = np.arange(20) % 7
+    dark, some = ImageArrays(images.copy(), labels), ImageArrays(images, labels)
+    some.images[5 if train_on == "all" else 0 :] = 250
+    train, test = (dark, some) if train_on == "dark" else (some, dark)
+    with pytest.raises(ValueError, match=rf"of {20 - first} of 20 images are not finite .*the first is image {first}"):
+        linear_probe(Brittle(), train, test, **STATISTICS, preset="essl_as_coded", seeds=(0,), num_epochs=1)
+
+
+class Loud(PlantedEncoder):
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return 1000 * super().features(x)
+
+
+def test_the_last_step_may_diverge_too() -> None:
+    """Its loss comes before it."""
+    train, test = labelled_images(50), labelled_images(30, seed=1)
+    settings = {**STATISTICS, "preset": "essl_as_coded", "seeds": (0,), "num_epochs": 1, "batch_size": 50}
+    with pytest.raises(ValueError, match=r"diverged.*lower probe\.lr=3e\+38"):
+        linear_probe(Loud(torch.float32), train, test, lr=3e38, **settings)
+
+
 def test_a_loop_with_torchs_linear_layer_and_sgd() -> None:
     train, test = labelled_images(50), labelled_images(30, seed=1)
     encoder = PlantedEncoder()

@@ -153,6 +153,30 @@ def test_a_batch_that_stops_says_which_anchors_have_not_converged(networks):
     assert {views.converged for views in found} == {True, False}
 
 
+def test_networks_in_float64_see_the_images_in_float64(networks):
+    """Distances to the images themselves; their places may be numbers of NumPy."""
+    network, mean, encoder, latents, images = networks
+    embedding = FrozenEmbedding(encoder, mean=MEAN, std=STD).double()
+    engine = SearchEngine(
+        TruncatedStyleGAN2(network, mean, truncation=TRUNCATION),
+        embedding,
+        wanted_settings(anchor="original", stop="anchor", iterations=0),
+    )
+    found = {}
+    engine.run(latents, images, np.arange(COUNT)[::-1], lambda views: found.__setitem__(views.index, views))
+    shift, scale = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (MEAN, STD))
+
+    def f(pixels):
+        out = encoder((pixels.double() / 255 - shift) / scale)
+        return out / out.norm(dim=1, keepdim=True)
+
+    for index, views in found.items():
+        expected = (f(views.images) - f(torch.from_numpy(images[index : index + 1]))).norm(dim=1)
+        for distances in (views.distances, views.distances_original):
+            torch.testing.assert_close(distances, expected, rtol=0, atol=1e-12)
+    assert sorted(found) == list(range(COUNT))
+
+
 def linear_world():
     rng = torch.Generator().manual_seed(7)
     latents = torch.randn(8, CODES, DIM, generator=rng).numpy()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 INK, SOFT, FAINT = "#1f2328", "#6b7280", "#d9dde3"
 # Okabe & Ito (2008), without the yellow that white paper swallows.
@@ -58,6 +59,10 @@ class Picture:
     pdf: bytes
 
 
+# Of a figure's width, what a legend beside its axes may take before the figure grows.
+LEGEND_SHARE = 0.4
+
+
 def new_figure(width: float, height: float, *, columns: int = 1, **subplots: Any) -> "tuple[Figure, list[Axes]]":
     """An empty figure of so many inches, with its axes side by side. To be called, and drawn on, inside `styled`."""
     from matplotlib.figure import Figure
@@ -65,6 +70,16 @@ def new_figure(width: float, height: float, *, columns: int = 1, **subplots: Any
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     axes = figure.subplots(1, columns, squeeze=False, **subplots)
     return figure, list(axes[0])
+
+
+def make_room_beside(figure: "Figure", legend: "Legend") -> None:
+    """Widen and heighten a figure for the legend at its right: many runs, or long names, would cover the axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    extent = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    width, height = figure.get_size_inches()
+    wide, high = extent.width / figure.dpi, extent.height / figure.dpi
+    figure.set_size_inches(width + max(0.0, wide - width * LEGEND_SHARE), max(height, high + 0.5))
 
 
 def styled() -> Any:

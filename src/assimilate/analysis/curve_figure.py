@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assimilate.analysis.canvas import COLOURS, DASHES, Picture, new_figure, print_figure, styled
+from assimilate.analysis.canvas import COLOURS, DASHES, Picture, make_room_beside, new_figure, print_figure, styled
 
 
 @dataclass(frozen=True)
@@ -77,5 +77,5 @@ def draw_curves(curves: Mapping[str, Curve], *, y_label: str, budget: str) -> Pi
         if len(curves) <= 5:
             axes.legend()
         else:
-            figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+            make_room_beside(figure, figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper"))
         return print_figure(figure, budget=budget)

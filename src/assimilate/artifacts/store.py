@@ -199,7 +199,7 @@ def is_published_but_for_the_rename(artifact: Artifact) -> bool:
         manifest = json.loads((artifact.staging / MANIFEST).read_text())
     except (OSError, ValueError):
         return False
-    return bool(manifest.get("complete") and manifest.get("key") == artifact.key)
+    return isinstance(manifest, dict) and bool(manifest.get("complete") and manifest.get("key") == artifact.key)
 
 
 def damage(artifact: Artifact, *, thorough: bool = False) -> str | None:
@@ -210,9 +210,12 @@ def damage(artifact: Artifact, *, thorough: bool = False) -> str | None:
         thorough: hash files of any size.
     """
     try:
-        manifest = artifact.manifest()
-    except (OSError, ValueError) as error:
+        return _damage_by(artifact, artifact.manifest(), thorough=thorough)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its manifest cannot be read ({error.__class__.__name__})"
+
+
+def _damage_by(artifact: Artifact, manifest: dict[str, Any], *, thorough: bool) -> str | None:
     if manifest.get("schema") != SCHEMA or not manifest.get("complete"):
         return "its manifest is of another version"
     if manifest["key"] != artifact.key:
@@ -237,7 +240,7 @@ def damage(artifact: Artifact, *, thorough: bool = False) -> str | None:
 def _digest_of(artifact: Artifact) -> str | None:
     try:
         return str(artifact.manifest()["digest"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

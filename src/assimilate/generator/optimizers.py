@@ -71,6 +71,12 @@ def _check_settings(settings: Mapping[str, Any], steps: Sequence[float], *, orig
             raise ValueError(f"{origin}: {name}={value}; allowed is {allowed}")
 
 
+def has_finite_moments(optimizer: torch.optim.Adam) -> bool:
+    """Whether all moments are finite. Where the second is ∞, its parameter stands still for good, weights finite."""
+    moments = (state[key] for state in optimizer.state.values() for key in ("exp_avg", "exp_avg_sq"))
+    return all(bool(torch.isfinite(moment).all()) for moment in moments)
+
+
 def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], ranks: Ranks = ALONE) -> None:
     """Take one step down the gradient of the mean of ``loss`` over ``ranks``.
 

@@ -16,6 +16,7 @@ from assimilate.generator.architecture import Architecture
 from assimilate.generator.checkpoint import load_stylegan2, read_checkpoint, save_stylegan2
 from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.observer import Observer
+from assimilate.generator.optimizers import has_finite_moments
 from assimilate.generator.ranks import Ranks, check_ranks
 from assimilate.generator.real_images import RealImages
 from assimilate.generator.settings import TrainingSettings
@@ -136,11 +137,16 @@ def _check_identity(path: Path, identity: dict[str, Any]) -> None:
 
 
 def _check_finite(training: AdversarialTraining, means: dict[str, float], path: Path) -> None:
-    """Losses of the whole interval and all weights must be finite: a NaN in either spreads to every later step."""
+    """Losses of the whole interval, all weights and Adam's moments must be finite: none of them recovers."""
     broken = [f"{name} loss" for name, value in means.items() if not math.isfinite(value)]
-    for name, network in (("generator", training.generator), ("discriminator", training.discriminator)):
+    for name, network, optimizer in (
+        ("generator", training.generator, training.generator_optimizer),
+        ("discriminator", training.discriminator, training.discriminator_optimizer),
+    ):
         if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
             broken.append(f"{name} weights")
+        elif not has_finite_moments(optimizer):
+            broken.append(f"moments of the {name}'s Adam")
     if broken:
         kept = f"the last good state is kept in {path}" if path.exists() else "no checkpoint had been written yet"
         raise ValueError(

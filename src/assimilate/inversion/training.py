@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from assimilate.data.images import ImageArrays
 from assimilate.data.progress import Progress, silent
@@ -16,7 +16,7 @@ from assimilate.data.seeding import derive_seed
 from assimilate.generator.adversarial import discriminator_loss, non_saturating_loss, r1_penalty
 from assimilate.generator.checkpoint import load_strictly, read_checkpoint
 from assimilate.generator.discriminator import Discriminator
-from assimilate.generator.optimizers import continue_adam, descend, lazy_adam
+from assimilate.generator.optimizers import continue_adam, descend, has_finite_moments, lazy_adam
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.real_images import RealImages
 from assimilate.inversion.checkpoint import save_inversion_encoder
@@ -205,9 +205,17 @@ def _means(records: list[dict[str, Tensor]]) -> dict[str, float]:
 
 def _check_finite(training: EncoderTraining, means: dict[str, float], path: Path) -> None:
     # Of d too: it steps after the losses are measured, and a checkpoint with a NaN in it is none to go on from.
-    networks = [training.encoder, *([training.discriminator] if training.discriminator is not None else [])]
+    networks: list[nn.Module] = [training.encoder]
+    optimizers = [training.optimizer]
+    if training.discriminator is not None:
+        networks.append(training.discriminator)
+        optimizers.append(training.discriminator_optimizer)
     weights_finite = all(bool(torch.isfinite(weight).all()) for each in networks for weight in each.parameters())
-    if weights_finite and all(math.isfinite(value) for value in means.values()):
+    if (
+        weights_finite
+        and all(map(has_finite_moments, optimizers))
+        and all(math.isfinite(value) for value in means.values())
+    ):
         return
     kept = f"the last good state is kept in {path}" if path.exists() else "no checkpoint had been written yet"
     raise ValueError(

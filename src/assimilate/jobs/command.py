@@ -1,17 +1,20 @@
 """From a command line to its jobs: the guard against what would run by mistake, and the entry point of every stage."""
 
+import contextlib
 import difflib
+import errno
 import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -34,12 +37,39 @@ from assimilate.config import (
 from assimilate.errors import UserError
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
 
+# What the option of a group, or a row, says of itself: by hand it would pass for what it is not.
+SAID_BY = {
+    "row": "+table3=<a row>",
+    "paper": "+table3=<a row>",
+    "budget.name": "budget=<its name>",
+    "budget.caps": "budget=<its name>, or the settings themselves, e.g. epochs=10",
+    "view.name": "view=<its name>",
+    "dataset.kind": "dataset=<its name>",
+    "generator.name": "generator=<its name>",
+    "logger.name": "logger=<its name>",
+    "analysis.kind": "analysis=<its name>",
+}
+
+
+def _check_key(override: Override) -> None:
+    """Refuse to take a key away, and to set by hand what says which option or row was chosen.
+
+    Raises:
+        UserError: so.
+    """
+    key = override.key_or_group
+    if override.is_delete() and not key.startswith("hydra"):
+        raise UserError(f"{override.input_line}: no key can be taken away; give it another value, {key}=…")
+    for name, instead in SAID_BY.items():
+        if key == name or key.startswith(f"{name}."):
+            raise UserError(f"{override.input_line} cannot be set by itself: give {instead}")
+
 
 def check_additions(overrides: Sequence[str]) -> None:
     """Refuse `+key` that is neither a table of rows nor below an existing key: a typo would run the default silently.
 
     Raises:
-        UserError: such a key, an unknown row, or two rows at once.
+        UserError: such a key, an unknown row, two rows at once, a key that only an option may set.
     """
     with hydra_ready() as loader:
         try:
@@ -52,16 +82,19 @@ def check_additions(overrides: Sequence[str]) -> None:
         raise UserError(f"one row at a time: {' and '.join(str(row.input_line) for row in rows)} were given")
     for override in parsed:
         key = override.key_or_group
+        _check_key(override)
         if key in tables:
             known = rows_of(key)
-            value = override.value() if not override.is_sweep_override() else None
-            if isinstance(value, str) and value not in known:
-                near = difflib.get_close_matches(value, known, n=1)
+            value = override.value()
+            if not override.is_sweep_override() and value not in known:
+                near = difflib.get_close_matches(str(value), known, n=1)
                 hint = f" Did you mean +{key}={near[0]}?" if near else ""
                 raise UserError(f"{key} has no row {value!r}.{hint} Rows: {', '.join(known)}")
         elif key == SWEEP and (override.is_add() or override.is_sweep_override()):
             raise UserError(f"{override.input_line}: one ready-made sweep at a time, without +, e.g. {SWEEP}=table13")
         elif override.is_add() and not override.is_force_add() and "." not in key and key != "hydra":
+            if (CONF / key).is_dir():
+                raise UserError(f"{override.input_line}: an option of a group is given without +, {key}=…")
             near = difflib.get_close_matches(key, tables, n=1)
             hint = f"did you mean +{near[0]}=…?" if near else f"tables of rows: {', '.join(tables)}"
             raise UserError(f"+{key} is no table of the paper and no config group; {hint}")
@@ -101,6 +134,9 @@ def check_out(out: Path) -> None:
 INSPECTING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
 MULTIRUN = ("-m", "--multirun")
 
+
+# A folder of somebody else's, a file system that is read only or full: nothing of ours broke.
+REFUSED_BY_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 Body = Callable[[Job], float | None]
 
@@ -154,7 +190,7 @@ def _run_one(name: str, body: Body, arguments: Sequence[str], words: Sequence[st
     def task(config: DictConfig) -> None:
         try:
             job = make_job(name, config, own_words(HydraConfig.get().overrides.task))
-            with job.ending:
+            with job.ending, _disk_explained():
                 body(job)
         except UserError as error:  # kept from Hydra, which would print it its own way
             failures.append(error)
@@ -162,6 +198,25 @@ def _run_one(name: str, body: Body, arguments: Sequence[str], words: Sequence[st
     _call_hydra(name, arguments, task)
     if failures:
         raise failures[0]
+
+
+@contextlib.contextmanager
+def _disk_explained() -> Iterator[None]:
+    """Say what a disk refused.
+
+    Raises:
+        UserError: so.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSED_BY_THE_DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        raise UserError(
+            f"{where}{error.strerror}: once there is room and it may be written, the same command goes on; or give "
+            "out=/another/folder"
+        ) from error
 
 
 def _run_all(name: str, body: Body, arguments: Sequence[str], words: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ def check_run_folder(job: Job) -> None:
         found = json.loads(path.read_text())
     except ValueError:
         found = {}
-    different = differing_keys(found, job.identity)
+    different = differing_keys(found if isinstance(found, dict) else {}, job.identity)
     if different:
         raise UserError(
             f"{job.run_dir} holds another run ({'; '.join(different[:8])}): choose another out= or dataset.name=, "
@@ -71,7 +71,8 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
         result = json.loads(path.read_text())
     except ValueError:
         return None
-    return result if isinstance(result, dict) else None
+    whole = isinstance(result, dict) and isinstance(result.get("artifacts"), dict) and "metrics" in result
+    return result if whole else None
 
 
 def papers_numbers(job: Job) -> dict[str, Any]:

@@ -184,6 +184,9 @@ class Session:
             self.store.build(artifact, self.config, build)
         except (ValueError, FloatingPointError) as error:  # a room's word to the user
             raise UserError(str(error)) from error
+        built_now = any(artifact.label == built.label for built, _ in self.store.built)
+        if artifact.kind == "encoders" and built_now and artifact.label == self.chain.encoder.label:
+            self.tracker.curves_are_told()
         return artifact.path
 
     def _look_ahead(self) -> None:

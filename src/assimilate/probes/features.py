@@ -105,3 +105,20 @@ def extract_features(
         views = normalize(transform(stored, generator(*seed, chunk)), mean, std)
         features[start : start + len(stored)] = encoder.features(views.to(parameter.dtype))
     return features
+
+
+def finite_features(features: Float[Tensor, "n feature_dim"]) -> Float[Tensor, "n feature_dim"]:
+    """The features as they are; for those of images that a number is reported on.
+
+    Raises:
+        ValueError: one is NaN or infinite. Every comparison with NaN is false, so it would be counted as something.
+    """
+    sound = torch.isfinite(features).all(dim=1)
+    if not bool(sound.all()):
+        bad = (~sound).nonzero().squeeze(1)
+        raise ValueError(
+            f"the encoder's features of {len(bad)} of {len(features)} images are not finite (NaN or ∞; the first is "
+            f"image {int(bad[0])}): its weights or BatchNorm statistics are broken; give another checkpoint, or train "
+            "it again with a lower optimizer.lr"
+        )
+    return features

@@ -1,7 +1,7 @@
 """k-nearest-neighbour classification with exact tie rules."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,11 @@ from torch import Tensor
 # Scores of one chunk of queries against the whole bank stay within this many elements (64 MiB). Fewer queries at once
 # would read the bank from memory more often: measured 1.5 times as slow at a quarter of it.
 _CHUNK_ELEMENTS = 2**24
+
+# So many near ties of a query are told apart. Of more, which are copies or noise, the lowest indices are nearest.
+_MOST_NEAR_TIES = 256
+# Sums of equal votes in another order differ by less.
+_VOTE_ROUNDING = 1e-12
 
 METRICS = ("cosine", "euclidean")
 WEIGHTINGS = ("majority", "exponential")
@@ -31,7 +36,8 @@ def knn_predict(
     """Labels by the vote of the k nearest bank vectors.
 
     Ties: among equal distances the lowest index is nearer, among equal votes the lowest label wins. Distances are
-    computed in the dtype of the inputs. Memory is bounded by chunks of queries.
+    computed in the dtype of the inputs, and once more in float64 where rounding would decide: copies of a vector tie
+    wherever they stand. Memory is bounded by chunks of queries.
 
     Args:
         train_y: labels from 0.
@@ -55,9 +61,12 @@ def knn_predict(
     train_y = train_y.to(train_x.device)
     num_classes = int(train_y.max()) + 1 if num_classes is None else num_classes
     nearest = _Nearest(len(train_x), k)
+    pairs = _Pairs(train_x, test_x, metric)
     if metric == "cosine":
         train_x, test_x = F.normalize(train_x, dim=1), F.normalize(test_x, dim=1)
     halves = train_x.square().sum(1).div_(2) if metric == "euclidean" else None
+    # Between scores that differ by less than this, relative to their largest term, rounding decides.
+    rounding = 2 * torch.finfo(train_x.dtype).eps * (1 + math.sqrt(train_x.shape[1]) / 4)
     predictions = torch.empty(len(test_x), dtype=torch.int64, device=train_x.device)
     chunk_size = max(1, min(len(test_x), _CHUNK_ELEMENTS // nearest.width))
     # One buffer for all chunks: touching fresh memory costs as much as ranking.
@@ -71,20 +80,92 @@ def knn_predict(
             scores.sub_(halves)
         if leave_one_out:
             scores.diagonal(start).fill_(float("-inf"))
-        values, neighbours = nearest(buffer[: len(queries)])
+        values, neighbours = nearest(
+            buffer[: len(queries)], _slack(queries, metric, rounding), pairs.of_queries_from(start)
+        )
+        labels, queries_here = train_y[neighbours], torch.arange(start, start + len(queries), device=train_x.device)
         if weighting == "majority":
-            weights = torch.ones_like(values)
+            votes = _count(torch.ones_like(values), labels, num_classes)
+        elif metric == "euclidean":
+            # Not from the scores: in |x|² − 2x·y + |y|² a small distance drowns.
+            votes = _count(
+                _exponential(-pairs.among(queries_here, neighbours).neg().sqrt() / temperature), labels, num_classes
+            )
         else:
-            nearness = values
-            if metric == "euclidean":
-                nearness = -(queries.square().sum(1, keepdim=True) - 2 * values).clamp(min=0).sqrt()
-            # A factor that all of a query's votes share decides nothing, but exp(−d/T) alone is 0 for far neighbours.
-            weights = ((nearness - nearness.amax(1, keepdim=True)) / temperature).exp()
-        votes = torch.zeros(len(queries), num_classes, dtype=weights.dtype, device=weights.device)
-        votes.scatter_add_(1, train_y[neighbours], weights)
-        # argmax returns the first of equal maxima: the lowest label.
-        predictions[start : start + len(queries)] = votes.argmax(1)
+            votes = _count(_exponential(values / temperature), labels, num_classes)
+            close = _undecided(votes, 4 * rounding / temperature)
+            cosines = pairs.among(queries_here[close], neighbours[close])
+            votes[close] = _count(_exponential(cosines / temperature), labels[close], num_classes)
+        # The first that reaches the maximum: the lowest label.
+        enough = votes >= votes.amax(1, keepdim=True) * (1 - _VOTE_ROUNDING)
+        predictions[queries_here] = enough.int().argmax(1)
     return predictions
+
+
+def _slack(queries: Float[Tensor, "queries dim"], metric: str, rounding: float) -> Callable[[Tensor], Tensor]:
+    """By how much rounding may have moved two scores apart, given the k-th score of each query."""
+    squares = queries.square().sum(1) if metric == "euclidean" else None
+
+    def slack(last: Tensor) -> Tensor:
+        if squares is None:
+            return torch.full_like(last, rounding)
+        # No competitor is longer than the query and the k-th distance together.
+        lengths = squares.sqrt()
+        longest = lengths + (squares - 2 * last).clamp(min=0).sqrt()
+        return torch.nan_to_num(rounding * longest * (longest + lengths), nan=0.0, posinf=0.0)
+
+    return slack
+
+
+def _exponential(exponents: Tensor) -> Tensor:
+    """exp, up to a factor that all of a query's votes share, which decides nothing: exp(−d/T) alone may be 0."""
+    return (exponents - exponents.amax(1, keepdim=True)).exp()
+
+
+def _count(weights: Tensor, labels: Tensor, num_classes: int) -> Float[Tensor, "queries classes"]:
+    """Each class's votes, in float64."""
+    votes = torch.zeros(len(labels), num_classes, dtype=torch.float64, device=labels.device)
+    return votes.scatter_add_(1, labels, weights.double())
+
+
+def _undecided(votes: Float[Tensor, "queries classes"], share: float) -> Int64[Tensor, " some"]:
+    """The queries whose two largest votes differ by no more than a share of the largest."""
+    if votes.shape[1] == 1:
+        return votes.new_zeros(0, dtype=torch.int64)
+    first, second = votes.topk(2, dim=1).values.unbind(1)
+    return (first - second <= share * first).nonzero().squeeze(1)
+
+
+class _Pairs:
+    """Scores of single pairs of a query and a bank vector in float64: the cosine, or minus the squared distance.
+
+    Each pair is summed by itself and in the same order, so that equal vectors have equal scores. In a matrix product a
+    column's place decides how its terms are added.
+    """
+
+    def __init__(self, bank: Tensor, queries: Tensor, metric: str) -> None:
+        self.bank, self.queries, self.metric = bank, queries, metric
+
+    def __call__(self, queries: Int64[Tensor, " pairs"], places: Int64[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
+        at_once = max(1, _CHUNK_ELEMENTS // (8 * self.bank.shape[1]))
+        parts = [self._score(*both) for both in zip(queries.split(at_once), places.split(at_once), strict=True)]
+        return torch.cat(parts)
+
+    def _score(self, queries: Tensor, places: Tensor) -> Tensor:
+        x, y = self.queries[queries].double(), self.bank[places].double()
+        if self.metric == "euclidean":
+            return (x - y).square().sum(1).neg()
+        return (x * y).sum(1) / (x.square().sum(1) * y.square().sum(1)).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
+
+    def of_queries_from(self, start: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same with queries that are counted from `start`."""
+        return lambda queries, places: self(queries + start, places)
+
+    def among(
+        self, queries: Int64[Tensor, " queries"], places: Int64[Tensor, "queries k"]
+    ) -> Float[Tensor, "queries k"]:
+        """The scores of each query with bank vectors of its own."""
+        return self(queries.repeat_interleave(places.shape[1]), places.flatten()).view(places.shape)
 
 
 class _Nearest:
@@ -102,8 +183,17 @@ class _Nearest:
         self.width = self.members * self.groups
         self._scratch: Tensor | None = None
 
-    def __call__(self, scores: Float[Tensor, "queries width"]) -> tuple[Tensor, Tensor]:
-        """(values, indices), both [queries, k], in no particular order; columns past the bank hold −inf."""
+    def __call__(
+        self,
+        scores: Float[Tensor, "queries width"],
+        slack: Callable[[Tensor], Tensor],
+        exactly: Callable[[Tensor, Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """(values, indices), both [queries, k], in no particular order; columns past the bank hold −inf.
+
+        Scores that differ from the k-th by no more than `slack` of it are ranked by what `exactly` (rows, columns) says
+        of them.
+        """
         maxima, groups = self._maxima(scores).topk(min(self.k + 1, self.groups), dim=1)
         maxima_chosen, groups = maxima[:, : self.k], groups[:, : self.k]
         columns = (
@@ -114,14 +204,19 @@ class _Nearest:
         values, indices = ranked[:, : self.k].clone(), columns.gather(1, places[:, : self.k])
         # topk may take any of several columns that equal the k-th score, and a group left out may hold one too.
         last = values[:, -1]
-        tied = torch.zeros_like(last, dtype=torch.bool)
+        open_by = slack(last)
+        lowest = last - open_by
+        tied = torch.zeros_like(lowest, dtype=torch.bool)
         if ranked.shape[1] > self.k:
-            tied |= ranked[:, self.k] == last
+            tied |= ranked[:, self.k] >= lowest
         if maxima.shape[1] > maxima_chosen.shape[1]:
-            tied |= maxima[:, self.k] == last
+            tied |= maxima[:, self.k] >= lowest
         if tied.any():
             rows = tied.nonzero().squeeze(1)
-            values[rows], indices[rows] = self._with_ties(scores[rows], last[rows, None])
+            indices[rows] = self._with_ties(
+                scores[rows], last[rows, None], open_by[rows, None], lambda some, columns: exactly(rows[some], columns)
+            )
+            values[rows] = scores[rows].gather(1, indices[rows])
         return values, indices
 
     def _maxima(self, scores: Tensor) -> Float[Tensor, "queries groups"]:
@@ -140,13 +235,24 @@ class _Nearest:
             torch.maximum(maxima[:, :half], maxima[:, half : 2 * half], out=maxima[:, :half])
         return maxima[:, : self.groups]
 
-    def _with_ties(self, scores: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """All scores above the k-th, then the first ones equal to it."""
-        above, equal = scores > last, scores == last
-        wanted = self.k - above.sum(1, keepdim=True)
-        chosen = above | (equal & (equal.cumsum(1) <= wanted))
-        indices = chosen.nonzero()[:, 1].view(-1, self.k)
-        return scores.gather(1, indices), indices
+    def _with_ties(
+        self, scores: Tensor, last: Tensor, slack: Tensor, exactly: Callable[[Tensor, Tensor], Tensor]
+    ) -> Int64[Tensor, "queries k"]:
+        """All scores clearly above the k-th, then the best of those near it, the first ones among equals."""
+        near = (((scores - last).abs() <= slack) & (scores > float("-inf"))) | (scores == last)
+        above = ~(scores <= last) & ~near
+        wanted, counts = self.k - above.sum(1), near.sum(1)
+        row, column = near.nonzero().unbind(1)
+        exact = torch.zeros(len(row), dtype=torch.float64, device=scores.device)
+        few = (counts <= _MOST_NEAR_TIES)[row]
+        exact[few] = exactly(row[few], column[few])
+        # By row, by score, by column: stable sorts in turn.
+        order = exact.argsort(descending=True, stable=True)
+        order = order[row[order].argsort(stable=True)]
+        place = torch.arange(len(row), device=scores.device) - (counts.cumsum(0) - counts)[row]
+        kept = order[place < wanted[row]]
+        above[row[kept], column[kept]] = True
+        return above.nonzero()[:, 1].view(-1, self.k)
 
 
 def knn_accuracy(

@@ -12,7 +12,7 @@ from assimilate.data.images import ImageArrays, Statistics
 from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import derive_seed, generator
 from assimilate.encoder.encoder import Encoder
-from assimilate.probes.features import assert_frozen, extract_features
+from assimilate.probes.features import assert_frozen, extract_features, finite_features
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 
 
@@ -90,8 +90,8 @@ def linear_probe(
         progress: called after each epoch as progress(epochs done, epochs in all, {"loss": …}).
 
     Raises:
-        ValueError: unknown preset, a setting out of range, unlabelled images, an encoder that is not frozen, or a
-            diverged classifier.
+        ValueError: unknown preset, a setting out of range, unlabelled images, an encoder that is not frozen or whose
+            features are not finite, or a diverged classifier.
     """
     if preset not in PROTOCOLS:
         raise ValueError(f"probe.preset={preset!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
@@ -131,14 +131,16 @@ def linear_probe(
     transform = protocol.train_transform(train.image_size, flip)
 
     def features_of_draw(draw: int) -> Tensor:
-        return extract_features(
+        features = extract_features(
             encoder, train, mean=mean, std=std, batch_size=feature_batch_size, transform=transform,
             seed=("probe", augmentation_seed, draw),
         )  # fmt: skip
+        return finite_features(features)
 
     test_x = extract_features(
         encoder, test, mean=mean, std=std, batch_size=feature_batch_size, transform=protocol.test_transform()
     )
+    finite_features(test_x)
     train_y = torch.as_tensor(train.labels, device=test_x.device)
     test_y = torch.as_tensor(test.labels, device=test_x.device)
     classes = int(train_y.max()) + 1 if num_classes is None else num_classes
@@ -256,15 +258,23 @@ class _Classifiers:
         return float(total) / self.steps_per_epoch
 
     def accuracies(self, features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"]) -> dict[str, list[float]]:
-        """Top-1 and top-5 accuracy over all images in percent, one a seed."""
+        """Top-1 and top-5 accuracy over all images in percent, one a seed.
+
+        Raises:
+            ValueError: a logit is not finite: the last step of an epoch comes after its loss.
+        """
         top_k = (1, 5) if self.weight.shape[1] > 5 else (1,)
         right = torch.zeros(len(top_k), len(self.seeds), dtype=torch.int64)
+        finite = torch.ones((), dtype=torch.bool, device=features.device)
         for start in range(0, len(features), 4096):
             x, y = features[start : start + 4096], labels[start : start + 4096]
             logits = torch.einsum("nd,scd->snc", x, self.weight) + self.bias.unsqueeze(1)
+            finite &= torch.isfinite(logits).all()
             own = logits.gather(2, y.expand(len(self.seeds), -1).unsqueeze(2))
             # Classes ahead of the label's: larger logits, and equal ones of a lower label.
             ahead = (logits > own) | ((logits == own) & (torch.arange(logits.shape[2], device=y.device) < y[:, None]))
             rank = ahead.sum(2)
             right += torch.stack([(rank < k).sum(1) for k in top_k]).cpu()
+        if not bool(finite):
+            raise ValueError(f"the linear probe diverged: its logits are not finite; lower probe.lr={self.lr}")
         return {f"acc{k}": (100.0 * right[i].double() / len(features)).tolist() for i, k in enumerate(top_k)}

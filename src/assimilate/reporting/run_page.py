@@ -300,10 +300,22 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
 
 
+# What a SimCLR run has no use for, and hardware; everything else said of the run is said of its baseline.
+_NOT_OF_BASELINES = (
+    *("view", "assim", "view_encoder", "simclr_loss", "inversion", "generator", "loss", "analysis", "seed"),
+    *("trainer", "logger", "prepare", "force", "knn", "objective", "sweep", "hydra"),
+)
+_OF_BASELINES = ("loss.temperature", "loss.base_temperature", "trainer.precision")
+
+
 def baseline_command(run: Run) -> str:
     """The command of the SimCLR run that a run without a baseline can be compared with."""
-    kept, groups = ("dataset", "dataset.root", "dataset.name", "budget", "recipe", "out"), tuple[str, ...]()
-    if run.config("dataset").get("kind") == SAMPLED_DATA:  # its images are what these say
-        groups = ("dataset.", "generator.", "generator=")
-    words = [shell_word(word) for word in run.overrides if word.split("=")[0] in kept or word.startswith(groups)]
+    sampled = run.config("dataset").get("kind") == SAMPLED_DATA  # its images are what the generator's settings say
+    words = []
+    for word in run.overrides:
+        key = word.split("=")[0].lstrip("+")
+        group = key.split(".")[0]
+        kept = key in _OF_BASELINES or group not in _NOT_OF_BASELINES or (sampled and group == "generator")
+        if kept and not word.startswith("+table"):
+            words.append(shell_word(word))
     return " ".join(["python -m assimilate.train", *words, "assim=simclr"])

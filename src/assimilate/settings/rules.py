@@ -1,7 +1,7 @@
 """What each key of a configuration may hold, one rule a line."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,12 +88,38 @@ def _each(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: bool(value) and all(map(rule, value)) if isinstance(value, list) else rule(value)
 
 
+def _settings(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _folder_name(value: Any) -> bool:
+    return _text(value) and value not in (".", "..") and not set(value) & set("/\\\0") and len(value.encode()) <= 255
+
+
+def _place(value: Any) -> bool:
+    return _text(value) or _number(value)
+
+
 def _three(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and len(value) == 3 and all(map(rule, value))
 
 
+# Keys that hold others: a value in the place of one would take its settings away.
+GROUPS_OF_SETTINGS = (
+    *("data", "data.expert", "knn", "input", "view.encoder", "view.search"),
+    *("inversion.optimization", "analysis.mine", "analysis.perplexity"),
+)
+
 CHECKS = (
+    *(Check(key, _settings, f"a setting in it, {key}.<name>=… (all keys: --cfg job)") for key in GROUPS_OF_SETTINGS),
     Check("seed", _whole, "a whole number ≥ 0"),
+    Check("out", _place, "a folder"),
+    Check("force", _one_of(True, False), "true or false"),
+    Check("verify", _one_of(True, False), "true or false"),
+    Check("preview", _one_of(True, False), "true or false"),
+    Check("shard", _or_none(_text), "null or k/n, e.g. 3/8"),
+    Check("objective", _or_none(_text), "null, knn5_train or a metric of metrics.json"),
+    Check("checkpoint", _or_none(_text), "null, a file or timm/<model>.<tag>"),
     Check("prepare", _one_of("auto", "only", "plan", "never"), "auto, only, plan or never"),
     Check("epochs", _count, "a whole number ≥ 1"),
     Check("batch_size", lambda v: _count(v) and v >= 2, "a whole number ≥ 2 (contrastive losses need negatives)"),
@@ -125,6 +151,7 @@ CHECKS = (
     Check("knn.every_n_epochs", _whole, "a whole number ≥ 0 (0: off)"),
     # Of networks that double from 4², checks.py asks for more.
     Check("dataset.image_size", lambda v: _count(v) and v >= 8, "a whole number ≥ 8"),
+    Check("dataset.name", _folder_name, "the name of one folder, without / or \\"),
     Check("dataset.flip", _probability, "a probability, 0 to 1"),
     Check("dataset.test_fraction", lambda v: _number(v) and 0 < v < 1, "a share between 0 and 1"),
     Check("dataset.num_images", _count, "a whole number ≥ 1"),
@@ -159,6 +186,10 @@ CHECKS = (
     Check("optimizer.final", _not_negative, "a share of lr ≥ 0"),
     Check("optimizer.milestones", _milestones, "a list of shares of the epochs, each in (0, 1]"),
     Check("optimizer.gamma", _positive, "a number > 0"),
+    Check("view.seed", _whole, "a whole number ≥ 0"),
+    Check("view.encoder.seed", _whole, "a whole number ≥ 0"),
+    Check("view.encoder.checkpoint", _or_none(_text), "null or a path"),
+    Check("view.projected", _one_of(True, False), "true or false"),
     Check("view.n_cached", _or_none(_count), "a whole number ≥ 1"),
     Check("view.n_used", _or_none(_count), "null (all that are cached) or a whole number ≥ 1"),
     Check("view.n_sampled", _count, "a whole number ≥ 1"),
@@ -196,6 +227,7 @@ CHECKS = (
     Check("view.search.lr", _positive, "a number > 0"),
     Check("view.search.tolerance", _or_none(_not_negative), "null or a number ≥ 0"),
     Check("view.search.tolerance_relative", _or_none(_positive), "null or a number > 0"),
+    Check("view.search.noise_first_view", _one_of(True, False), "true or false"),
     Check("view.search.initial_noise", _not_negative, "a standard deviation ≥ 0"),
     _option("assim.name", ("simclr", "a1", "a2")),
     _option("assim.view1", (GENERATED, *TRANSFORMS)),
@@ -206,6 +238,9 @@ CHECKS = (
         ", ".join(("null (two views)", GENERATED, *TRANSFORMS)),
     ),
     _option("assim.generated_transform", TRANSFORMS),
+    Check("trainer.accelerator", _one_of("auto", "cpu", "gpu"), "auto, cpu or gpu"),
+    Check("trainer.strategy", _one_of("auto", "ddp"), "auto or ddp"),
+    Check("trainer.channels_last", _one_of(True, False), "true or false"),
     Check("trainer.devices", _count, "a whole number ≥ 1"),
     Check(
         "trainer.precision",
@@ -220,6 +255,11 @@ CHECKS = (
     ),
     Check("trainer.cudnn_benchmark", _one_of(True, False), "true or false"),
     Check("trainer.checkpoint_every_n_epochs", _count, "a whole number ≥ 1"),
+    Check("logger.project", _text, "a name"),
+    Check("logger.entity", _or_none(_text), "null or a name"),
+    Check("logger.every_n_steps", _count, "a whole number of steps ≥ 1"),
+    Check("logger.checkpoints", _one_of(True, False), "true or false"),
+    Check("logger.suffix", _or_none(_place), "null or a word"),
     _option("probe.name", PROBES),
     Check(
         "probe.seeds",

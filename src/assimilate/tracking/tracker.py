@@ -48,6 +48,9 @@ class Tracker:
         """Whether the curves of this job were told before, by an earlier process."""
         return False
 
+    def curves_are_told(self) -> None:
+        """The curves of this job's training are told to their end."""
+
     def close(self, *, failed: bool) -> None:
         """The job ended."""
 

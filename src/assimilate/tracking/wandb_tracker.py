@@ -62,6 +62,10 @@ class WandbTracker(Tracker):
             os.environ[DATA_DIR] = str(self._folder / "files")
         self._id = run_id(job)
         self._known = any(self._folder.glob(f"*run-*-{self._id}"))
+        # There from the first process of a run until its curves are told: one that ends before leaves it.
+        self._owed = self._folder / f".{self._id}.curves-owed"
+        if not self._known and _job_type(job) == "train":
+            self._owed.touch()
         place = job.run_dir.relative_to(job.out / budget).as_posix()
         try:
             self._run = wandb.init(
@@ -120,7 +124,10 @@ class WandbTracker(Tracker):
             self._run.log_artifact(artifact)
 
     def knows_curves(self) -> bool:
-        return self._known
+        return self._known and not self._owed.exists()
+
+    def curves_are_told(self) -> None:
+        self._owed.unlink(missing_ok=True)
 
     def close(self, *, failed: bool) -> None:
         self._run.finish(exit_code=1 if failed else 0)

@@ -40,6 +40,8 @@ class FrozenEmbedding(nn.Module):
         return F.normalize(self.encoder(torch.addcmul(shift, images, scale)), dim=1)
 
 
-def from_pixels(pixels: UInt8[Tensor, "... 3 height width"]) -> Float[Tensor, "... 3 height width"]:
+def from_pixels(
+    pixels: UInt8[Tensor, "... 3 height width"], dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "... 3 height width"]:
     """Inverse of `to_pixels` on its levels: uint8 to floats in [−1, 1]."""
-    return pixels.to(torch.float32).div_(127.5).sub_(1)
+    return pixels.to(dtype).div_(127.5).sub_(1)

@@ -299,7 +299,7 @@ class SearchEngine:
         """Anchors with their embeddings, a tile of fixed width at a time (the last one padded)."""
         width, settings = self._settings.width, self._settings
         for begin in range(0, len(indices), width):
-            chosen = list(indices[begin : begin + width])
+            chosen = [int(index) for index in indices[begin : begin + width]]
             padded = np.array(chosen + [chosen[-1]] * (width - len(chosen)))
             codes = torch.from_numpy(np.array(latents[padded])).to(self._device, non_blocking=True)
             shape = codes.shape[1:] if settings.space == "wplus" else torch.Size((1, codes.shape[2]))
@@ -327,7 +327,7 @@ class SearchEngine:
         return noise
 
     def _pixels(self, pixels: Tensor) -> Tensor:
-        return from_pixels(pixels.to(self._device, non_blocking=True)).to(self._dtype)
+        return from_pixels(pixels.to(self._device, non_blocking=True), self._dtype)
 
     def _deliver(self, tile: list[_Retired], emit: Callable[[FoundViews], None]) -> int:
         """Measure the stored pixels and hand them over."""
