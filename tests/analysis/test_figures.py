@@ -5,8 +5,11 @@ import statistics
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
+from assimilate.analysis.canvas import print_figure
 from assimilate.analysis.curve_figure import draw_curves, join_seeds
 from assimilate.analysis.distance_figure import draw_distances
 from assimilate.analysis.grid_figure import GAP, HEADER, MARGIN, WIDE_GAP, Panel, draw_grid, mosaic
@@ -111,3 +114,14 @@ def test_many_long_names_do_not_cover_the_curves(recwarn):
     pixels = np.asarray(many.convert("L"))
     axis = (pixels[:, : few.width] < 140).sum(axis=1).max()  # the longest dark row is the horizontal axis
     assert axis > few.width * 0.4
+
+
+@pytest.mark.parametrize("inches", [0.9, 2.0, 6.0])
+def test_the_budget_of_a_narrow_figure_is_not_cut_off(inches):
+    figure = Figure(figsize=(inches, 2.0), facecolor="white")
+    print_figure(figure, budget="smoke")
+    (note,) = figure.texts
+    assert note.get_text() == "budget: smoke, not comparable with the paper"
+    assert note.get_fontsize() == 6 if inches > 3 else note.get_fontsize() < 6
+    extent = note.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    assert 0 <= extent.x0 < extent.x1 <= inches * figure.dpi

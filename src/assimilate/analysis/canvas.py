@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+    from matplotlib.text import Text
 
 INK, SOFT, FAINT = "#1f2328", "#6b7280", "#d9dde3"
 # Okabe & Ito (2008), without the yellow that white paper swallows.
@@ -89,13 +90,23 @@ def styled() -> Any:
     return matplotlib.rc_context(dict[Any, Any](STYLE))
 
 
+def _shrink_to_fit(figure: "Figure", text: "Text") -> None:
+    """Make a line smaller that a narrow figure would cut off."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    wide = text.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width / figure.dpi
+    available = 0.98 * figure.get_size_inches()[0]
+    if wide > available:
+        text.set_fontsize(text.get_fontsize() * available / wide)
+
+
 def print_figure(figure: "Figure", *, budget: str = "paper", dpi: int = DPI) -> Picture:
     """The figure as PNG and PDF; one of a reduced budget says so in its corner (a smoke number is no paper number)."""
     if budget != "paper":
         note: dict[str, Any] = {"x": 0.995, "ha": "right", "fontsize": 6, "color": VERMILION}
         text = f"budget: {budget}, not comparable with the paper"
         if figure.get_layout_engine() is None:
-            figure.text(y=0.005, va="bottom", s=text, **note)
+            _shrink_to_fit(figure, figure.text(y=0.005, va="bottom", s=text, **note))
         else:  # it takes its room from the axes
             figure.supxlabel(text, **note)
     files = {}
