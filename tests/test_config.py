@@ -179,6 +179,8 @@ REFUSED = [
     (["trainer.precision=foo"], "trainer.precision=foo.*bf16-mixed"),
     (["trainer.devices=auto"], "trainer.devices=auto"),
     (["trainer.compile=fast"], "trainer.compile=fast.*reduce-overhead"),
+    (["trainer.compile=reduce-overhead", "accumulate_grad_batches=2"], "with accumulate_grad_batches=2.*compile=true"),
+    (["trainer.compile=max-autotune", "assim=a2", "view=online"], "with view=online.*compile=true"),
     (["assim=a1", "view.n_sampled=2"], "view.n_sampled would be ignored"),
     (["generator.checkpoint=/x", "generator.num_steps=7"], "generator.num_steps would be ignored"),
     (["generator.augment=ada"], "generator.augment=ada.*none, leak or diffaugment"),

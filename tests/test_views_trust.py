@@ -214,18 +214,22 @@ def test_a_shard_uses_the_threads_it_is_given(unmade):
 
 
 def test_views_are_made_with_kernels_that_repeat_themselves(unmade, monkeypatch):
-    """On a GPU; here, that cuDNN is told so while views are made, and left as it was."""
-    write, seen = RowWriter.write, set()
+    """On a GPU; here, that cuDNN is told so while views are made, and left as it was.
+
+    A training in the same process may have left it choosing its algorithms by timing (trainer.cudnn_benchmark).
+    """
+    write, seen, cudnn = RowWriter.write, set(), torch.backends.cudnn
 
     def watched(self, *args, **fields):
-        seen.add(torch.backends.cudnn.deterministic)
+        seen.add((cudnn.deterministic, cudnn.benchmark))
         write(self, *args, **fields)
 
     monkeypatch.setattr(RowWriter, "write", watched)
-    assert not torch.backends.cudnn.deterministic
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    assert not cudnn.deterministic
     assert run(make_views, "shard=1/8", *unmade[0]) == 0
-    assert seen == {True}
-    assert not torch.backends.cudnn.deterministic
+    assert seen == {(True, False)}
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
 
 
 def pictures(folder, count=128):

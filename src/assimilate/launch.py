@@ -11,12 +11,16 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assimilate.artifacts.store import Artifact
 from assimilate.config import override_word
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session, use_threads
 from assimilate.tracking.tracker import RANK_METRICS, Relay
+
+if TYPE_CHECKING:
+    import torch
 
 TARGET = "ASSIMILATE_RANK_TARGET"
 PATIENCE = timedelta(hours=2)
@@ -104,6 +108,7 @@ def train_as_rank(session: Session) -> None:
             "trainer=ddp trainer.devices=N instead of torchrun"
         )
     use_threads(session.config)
+    take_gpu(session)  # before anything is loaded: each rank would load it onto the first GPU
     for artifact in session.chain.all():
         if artifact.label == target:
             for parent in artifact.parents.values():
@@ -131,15 +136,22 @@ def _train(session: Session, artifact: Artifact) -> None:
         fit_encoder(session, artifact, artifact.staging)
 
 
+def take_gpu(session: Session) -> "torch.device | None":
+    """Make this rank's own GPU the one that "cuda" means in this process; None where the ranks are on the CPU."""
+    import torch
+
+    if session.device != "cuda":
+        return None
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
+
+
 def join_ranks(session: Session) -> None:
     """Become one of the processes that torch's launcher started: on a GPU of its own, or on the CPU."""
-    import torch
     import torch.distributed as dist
 
-    device = None
-    if session.device == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
+    device = take_gpu(session)
     # While rank 0 writes or measures, the others wait for it; one that dies is noticed by the launcher.
     dist.init_process_group("gloo" if device is None else "nccl", timeout=PATIENCE, device_id=device)
 

@@ -53,6 +53,11 @@ def make_own_generator(config: Mapping[str, Any], *, image_size: int, device: st
         except Exception as error:
             reason = _one_line(error)
             raise UserError(f"{key}: two images could not be made with it: {reason}") from error
+        if (place := generator.latent_mean.device.type) != device:
+            raise UserError(
+                f"{key}: its tensors are on {place}, but this run is on {device}: give it a method to(device) that "
+                "moves them and returns it (a torch.nn.Module has one), or take trainer=cpu"
+            )
     result: LatentGenerator = generator
     return result
 

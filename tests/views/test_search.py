@@ -209,3 +209,14 @@ def test_retired_slots_are_refilled(world):
     engine.run(latents, images, list(range(COUNT)), lambda views: steps.append(views.steps))
     assert len(set(steps)) > 1
     assert engine.view_steps == 4 * sum(steps)
+
+
+def test_what_f_measures_is_measured_in_full_float32():
+    allowed = []
+    embedding, images = linear_embedding(), torch.zeros(1, 3, 8, 8)
+    embedding.encoder.register_forward_hook(lambda *_: allowed.append(torch.backends.cudnn.allow_tf32))
+    embedding(images)  # a step of the search
+    with torch.no_grad():
+        embedding(images)
+    assert allowed == [True, False]
+    assert torch.backends.cudnn.allow_tf32  # nobody else's setting is changed

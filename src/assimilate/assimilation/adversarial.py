@@ -118,8 +118,10 @@ class ViewmakerTraining(ContrastiveModule):
             views: normalised; at the generated positions, the images themselves.
             rng: of the noise, on the CPU.
         """
-        mean = torch.tensor(self.mean, device=views[0].device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=views[0].device).view(1, 3, 1, 1)
+        device = views[0].device
+        mean, std = (
+            torch.tensor(values).to(device, non_blocking=True).view(1, 3, 1, 1) for values in (self.mean, self.std)
+        )
         places = sorted(self.generated_views)
         images = torch.cat([views[place] for place in places]).to(self.dtype) * std + mean
         made = self.viewmaker(images, rng)

@@ -153,10 +153,12 @@ class OnlineSearchTraining(ContrastiveModule):
         codes = torch.from_numpy(np.array(latents[indices.cpu().numpy()])).repeat_interleave(num_views, dim=0)
         if self.online_spec.initial_noise > 0:
             codes = codes + self.online_spec.initial_noise * torch.randn(codes.shape, generator=rng)
-        return codes.to(self.device)
+        return codes.to(self.device, non_blocking=True)
 
     def _unnormalized(self, view: Tensor) -> Float[Tensor, "batch 3 height width"]:
-        mean, std = (torch.tensor(values, device=view.device).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(values).to(view.device, non_blocking=True).view(1, 3, 1, 1) for values in (self.mean, self.std)
+        )
         return (view * std + mean) * 2 - 1
 
     def _see(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:

@@ -10,6 +10,7 @@ from torch import Tensor
 class LatentGenerator(Protocol):
     """A frozen generator of square RGB images that is differentiable in its codes.
 
+    Its tensors move with ``to(device)``, which returns it; one without that method works on the CPU alone.
     Codes are *pre-truncation*: ``synthesize`` itself applies truncation. The same codes always give the same image, and
     an image depends on its own codes alone.
     """

@@ -197,15 +197,20 @@ def describe_missing(session: Session, artifact: Artifact) -> str:
 
 @contextlib.contextmanager
 def repeatable_kernels() -> Iterator[None]:
-    """Within the block cuDNN adds up in one order: of its transposed convolutions and gradients some do not."""
+    """Within the block cuDNN adds up in one order: of its transposed convolutions and gradients some do not.
+
+    Nor does it choose an algorithm by timing, which a training before it with trainer.cudnn_benchmark leaves on: the
+    fastest of a run need not be that of its restart.
+    """
     import torch
 
-    before = torch.backends.cudnn.deterministic
-    torch.backends.cudnn.deterministic = True
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
-        torch.backends.cudnn.deterministic = before
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 def parent_digests(artifact: Artifact) -> dict[str, str]:

@@ -48,11 +48,36 @@ def check_values(config: Mapping[str, Any]) -> None:
     if config["loss"]["name"] == "simsiam" and config["encoder"]["predictor_dim"] is None:
         raise UserError("loss=simsiam needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam")
     check_reference(config)
+    _check_cuda_graphs(config)
     devices = config["trainer"]["devices"]
     if config["batch_size"] % devices:
         raise UserError(
             f"batch_size={config['batch_size']} is global and must divide by trainer.devices={devices}: "
             f"take {config['batch_size'] // devices * devices} or {(config['batch_size'] // devices + 1) * devices}"
+        )
+
+
+def _check_cuda_graphs(config: Mapping[str, Any]) -> None:
+    """Refuse trainings whose tensors a CUDA graph would overwrite: each replay takes the memory of the one before.
+
+    Raises:
+        UserError: so.
+    """
+    compiling = config["trainer"]["compile"]
+    if isinstance(compiling, bool):
+        return
+    instead = "which CUDA graphs overwrite; take trainer.compile=true"
+    for prefix, settings in (("", config), (OWN_SETTINGS, reference_overrides(config))):
+        accumulate = settings.get("accumulate_grad_batches", 1)
+        if accumulate > 1:
+            raise UserError(
+                f"trainer.compile={compiling} cannot be used with {prefix}accumulate_grad_batches={accumulate}: it "
+                f"adds to the gradients of the batch before, {instead}"
+            )
+    if uses_view(config) and config["view"]["name"] == "online" and not config["view"]["frozen"]:
+        raise UserError(
+            f"trainer.compile={compiling} cannot be used with view=online and view.frozen=false: the search looks "
+            f"through the backbone and then the projector without gradients, {instead}"
         )
 
 

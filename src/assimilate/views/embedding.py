@@ -1,5 +1,7 @@
 """f as the search sees it: GAN images in, points on the unit sphere out."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -35,9 +37,29 @@ class FrozenEmbedding(nn.Module):
         return super().train(False)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
-        """Embed images in [−1, 1]; gradients flow to the images alone."""
+        """Embed images in [−1, 1]; gradients flow to the images alone.
+
+        Where no gradient is asked for, which is where something is measured, a GPU computes in full float32: torch lets
+        its convolutions round to TF32 otherwise, as a search's steps may.
+        """
+        if torch.is_grad_enabled():
+            return self._embed(images)
+        with _full_float32():
+            return self._embed(images)
+
+    def _embed(self, images: Tensor) -> Tensor:
         scale, shift = (cast(Tensor, buffer).to(images.dtype) for buffer in (self.scale, self.shift))
         return F.normalize(self.encoder(torch.addcmul(shift, images, scale)), dim=1)
+
+
+@contextlib.contextmanager
+def _full_float32() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def from_pixels(

@@ -129,7 +129,7 @@ def _norm(channels: int) -> nn.InstanceNorm2d:
 
 def _with_noise(x: Tensor, rng: torch.Generator) -> Tensor:
     noise = torch.rand((len(x), 1, *x.shape[2:]), generator=rng)
-    return torch.cat([x, noise.to(x)], dim=1)
+    return torch.cat([x, noise.to(x, non_blocking=True)], dim=1)
 
 
 def mean_change(views: Tensor, images: Tensor) -> Float[Tensor, ""]:
