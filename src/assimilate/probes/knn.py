@@ -242,10 +242,14 @@ class _Nearest:
         near = (((scores - last).abs() <= slack) & (scores > float("-inf"))) | (scores == last)
         above = ~(scores <= last) & ~near
         wanted, counts = self.k - above.sum(1), near.sum(1)
+        many = (counts > _MOST_NEAR_TIES).nonzero().squeeze(1)
+        if len(many):  # not into the sorts below: of a collapsed encoder they are the whole bank, for every query
+            first = near[many]
+            above[many] |= first & (first.cumsum(1, dtype=torch.int32) <= wanted[many, None])
+            near[many] = False
+            counts[many] = 0
         row, column = near.nonzero().unbind(1)
-        exact = torch.zeros(len(row), dtype=torch.float64, device=scores.device)
-        few = (counts <= _MOST_NEAR_TIES)[row]
-        exact[few] = exactly(row[few], column[few])
+        exact = exactly(row, column)
         # By row, by score, by column: stable sorts in turn.
         order = exact.argsort(descending=True, stable=True)
         order = order[row[order].argsort(stable=True)]
