@@ -96,8 +96,10 @@ def _shrink_to_fit(figure: "Figure", text: "Text") -> None:
 
     renderer, available = FigureCanvasAgg(figure).get_renderer(), 0.98 * figure.bbox.width
     # Letters stand on whole pixels, so that the width is not quite in proportion to the size.
-    while (wide := text.get_window_extent(renderer).width) > available and text.get_fontsize() > 1:
-        text.set_fontsize(text.get_fontsize() * min(0.97, available / wide))
+    size = float(text.get_fontsize())
+    while (wide := text.get_window_extent(renderer).width) > available and size > 1:
+        size *= min(0.97, available / wide)
+        text.set_fontsize(size)
 
 
 def print_figure(figure: "Figure", *, budget: str = "paper", dpi: int = DPI) -> Picture:

@@ -321,7 +321,8 @@ class Session:
 
         if self.device == "cuda":
             return str(torch.cuda.get_device_name())
-        return f"CPU ({torch.get_num_threads()} threads)"
+        threads = torch.get_num_threads()
+        return f"CPU ({threads} thread{'' if threads == 1 else 's'})"
 
 
 def use_threads(config: dict[str, Any]) -> None:
