@@ -1,6 +1,7 @@
 """Finished runs that several files of tests look at; those of an xdist group share a process, and one run."""
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -49,3 +50,11 @@ def sampled_run(tmp_path_factory, bigbigan_file):
     settings = ["view=wperturb", f"generator.checkpoint={bigbigan_file}", f"out={out}"]
     assert train.main([*TOY, *PROBED_ON_DIGITS, *settings]) == 0
     return out
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT interrupts: what is started in the background, as CI may be, inherits that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -58,6 +58,7 @@ def test_what_a_parent_started_ends_with_it(number):
     ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
 )
 @pytest.mark.parametrize("flags", [[], ["-m"]])
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_signal_is_one_line_and_its_own_exit_code(number, code, word, flags, tmp_path, capsys):
     def body(job):
         os.kill(os.getpid(), number)

@@ -348,6 +348,7 @@ def test_narrow_networks_on_large_images_train_on_a_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("ctrl_c")
 def test_who_interrupts_a_training_hears_of_it(tmp_path: Path, number: signal.Signals) -> None:
     """Lightning would leave with exit code 1 after Ctrl-C, and with 0 after SIGTERM."""
 
