@@ -297,7 +297,7 @@ def test_a_shard_that_cannot_be_is_one_line(shard: str, words: list[str], capsys
     if shard.endswith("/9"):  # one of nine would be empty, so none of them is begun
         assert "of 128 images in 8 tiles of 16, allowed are 8 parts" in error
     else:
-        assert "allowed is k/n with 1 ≤ k ≤ n" in error
+        assert "k/n with 1 ≤ k ≤ n" in error
     assert len(error.strip().splitlines()) == 1
 
 

@@ -61,7 +61,7 @@ def measure_row(session: Session) -> None:
         return
     digests = {artifact.label: artifact.manifest()["digest"] for _, artifact in parts}
     found = read_metrics(job.run_dir)
-    if found is not None and found["artifacts"] == digests and not job.config["force"]:
+    if found is not None and found.get("artifacts") == digests and not job.config["force"]:
         session.terminal.say("nothing to do: it is measured; force=true measures again")
     else:
         started = time.monotonic()

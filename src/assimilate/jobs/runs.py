@@ -54,7 +54,7 @@ def check_same_content(job: Job, artifacts: Sequence[str]) -> None:
     found = read_metrics(job.run_dir)
     if found is None or job.config["force"]:
         return
-    gone = [label for label in found["artifacts"] if label not in artifacts]
+    gone = [label for label in found.get("artifacts", {}) if label not in artifacts]
     if gone:
         raise UserError(
             f"{job.run_dir} holds the result of other content ({', '.join(gone)}): the images or a checkpoint have "
@@ -71,8 +71,8 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
         result = json.loads(path.read_text())
     except ValueError:
         return None
-    whole = isinstance(result, dict) and isinstance(result.get("artifacts"), dict) and "metrics" in result
-    return result if whole else None
+    parts = (result.get("metrics"), result.get("artifacts", {})) if isinstance(result, dict) else (None,)
+    return result if all(isinstance(part, dict) for part in parts) else None
 
 
 def papers_numbers(job: Job) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def papers_numbers(job: Job) -> dict[str, Any]:
 def write_metrics(job: Job, result: dict[str, Any]) -> None:
     """Write a run's result (DESIGN §5); one that is there already and made of the same bytes stays as it is."""
     found = read_metrics(job.run_dir)
-    if found is not None and found["artifacts"] == result["artifacts"] and not job.config["force"]:
+    if found is not None and found.get("artifacts") == result["artifacts"] and not job.config["force"]:
         return
     config = job.config
     head = {
