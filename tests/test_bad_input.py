@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
@@ -169,3 +170,25 @@ def test_a_plan_counts_the_images_that_are_there(tmp_path):
 )
 def test_known_data_sets_are_known(dataset, count):
     assert count_train_images(make_job("train", compose([f"dataset={dataset}"]), []).config) == count
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("stage", [prepare_data, train])
+def test_a_gpu_that_is_not_there_is_missed_before_the_images_are_prepared(tmp_path, capsys, stage):
+    assert stage.main(["trainer=gpu", "budget=smoke", "assim=simclr", f"out={tmp_path}"]) == 2
+    assert "trainer=gpu, but torch sees no CUDA device" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+@pytest.mark.parametrize(("hidden", "machine"), [(None, "a GPU"), ("", "this CPU"), ("-1", "this CPU"), ("1", "a GPU")])
+def test_a_plan_asks_which_gpus_are_visible(tmp_path, capsys, monkeypatch, hidden, machine):
+    from assimilate.jobs import session
+
+    driver = tmp_path / "version"
+    driver.write_text("NVRM")
+    monkeypatch.setattr(session, "DRIVER", driver)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert train.main(["assim=simclr", "prepare=plan", f"out={tmp_path}"]) == 0
+    assert f"MB on {machine}" in capsys.readouterr().out

@@ -309,19 +309,40 @@ def test_accumulation_says_that_it_is_no_larger_batch():
         ("force=yes", "true or false"),
         ("out=null", "a folder"),
         ("out=", "a folder"),
-        ("view.seed=abc", "a whole number ≥ 0"),
-        ("view.encoder.seed=-1", "a whole number ≥ 0"),
+        ("view.seed=abc", "a whole number from 0"),
+        ("view.encoder.seed=-1", "a whole number from 0"),
         ("view.encoder.checkpoint=[]", "null or a path"),
         ("view.search.noise_first_view=maybe", "true or false"),
         ("trainer.accelerator=cuda", "auto, cpu or gpu"),
         ("trainer.channels_last=2", "true or false"),
         ("objective=[]", "null, knn5_train or a metric"),
         ("dataset.name=" + "x" * 300, "the name of one folder"),
+        (f"seed={2**64}", "2⁶⁴ − 1"),
+        (f"view.seed={10**40}", "2⁶⁴ − 1"),
+        (f"probe.seeds=[0,{2**64}]", "2⁶⁴ − 1"),
     ],
 )
 def test_what_a_key_cannot_hold_is_refused_before_anything_starts(override, message):
     with pytest.raises(UserError, match=rf"cannot be used: allowed is .*{message}"):
         job_of(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dataset.mean=0.5", "three numbers from 0 to 1, one a channel"),
+        ("dataset.mean=[0.5]", "three numbers from 0 to 1, one a channel"),
+        ("dataset.mean=[0.5,0.5,nan]", "three numbers from 0 to 1"),
+        ("dataset.mean=[0.5,0.5,-0.1]", r"on the scale where a pixel is in \[0, 1\]$"),
+        ("dataset.mean=[125.3,123.0,113.9]", r"0 … 255: give \[0\.4914,0\.4824,0\.4467\]$"),
+        ("dataset.std=[63.0,62.1,66.7]", r"0 … 255: give \[0\.2471,0\.2435,0\.2616\]$"),
+        ("dataset.std=[0,0,0]", "three numbers from 0.01 to 1"),
+        ("dataset.std=[-0.2,0.2,0.2]", "three numbers from 0.01 to 1"),
+    ],
+)
+def test_mean_and_std_are_on_the_scale_of_pixels(override, message):
+    with pytest.raises(UserError, match=rf"cannot be used: allowed is .*{message}"):
+        job_of("dataset=cifar10", override)
 
 
 def test_a_data_set_may_be_called_by_a_number():
@@ -343,3 +364,22 @@ def test_one_image_is_no_data_set_to_contrast():
 def test_no_root_is_not_the_working_directory(root):
     with pytest.raises(UserError, match=r"dataset\.root=/path/to/images"):
         job_of("dataset=folder", f"dataset.root={root}")
+
+
+def test_statistics_of_given_weights_and_of_the_probed_images_are_checked_like_the_run_s():
+    for key in ("input.std", "dataset.evaluation.std"):
+        with pytest.raises(UserError, match=rf"^{key}=.*0\.01 to 1"):
+            job_of("dataset=imagenet_fake", "generator.checkpoint=x", f"{key}=[0.2,0.2,0]")
+    kept = ("dataset.mean=[0,0,0]", "dataset.std=[1,1,1]")
+    assert job_of("dataset=cifar10", *kept).config["dataset"]["std"] == [1, 1, 1]
+
+
+def test_a_number_in_quotes_is_that_number_and_an_impossible_one_is_shown_in_them(monkeypatch):
+    monkeypatch.setenv("S", "4")
+    quoted = job_of("optimizer.lr='1e-3'", "seed=${oc.env:S}", "view.epsilon1='0.3'")
+    plain = job_of("optimizer.lr=1e-3", "seed=4", "view.epsilon1=0.3")
+    assert quoted.identity == plain.identity
+    assert quoted.run_dir.name == "seed4"
+    with pytest.raises(UserError, match=r"^seed='-4' cannot be used"):
+        job_of("seed='-4'")
+    assert job_of("dataset.name='2024'").config["dataset"]["name"] == "2024"  # where a text may stand, it stays one

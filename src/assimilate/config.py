@@ -26,7 +26,7 @@ from assimilate.artifacts.given import check_given, given_content
 from assimilate.errors import UserError
 from assimilate.settings.analysis import check_analysis
 from assimilate.settings.budget import apply_budget
-from assimilate.settings.checks import check_ignored_overrides, check_stage, check_values
+from assimilate.settings.checks import check_ignored_overrides, check_stage, check_values, read_numbers
 from assimilate.settings.identity import GENERATOR_RECORDS, OWN, content_hash, data_is_sampled, run_identity, uses_view
 
 PACKAGE = Path(__file__).resolve().parent
@@ -240,7 +240,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
             dataset["root"] = str(Path(str(dataset["root"])).expanduser().resolve())
     if plain["view"].get("path") is not None:
         plain["view"]["path"] = str(Path(str(plain["view"]["path"])).expanduser().resolve())
-    return {str(key): value for key, value in plain.items() if key != "hydra"}
+    settings = {str(key): value for key, value in plain.items() if key != "hydra"}
+    read_numbers(settings)
+    return settings
 
 
 def _node_of(config: DictConfig, key: str) -> tuple[Any, str]:

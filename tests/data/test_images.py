@@ -3,7 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from assimilate.data.augmentation import normalize
+from assimilate.data.expert import ExpertAugmentation
 from assimilate.data.images import (
     ImageArrays,
     fingerprint_of,
@@ -77,9 +80,26 @@ def test_statistics_equal_numpys_in_float64() -> None:
     np.testing.assert_allclose(std, (images / 255).std(axis=(0, 2, 3)), atol=1e-6)
 
 
-def test_a_constant_channel_can_be_divided_by() -> None:
-    _, std = measure_statistics(np.zeros((2, 3, 4, 4), dtype=np.uint8))
-    assert min(std) > 0
+@pytest.mark.parametrize("constant", [(0, 2), (1,), (0, 1, 2)])
+def test_jitter_keeps_constant_channels_within_a_few_standard_deviations(tmp_path: Path, constant: tuple[int]) -> None:
+    images = arrays(64, 3).images.copy()
+    for channel in constant:
+        images[:, channel] = 127
+        images[0, channel, 0, 0] = 130  # almost constant
+    saved = save_prepared(tmp_path, name="n", train=ImageArrays(images, None), test=None, class_names=[])
+    assert saved.notes[0].count("→") == len(constant)
+    assert "(almost) constant" in saved.notes[0]
+    rng = torch.Generator().manual_seed(0)
+    views = normalize(ExpertAugmentation(images.shape[-1])(torch.from_numpy(images), rng), saved.mean, saved.std)
+    assert float(views.abs().max()) < 26  # ½ / .02; half a grey level of spread would be 255
+
+
+def test_ordinary_images_are_divided_by_their_own_deviation(tmp_path: Path) -> None:
+    images = (arrays(50, 3).images * np.array([1.0, 0.3, 0.5])[:, None, None]).astype(np.uint8)
+    saved = save_prepared(tmp_path, name="n", train=ImageArrays(images, None), test=None, class_names=[])
+    assert saved.std == measure_statistics(images)[1]
+    assert not saved.notes
+    np.testing.assert_allclose(saved.std, (images / 255).std(axis=(0, 2, 3)), atol=1e-6)
 
 
 def test_given_statistics_are_kept(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ def embed_offsets(
             f"a perplexity of {perplexity:g} needs more than {perplexity:g} offsets, and there are {len(offsets)}: "
             "raise analysis.num_embedded, or lower analysis.perplexity"
         )
-    plane = TSNE(
-        2, perplexity=perplexity, max_iter=num_iterations, init="pca", learning_rate="auto", random_state=seed
-    ).fit_transform(offsets)
+    settings = {"perplexity": perplexity, "max_iter": num_iterations, "init": "pca", "learning_rate": "auto"}
+    plane = TSNE(2, **settings, random_state=seed % 2**32).fit_transform(offsets)  # all that scikit-learn takes
     return np.asarray(plane, dtype=np.float32)

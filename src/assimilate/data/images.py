@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from assimilate.data.statistics import bounded_std
+
 Statistics = tuple[float, float, float]
 """One number a channel, red, green, blue, on the scale where a pixel is in [0, 1]."""
 
@@ -71,8 +73,8 @@ def save_prepared(
 ) -> ImageDataset:
     """Write a data set to ``folder`` and return it as ``load_prepared`` reads it.
 
-    ``mean`` and ``std`` are measured on the training pixels unless given. ``dataset.json`` is written last: a folder
-    that holds it is complete. The caller makes the folder appear atomically.
+    ``mean`` and ``std`` are measured on the training pixels unless given (`bounded_std`). ``dataset.json`` is written
+    last: a folder that holds it is complete. The caller makes the folder appear atomically.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for part, arrays in (("train", train), ("test", test)):
@@ -84,9 +86,13 @@ def save_prepared(
             np.save(target, arrays.images)
         if arrays.labels is not None:
             np.save(folder / f"{part}_labels.npy", arrays.labels)
+    notes = list(notes)
     if mean is None or std is None:
         measured_mean, measured_std = measure_statistics(train.images)
-        mean, std = mean or measured_mean, std or measured_std
+        if std is None:
+            std = bounded_std(measured_std)
+            notes += _raised(measured_std, std)
+        mean = mean or measured_mean
     description = {
         "schema": 1,
         "name": name,
@@ -94,7 +100,7 @@ def save_prepared(
         "fingerprint": fingerprint_of(train, test),
         "mean": list(mean),
         "std": list(std),
-        "notes": list(notes),
+        "notes": notes,
     }
     (folder / "dataset.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return load_prepared(folder)
@@ -146,10 +152,7 @@ def fingerprint_of(train: ImageArrays, test: ImageArrays | None) -> str:
 
 
 def measure_statistics(images: NDArray[np.uint8]) -> tuple[Statistics, Statistics]:
-    """Return mean and standard deviation a channel over all pixels, in [0, 1] units, exact to rounding.
-
-    A constant channel gets a standard deviation of 1/255, so that it can be divided by.
-    """
+    """Return mean and standard deviation a channel over all pixels, in [0, 1] units, exact to rounding."""
     histogram = np.zeros((3, 256), dtype=np.int64)
     for block in _blocks(images):
         for channel in range(3):
@@ -158,7 +161,22 @@ def measure_statistics(images: NDArray[np.uint8]) -> tuple[Statistics, Statistic
     weights = histogram / histogram.sum(axis=1, keepdims=True)
     mean = weights @ levels
     variance = (weights * (levels - mean[:, None]) ** 2).sum(axis=1)
-    return _three(mean), _three(np.maximum(np.sqrt(variance), 1 / 255))
+    return _three(mean), _three(np.sqrt(variance))
+
+
+def _raised(measured: Statistics, std: Statistics) -> list[str]:
+    """A note on the channels whose standard deviation is not the one that was measured."""
+    raised = [
+        f"{name} {was:.4f} → {now:.4f}"
+        for name, was, now in zip(("red", "green", "blue"), measured, std, strict=True)
+        if was != now
+    ]
+    if not raised:
+        return []
+    return [
+        f"Channels that are (almost) constant in the training images are divided by more than their standard "
+        f"deviation: {', '.join(raised)}; jitter would carry them to hundreds of it."
+    ]
 
 
 def _three(values: Sequence[float] | NDArray[np.float64]) -> Statistics:

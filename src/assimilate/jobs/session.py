@@ -1,6 +1,7 @@
 """One job at work: its chain of artifacts, found or built, on one device, with a terminal to report to."""
 
 import importlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 BRING_YOUR_OWN = (
     "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
 )
+# There where NVIDIA's driver is loaded.
+DRIVER = Path("/proc/driver/nvidia/version")
 # Stages that go as far as a probe, or look at one.
 PROBING_STAGES = ("train", "evaluate", "report")
 # The stage that looks at views through f, whatever made them.
@@ -175,6 +178,7 @@ class Session:
                 f"{artifact.label} is missing, and a rank does not build it: "
                 "run the same command with prepare=only first"
             )
+        self.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
         if artifact.kind != "datasets" and artifact not in self.data.parents.values():
             self.dataset  # noqa: B018  images first, whatever else is missing
         builder = importlib.import_module(BUILDER_OF[artifact.kind]).build
@@ -260,7 +264,9 @@ class Session:
     def gpu_is_likely(self) -> bool:
         """Whether the run would find a GPU, judged without importing torch: a plan is to be quick."""
         wanted = self.config["trainer"]["accelerator"]
-        return wanted == "gpu" or (wanted == "auto" and Path("/proc/driver/nvidia/version").exists())
+        # CUDA takes the devices up to the first that is none, so an empty word or -1 in front hides all.
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
+        return wanted == "gpu" or (wanted == "auto" and not hidden and DRIVER.exists())
 
     def announce(self) -> None:
         """Before anything long: what is missing, what it may cost, and how to avoid it."""
@@ -334,8 +340,6 @@ def use_threads(config: dict[str, Any]) -> None:
 
 
 def _rank() -> int:
-    import os
-
     return int(os.environ.get("RANK", "0"))
 
 

@@ -1,5 +1,6 @@
 """Values that no run can use, said before anything starts: the key, the value, what is allowed."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,11 +20,32 @@ SHARING_STAGES = ("invert", "make_views")
 
 def _select(config: Mapping[str, Any], key: str) -> tuple[bool, Any]:
     node: Any = config
-    for part in key.split("."):
+    for part in key.split(".") if key else ():
         if not isinstance(node, Mapping) or part not in node:
             return False, None
         node = node[part]
     return True, node
+
+
+def number_in_quotes(value: Any) -> int | float | None:
+    """The number that a text spells, as an environment variable or quotes on the command line give it; None: none."""
+    if not isinstance(value, str):
+        return None
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return None
+
+
+def read_numbers(config: Mapping[str, Any]) -> None:
+    """Put numbers in the place of texts that spell them, where a number is what the key may hold."""
+    for check in CHECKS:
+        for settings in (config, reference_overrides(config)):
+            present, value = _select(settings, check.key)
+            number = number_in_quotes(value) if present and not check.holds(value) else None
+            if number is not None and check.holds(number):
+                group, _, name = check.key.rpartition(".")
+                _select(settings, group)[1][name] = number
 
 
 def check_values(config: Mapping[str, Any]) -> None:
@@ -36,7 +58,10 @@ def check_values(config: Mapping[str, Any]) -> None:
         for prefix, settings in (("", config), (OWN_SETTINGS, reference_overrides(config))):
             present, value = _select(settings, check.key)
             if present and not check.holds(value):
-                raise UserError(f"{prefix}{check.key}={value} cannot be used: allowed is {check.allowed}")
+                shown = repr(value) if number_in_quotes(value) is not None else value
+                raise UserError(
+                    f"{prefix}{check.key}={shown} cannot be used: allowed is {check.allowed}{check.advice(value)}"
+                )
     check_arrangement(config)
     _check_image_size(config)
     check_view(config)

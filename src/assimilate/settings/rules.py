@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assimilate.data.shard import is_shard
+from assimilate.data.statistics import MEANS, STDS, divided_by_255, is_mean, is_std
 from assimilate.settings.identity import GENERATED, OWN
 from assimilate.settings.options import (
     ANALYSES,
@@ -27,6 +28,7 @@ class Check:
     key: str
     holds: Callable[[Any], bool]
     allowed: str
+    advice: Callable[[Any], str] = lambda value: ""  # what to say beside it of a value that does not hold
 
 
 def _number(value: Any) -> bool:
@@ -47,6 +49,10 @@ def _count(value: Any) -> bool:
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _seed(value: Any) -> bool:
+    return _whole(value) and value < 2**64  # what torch's generators take
 
 
 def _one_of(*options: Any) -> Callable[[Any], bool]:
@@ -101,19 +107,18 @@ def _place(value: Any) -> bool:
     return _text(value) or _number(value)
 
 
-def _three(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and len(value) == 3 and all(map(rule, value))
-
-
+SEEDS = "a whole number from 0 to 2⁶⁴ − 1"
 # Keys that hold others: a value in the place of one would take its settings away.
 GROUPS_OF_SETTINGS = (
     *("data", "data.expert", "knn", "input", "view.encoder", "view.search"),
     *("inversion.optimization", "analysis.mine", "analysis.perplexity"),
 )
+# Groups with a mean and a std.
+NORMALISED = ("dataset", "dataset.evaluation", "input")
 
 CHECKS = (
     *(Check(key, _settings, f"a setting in it, {key}.<name>=… (all keys: --cfg job)") for key in GROUPS_OF_SETTINGS),
-    Check("seed", _whole, "a whole number ≥ 0"),
+    Check("seed", _seed, SEEDS),
     Check("out", _place, "a folder"),
     Check("force", _one_of(True, False), "true or false"),
     Check("verify", _one_of(True, False), "true or false"),
@@ -157,7 +162,7 @@ CHECKS = (
     Check("dataset.test_fraction", lambda v: _number(v) and 0 < v < 1, "a share between 0 and 1"),
     Check("dataset.num_images", _count, "a whole number ≥ 1"),
     Check("dataset.tile", _count, "a whole number ≥ 1"),
-    Check("dataset.seed", _whole, "a whole number ≥ 0"),
+    Check("dataset.seed", _seed, SEEDS),
     Check("dataset.max_train_images", _or_none(_count), "null or a whole number ≥ 1"),
     Check("dataset.max_test_images", _or_none(_count), "null or a whole number ≥ 1"),
     _option("loss.name", LOSSES),
@@ -187,8 +192,8 @@ CHECKS = (
     Check("optimizer.final", _not_negative, "a share of lr ≥ 0"),
     Check("optimizer.milestones", _milestones, "a list of shares of the epochs, each in (0, 1]"),
     Check("optimizer.gamma", _positive, "a number > 0"),
-    Check("view.seed", _whole, "a whole number ≥ 0"),
-    Check("view.encoder.seed", _whole, "a whole number ≥ 0"),
+    Check("view.seed", _seed, SEEDS),
+    Check("view.encoder.seed", _seed, SEEDS),
     Check("view.encoder.checkpoint", _or_none(_text), "null or a path"),
     Check("view.projected", _one_of(True, False), "true or false"),
     Check("view.n_cached", _or_none(_count), "a whole number ≥ 1"),
@@ -264,13 +269,13 @@ CHECKS = (
     _option("probe.name", PROBES),
     Check(
         "probe.seeds",
-        lambda v: isinstance(v, list) and bool(v) and all(map(_whole, v)) and len(set(v)) == len(v),
-        "a list of different whole numbers ≥ 0, at least one",
+        lambda v: isinstance(v, list) and bool(v) and all(map(_seed, v)) and len(set(v)) == len(v),
+        "a list of different whole numbers from 0 to 2⁶⁴ − 1, at least one",
     ),
     Check("probe.batch_size", _or_none(_count), "null (the protocol's) or a whole number ≥ 1"),
     Check("probe.lr", _or_none(_positive), "null (the protocol's) or a number > 0"),
     Check("probe.num_draws", _or_none(_count), "null (new draws in every epoch) or a whole number ≥ 1"),
-    Check("probe.augmentation_seed", _whole, "a whole number ≥ 0"),
+    Check("probe.augmentation_seed", _seed, SEEDS),
     Check("probe.draws", _one_of("shared", "independent"), "shared or independent"),
     Check(
         "probe.neighbours",
@@ -279,8 +284,8 @@ CHECKS = (
     ),
     Check("probe.num_epochs", _or_none(_count), "null or a whole number ≥ 1"),
     Check("input.image_size", _or_none(_count), "null or a whole number ≥ 1"),
-    Check("input.mean", _or_none(_three(_number)), "null or three numbers, on the scale where a pixel is in [0, 1]"),
-    Check("input.std", _or_none(_three(_positive)), "null or three numbers > 0"),
+    *(Check(f"{images}.mean", _or_none(is_mean), MEANS, divided_by_255) for images in NORMALISED),
+    *(Check(f"{images}.std", _or_none(is_std), STDS, divided_by_255) for images in NORMALISED),
     Check(
         "input.stem",
         _one_of(None, "cifar", "cifar_maxpool", "imagenet"),
@@ -289,7 +294,7 @@ CHECKS = (
     Check("generator.name", _one_of("stylegan2", "bigbigan", OWN), "stylegan2 or bigbigan"),
     Check("generator._target_", _or_none(_text), "null or module.Class, as Python imports it"),
     Check("generator.checkpoint", _or_none(_text), "null or a path"),
-    Check("generator.seed", _whole, "a whole number ≥ 0"),
+    Check("generator.seed", _seed, SEEDS),
     Check("generator.max_channels", _count, "a whole number ≥ 1"),
     Check("generator.channel_multiplier", _count, "a whole number ≥ 1"),
     Check("generator.channel_base", _or_none(_count), "null or a whole number ≥ dataset.image_size"),
@@ -323,7 +328,7 @@ CHECKS = (
     Check("generator.latent_limit", _or_none(_positive), "null (a normal distribution) or a number > 0"),
     Check("generator.frechet_encoder", _or_none(_text), "null or a path"),
     Check("inversion.name", _one_of("indomain"), "indomain"),
-    Check("inversion.seed", _whole, "a whole number ≥ 0"),
+    Check("inversion.seed", _seed, SEEDS),
     Check("inversion.checkpoint", _or_none(_text), "null or a path"),
     Check("inversion.latents", _or_none(_text), "null or a path"),
     Check("inversion.checkpoint_every", _count, "a whole number of steps ≥ 1"),
