@@ -42,6 +42,24 @@ def test_of_an_encoder(tmp_path, words, revision):
 
 
 @pytest.mark.parametrize(
+    ("words", "revision"),
+    [
+        (["view=wsearch"], 1),
+        (["view=wsearch", "view.search.iterations=1"], 1),
+        (["view=wsearch", "view.search.iterations=0"], 0),
+        (["view=wsearch", "view.anchor=original"], 0),
+        (["view=wperturb", "view.cached=true"], 0),
+    ],
+)
+def test_of_a_cache_of_views(tmp_path, words, revision):
+    """The view that starts at its anchor once took no step of Adam's."""
+    words = ["dataset=digits", "assim=a2", *words]
+    config = make_job("train", compose(words), words).config
+    views = build_chain(config, tmp_path, DataFacts("facts", 1000, True, True)).views
+    assert views.stage_version - STAGE_VERSIONS["make_views"] == revision
+
+
+@pytest.mark.parametrize(
     ("num_views", "words", "revision"),
     [
         (3, [], 1),

@@ -175,15 +175,26 @@ def test_a_shard_that_cannot_be_is_one_error(copy, shard, capsys):
     assert len(error.strip().splitlines()) == 1
 
 
-def test_preview_draws_images_beside_their_views(copy):
+@pytest.mark.parametrize("steps", [None, 1, 2])
+def test_preview_draws_images_beside_their_views(copy, steps, capsys):
+    """Of Table 18's one- and two-step caches too, whose first view, un-noised, has left the reconstruction."""
     from PIL import Image
 
-    assert run(make_views, "preview=true", f"out={copy}") == 0
+    words = [f"out={copy}"] if steps is None else [f"+table18={('one', 'two')[steps - 1]}_step", f"out={copy}"]
+    assert run(make_views, *words, "preview=true") == 0
     (path,) = (copy / "previews").rglob("*.png")
     picture = np.asarray(Image.open(path))
-    views = np.load(artifacts(copy, "views")[0] / "images.npy", mmap_mode="r")
+    (cache,) = (folder for folder in artifacts(copy, "views") if folder.name == path.stem)
+    views = np.load(cache / "images.npy", mmap_mode="r")
     scale = 96 // 16
     # The second picture of the first row, after the gap that sets it apart, is the first image's first view.
     left = (16 + 2 + 6) * scale
     cell = picture[: 16 * scale : scale, left : left + 16 * scale : scale, :3]
     assert np.array_equal(cell.transpose(2, 0, 1), views[0, 0])
+    if steps is None:
+        return
+    assert run(make_views, *words, "verify=true") == 0
+    assert "verified" in capsys.readouterr().out
+    assert set(np.load(cache / "steps.npy")) == {steps}
+    distances = np.load(cache / "distances.npy").mean(axis=0)
+    assert distances[0] > 0.3 * distances[1:].mean()  # kicked by 1e-3 beside steps of 1e-2, it would be a tenth

@@ -1,5 +1,6 @@
 """W-search against a straightforward one: grouped convolutions, loops over pairs, torch's Adam, whole batches."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def straightforward(networks, indices, wanted: SearchSettings, num_steps: int, t
             for index in indices
         ]
     )
+    if not wanted.noise_first_view:
+        noise[:, 0] = 0
     moving = (codes[:, None] + wanted.initial_noise * noise).requires_grad_()
     optimizer = torch.optim.Adam([moving], lr=LR)
     trajectory = [moving.detach().clone()]
@@ -83,7 +86,12 @@ def straightforward(networks, indices, wanted: SearchSettings, num_steps: int, t
         h = f(moving.flatten(0, 1)).unflatten(0, (len(indices), VIEWS))
         losses = []
         for image in range(len(indices)):
-            boundary = sum(((h[image, k] - anchors[image]).norm() - wanted.epsilon1) ** 2 for k in range(VIEWS)) / VIEWS
+            boundary = 0
+            for k in range(VIEWS):
+                at_anchor = step == 0 and k == 0 and not wanted.noise_first_view
+                # At distance 0, whatever f's rounding says: a constant.
+                distance = 0.0 if at_anchor else (h[image, k] - anchors[image]).norm()
+                boundary = boundary + (distance - wanted.epsilon1) ** 2 / VIEWS
             others = [
                 sum((h[image, k] - h[image, j]).norm() for j in range(VIEWS) if j != k) / (VIEWS - 1)
                 for k in range(VIEWS)
@@ -111,15 +119,73 @@ def wanted_settings(**changes) -> SearchSettings:
     return settings(**(values | changes))
 
 
-@pytest.mark.parametrize("hinge", ["view", "image"])
-def test_the_same_trajectories(networks, hinge):
-    trajectory, _ = straightforward(networks, list(range(COUNT)), wanted_settings(hinge=hinge), 20, None)
+@pytest.mark.parametrize(("hinge", "noise_first_view"), [("view", True), ("image", True), ("image", False)])
+def test_the_same_trajectories(networks, hinge, noise_first_view):
+    """With one view that starts at its anchor too: it takes Adam's steps like the others."""
+    wanted = wanted_settings(hinge=hinge, noise_first_view=noise_first_view)
+    trajectory, _ = straightforward(networks, list(range(COUNT)), wanted, 20, None)
     for steps in (0, 1, 2, 7, 20):
-        found = search(networks, wanted_settings(hinge=hinge, iterations=steps))
+        found = search(networks, dataclasses.replace(wanted, iterations=steps))
         ours = torch.stack([views.latents for views in found])
         assert ours.dtype == torch.float64
         torch.testing.assert_close(ours, trajectory[steps], rtol=0, atol=1e-8)
         assert {views.steps for views in found} == {steps}
+
+
+def moved(networks, found):
+    """Rms move of each view's codes from the inverted ones: [images, views]."""
+    start = torch.from_numpy(networks[3])
+    return torch.stack([views.latents - start[views.index] for views in found]).square().mean(dim=(2, 3)).sqrt()
+
+
+@pytest.mark.parametrize("stop", ["batch", "anchor"])
+def test_an_unnoised_view_moves_as_far_as_the_others(networks, stop):
+    """Adam's first step is lr for every code that has a gradient; a second one in the same direction is lr again."""
+    wanted = wanted_settings(noise_first_view=False, initial_noise=1e-4, stop=stop, hinge="view")
+    one, two = (moved(networks, search(networks, dataclasses.replace(wanted, iterations=n))) for n in (1, 2))
+    assert one.numpy() == pytest.approx(LR, rel=0.04)
+    assert (two[:, 0] > 1.2 * LR).all()
+    assert (two <= 2.05 * LR).all()
+
+
+def test_an_unnoised_view_does_not_follow_the_rounding_of_f(networks):
+    """Networks in half precision or TF32 see the anchor and the view that is equal to it 1e-3 apart."""
+    network, mean, encoder, latents, images = networks
+
+    class Rounding(FrozenEmbedding):
+        amount = 0.0
+
+        def forward(self, images):
+            seen = super().forward(images)
+            rng = torch.Generator().manual_seed(len(images))
+            noise = self.amount * torch.randn(seen.shape[1], generator=rng, dtype=seen.dtype)
+            return torch.nn.functional.normalize(seen + noise, dim=1)
+
+    wanted = wanted_settings(noise_first_view=False, iterations=1, stop="anchor", width=2)
+    steps = []
+    for amount in (0.0, 1e-3):
+        found = {}
+        generator = TruncatedStyleGAN2(network, mean, truncation=TRUNCATION)
+        embedding = Rounding(encoder, mean=MEAN, std=STD).double()
+        embedding.amount = amount
+        engine = SearchEngine(generator, embedding, wanted)
+        engine.run(latents, images, range(COUNT), lambda views, found=found: found.update({views.index: views}))
+        steps.append(torch.stack([found[i].latents[0] - torch.from_numpy(latents[i]) for i in range(COUNT)]))
+    agreement = torch.nn.functional.cosine_similarity(steps[0].flatten(1), steps[1].flatten(1))
+    assert agreement.min() > 0.9
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"uniformity_weight": 0.0}, {"epsilon2": 0.0}, {"initial_noise": 0.0}, {"initial_noise": 1e-9}],
+)
+@pytest.mark.parametrize("stop", ["batch", "anchor"])
+def test_only_a_view_without_any_gradient_is_kicked(networks, changes, stop):
+    found = search(networks, wanted_settings(noise_first_view=False, iterations=1, stop=stop, **changes))
+    rms = moved(networks, found)
+    assert rms[:, 0].numpy() == pytest.approx(1e-3, rel=0.3)
+    with_gradient = "initial_noise" not in changes
+    assert (rms[:, 1:] > 5e-3).all() if with_gradient else (rms[:, 1:] < 1.3e-3).all()
 
 
 @pytest.mark.parametrize("tolerance", [0.08, 0.05, 0.02])

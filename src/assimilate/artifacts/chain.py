@@ -26,7 +26,13 @@ from assimilate.artifacts.origins import (
     data_artifact,
     evaluation_artifact,
 )
-from assimilate.artifacts.revisions import crop_revision, inversion_revision, probe_revision, train_revision
+from assimilate.artifacts.revisions import (
+    crop_revision,
+    inversion_revision,
+    probe_revision,
+    train_revision,
+    views_revision,
+)
 from assimilate.artifacts.store import Artifact
 from assimilate.errors import UserError
 from assimilate.settings.checks import check_batch_size
@@ -304,7 +310,7 @@ class _Projection:
             }
         else:
             content["truncation"] = self._config["generator"].get("truncation")
-        return self._artifact("views", view["name"], "make_views", content, parents)
+        return self._artifact("views", view["name"], "make_views", content, parents, revision=views_revision(content))
 
     def _external(self, view: Mapping[str, Any]) -> dict[str, Any]:
         from assimilate.views.external import scan_external

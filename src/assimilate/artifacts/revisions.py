@@ -30,6 +30,12 @@ def inversion_revision(content: Mapping[str, Any]) -> int:
     return int(content.get("adversarial_weight", 0) > 0)
 
 
+def views_revision(content: Mapping[str, Any]) -> int:
+    """1 for a search from the anchor: the view that starts there was kicked in place of Adam's first step."""
+    searches = content.get("anchor") == "reconstruction" and content["search"]["iterations"] > 0
+    return int(searches)
+
+
 def probe_revision(config: Mapping[str, Any]) -> int:
     """1 for a probe that reports more than it did, or whose kNN sees other crops; and 1 more where its own crops moved:
     those of GenRep, 7/8 of an image, and those as long as images whose length is no power of two."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Hinge = Literal["image", "view"]
@@ -34,6 +34,7 @@ def search_loss(
     epsilon2: float,
     uniformity_weight: float,
     hinge: Hinge = "image",
+    at_anchor: Bool[Tensor, "anchors views"] | None = None,
 ) -> SearchLoss:
     """Eq. 3 for every anchor on its own.
 
@@ -45,16 +46,23 @@ def search_loss(
         uniformity_weight: λ.
         hinge: "image": (ε2 − d̄)⁺ with d̄ over all pairs (Eq. 3); "view": mean over views of (ε2 − m_k)⁺, m_k the mean
             distance of view k to the others (the reference code).
+        at_anchor: views that are their anchor. What is measured between them, or to the anchor, is rounding, and the
+            norm has no derivative at 0: its gradient is taken as 0, so that the other terms alone move such a view.
 
     With one view there are no pairs, and the uniformity term is 0.
     """
     distances = torch.linalg.vector_norm(views - anchors[:, None], dim=-1)
+    if at_anchor is not None:
+        distances = torch.where(at_anchor, distances.detach(), distances)
     boundary = (distances - epsilon1).square().mean(dim=1)
     num_views = views.shape[1]
     if num_views == 1:
         uniformity = torch.zeros_like(boundary)
     else:
-        mean_to_others = pairwise_distances(views).sum(dim=2) / (num_views - 1)
+        pairs = pairwise_distances(views)
+        if at_anchor is not None:
+            pairs = torch.where(at_anchor[:, :, None] & at_anchor[:, None], pairs.detach(), pairs)
+        mean_to_others = pairs.sum(dim=2) / (num_views - 1)
         if hinge == "image":
             uniformity = (epsilon2 - mean_to_others.mean(dim=1)).clamp_min(0)
         else:

@@ -8,6 +8,7 @@ bytes whoever its neighbours are.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Literal
 
 import numpy as np
@@ -24,8 +25,7 @@ from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
 from assimilate.views.objective import Hinge, SearchLoss, pairwise_distances, search_loss
 from assimilate.views.search_state import SearchState
 
-# Below this distance to the anchor the norm's gradient is rounding noise (PROTOCOLS 6): such a view is kicked instead.
-KICK_BELOW = 1e-4
+# Of the noise that moves a view which is at its anchor, where Eq. 3 has no gradient at all (λ = 0, one view, …).
 KICK_STD = 1e-3
 
 
@@ -98,6 +98,7 @@ class FoundViews:
 class _Anchor:
     index: int
     start: Tensor  # [views, codes, dim]
+    origin: Tensor  # [all codes, dim] or NaN, see `SearchState`
     embedding: Tensor  # [dim]
     original: Tensor  # [dim]
 
@@ -155,7 +156,7 @@ class SearchEngine:
         queue = self._anchors(latents, images, indices)
         num_codes = 1 if self._settings.space == "w" else latents.shape[1]
         shape = (width, num_views, num_codes, latents.shape[2])
-        state = SearchState.empty(shape, self._embedding_dim(images), self._device, self._dtype)
+        state = SearchState.empty(shape, latents.shape[1], self._embedding_dim(images), self._device, self._dtype)
         slots: list[_Anchor | None] = [None] * width
         waiting: list[_Retired] = []
         finished, exhausted = 0, False
@@ -168,7 +169,7 @@ class SearchEngine:
                     exhausted = anchor is None
                     if anchor is not None:
                         slots[slot] = anchor
-                        state.fill(slot, anchor.start, anchor.embedding)
+                        state.fill(slot, anchor.start, anchor.embedding, anchor.origin)
             if all(anchor is None for anchor in slots):
                 break
             for retired in self._step(state, slots):
@@ -189,6 +190,7 @@ class SearchEngine:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"):
             images, embedded = self._see(flat)
         images = images.to(self._dtype)
+        at_anchor = state.at_anchor()
         loss = search_loss(
             embedded.to(self._dtype).unflatten(0, state.latents.shape[:2]),
             state.anchors,
@@ -196,14 +198,14 @@ class SearchEngine:
             epsilon2=settings.epsilon2,
             uniformity_weight=settings.uniformity_weight,
             hinge=settings.hinge,
+            at_anchor=at_anchor,
         )
         busy = [slot for slot, anchor in enumerate(slots) if anchor is not None]
         with torch.no_grad():
-            stuck, finite = self._stuck(loss.distances), torch.isfinite(images).flatten(1).all(dim=1)
-            finite = finite.unflatten(0, state.latents.shape[:2]).all(dim=1)
+            finite = torch.isfinite(images).flatten(1).all(dim=1).unflatten(0, state.latents.shape[:2]).all(dim=1)
             # Read from the device once: a second time, after the backward pass, it would idle until the next forward.
-            told = torch.stack([self._converged(loss.total, loss.boundary), stuck.any(dim=1), finite])
-            converged, kicked, sound = told.tolist()
+            told = torch.stack([self._converged(loss.total, loss.boundary), finite, *at_anchor.unbind(1)])
+            converged, sound, *still = told.tolist()
             leaving = self._leaving(loss, converged, busy, state.slot_steps)
         if len(leaving) < len(busy):  # otherwise nobody needs a gradient
             # Anchors do not meet in a sum. A mean over the batch makes the step of SGD depend on its size.
@@ -227,7 +229,7 @@ class SearchEngine:
                 latents = self._all_codes(state.latents[slot].detach()).clone()
                 yield _Retired(anchor, pixels, latents, steps[slot], bool(converged[slot]))
                 slots[slot] = None
-            self._update(state, gradient.unflatten(0, state.latents.shape[:2]), stuck, slots, kicks=any(kicked))
+            self._update(state, gradient.unflatten(0, state.latents.shape[:2]), still, slots)
 
     def _seen(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [−1, 1] of latents [views, codes, dim], and f of them."""
@@ -256,32 +258,27 @@ class SearchEngine:
             result &= boundary.sqrt() <= settings.tolerance_relative * settings.epsilon1
         return result
 
-    def _stuck(self, distances: Tensor) -> Tensor:
-        """Which views [anchors, views] need a kick to move at all."""
-        if self._settings.epsilon1 <= KICK_BELOW:
-            return torch.zeros_like(distances, dtype=torch.bool)
-        return distances < KICK_BELOW
-
     def _update(
-        self, state: SearchState, gradient: Tensor, stuck: Tensor, slots: list[_Anchor | None], *, kicks: bool
+        self, state: SearchState, gradient: Tensor, still: list[list[bool]], slots: list[_Anchor | None]
     ) -> None:
+        """One step of every view; `still` [views][slots] are those at their anchor, which may need a kick to move."""
         settings = self._settings
-        moving = ~stuck
         if settings.optimizer == "adam":
-            state.adam(gradient, moving, settings.lr)
+            state.adam(gradient, settings.lr)
         else:
-            state.latents = state.latents - settings.lr * gradient * moving[:, :, None, None]
+            state.latents = state.latents - settings.lr * gradient
         state.latents = self._projected(state.latents.detach())
-        for slot, view in stuck.nonzero().tolist() if kicks else ():
-            anchor = slots[slot]
-            if anchor is not None:
-                draw = seeded(settings.seed, "kick", anchor.index, view, state.slot_steps[slot])
-                noise = torch.randn(state.latents.shape[2:], generator=draw, dtype=self._dtype)
-                kicked = state.latents[slot, view] + KICK_STD * noise.to(self._device)
-                state.latents[slot, view] = self._projected(kicked)
         for slot, anchor in enumerate(slots):
-            if anchor is not None:
-                state.slot_steps[slot] += 1
+            if anchor is None:
+                continue
+            for view in range(settings.num_views):
+                if still[view][slot] and settings.epsilon1 > 0:
+                    draw = seeded(settings.seed, "kick", anchor.index, view, state.slot_steps[slot])
+                    noise = torch.randn(state.latents.shape[2:], generator=draw, dtype=self._dtype)
+                    codes = state.latents[slot, view]
+                    kicked = self._projected(codes + KICK_STD * noise.to(self._device, non_blocking=True))
+                    state.latents[slot, view] = torch.where((gradient[slot, view] == 0).all(), kicked, codes)
+            state.slot_steps[slot] += 1
 
     def _projected(self, latents: Tensor) -> Tensor:
         return F.normalize(latents, dim=-1) if self._settings.projection == "sphere" else latents
@@ -316,7 +313,8 @@ class SearchEngine:
                 if settings.space == "w":
                     code = code.mean(dim=0, keepdim=True)
                 start = code.expand(settings.num_views, -1, -1) + noise[position]
-                yield _Anchor(index, self._projected(start), embeddings[position], originals[position])
+                origin = codes[position] if settings.anchor == "reconstruction" else torch.tensor(nan)
+                yield _Anchor(index, self._projected(start), origin, embeddings[position], originals[position])
 
     def _noise(self, index: int, shape: torch.Size) -> Tensor:
         settings = self._settings
