@@ -55,7 +55,8 @@ def test_what_a_parent_started_ends_with_it(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+    ("number", "code", "word"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGUSR1, 138, "terminated"), (signal.SIGINT, 130, "interrupted")],
 )
 @pytest.mark.parametrize("flags", [[], ["-m"]])
 @pytest.mark.usefixtures("ctrl_c")
@@ -65,7 +66,23 @@ def test_a_signal_is_one_line_and_its_own_exit_code(number, code, word, flags, t
         time.sleep(1)
         raise AssertionError("nobody stopped it")
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
     assert stage("train")(body)(["dataset=digits", "budget=smoke", f"out={tmp_path}", *flags]) == code
     assert capsys.readouterr().err.strip() == f"assimilate.train: {word}; the same command goes on from here"
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_of_a_signal_to_every_process_of_a_job_the_parent_speaks():
+    """SLURM sends SIGUSR1 to all processes of a step; a child that died of it first would look like one that failed."""
+    command = [sys.executable, "-c", PARENT, CHILD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        (child,) = {int(word) for word in (parent.stdout.readline(), parent.stdout.readline()) if word.strip() != "up"}
+        (grandchild,) = map(int, Path(f"/proc/{child}/task/{child}/children").read_text().split())
+        os.kill(child, signal.SIGUSR1)
+        os.kill(grandchild, signal.SIGUSR1)
+        time.sleep(0.1)
+        assert not gone(child)
+        assert not gone(grandchild)
+        parent.kill()

@@ -109,9 +109,13 @@ def override_word(key: str, value: str) -> str:
     return f'{key}="{value.replace(chr(34), chr(92) + chr(34))}"'
 
 
-def is_rank() -> bool:
-    """Whether this process is one rank of a distributed launch."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+# Which artifact the ranks of a launch train. A cluster may set RANK and WORLD_SIZE for any process; this is ours alone.
+RANK_TARGET = "ASSIMILATE_RANK_TARGET"
+
+
+def rank() -> int | None:
+    """This process's number among the ranks of a launch of ours; None where it is none of them."""
+    return int(os.environ["RANK"]) if RANK_TARGET in os.environ else None
 
 
 # ------------------------------------------------------------------------------------------------ composing

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts.store import digest_file, write_text_atomically
+from assimilate.artifacts.store import digest_file, write_bytes_atomically, write_text_atomically
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
 
@@ -79,10 +79,7 @@ def _write_samples(path: Path, state: "GeneratorState", config: dict[str, Any]) 
         codes = network.map(latents)[:, None].expand(-1, network.num_codes, -1)
         pixels = to_pixels(network.synthesize(codes)).cpu().numpy()
     rows = [list(pixels[first : first + _PICTURES_A_ROW]) for first in range(0, count, _PICTURES_A_ROW)]
-    path.parent.mkdir(exist_ok=True)
-    beside = path.with_suffix(".new")
-    beside.write_bytes(picture_grid(rows, scale=max(1, 64 // network.image_size)))
-    beside.replace(path)
+    write_bytes_atomically(path, picture_grid(rows, scale=max(1, 64 // network.image_size)))
 
 
 class _FrechetRecorder:
@@ -161,9 +158,6 @@ def _feature_space(session: Session) -> "FeatureSpace":
 
 
 def recorded_files(staging: Path) -> frozenset[str]:
-    """Names of what the observers wrote, relative to `staging`; what a kill left half-written is deleted."""
-    for folder in (SAMPLES, SNAPSHOTS):
-        for half in (staging / folder).glob("*.new"):
-            half.unlink()
+    """Names of what the observers wrote, relative to `staging`."""
     paths = [*(staging / SAMPLES).glob("*.png"), *(staging / SNAPSHOTS).glob("*.pt"), *staging.glob(CURVE)]
     return frozenset(path.relative_to(staging).as_posix() for path in paths)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assimilate.artifacts.store import Artifact
-from assimilate.config import override_word
+from assimilate.config import RANK_TARGET, override_word
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session, use_threads
 from assimilate.jobs.stopping import start_child
@@ -23,7 +23,6 @@ from assimilate.tracking.tracker import RANK_METRICS, Relay
 if TYPE_CHECKING:
     import torch
 
-TARGET = "ASSIMILATE_RANK_TARGET"
 PATIENCE = timedelta(hours=2)
 # In the artifact's staging folder: what the first rank that failed has to say, for its parent.
 FAILURE = "failure.txt"
@@ -43,9 +42,13 @@ def launch_ranks(session: Session, artifact: Artifact) -> None:
     check_gpus(session, ranks)
     threads = trainer["num_threads"] or max(1, (os.cpu_count() or 1) // ranks)
     words = [word for word in session.job.overrides if not word.startswith(("prepare=", "out=", "force=", "shard="))]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    # Its log folder, of which nothing is read, would stay in TMPDIR.
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", f"--log-dir={os.devnull}"]
+    command = [sys.executable, "-m", *launcher]
     command += ["-m", "assimilate.train", *words, "prepare=never", override_word("out", str(session.job.out))]
-    environment = {**os.environ, TARGET: artifact.label, "OMP_NUM_THREADS": str(threads)}
+    # Kubeflow sets PET_NNODES and the like for any process; torch's launcher takes them for arguments of its own.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PET_")}
+    environment |= {RANK_TARGET: artifact.label, "OMP_NUM_THREADS": str(threads)}
     session.terminal.say(f"  {artifact.name} on {ranks} ranks, {threads} CPU thread{'s' * (threads > 1)} each")
     sys.stdout.flush()
     failure = artifact.staging / FAILURE
@@ -102,12 +105,7 @@ def train_as_rank(session: Session) -> None:
     Raises:
         UserError: something upstream is missing; a rank does not build it.
     """
-    target = os.environ.get(TARGET)
-    if target is None:
-        raise UserError(
-            "this process is a rank of a launch that assimilate did not make: start python -m assimilate.train with "
-            "trainer=ddp trainer.devices=N instead of torchrun"
-        )
+    target = os.environ[RANK_TARGET]
     use_threads(session.config)
     take_gpu(session)  # before anything is loaded: each rank would load it onto the first GPU
     for artifact in session.chain.all():

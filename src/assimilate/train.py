@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from assimilate.artifacts.brought import IMPORTED
 from assimilate.artifacts.chain import GIVEN
 from assimilate.artifacts.store import Artifact, Built
-from assimilate.config import Job, is_rank
+from assimilate.config import Job, rank
 from assimilate.import_encoder import NO_MEAN, UNIT_STD, import_given, import_reference
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
@@ -41,7 +41,7 @@ def main(job: Job) -> float | None:
     from assimilate.launch import train_as_rank
     from assimilate.objective import check_measurable, measure_objective
 
-    if is_rank():
+    if rank() is not None:
         train_as_rank(Session(job, prepare="never"))
         return None
     session = Session(job)

@@ -17,6 +17,7 @@ from assimilate.artifacts.full_disk import is_full_disk
 from assimilate.errors import UserError
 from assimilate.provenance import provenance
 from assimilate.settings.identity import canonical, content_hash
+from assimilate.whole_file import sync_folder, whole_file
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -106,30 +107,15 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename in it survives a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def write_text_atomically(path: Path, text: str) -> None:
     """`write_bytes_atomically` of text."""
     write_bytes_atomically(path, text.encode())
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Write beside, flush, rename: a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as stream:
+    """Write a file such that a reader sees the old one or the new one, never half of it."""
+    with whole_file(path) as stream:
         stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
-    sync_folder(path.parent)
 
 
 def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:

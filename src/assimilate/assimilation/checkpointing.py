@@ -36,7 +36,7 @@ class AtomicCheckpointIO(CheckpointIO):
         assert storage_options is None, "a file system path needs no storage options"
         path = Path(path)
         if path.exists():
-            link = path.with_name(f".{path.name}.{os.getpid()}.link")
+            link = path.with_name(f".{path.name}.link")  # one name: a killed process's is replaced
             link.unlink(missing_ok=True)
             os.link(path, link)
             os.replace(link, previous_of(path))

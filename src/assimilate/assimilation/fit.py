@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import Strategy
@@ -66,6 +67,8 @@ def fit(
     last = workdir / LAST
     checkpoint_io = AtomicCheckpointIO()
     resume = last.is_file() or previous_of(last).is_file()
+    for left in workdir.glob("hpc_ckpt_*"):  # of SIGUSR1 under SLURM before fit chose the environment: within an epoch
+        left.unlink(missing_ok=True)
     if resume:
         _check_same_run(module, checkpoint_io.load_checkpoint(last), last)
     record = TrainingRecord(log_every_n_steps=log_every_n_steps, progress=progress, workdir=workdir)
@@ -84,7 +87,9 @@ def fit(
             log_every_n_steps=log_every_n_steps,
             profiler=_Unprofiled(),
             benchmark=cudnn_benchmark or None,  # None leaves torch's own setting
-            plugins=[checkpoint_io],
+            # Named, or Lightning takes SLURM's: it would handle SIGUSR1 with a checkpoint of its own within the epoch,
+            # and refuse --ntasks=2. All processes of several are started by torch.distributed.run.
+            plugins=[checkpoint_io, LightningEnvironment() if devices == 1 else TorchElasticEnvironment()],
             default_root_dir=workdir,
             use_distributed_sampler=False,
             enable_progress_bar=False,

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from assimilate.whole_file import whole_file
+
 
 def unreadable(folder: Path) -> str | None:
     """Name of an array in ``folder`` that is cut off or no array, as a copy that broke off leaves it; None if none is.
@@ -31,22 +33,15 @@ class ArrayFile:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._row_bytes = int(np.prod(shape[1:])) * self.dtype.itemsize
         if not path.exists():
-            beside = path.with_name(f".{path.name}.new")  # a killed one is overwritten
-            with beside.open("wb") as stream:
+            with whole_file(path) as stream:
                 header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(stream, header)
                 size = stream.tell() + shape[0] * self._row_bytes
                 stream.flush()
-                try:
-                    if hasattr(os, "posix_fallocate"):  # macOS has no such call
-                        os.posix_fallocate(stream.fileno(), 0, size)
-                    else:
-                        stream.truncate(size)
-                except OSError:
-                    beside.unlink(missing_ok=True)
-                    raise
-                os.fsync(stream.fileno())
-            beside.replace(path)
+                if hasattr(os, "posix_fallocate"):  # macOS has no such call
+                    os.posix_fallocate(stream.fileno(), 0, size)
+                else:
+                    stream.truncate(size)
         existing = np.load(path, mmap_mode="r")
         if existing.shape != shape or existing.dtype != self.dtype:
             raise ValueError(f"{path} holds {existing.dtype} {existing.shape}, not {self.dtype} {shape}")

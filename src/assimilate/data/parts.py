@@ -6,7 +6,6 @@ folder that it will have, beside which its parts lie.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import numpy as np
 from assimilate.data.array_file import unreadable
 from assimilate.data.row_writer import DONE, RowWriter
 from assimilate.data.shard import Shard
+from assimilate.whole_file import whole_file
 
 PART = "part.json"
 DISCARDED = ".discarded"
@@ -154,12 +154,8 @@ def adopt(part: Path, writer: RowWriter) -> int:
 
 def _write_note(part: Path, first: int, made_from: Mapping[str, str], files: dict[str, str], *, complete: bool) -> None:
     note = {"first": first, "complete": complete, "made_from": dict(made_from), "files": files}
-    beside = part / f".{PART}.{os.getpid()}"
-    with beside.open("w") as stream:
-        stream.write(json.dumps(note))
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(part / PART)
+    with whole_file(part / PART) as stream:
+        stream.write(json.dumps(note).encode())
 
 
 def _digest(path: Path) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assimilate.data.array_file import ArrayFile
+from assimilate.whole_file import whole_file
 
 DONE = "done.npy"
 # Hidden, so that it is no part of the finished artifact: its manifest says it then.
@@ -47,9 +48,8 @@ def start_over_unless_made_from(folder: Path, made_from: Mapping[str, str]) -> b
             shutil.rmtree(path)
         else:
             path.unlink()
-    beside = folder / f"{ORIGIN}.new"
-    beside.write_text(json.dumps(dict(made_from)))
-    beside.replace(folder / ORIGIN)
+    with whole_file(folder / ORIGIN) as stream:
+        stream.write(json.dumps(dict(made_from)).encode())
     return bool(left)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.plain_files import load_plain
+from assimilate.whole_file import whole_file
 
 _FORMAT = "assimilate-encoder-1"
 Normalization = tuple[float, float, float]
@@ -24,30 +25,14 @@ def write_torch_file(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        with zipfile.ZipFile(beside) as archive:
+    with whole_file(path) as file:
+        torch.save(dict(content), file)
+        file.flush()
+        os.fsync(file.fileno())
+        with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
         if damaged is not None:
             raise OSError(f"{path}: the copy on disk differs from what was written ({damaged}); is the disk healthy?")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    _fsync_folder(path.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_torch_file(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Checkpoints in the dict that StyleGAN2 programs share: g, d, g_ema, g_optim, d_optim, args, ada_aug_p."""
 
 import argparse
-import os
 from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
@@ -15,22 +14,15 @@ from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
 from assimilate.generator.stylegan2 import Generator
 from assimilate.plain_files import load_plain
+from assimilate.whole_file import whole_file
 
 _KEY = "generator.checkpoint"
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:
-    """Save beside ``path``, flush to disk and rename, so that a kill leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Save such that a kill leaves the old file or the new one."""
+    with whole_file(path) as file:
+        torch.save(content, file)
 
 
 def read_checkpoint(path: Path, *, key: str, needed: str = "a dict with the key g_ema") -> dict[str, Any]:

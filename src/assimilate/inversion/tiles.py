@@ -1,17 +1,16 @@
 """Optimised tiles on disk: one file a tile, complete or absent, so that a killed inversion goes on."""
 
 import json
-import os
 import zipfile
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 from assimilate.inversion.optimization import OptimizedTile
+from assimilate.whole_file import whole_file
 
 Codes = Float[np.ndarray, "images codes dim"]
 Errors = Float[np.ndarray, " images"]
@@ -29,7 +28,8 @@ class TileFolder:
         marker = folder / "identity.json"
         described = json.dumps(identity, sort_keys=True)
         if not marker.exists():
-            _replace(marker, lambda file: file.write(described.encode()))
+            with whole_file(marker) as file:
+                file.write(described.encode())
         elif marker.read_text(encoding="utf-8") != described:
             raise ValueError(f"out: {folder} holds an inversion with other settings; remove it, or choose another out")
 
@@ -50,15 +50,14 @@ class TileFolder:
             values[:count].float().cpu().numpy()
             for values in (optimized.codes, optimized.errors, optimized.initial_errors)
         )
-        write = partial(np.savez, codes=codes, errors=errors, initial_errors=initial_errors)
-        _replace(self.path(tile), write)
+        with whole_file(self.path(tile)) as file:
+            np.savez(file, codes=codes, errors=errors, initial_errors=initial_errors)
 
     def merge(self, num_tiles: int, shape: tuple[int, int, int], target: Path) -> tuple[Codes, Errors, Errors]:
         """Join all tiles: the codes [N, L, D] as a memory map of ``target``, final and initial errors [N] in memory."""
         errors: list[NDArray[np.float32]] = []
         initial_errors: list[NDArray[np.float32]] = []
-
-        def write(file: BinaryIO) -> None:
+        with whole_file(target) as file:
             # Written through, not into a sparse memory map: on a full disk the latter dies of SIGBUS.
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
@@ -67,19 +66,4 @@ class TileFolder:
                     file.write(content["codes"].astype("<f4").tobytes())
                     errors.append(content["errors"])
                     initial_errors.append(content["initial_errors"])
-
-        _replace(target, write)
         return np.load(target, mmap_mode="r"), np.concatenate(errors), np.concatenate(initial_errors)
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write beside ``path``, flush to disk, rename."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -28,11 +28,11 @@ from assimilate.config import (
     compose,
     expand_sweep,
     hydra_ready,
-    is_rank,
     make_job,
     one_line,
     own_words,
     plan_sweep,
+    rank,
     rows_of,
     table_groups,
 )
@@ -149,7 +149,7 @@ def stage(name: str) -> Callable[[Body], Callable[..., int]]:
 
     The composed jobs are checked before anything starts: before torch is imported, and before Hydra makes a folder.
     Exit codes: 0 done, 1 a job of a multirun failed, 2 the command was wrong or the one job failed, 130 interrupted
-    (Ctrl-C), 143 terminated (SIGTERM).
+    (Ctrl-C), 143 terminated (SIGTERM), 138 (SIGUSR1).
     """
 
     def decorate(body: Body) -> Callable[..., int]:
@@ -163,7 +163,7 @@ def stage(name: str) -> Callable[[Body], Callable[..., int]]:
             words = [word for word in arguments if not word.startswith("-")]
             say = _say_nothing if die_with_parent() else _to_stderr  # a child's parent speaks for it
             try:
-                with contextlib.nullcontext() if is_rank() else termination_raised():
+                with termination_raised() if rank() is None else contextlib.nullcontext():
                     if any(flag.split("=")[0] in INSPECTING for flag in flags):
                         _call_hydra(name, arguments, lambda config: None)
                     elif any(flag in MULTIRUN for flag in flags):
@@ -173,9 +173,9 @@ def stage(name: str) -> Callable[[Body], Callable[..., int]]:
             except UserError as error:
                 print(f"assimilate.{name}: {error}", file=sys.stderr)
                 return 2
-            except TerminatedError:
+            except TerminatedError as ended:
                 say(f"assimilate.{name}: terminated; the same command goes on from here")
-                return 143
+                return 128 + ended.signal
             except KeyboardInterrupt:
                 say(f"\nassimilate.{name}: interrupted; the same command goes on from here")
                 return 130

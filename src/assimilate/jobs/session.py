@@ -24,7 +24,7 @@ from assimilate.artifacts.estimates import estimate
 from assimilate.artifacts.foresight import check_inversion_inputs
 from assimilate.artifacts.origins import count_train_images, data_artifact, evaluation_config
 from assimilate.artifacts.store import Artifact, Built, Store
-from assimilate.config import Job, is_rank, shell_word
+from assimilate.config import Job, rank, shell_word
 from assimilate.errors import UserError
 from assimilate.jobs.terminal import Terminal
 from assimilate.settings.identity import OWN
@@ -68,7 +68,7 @@ class Session:
         self.job = job
         self.config = job.config
         self.prepare = prepare or str(job.config["prepare"])
-        self.terminal = Terminal(quiet=is_rank() and _rank() != 0, log=job.log)
+        self.terminal = Terminal(quiet=rank() not in (None, 0), log=job.log)
         self.tracker = job.ending.enter_context(open_tracker(job, self.terminal.say))
         self.store = Store(self.prepare, self.command_for, self.terminal.say)
         self.data = data_artifact(job.config, job.out)
@@ -173,7 +173,7 @@ class Session:
         if self.store.has(artifact):
             self.store.reuse(artifact)
             return artifact.path
-        if is_rank():
+        if rank() is not None:
             raise UserError(
                 f"{artifact.label} is missing, and a rank does not build it: "
                 "run the same command with prepare=only first"
@@ -209,7 +209,7 @@ class Session:
         if self._looked_ahead or latents is None or latents.name == KNOWN_LATENTS:
             return
         self._looked_ahead = True
-        builds = self.prepare != "never" and not is_rank() and self.job.stage != "train_generator"
+        builds = self.prepare != "never" and rank() is None and self.job.stage != "train_generator"
         if not builds or self.store.has(latents):
             return
         try:
@@ -337,10 +337,6 @@ def use_threads(config: dict[str, Any]) -> None:
 
     if config["trainer"]["num_threads"] is not None:
         torch.set_num_threads(int(config["trainer"]["num_threads"]))
-
-
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
 
 
 def _duration(hours: float) -> str:

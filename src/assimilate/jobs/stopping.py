@@ -1,4 +1,4 @@
-"""Stopping a command and all that it started: a polite signal is told like Ctrl-C, and no child outlives its parent."""
+"""Stopping a command and all that it started: some signals end it as Ctrl-C does, and no child outlives its parent."""
 
 import contextlib
 import os
@@ -13,31 +13,49 @@ from typing import Any
 LIFELINE = "ASSIMILATE_LIFELINE"
 
 
+# SIGTERM comes from a scheduler, a container or `kill`; SIGUSR1 from SLURM ahead of the time limit (--signal=USR1@60).
+ENDING = (signal.SIGTERM, signal.SIGUSR1)
+
+
 class TerminatedError(KeyboardInterrupt):
-    """The process was asked to end with SIGTERM: by a scheduler, a container or `kill`."""
+    """The process was asked to end by `signal`, one of `ENDING`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = signal.Signals(number)
 
 
 @contextlib.contextmanager
 def termination_raised() -> Iterator[None]:
-    """Raise `TerminatedError` on SIGTERM, so that what is open is closed; where nobody else handles the signal."""
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if not ours:
+    """Raise `TerminatedError` on the signals of `ENDING` that have no handler yet, so that what is open is closed."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def terminate(number: int, frame: object) -> None:
-        raise TerminatedError
+        raise TerminatedError(number)
 
-    signal.signal(signal.SIGTERM, terminate)
+    ours = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def start_child(command: Sequence[str], environment: Mapping[str, str], **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a command of ours that ends when this process does, be it by kill -9: see `die_with_parent`."""
-    return subprocess.Popen(command, env={**environment, LIFELINE: "1"}, stdin=subprocess.PIPE, **options)
+    """Start a command of ours that ends when this process does, be it by kill -9: see `die_with_parent`.
+
+    A scheduler may send SIGUSR1 to every process of a job. This one answers it; a child, which inherits that it is
+    blocked, would die of it first and look like one that failed.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        return subprocess.Popen(command, env={**environment, LIFELINE: "1"}, stdin=subprocess.PIPE, **options)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def die_with_parent() -> bool:

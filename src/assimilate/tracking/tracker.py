@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.config import Job, is_rank
+from assimilate.config import Job, rank
 from assimilate.data.progress import Progress
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def open_tracker(job: Job, say: Callable[[str], None]) -> Iterator[Tracker]:
         UserError: W&B cannot be reached, or wants a login.
     """
     tracker = Tracker()
-    if is_rank():
-        if os.environ["RANK"] == "0" and RANK_METRICS in os.environ:
+    if rank() is not None:
+        if rank() == 0 and RANK_METRICS in os.environ:
             tracker = FileTracker(Path(os.environ[RANK_METRICS]))
     elif _is_tracked(job):
         from assimilate.tracking.wandb_tracker import WandbTracker
