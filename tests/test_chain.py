@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,9 +15,43 @@ import torch
 from PIL import Image
 
 from assimilate import invert, make_views, train, train_generator
-from tests.chain_run import SMOKE, artifacts, results, run, stamps
+from assimilate.jobs.terminal import _LogLines
+from tests.chain_run import SLURM, SMOKE, artifacts, results, run, stamps
 
 pytestmark = pytest.mark.xdist_group("chain")
+
+
+# ------------------------------------------------------------------------------------------------ preemption
+
+
+def test_a_run_that_is_preempted_in_every_stage_equals_one_that_was_left_alone(chain, tmp_path, monkeypatch, capsys):
+    """SIGUSR1 at the third progress report of each stage, under SLURM's variables."""
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    report, reports = _LogLines.__call__, Counter()
+
+    def preempting(self, done, total, values):
+        reports[self._title] += 1
+        if reports[self._title] == 3:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        report(self, done, total, values)
+
+    monkeypatch.setattr(_LogLines, "__call__", preempting)
+    out = tmp_path / "out"
+    codes = [run(train, f"out={out}")]
+    while codes[-1] == 138:
+        codes.append(run(train, f"out={out}"))
+    preempted = [title for title, count in reports.items() if count >= 3]
+    assert codes == [*[138] * len(preempted), 0]
+    assert {title.split()[0] for title in preempted} >= {"Training", "Optimising", "W-search", "Probing"}, preempted
+    assert capsys.readouterr().err.count("terminated; the same command goes on from here") == len(preempted)
+    (left_alone,), (again,) = results(chain), results(out)
+    assert json.loads(left_alone.read_text())["metrics"] == json.loads(again.read_text())["metrics"]
+
+    def names(folder):
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+    assert names(out) == names(chain)
 
 
 # ------------------------------------------------------------------------------------------------ what a run leaves
