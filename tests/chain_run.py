@@ -4,8 +4,14 @@ from pathlib import Path
 
 # What SLURM sets for the second of two tasks.
 SLURM = {
-    **{"SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "paper", "SLURM_NODELIST": "node[1-2]", "SLURM_NODEID": "0"},
-    **{"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"},
+    "SLURM_JOB_ID": "4242",
+    "SLURM_JOB_NAME": "paper",
+    "SLURM_NODELIST": "node[1-2]",
+    "SLURM_NODEID": "0",
+    "SLURM_NTASKS": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "1",
 }
 SMOKE = ["budget=smoke", "trainer=cpu", "trainer.num_threads=1"]
 

@@ -40,5 +40,3 @@ def test_two_ranks_under_multirun_from_nothing(tmp_path):
         manifest = json.loads((tmp_path / "artifacts" / encoder / "manifest.json").read_text())
         assert manifest["facts"]["ranks"] == 2
         assert manifest["seed"] == int(path.parent.name.removeprefix("seed"))
-
-

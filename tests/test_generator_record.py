@@ -92,7 +92,7 @@ def test_files_of_a_recorded_training(recorded):
 
 def test_what_a_kill_left_half_written_is_no_part_of_it(out, recorded):
     staging = out / "artifacts" / "generators" / "digits" / f"{recorded.name}.partial"
-    for name in (".training.pt.new", ".frechet.csv.new", "failure.txt", "samples/.0000007.png.new", "snapshots/.16.pt.new"):
+    for name in (".training.pt.new", ".frechet.csv.new", "failure.txt", "samples/.7.png.new", "snapshots/.16.pt.new"):
         (staging / name).parent.mkdir(parents=True, exist_ok=True)
         (staging / name).write_text("half")
     assert train(out, *RECORDS) == 0

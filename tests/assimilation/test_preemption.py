@@ -8,12 +8,12 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from tests.chain_run import SLURM
 from tiny_training import fit_tiny, tiny_data, tiny_images, tiny_module
 
 from assimilate.jobs.stopping import TerminatedError, termination_raised
 from assimilate.probes import monitor
 from assimilate.probes.monitor import KNNMonitor
-from tests.chain_run import SLURM
 
 
 def preempt() -> None:
