@@ -11,7 +11,7 @@ STAMP := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench lint check format clean
+.PHONY: help setup extras demo test test-slow bench lint check format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ $(STAMP): pyproject.toml | $(UV)
 	$(UV) pip install --quiet --python $(BIN)/python --group dev --editable .
 	$(BIN)/python -m compileall -q $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $(STAMP)
+
+extras: $(STAMP)  ## Install extras into .venv: make extras EXTRAS=sweep,joblib (also slurm, timm)
+	$(UV) pip install --quiet --python $(BIN)/python --editable '.[$(EXTRAS)]'
 
 demo: $(STAMP)  ## The whole chain on real digit scans; ends with a table and an HTML report
 	$(BIN)/python -m assimilate.train

@@ -177,7 +177,7 @@ def test_a_timm_model(out, monkeypatch):
 @pytest.mark.parametrize(
     ("module", "overrides", "message"),
     [
-        (None, ["checkpoint=timm/tiny"], "pip install 'assimilate[timm]'"),
+        (None, ["checkpoint=timm/tiny"], "make extras EXTRAS=timm"),
         (fake_timm(), ["checkpoint=timm/tiny.b7"], "Invalid pretrained tag for tiny.b7"),
         (fake_timm(), ["checkpoint=timm/bare"], "no pretrained weights"),
         (fake_timm(network=False), ["checkpoint=timm/tiny"], "cannot be had from timm/tiny.a1 (OSError: We couldn't"),

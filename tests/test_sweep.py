@@ -138,7 +138,7 @@ def test_a_plugin_that_is_not_installed_names_its_extra(word, extra):
     try:
         __import__(f"hydra_plugins.{plugin}")
     except ImportError:
-        with pytest.raises(UserError, match=rf"pip install 'assimilate\[{extra}\]'"):
+        with pytest.raises(UserError, match=f"make extras EXTRAS={extra}$"):
             plan_sweep([word])
     else:
         pytest.skip(f"{plugin} is installed")

@@ -184,7 +184,7 @@ def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
     plugin = re.search(r"hydra/(?:launcher|sweeper)/(\w+)", str(error))
     extra = next((EXTRAS[word] for word in EXTRAS if plugin is not None and word in plugin.group(1)), None)
     if extra is not None:
-        return f". It comes with an extra: pip install 'assimilate[{extra}]'"
+        return f". It comes with the extra {extra!r}, installed from the checkout: make extras EXTRAS={extra}"
     unknown = re.search(r"Could not override '([\w.]+)'", str(error))
     if unknown is None:
         return ""

@@ -76,7 +76,7 @@ def estimate(artifact: Artifact, config: Mapping[str, Any], *, images: int, on_g
         gflop, megabytes = config["epochs"] * images * views * backbone * 3, 90 * width**2 + 1
     elif artifact.kind == "views":
         view = config["view"]
-        count = images * view["n_cached"]
+        count = images * artifact.content["n_cached"]
         megabytes = count * pixels
         if view["name"] == "wsearch":
             # Most anchors converge within about a seventh of the steps that they may take.

@@ -43,7 +43,7 @@ def import_timm() -> Any:
         return importlib.import_module("timm")
     except ImportError as error:
         raise ValueError(
-            "a timm/… model needs timm, which is an extra: pip install 'assimilate[timm]' (or pip install timm)"
+            "a timm/… model needs timm: pip install timm, or from the checkout make extras EXTRAS=timm"
         ) from error
 
 

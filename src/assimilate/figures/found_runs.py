@@ -1,5 +1,6 @@
 """Finished runs that a figure compares: found by row, by folder or by pattern."""
 
+import glob
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,12 +86,21 @@ def find_runs(job: Job, words: Sequence[str], labels: Sequence[str] | None) -> d
 
     Args:
         job: whose `out`, budget and data set a row's folder lies below.
-        words: rows, folders, or patterns of folders below `out`.
+        words: rows, folders, or patterns of folders below `out`; none: every run of this budget and data set.
         labels: as many names as words; None: what was run.
 
     Raises:
-        UserError: a word that finds nothing (all of them are listed), runs of different budgets.
+        UserError: a word that finds nothing (all of them are listed), no run at all, runs of different budgets.
     """
+    if not words:
+        budget, dataset = job.config["budget"]["name"], job.config["dataset"]["name"]
+        words = [f"{glob.escape(budget)}/*/*/{glob.escape(dataset)}"]
+        if not _runs_at(job, words[0]):
+            given = [shell_word(word) for word in job.overrides if not word.startswith("analysis")]
+            raise UserError(
+                f"no finished run of dataset={dataset} budget={budget} is below out={job.out}; this makes one: "
+                f"{' '.join(['python -m assimilate.train', *given])}"
+            )
     settings: dict[Path, tuple[list[FoundRun], str | None]] = {}
     missing: list[str] = []
     for position, word in enumerate(words):

@@ -26,7 +26,10 @@ def draw_curves(session: Session) -> None:
     settings = session.config["analysis"]
     runs = find_runs(session.job, settings["runs"], settings["labels"])
     without = [str(run.folder) for members in runs.values() for run in members if not run.result["knn_curve"]]
-    if without:
+    if not settings["runs"]:  # of every run, those that have one
+        runs = {label: [run for run in members if run.result["knn_curve"]] for label, members in runs.items()}
+        runs = {label: members for label, members in runs.items() if members}
+    if without and (settings["runs"] or not runs):
         raise UserError(
             f"analysis.runs: no curve was recorded by {'; '.join(without)}: a run has one with labels, test images and "
             "knn.every_n_epochs above 0"

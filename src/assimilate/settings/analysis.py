@@ -114,10 +114,10 @@ def _check_views(config: Mapping[str, Any], keys: Sequence[str]) -> None:
 
 def _check_runs(config: Mapping[str, Any]) -> None:
     runs, labels = config["analysis"]["runs"], config["analysis"]["labels"]
-    if not isinstance(runs, list) or not runs or not all(isinstance(run, str) and run for run in runs):
+    if not isinstance(runs, list) or not all(isinstance(run, str) and run for run in runs):
         raise UserError(
             f"analysis.runs={runs} cannot be used: give rows, folders of finished runs or patterns of folders, "
-            "e.g. 'analysis.runs=[table3/expert_expert_simclr,table3/expert_expert_wsearch_a2]'"
+            "e.g. 'analysis.runs=[table3/expert_expert_simclr,table3/expert_expert_wsearch_a2]', or [] for every run"
         )
     if labels is not None and (not isinstance(labels, list) or len(labels) != len(runs)):
         raise UserError(f"analysis.labels={labels} cannot be used: allowed is null, or as many names as analysis.runs")
