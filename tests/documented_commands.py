@@ -1,4 +1,4 @@
-"""Every command in README and docs, run as a reader would type it: `python -m tests.documented_commands` prints a table.
+"""Every command in README and docs, run as a reader would type it: `python -m tests.documented_commands` prints them.
 
 A stage is run as it stands, with `prepare=plan` behind it: everything is composed, checked, found and estimated, and
 nothing is trained. (`pytest -m slow tests/test_tutorial.py` trains the tutorial's.) A command of make is run dry. What
