@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from assimilate.artifacts.store import Artifact, Built, Store, damage
+from assimilate.data.array_file import ArrayFile
 from assimilate.errors import UserError
 from assimilate.settings.identity import canonical, content_hash, differing_keys
 
@@ -138,6 +140,25 @@ def test_a_full_disk_is_told_whoever_writes(save, tmp_path):
 
     with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(UserError, match="disk is full"):
         store().build(artifact(tmp_path), {}, lambda staging: save(file))
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda path: np.save(path, np.zeros(9999)),
+        lambda path: torch.save(["x" * 99999], path.open("wb")),
+        lambda path: ArrayFile(path, (9999,), "<f8"),
+    ],
+)
+def test_a_limit_on_the_size_of_files_is_told_whoever_writes(save, tmp_path):
+    """`ulimit -f`: Python ignores SIGXFSZ, and the write fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (32768, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"ulimit -f.*same command again"):
+            store().build(artifact(tmp_path), {}, lambda staging: save(staging / "array.npy"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_kill_leaves_nothing_or_something_resumable(tmp_path):

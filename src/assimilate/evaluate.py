@@ -118,6 +118,7 @@ def read_probe(artifact: Artifact) -> dict[str, Any]:
 def evaluate_run(session: Session) -> None:
     """Probe the run's encoder (and f, the SimCLR baseline), write metrics.json and the report, print the table."""
     from assimilate.dashboard import keep_curves, tell_result
+    from assimilate.jobs.out_folder import may_write
     from assimilate.jobs.runs import claim_run_folder, write_metrics
     from assimilate.report import print_table, write_run_report
     from assimilate.train import CURVE, read_rows
@@ -153,7 +154,8 @@ def evaluate_run(session: Session) -> None:
     if chain.reference_probe is not None:
         result["baseline"] = {"artifact": chain.reference_probe.label, **read_probe(chain.reference_probe)}
     write_metrics(job, result)
-    keep_curves(session)
+    if may_write(job.run_dir):
+        keep_curves(session)
     tell_result(session, result)
     report = write_run_report(session)
     print_table(session)

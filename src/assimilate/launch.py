@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assimilate.artifacts.store import Artifact
+from assimilate.artifacts.store import Artifact, full_disk_explained
 from assimilate.config import RANK_TARGET, override_word
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session, use_threads
@@ -113,9 +113,10 @@ def train_as_rank(session: Session) -> None:
             for parent in artifact.parents.values():
                 session.ensure(parent)
             try:
-                _train(session, artifact)
+                with full_disk_explained(artifact):
+                    _train(session, artifact)
             except (UserError, ValueError, FloatingPointError) as error:  # a room's word to the user
-                with contextlib.suppress(FileExistsError), (artifact.staging / FAILURE).open("x") as stream:
+                with contextlib.suppress(OSError), (artifact.staging / FAILURE).open("x") as stream:
                     stream.write(str(error))
                 raise UserError(str(error)) from error
             return

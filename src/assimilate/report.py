@@ -13,6 +13,7 @@ from rich.table import Table
 from assimilate.config import NEUTRAL_OVERRIDES, ROW_COMPANIONS, Job, override_word
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
+from assimilate.jobs.out_folder import may_write
 from assimilate.jobs.runs import METRICS, read_metrics
 from assimilate.jobs.session import Session
 from assimilate.reporting.book import coverage
@@ -32,7 +33,7 @@ from assimilate.tables.results import Run, parse_place, parse_result
 
 
 def write_run_report(session: Session) -> Path:
-    """Draw the run's pictures, write `report.html` into its folder and return its path.
+    """Draw the run's pictures, write `report.html` into its folder and return its path; somebody else's stays as it is.
 
     Raises:
         UserError: the run has no result yet.
@@ -40,7 +41,8 @@ def write_run_report(session: Session) -> Path:
     from assimilate.reporting.pictures import draw_pictures
 
     run = _run_of(session.job)
-    draw_pictures(session)
+    if may_write(session.job.run_dir):
+        draw_pictures(session)
     return write_run_page(session.job.out, run)
 
 
@@ -117,7 +119,7 @@ def _is_setting(word: str) -> bool:
     return not _is_neutral(word) and word.split("=")[0] not in ROW_COMPANIONS
 
 
-@stage("report")
+@stage("report", only_shows=True)
 def main(job: Job) -> None:
     """Write the pages again: of everything, and with overrides that name a run, that run's pictures too."""
     session = Session(job, prepare="never")
@@ -137,8 +139,12 @@ def main(job: Job) -> None:
     session.terminal.say(f"{len(book.runs)} finished runs; {filled} of {total} cells of the paper at budget=paper")
     for problem in book.problems:
         session.terminal.say(f"left out: {problem.path}: {problem.reason}")
-    session.terminal.say(f"report:   {index}")
-    session.terminal.say(f"markdown: {markdown}")
+    if not may_write(job.out):
+        what = "are as they were" if index.is_file() else "were never made"
+        session.terminal.say(f"note: {job.out} cannot be written, and the pages of everything {what}")
+    for title, page in (("report:  ", index), ("markdown:", markdown)):
+        if page.is_file():
+            session.terminal.say(f"{title} {page}")
 
 
 if __name__ == "__main__":

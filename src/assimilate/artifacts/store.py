@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from assimilate.artifacts.full_disk import is_full_disk
+from assimilate.artifacts.refused_write import refused_write
 from assimilate.errors import UserError
 from assimilate.provenance import provenance
 from assimilate.settings.identity import canonical, content_hash
@@ -350,20 +350,20 @@ class Store:
 
 @contextlib.contextmanager
 def full_disk_explained(artifact: Artifact) -> Iterator[None]:
-    """Say what a full disk means for the work on an artifact.
+    """Say what a full disk, or a limit on the size of files, means for the work on an artifact.
 
     Raises:
-        UserError: the disk is full.
+        UserError: so.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if is_full_disk(error):
+        if (why := refused_write(error)) is not None:
             raise UserError(
-                f"the disk is full while building {artifact.label} under {artifact.root}: free some space and "
-                "run the same command again, it goes on where it stopped"
+                f"{why}, while building {artifact.label} under {artifact.root}: make room and run the same command "
+                "again, it goes on where it stopped"
             ) from error
         raise
 
@@ -371,7 +371,7 @@ def full_disk_explained(artifact: Artifact) -> Iterator[None]:
 def _free(lock: FileLock) -> bool:
     try:
         lock.acquire(blocking=False)
-    except Exception:
+    except Timeout:
         return False
     lock.release()
     return True

@@ -2,13 +2,10 @@
 
 import contextlib
 import difflib
-import errno
 import functools
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -19,7 +16,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.artifacts.full_disk import is_full_disk
 from assimilate.config import (
     CONF,
     CONFIG_NAME,
@@ -37,6 +33,7 @@ from assimilate.config import (
     table_groups,
 )
 from assimilate.errors import UserError
+from assimilate.jobs.out_folder import check_out, refusals_explained
 from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
 
@@ -118,34 +115,16 @@ def _below_existing(key: str) -> bool:
     return True
 
 
-def check_out(out: Path) -> None:
-    """Make the output folder, and make sure that it can be written.
-
-    Raises:
-        UserError: it cannot.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise UserError(f"out={out} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
-
-
 # ------------------------------------------------------------------------------------------------ stages
 
 INSPECTING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
 MULTIRUN = ("-m", "--multirun")
 
-
-# A folder of somebody else's, a file system that is read only or full: nothing of ours broke.
-REFUSED_BY_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-
 Body = Callable[[Job], float | None]
 
 
-def stage(name: str) -> Callable[[Body], Callable[..., int]]:
-    """Make `main(argv) -> exit code` of a stage's body.
+def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[..., int]]:
+    """Make `main(argv) -> exit code` of a stage's body. One that `only_shows` may look at somebody else's folder.
 
     The composed jobs are checked before anything starts: before torch is imported, and before Hydra makes a folder.
     Exit codes: 0 done, 1 a job of a multirun failed, 2 the command was wrong or the one job failed, 130 interrupted
@@ -167,9 +146,11 @@ def stage(name: str) -> Callable[[Body], Callable[..., int]]:
                     if any(flag.split("=")[0] in INSPECTING for flag in flags):
                         _call_hydra(name, arguments, lambda config: None)
                     elif any(flag in MULTIRUN for flag in flags):
+                        _note_copies(say)
                         return _run_all(name, body, arguments, words)
                     else:
-                        _run_one(name, body, arguments, words)
+                        _note_copies(say)
+                        _run_one(name, body, arguments, words, only_shows=only_shows)
             except UserError as error:
                 print(f"assimilate.{name}: {error}", file=sys.stderr)
                 return 2
@@ -186,50 +167,28 @@ def stage(name: str) -> Callable[[Body], Callable[..., int]]:
     return decorate
 
 
-def _run_one(name: str, body: Body, arguments: Sequence[str], words: Sequence[str]) -> None:
+def _run_one(name: str, body: Body, arguments: Sequence[str], words: Sequence[str], *, only_shows: bool) -> None:
     check_additions(words)
     with hydra_ready() as loader:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
     for override in parsed:
         if override.is_sweep_override() or override.key_or_group == SWEEP:
             raise UserError(f"{override.input_line} is a sweep: add -m to run every value")
-    check_out(make_job(name, compose(words), own_words(words)).out)
+    check_out(make_job(name, compose(words), own_words(words)), only_shows=only_shows)
     failures: list[UserError] = []
 
     def task(config: DictConfig) -> None:
         try:
-            job = make_job(name, config, own_words(HydraConfig.get().overrides.task))
-            with job.ending, _disk_explained():
-                body(job)
+            with _where_it_was_typed(), refusals_explained():
+                job = make_job(name, config, own_words(HydraConfig.get().overrides.task))
+                with job.ending:
+                    body(job)
         except UserError as error:  # kept from Hydra, which would print it its own way
             failures.append(error)
 
     _call_hydra(name, arguments, task)
     if failures:
         raise failures[0]
-
-
-@contextlib.contextmanager
-def _disk_explained() -> Iterator[None]:
-    """Say what a disk refused.
-
-    Raises:
-        UserError: so.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        refused = isinstance(error, OSError) and error.errno in REFUSED_BY_THE_DISK
-        if not refused and not is_full_disk(error):
-            raise
-        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else os.strerror(errno.ENOSPC)
-        raise UserError(
-            f"{where}{reason}: once there is room and it may be written, the same command goes on; or give "
-            "out=/another/folder"
-        ) from error
 
 
 def _run_all(name: str, body: Body, arguments: Sequence[str], words: Sequence[str]) -> int:
@@ -241,10 +200,11 @@ def _run_all(name: str, body: Body, arguments: Sequence[str], words: Sequence[st
     jobs = [make_job(name, compose(job), own_words(job)) for job in expanded]
     if plan.searches and jobs[0].config["objective"] is None:
         raise UserError("a sweeper that searches needs objective=: knn5_train looks at no test image, knn5 and acc1 do")
-    for out in dict.fromkeys(job.out for job in jobs):
-        check_out(out)
+    for job in {job.out: job for job in jobs}.values():
+        check_out(job, only_shows=False)
     folder = SweepFolder(jobs[0].out, name, words)
-    folder.clear()
+    with refusals_explained():
+        folder.clear()
     task = _task_of(name, body, folder)
     try:
         _call_hydra(name, arguments, task)
@@ -266,12 +226,34 @@ def _task_of(name: str, body: Body, folder: SweepFolder) -> Callable[[DictConfig
     def complain(line: str) -> None:
         print(f"assimilate.{name} ({line})", file=sys.stderr, flush=True)
 
+    def explained(job: Job) -> float | None:
+        with refusals_explained():
+            return body(job)
+
     def task(config: DictConfig) -> float | None:
         settings = HydraConfig.get()
         words = own_words(settings.overrides.task)
-        return run_swept(folder, settings.job.num, words, lambda: make_job(name, config, words), body, complain)
+        with _where_it_was_typed():
+            return run_swept(
+                folder, settings.job.num, words, lambda: make_job(name, config, words), explained, complain
+            )
 
     return task
+
+
+def _note_copies(say: Callable[[str], None]) -> None:
+    """Say what copies of a command do: srun and torchrun start as many as these variables tell, of this one maybe."""
+    for variable in ("SLURM_NTASKS", "WORLD_SIZE"):
+        if os.environ.get(variable, "1") != "1":
+            say(
+                f"note: {variable}={os.environ[variable]}: copies of one command do not train together, they wait for "
+                "each other. For N ranks on this machine start one copy, with trainer=ddp trainer.devices=N"
+            )
+
+
+def _where_it_was_typed() -> contextlib.AbstractContextManager[None]:
+    """Relative paths are relative to where the command was typed, also with hydra.job.chdir=true."""
+    return contextlib.chdir(HydraConfig.get().runtime.cwd)
 
 
 def _say_nothing(line: str) -> None:

@@ -37,8 +37,9 @@ def check_run_folder(job: Job) -> None:
 
 def claim_run_folder(job: Job) -> None:
     """Mark the run's folder as this job's."""
-    job.run_dir.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(job.run_dir / IDENTITY, json.dumps(job.identity, indent=1, ensure_ascii=False) + "\n")
+    path, text = job.run_dir / IDENTITY, json.dumps(job.identity, indent=1, ensure_ascii=False) + "\n"
+    if not path.is_file() or path.read_text() != text:  # a finished one may be somebody else's
+        write_text_atomically(path, text)
 
 
 def check_same_content(job: Job, artifacts: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 from assimilate.artifacts.store import write_text_atomically
+from assimilate.jobs.out_folder import may_write
 from assimilate.reporting.book import Book, coverage, make_book
 from assimilate.reporting.run_page import REPORT, provenance_facts, run_curves, run_title, write_run_page
 from assimilate.tables import markdown, page
@@ -26,7 +27,7 @@ SPREAD_NOTE = (
 
 
 def write_reports(out: Path, *, out_word: str | None, is_setting: Callable[[str], bool]) -> tuple[Path, Path, Book]:
-    """Write `report.html`, `report.md` and the page of every run below `out`.
+    """Write `report.html`, `report.md` and the page of every run below `out`; one that cannot be written stays as it is.
 
     Args:
         out: where runs are.
@@ -38,6 +39,8 @@ def write_reports(out: Path, *, out_word: str | None, is_setting: Callable[[str]
     """
     book = make_book(out, out_word=out_word, is_setting=is_setting)
     index = out / REPORT
+    if not may_write(out):  # somebody else's
+        return index, out / MARKDOWN, book
     if not index.exists():  # the runs' pages link to it
         write_text_atomically(index, "")
     for run in book.runs:

@@ -9,6 +9,7 @@ from typing import Any
 from assimilate.artifacts.given import TIMM
 from assimilate.artifacts.store import write_text_atomically
 from assimilate.config import shell_word
+from assimilate.jobs.out_folder import may_write
 from assimilate.reporting.results import read_curve, read_manifest
 from assimilate.settings.identity import GENERATED, SAMPLED_DATA
 from assimilate.tables import page
@@ -39,7 +40,10 @@ VIEWS = {
 
 
 def write_run_page(out: Path, run: Run) -> Path:
-    """Write `report.html` into the run's folder, unless it is there already, letter by letter; return its path."""
+    """Write `report.html` into the run's folder and return its path.
+
+    One that is there already, letter by letter, is left alone, and so is a folder that cannot be written.
+    """
     folder = out / run.place.folder
     title = run_title(run)
     sections = [
@@ -57,7 +61,7 @@ def write_run_page(out: Path, run: Run) -> Path:
             parts += [page.heading(name, name=page.anchor(name)), *inside]
     text = page.page(title, parts, navigation=links)
     path = folder / REPORT
-    if not path.is_file() or path.read_bytes() != text.encode():
+    if may_write(folder) and (not path.is_file() or path.read_bytes() != text.encode()):
         write_text_atomically(path, text)
     return path
 

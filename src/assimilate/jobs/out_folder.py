@@ -1,0 +1,88 @@
+"""The folder `out`: whether a job can use it, and how what its file system refuses is told."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from assimilate.artifacts.origins import artifact_root
+from assimilate.artifacts.refused_write import refused_write
+from assimilate.config import Job
+from assimilate.errors import UserError
+from assimilate.jobs.runs import read_metrics
+
+# A folder of somebody else's, or a file system that is read only.
+_PROTECTED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def check_out(job: Job, *, only_shows: bool) -> None:
+    """Make the output folder, and make sure that it can be written and that files in it can be locked.
+
+    Args:
+        job: the job. A finished run, or a plan, may lie in a folder that is somebody else's.
+        only_shows: its stage shows what is there.
+
+    Raises:
+        UserError: so.
+    """
+    place = job.out
+    try:
+        job.out.mkdir(parents=True, exist_ok=True)
+        for place in (job.out, artifact_root(job.out)):  # which may be a link to another disk
+            if place.is_dir():
+                with tempfile.TemporaryFile(dir=place) as file:
+                    _check_locks(place, file.fileno())
+    except OSError as error:
+        finished = read_metrics(job.run_dir) is not None and not job.config["force"]
+        shown = job.out.is_dir() and (only_shows or finished or job.config["prepare"] == "plan")
+        if error.errno not in _PROTECTED or not shown:
+            raise UserError(f"out={place} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
+
+
+def _check_locks(folder: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise UserError(_without_locks(f"out={folder}", error)) from error
+
+
+def _without_locks(place: str, error: OSError) -> str:
+    return (
+        f"{place} cannot be locked ({error.strerror}), and jobs side by side need locks: give an out= on a local "
+        "disk or on a network file system that is mounted with locks (NFS: not with nolock)"
+    )
+
+
+def may_write(folder: Path) -> bool:
+    """Whether this user may write into a folder that exists."""
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+@contextlib.contextmanager
+def refusals_explained() -> Iterator[None]:
+    """Say what a file system refused, in one line.
+
+    Raises:
+        UserError: so.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        why = refused_write(error)
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        if why is None and isinstance(error, OSError) and error.errno in _NO_LOCKS:
+            raise UserError(_without_locks(str(error.filename or "out"), error)) from error
+        if why is None and isinstance(error, OSError) and error.errno in _PROTECTED:
+            why = str(error.strerror)
+        if why is None:
+            raise
+        raise UserError(
+            f"{where}{why}: once there is room and it may be written, the same command goes on; or give "
+            "out=/another/folder"
+        ) from error
