@@ -27,7 +27,7 @@ SPREAD_NOTE = (
 
 
 def write_reports(out: Path, *, out_word: str | None, is_setting: Callable[[str], bool]) -> tuple[Path, Path, Book]:
-    """Write `report.html`, `report.md` and the page of every run below `out`; one that cannot be written stays as it is.
+    """Write `report.html`, `report.md` and the page of every run below `out`, as far as this user may write there.
 
     Args:
         out: where runs are.
