@@ -256,7 +256,15 @@ def ours_of_another_architecture(path: Path) -> None:
     save_encoder(path, EncoderSpec(width=4, hidden_dim=4, output_dim=4), encoder.state_dict(), mean=MEAN, std=STD)
 
 
+def not_finite(path: Path) -> None:
+    narrow(path)
+    content = torch.load(path)
+    next(value for name, value in content.items() if name.endswith("bn1.weight"))[0] = torch.nan
+    torch.save(content, path)
+
+
 BAD_FILES = [
+    (not_finite, r"its state dict: .*bn1\.weight is not finite|is no encoder file of assimilate"),
     (evil, "refused.*mkdir"),
     (whole_model, "refused.*save its state dicts alone"),
     (cut, "not a readable checkpoint"),

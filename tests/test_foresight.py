@@ -10,6 +10,8 @@ from assimilate import make_views, train_generator
 from assimilate.artifacts import foresight
 from assimilate.artifacts.chain import DataFacts, build_chain
 from assimilate.config import compose, make_job
+from assimilate.encoder.checkpoint import save_encoder
+from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.errors import UserError
 from assimilate.inversion.checkpoint import save_inversion_encoder
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
@@ -34,6 +36,9 @@ def test_latents_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[s
     latents[5, 0, 0] = np.nan
     np.save(tmp_path / "w.npy", latents)
     assert "the latents of image 5 are not finite" in refused_before_training(tmp_path / "out", capsys, given)
+    latents[5, 0, 0] = 1e30
+    np.save(tmp_path / "w.npy", latents)
+    assert "the latents of image 5 reach 1e+30" in refused_before_training(tmp_path / "out", capsys, given)
     np.save(tmp_path / "w.npy", latents[:100])
     error = refused_before_training(tmp_path / "out", capsys, given)
     assert "holds float32 [100, 6, 32]; needed is float32 [128, 6, 32]" in error
@@ -45,10 +50,29 @@ def test_an_encoder_that_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixt
     given = f"inversion.checkpoint={tmp_path}/e.pt"
     (tmp_path / "e.pt").write_bytes(b"<html>")
     assert "not a readable checkpoint" in refused_before_training(tmp_path / "out", capsys, given)
+    for content, word in (([1, 2], "a list"), (torch.ones(3), "a Tensor"), ("text", "a str"), (None, "a NoneType")):
+        torch.save(content, tmp_path / "e.pt")
+        error = refused_before_training(tmp_path / "out", capsys, given)
+        assert f"inversion.checkpoint={tmp_path}/e.pt: holds {word}; needed is a dict" in error
+        assert "key e" in error
     spec = InversionEncoderSpec(image_size=16, num_codes=6, latent_dim=31, channels=(4, 4, 4))
     save_inversion_encoder(tmp_path / "e.pt", InversionEncoder(spec))
     error = refused_before_training(tmp_path / "out", capsys, given)
     assert "gives 186 numbers an image, but the generator takes 6 codes of 32" in error
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(float("nan"), "is not finite"), (1e30, "holds 1e+30, which is no weight")]
+)
+def test_an_f_that_gives_no_distances(tmp_path: Path, capsys, value: float, message: str) -> None:
+    """Once it was searched with, after generator and inversion, and the views' search was blamed."""
+    spec = EncoderSpec(width=4, hidden_dim=8, output_dim=8)
+    state = Encoder.from_spec(spec).state_dict()
+    state["backbone.layer1.0.conv1.weight"][0] = value
+    save_encoder(tmp_path / "f.pt", spec, state, mean=(0.5,) * 3, std=(0.25,) * 3)
+    given = [f"view.encoder.checkpoint={tmp_path}/f.pt", "view=wsearch", "view.epsilon1=0.2"]
+    error = refused_before_training(tmp_path / "out", capsys, *given)
+    assert f"view.encoder.checkpoint: {tmp_path}/f.pt: state_dict: backbone.layer1.0.conv1.weight {message}" in error
 
 
 def test_perceptual_weights_that_cannot_be_had(

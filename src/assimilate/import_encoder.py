@@ -85,13 +85,15 @@ def import_given(session: "Session", artifact: Artifact, staging: Path, target: 
 def _timm(given: str, wanted: dict[str, Any]) -> "tuple[Encoder, dict[str, Any], tuple[Statistics, Statistics]]":
     from assimilate.encoder.encoder import Encoder, EncoderSpec
     from assimilate.encoder.timm_backbone import describe_timm, pretrained_state
+    from assimilate.plain_files import check_weights
 
     if wanted["stem"] is not None:
         raise ValueError(f"input.stem={wanted['stem']} is for ResNets of torchvision's layout, timm's know their own")
     found = describe_timm(given.removeprefix(TIMM))
     spec = EncoderSpec(backbone=TIMM + found.name, stem="own", projector="none", input_size=found.image_size)
     encoder = Encoder.from_spec(spec)
-    encoder.load_state_dict({f"backbone.{name}": tensor for name, tensor in pretrained_state(found).items()})
+    state = check_weights(dict(pretrained_state(found)), origin=found.source)
+    encoder.load_state_dict({f"backbone.{name}": tensor for name, tensor in state.items()})
     weights = {
         "kind": "timm",
         "name": spec.backbone,

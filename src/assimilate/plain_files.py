@@ -3,11 +3,19 @@
 import argparse
 import pathlib
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+# torch.save does not compress. An archive that would grow by more than this was not written by it; what it may hold
+# uncompressed beyond its size is harmless.
+LARGEST_GROWTH, HARMLESS_BYTES = 10, 64 * 2**20
+# A square of more overflows float32. Weights of trained networks and BatchNorm's variances are far below.
+LARGEST_WEIGHT = 1e18
 
 
 def _allowed_globals() -> list[Any]:
@@ -26,8 +34,10 @@ def load_plain(path: Path, *, map_location: Any = "cpu") -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or is a pickle that needs more; the reason in one line, without the path.
+        ValueError: the file is damaged, would inflate to many times its size, or is a pickle that needs more; the
+            reason in one line, without the path.
     """
+    _check_growth(Path(path))
     try:
         with torch.serialization.safe_globals(_allowed_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -47,3 +57,40 @@ def load_plain(path: Path, *, map_location: Any = "cpu") -> Any:
     except Exception as error:  # an unpickler that is fed a damaged file raises anything, KeyError and struct.error too
         reason = " ".join(str(error).split()) or "no reason given"
         raise ValueError(f"not a readable checkpoint ({type(error).__name__}: {reason})") from None
+
+
+def _check_growth(path: Path) -> None:
+    """Read an archive's directory alone, and refuse what would fill the memory when its members are inflated."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inflated = sum(member.file_size for member in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return  # no archive, or a damaged one: `torch.load` says which
+    size = path.stat().st_size
+    if inflated > LARGEST_GROWTH * size + HARMLESS_BYTES:
+        raise ValueError(
+            f"refused, because its {size:,} bytes would inflate to {inflated:,}: torch.save compresses nothing, so it "
+            "did not write this file"
+        )
+
+
+def check_weights(value: object, *, origin: str) -> dict[str, Tensor]:
+    """Return ``value``, a state dict.
+
+    Raises ValueError, led by ``origin``, unless it maps names to tensors that are finite, of a scale that networks
+    have, and whole in their file: a view that repeats a few stored numbers could be of any size.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"{origin}: is a {type(value).__name__}; needed is a state dict, names to tensors")
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            held = f"{name!r}: {type(tensor).__name__}"
+            raise ValueError(f"{origin}: is no state dict, names to tensors; it holds {held}")
+        unfolded = tensor.numel() * tensor.element_size()
+        if unfolded > max(HARMLESS_BYTES, tensor.untyped_storage().nbytes()):
+            raise ValueError(f"{origin}: {name} repeats its numbers up to {list(tensor.shape)}: save a copy of it")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{origin}: {name} is not finite (NaN or ∞)")
+        if tensor.is_floating_point() and tensor.numel() and (largest := float(tensor.abs().max())) > LARGEST_WEIGHT:
+            raise ValueError(f"{origin}: {name} holds {largest:.3g}, which is no weight of a trained network")
+    return value

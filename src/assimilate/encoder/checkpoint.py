@@ -1,5 +1,6 @@
 """Encoder files: plain containers, written atomically, read without running code."""
 
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from assimilate.encoder.encoder import Encoder, EncoderSpec
-from assimilate.plain_files import load_plain
+from assimilate.plain_files import check_weights, load_plain
 from assimilate.whole_file import whole_file
 
 _FORMAT = "assimilate-encoder-1"
@@ -83,22 +84,36 @@ def load_encoder(path: Path) -> tuple[Encoder, Normalization, Normalization]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, is no encoder of ours, or its weights do not fit its architecture.
+        ValueError: the file is damaged, is no encoder of ours, its weights are not finite or do not fit its
+            architecture, or its mean or std is none.
     """
     content = read_torch_file(path)
     if not is_encoder_file(content):
         raise ValueError(f"{path} is no encoder file of assimilate (format {_FORMAT!r} not found in it)")
-    encoder = Encoder.from_spec(content["encoder"])
     try:
-        encoder.load_state_dict(content["state_dict"])
+        spec, mean, std = content["encoder"], _three(content["mean"]), _three(content["std"])
+        weights = check_weights(content["state_dict"], origin=f"{path}: state_dict")
+        encoder = Encoder.from_spec(spec)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from error
+    if min(std) <= 0:
+        raise ValueError(f"{path}: std is {list(std)}; needed are three numbers > 0")
+    try:
+        encoder.load_state_dict(weights)
     except RuntimeError as error:
         problems = [line.strip() for line in str(error).splitlines()[1:]]
         more = f" … and {len(problems) - 2} more" if len(problems) > 2 else ""
         raise ValueError(
             f"{path}: weights do not fit the encoder {content['encoder']}: {' '.join(problems[:2])}{more}"
         ) from error
-    mean, std = content["mean"], content["std"]
-    return encoder.eval(), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+    return encoder.eval(), mean, std
+
+
+def _three(values: Any) -> Normalization:
+    red, green, blue = map(float, values)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError(f"its mean or std is {list(values)}; needed are three finite numbers")
+    return red, green, blue
 
 
 def is_encoder_file(content: Any) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from assimilate.encoder.backbone import STEMS, make_backbone, resnet_name
 from assimilate.encoder.encoder import EncoderSpec
+from assimilate.plain_files import check_weights
 
 # Where training programs keep the state dict in what they save.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -61,6 +62,7 @@ def find_resnet(content: Any, *, stem: str | None = None) -> ForeignResNet:
     prefix = prefixes[0]
     within = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     backbone = {name: tensor for name, tensor in within.items() if _BACKBONE.match(name)}
+    check_weights({f"{prefix}{name}": tensor for name, tensor in backbone.items()}, origin="its state dict")
     beside = {name.split(".")[0] for name in within if name not in backbone}
     if strange := sorted(name for name in beside if not _HEAD.match(name)):
         raise ValueError(

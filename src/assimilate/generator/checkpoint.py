@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from assimilate.generator.architecture import architecture_of, channel_multiplier_of
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
 from assimilate.generator.stylegan2 import Generator
-from assimilate.plain_files import load_plain
+from assimilate.plain_files import check_weights, load_plain
 from assimilate.whole_file import whole_file
 
 _KEY = "generator.checkpoint"
@@ -47,19 +47,6 @@ def name_a_few(keys: Iterable[Any], *, shown: int = 5) -> str:
     names = sorted(map(str, keys))
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return f"{names[:shown]}{more}"
-
-
-def check_weights(value: object, *, origin: str) -> dict[str, Tensor]:
-    """Return ``value``, a state dict. Raises ValueError, led by ``origin``, unless it maps names to finite tensors."""
-    if not isinstance(value, dict):
-        raise ValueError(f"{origin}: is a {type(value).__name__}; needed is a state dict, names to tensors")
-    for name, tensor in value.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            held = f"{name!r}: {type(tensor).__name__}"
-            raise ValueError(f"{origin}: is no state dict, names to tensors; it holds {held}")
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{origin}: {name} is not finite (NaN or ∞)")
-    return value
 
 
 def load_strictly(network: nn.Module, state_dict: object, *, origin: str) -> None:

@@ -8,14 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assimilate.generator.checkpoint import (
-    check_weights,
-    load_strictly,
-    name_a_few,
-    read_checkpoint,
-    write_atomically,
-)
+from assimilate.generator.checkpoint import load_strictly, name_a_few, read_checkpoint, write_atomically
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+from assimilate.plain_files import check_weights
 
 _KEY = "inversion.checkpoint"
 
@@ -36,7 +31,7 @@ def load_inversion_encoder(
     ValueError (naming inversion.checkpoint) for a file that is unreadable, refused or unfit for the generator.
     """
     origin = f"{_KEY}={path}"
-    content = read_checkpoint(path, key=_KEY)
+    content = read_checkpoint(path, key=_KEY, needed="a dict with the in-domain encoder's state dict under the key e")
     if content.get("e") is None:
         raise ValueError(f"{origin}: has no encoder under the key e, only {name_a_few(content)}")
     weights = check_weights(content["e"], origin=f"{origin}: e")

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 # Images whose codes are in memory at once.
 _BLOCK = 4096
+# Codes are of order 1 to 100, whatever network maps them; a number beyond this is of something else.
+LARGEST_CODE = 1e6
 
 
 def read_given_latents(
@@ -16,7 +18,7 @@ def read_given_latents(
     """Return pre-truncation codes [num_images, num_codes, latent_dim] behind a memory map; None: not known yet.
 
     Raises ValueError (naming inversion.latents) for a file that is no array, another shape or type, and values that are
-    not finite.
+    not finite or beyond ±1e6.
     """
     origin = f"inversion.latents={path}"
     try:
@@ -34,10 +36,14 @@ def read_given_latents(
             "[training images, codes, latent width]"
         )
     for begin in range(0, len(given), _BLOCK):
-        finite = np.isfinite(given[begin : begin + _BLOCK]).all(axis=(1, 2))
-        if not finite.all():
+        largest = np.abs(given[begin : begin + _BLOCK]).max(axis=(1, 2), initial=0)
+        sound = largest <= LARGEST_CODE  # NaN is not
+        if not sound.all():
+            first = int(np.argmin(sound))
+            finite = np.isfinite(largest[first])
+            what = f"reach {largest[first]:.3g}, and codes never exceed 1e6" if finite else "are not finite (NaN or ∞)"
             raise ValueError(
-                f"{origin}: the latents of image {begin + int(np.argmin(finite))} are not finite (NaN or ∞), as may be "
-                "those of others; invert these images again"
+                f"{origin}: the latents of image {begin + first} {what}, as may be those of others; invert these "
+                "images again"
             )
     return given
