@@ -32,13 +32,13 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
             progress=progress,
         )
     values = {"epsilon1": measured.epsilon1, "distance": measured.distance, "cosine": measured.cosine}
-    (staging / CALIBRATION).write_text(json.dumps(values, indent=1) + "\n")
+    (staging / CALIBRATION).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return Built({"epsilon1": measured.epsilon1})
 
 
 def read_calibration(artifact: Artifact) -> dict[str, Any]:
     """What `build` measured."""
-    result: dict[str, Any] = json.loads((artifact.path / CALIBRATION).read_text())
+    result: dict[str, Any] = json.loads((artifact.path / CALIBRATION).read_text(encoding="utf-8"))
     return result
 
 

@@ -95,7 +95,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         "spread_over": "probe seeds of one training run",
         "untrained": {names.get(name, name): value for name, value in untrained.items()},
     }
-    (staging / RESULT).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    (staging / RESULT).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return Built({"acc1": probe.mean("acc1"), "knn5": neighbours.get("knn5_cosine")})
 
 
@@ -111,7 +111,7 @@ def _changes(config: dict[str, Any], flip: float, *, augments: bool) -> list[str
 
 def read_probe(artifact: Artifact) -> dict[str, Any]:
     """What `build` measured."""
-    result: dict[str, Any] = json.loads((artifact.path / RESULT).read_text())
+    result: dict[str, Any] = json.loads((artifact.path / RESULT).read_text(encoding="utf-8"))
     return result
 
 

@@ -124,7 +124,7 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
     """The Fréchet curve that was recorded so far; empty where there is none."""
     if not path.is_file():
         return []
-    with path.open(newline="") as stream:
+    with path.open(newline="", encoding="utf-8") as stream:
         return [
             {
                 name: value if name == "space" else float(value) if name == "frechet" else int(value)

@@ -55,7 +55,7 @@ def launch_ranks(session: Session, artifact: Artifact) -> None:
     failure.unlink(missing_ok=True)
     returncode = _run_and_relay(session, command, environment, artifact.staging / METRICS)
     if returncode and failure.is_file():
-        said = failure.read_text()
+        said = failure.read_text(encoding="utf-8")
         failure.unlink()
         raise UserError(f"{said} ({artifact.label} on {ranks} ranks)")
     if returncode:
@@ -116,8 +116,8 @@ def train_as_rank(session: Session) -> None:
                 with full_disk_explained(artifact):
                     _train(session, artifact)
             except (UserError, ValueError, FloatingPointError) as error:  # a room's word to the user
-                with contextlib.suppress(OSError), (artifact.staging / FAILURE).open("x") as stream:
-                    stream.write(str(error))
+                with contextlib.suppress(OSError), (artifact.staging / FAILURE).open("xb") as stream:
+                    stream.write(str(error).encode(errors="backslashreplace"))
                 raise UserError(str(error)) from error
             return
     raise UserError(f"rank: this job has no {target}")

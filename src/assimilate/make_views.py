@@ -34,13 +34,13 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     making = making_of(session, artifact)
     fill_whole(session, artifact, _work(session, making), staging)
     summary = making.summarize(staging)
-    (staging / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
+    (staging / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return Built(summary)
 
 
 def read_summary(artifact: Artifact) -> dict[str, Any]:
     """What was measured when the cache was filled."""
-    result: dict[str, Any] = json.loads((artifact.path / SUMMARY).read_text())
+    result: dict[str, Any] = json.loads((artifact.path / SUMMARY).read_text(encoding="utf-8"))
     return result
 
 

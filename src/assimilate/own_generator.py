@@ -71,7 +71,7 @@ def describe(generator: "LatentGenerator", config: Mapping[str, Any], path: Path
         "num_codes": generator.num_codes,
         "latent_dim": generator.latent_dim,
     }
-    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _resolve(target: str, key: str) -> Callable[..., Any]:

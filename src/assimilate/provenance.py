@@ -40,12 +40,15 @@ def git_commit() -> str | None:
     if not (top / ".git").exists():
         return os.environ.get("ASSIMILATE_COMMIT")
     try:
-        head = subprocess.run(["git", "-C", str(top), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            ["git", "-C", str(top), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, encoding="utf-8"
+        )
         changes = subprocess.run(
             ["git", "-C", str(top), "status", "--porcelain", "--untracked-files=no"],
             capture_output=True,
             text=True,
             check=True,
+            encoding="utf-8",
         )
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("ASSIMILATE_COMMIT")

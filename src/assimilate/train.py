@@ -284,7 +284,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as stream:
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, names)
         writer.writeheader()
         writer.writerows(rows)
@@ -294,7 +294,7 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     """A table of numbers that `build` wrote; empty where there is none."""
     if not path.is_file():
         return []
-    with path.open(newline="") as stream:
+    with path.open(newline="", encoding="utf-8") as stream:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
 
 

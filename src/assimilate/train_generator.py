@@ -153,7 +153,7 @@ def _num_parameters(state: "GeneratorState") -> int:
 
 def _write_history(path: Path, state: "GeneratorState") -> None:
     names = list(dict.fromkeys(name for row in state.history for name in row))
-    with path.open("w", newline="") as stream:
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, names)
         writer.writeheader()
         writer.writerows(state.history)

@@ -97,7 +97,7 @@ class Artifact:
 
     def manifest(self) -> dict[str, Any]:
         """The finished artifact's manifest."""
-        result: dict[str, Any] = json.loads((self.path / MANIFEST).read_text())
+        result: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
         return result
 
 
@@ -164,7 +164,7 @@ def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
 def publish(artifact: Artifact) -> None:
     """Rename a staging folder whose manifest is written; what the manifest does not name is deleted first."""
     staging = artifact.staging
-    named = set(json.loads((staging / MANIFEST).read_text())["files"]) | {MANIFEST}
+    named = set(json.loads((staging / MANIFEST).read_text(encoding="utf-8"))["files"]) | {MANIFEST}
     for path in list(staging.rglob("*")):
         if path.is_file() and path.relative_to(staging).as_posix() not in named:
             path.unlink()
@@ -182,7 +182,7 @@ def publish(artifact: Artifact) -> None:
 def is_published_but_for_the_rename(artifact: Artifact) -> bool:
     """Whether a kill came after the manifest of this very artifact was written."""
     try:
-        manifest = json.loads((artifact.staging / MANIFEST).read_text())
+        manifest = json.loads((artifact.staging / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(manifest, dict) and bool(manifest.get("complete") and manifest.get("key") == artifact.key)

@@ -70,7 +70,7 @@ def begin(part: Path, first: int, made_from: Mapping[str, str]) -> str | None:
 def rows_done(part: Path) -> list[int]:
     """Images that a part holds by its own word; none if that cannot be read. No byte of them is looked at."""
     try:
-        first = int(json.loads((part / PART).read_text())["first"])
+        first = int(json.loads((part / PART).read_text(encoding="utf-8"))["first"])
         return [first + int(row) for row in np.flatnonzero(np.load(part / DONE))]
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return []
@@ -79,7 +79,7 @@ def rows_done(part: Path) -> list[int]:
 def is_complete(part: Path) -> bool:
     """Whether a part says that it is finished."""
     try:
-        return bool(json.loads((part / PART).read_text())["complete"])
+        return bool(json.loads((part / PART).read_text(encoding="utf-8"))["complete"])
     except (OSError, ValueError, KeyError):
         return False
 
@@ -87,7 +87,7 @@ def is_complete(part: Path) -> bool:
 def damage(part: Path) -> str | None:
     """What is wrong with a part; None if nothing is."""
     try:
-        note = json.loads((part / PART).read_text())
+        note = json.loads((part / PART).read_text(encoding="utf-8"))
         files = dict(note["files"])
         dict(note["made_from"])
         int(note["first"])
@@ -105,7 +105,7 @@ def other_origin(part: Path, made_from: Mapping[str, str]) -> str | None:
 
     Networks that two machines train have one key and two contents: what comes of both must not be joined.
     """
-    recorded = json.loads((part / PART).read_text())["made_from"]
+    recorded = json.loads((part / PART).read_text(encoding="utf-8"))["made_from"]
     others = [role for role in made_from if recorded.get(role) != made_from[role]]
     return f"it was made from another {' and '.join(others)}" if others else None
 
@@ -139,7 +139,7 @@ def adopt(part: Path, writer: RowWriter) -> int:
     needed = (DONE, *(f"{name}.npy" for name in (writer.images_name, *writer.fields)))
     if not all((part / name).is_file() for name in needed):
         return 0
-    first = int(json.loads((part / PART).read_text())["first"])
+    first = int(json.loads((part / PART).read_text(encoding="utf-8"))["first"])
     images = np.load(part / f"{writer.images_name}.npy", mmap_mode="r")
     fields = {name: np.load(part / f"{name}.npy", mmap_mode="r") for name in writer.fields}
     copied = 0

@@ -21,7 +21,7 @@ FLUSH_EVERY = 64
 def is_made_from(folder: Path, made_from: Mapping[str, str]) -> bool:
     """Whether what an interrupted run left in `folder` comes from these bytes: digest of each artifact, by role."""
     try:
-        return bool(json.loads((folder / ORIGIN).read_text()) == dict(made_from))
+        return bool(json.loads((folder / ORIGIN).read_text(encoding="utf-8")) == dict(made_from))
     except (OSError, ValueError):
         return False
 

@@ -192,5 +192,5 @@ def find_viewmaker(folder: Path, dataset: str) -> tuple[Path, str]:
     weights = run.encoder() / VIEWMAKER
     if not weights.is_file():
         raise UserError(f"{key} ({run.name}) trained no Viewmaker: give a run with view=viewmaker")
-    content = json.loads((weights.parent / MANIFEST).read_text())["content"]
+    content = json.loads((weights.parent / MANIFEST).read_text(encoding="utf-8"))["content"]
     return weights, str(content["generated_transform"])

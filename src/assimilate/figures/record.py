@@ -94,7 +94,7 @@ class Analysis:
         if self.job.config["force"] or not (self.folder / RECORD).is_file():
             return False
         try:
-            found = json.loads((self.folder / RECORD).read_text())
+            found = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         except ValueError:
             return False
         names = [entry[key] for entry in found["files"] for key in ("png", "pdf", "csv")]

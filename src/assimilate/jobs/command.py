@@ -35,6 +35,7 @@ from assimilate.config import (
 from assimilate.errors import UserError
 from assimilate.jobs.out_folder import check_out, refusals_explained
 from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
+from assimilate.jobs.streams import keep_printing
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
 
 # What the option of a group, or a row, says of itself: by hand it would pass for what it is not.
@@ -134,6 +135,7 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
     def decorate(body: Body) -> Callable[..., int]:
         @functools.wraps(body)
         def main(argv: Sequence[str] | None = None) -> int:
+            keep_printing()
             # Before torch is imported. OpenMP threads spin while they wait, which on a busy machine makes small steps
             # ten times slower. Asleep after 10,000 turns they are as fast when the machine is ours alone.
             os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -231,6 +233,7 @@ def _task_of(name: str, body: Body, folder: SweepFolder) -> Callable[[DictConfig
             return body(job)
 
     def task(config: DictConfig) -> float | None:
+        keep_printing()
         settings = HydraConfig.get()
         words = own_words(settings.overrides.task)
         with _where_it_was_typed():

@@ -24,7 +24,7 @@ def check_run_folder(job: Job) -> None:
     if job.config["force"] or not path.is_file():
         return
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         found = {}
     different = differing_keys(found if isinstance(found, dict) else {}, job.identity)
@@ -69,7 +69,7 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
     parts = (result.get("metrics"), result.get("artifacts", {})) if isinstance(result, dict) else (None,)

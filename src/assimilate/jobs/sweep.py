@@ -80,7 +80,7 @@ class SweepFolder:
 
     def read(self) -> list[JobRecord]:
         """The records so far, by number."""
-        records = [json.loads(path.read_text()) for path in self.path.glob("*.json")]
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in self.path.glob("*.json")]
         found = [JobRecord(**{**record, "overrides": tuple(record["overrides"])}) for record in records]
         return sorted(found, key=lambda record: record.number)
 
@@ -139,7 +139,7 @@ def run_swept(
 
 
 def _append(path: Path, text: str) -> None:
-    with path.open("a") as stream:
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text.rstrip("\n") + "\n")
 
 

@@ -43,7 +43,7 @@ class Terminal:
             self.console.print(line, markup=False)
             sys.stdout.flush()
             if self._log is not None:
-                with self._log.open("a") as stream:
+                with self._log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
                     stream.write(f"{line}\n")
 
     @contextmanager

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 # "92.41 ± 0.12", "+0.10", "–"
 NUMBER = re.compile(r"[-+−–±\d., ]+")
-STYLE = Path(__file__).with_suffix(".css").read_text()
+STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 
 
 def page(title: str, parts: Sequence[str], *, navigation: Sequence[str] = ()) -> str:

@@ -82,7 +82,7 @@ class FileTracker(Tracker):
         self._path = path
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        with self._path.open("a") as stream:
+        with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(dict(metrics)) + "\n")
 
 

@@ -172,4 +172,4 @@ def _has_key() -> bool:
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    return netrc.is_file() and host in netrc.read_text(errors="ignore")
+    return netrc.is_file() and host in netrc.read_text(errors="ignore", encoding="utf-8")
