@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assimilate import make_views, train
+from assimilate import analyze, evaluate, invert, make_views, train, train_generator
 from tests.chain_run import artifacts, run
 
 pytestmark = pytest.mark.xdist_group("views")
@@ -53,6 +53,22 @@ def test_an_array_is_packed_as_it_is_and_a_prefix_of_it_on_demand(copy, tmp_path
     assert run(make_views, *command, "view.n_cached=1", "shard=1/2") == 0
     assert run(make_views, *command, "view.n_cached=1") == 0
     assert np.array_equal(packed(copy), array[:, :1])
+
+
+@pytest.mark.parametrize("stage", [train, train_generator, invert, make_views, evaluate, analyze])
+@pytest.mark.parametrize("form", ["folder", "array"])
+def test_as_many_views_as_there_are_is_a_plan_of_every_stage(tmp_path, capsys, stage, form):
+    """At the paper's budget view.n_cached stays null; at a smaller one its cap is a number."""
+    path = tmp_path / ("views.npy" if form == "array" else "views")
+    if form == "array":
+        np.save(path, np.zeros((3, 2, 3, 16, 16), np.uint8))
+    else:
+        (path / "0").mkdir(parents=True)
+        Image.fromarray(picture(0, 0)).save(path / "0" / "0.png")
+    words = ["analysis=pairs", "analysis.views=[external]"] if stage is analyze else ["loss.alpha=0.4", "loss.temperature=0.5"]
+    planned = ["dataset=digits", "trainer=cpu", "prepare=plan", f"out={tmp_path / 'out'}"]
+    assert stage.main([*planned, "view=external", f"view.path={path}", *words]) == 0
+    assert "plan for" in capsys.readouterr().out
 
 
 def refused(capsys, copy, path, *overrides):

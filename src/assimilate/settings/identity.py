@@ -76,8 +76,8 @@ def needs_cache(config: Mapping[str, Any]) -> bool:
 
 def views_used(config: Mapping[str, Any]) -> int | None:
     """How many of an image's cached views the run reads, the first ones; None: all of them."""
-    used = config["view"].get("n_used")
-    binding = used is not None and needs_cache(config) and used < config["view"]["n_cached"]
+    used, cached = config["view"].get("n_used"), config["view"].get("n_cached")
+    binding = used is not None and needs_cache(config) and (cached is None or used < cached)
     return int(used) if binding else None
 
 
