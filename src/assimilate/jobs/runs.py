@@ -38,7 +38,7 @@ def check_run_folder(job: Job) -> None:
 def claim_run_folder(job: Job) -> None:
     """Mark the run's folder as this job's."""
     path, text = job.run_dir / IDENTITY, json.dumps(job.identity, indent=1, ensure_ascii=False) + "\n"
-    if not path.is_file() or path.read_text() != text:  # a finished one may be somebody else's
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:  # a finished one may be somebody else's
         write_text_atomically(path, text)
 
 
