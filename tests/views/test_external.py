@@ -65,7 +65,8 @@ def test_as_many_views_as_there_are_is_a_plan_of_every_stage(tmp_path, capsys, s
     else:
         (path / "0").mkdir(parents=True)
         Image.fromarray(picture(0, 0)).save(path / "0" / "0.png")
-    words = ["analysis=pairs", "analysis.views=[external]"] if stage is analyze else ["loss.alpha=0.4", "loss.temperature=0.5"]
+    own = {analyze: ["analysis=pairs", "analysis.views=[external]"]}
+    words = own.get(stage, ["loss.alpha=0.4", "loss.temperature=0.5"])
     planned = ["dataset=digits", "trainer=cpu", "prepare=plan", f"out={tmp_path / 'out'}"]
     assert stage.main([*planned, "view=external", f"view.path={path}", *words]) == 0
     assert "plan for" in capsys.readouterr().out
