@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from assimilate.config import rank
 from assimilate.jobs.command import stage
 
 PARENT = """
@@ -86,3 +87,25 @@ def test_of_a_signal_to_every_process_of_a_job_the_parent_speaks():
         assert not gone(child)
         assert not gone(grandchild)
         parent.kill()
+
+
+@pytest.mark.parametrize(
+    ("variables", "note"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, None),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, None),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, "SLURM_NTASKS=2"),
+        ({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, "WORLD_SIZE=4"),
+    ],
+)
+def test_what_a_cluster_sets_makes_no_rank_and_copies_hear_that_they_wait(
+    variables, note, tmp_path, monkeypatch, capsys
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    ranks = []
+    assert stage("train")(lambda job: ranks.append(rank()))(["budget=smoke", f"out={tmp_path}"]) == 0
+    assert ranks == [None]
+    said = capsys.readouterr().err
+    assert (said == "") == (note is None)
+    assert note is None or f"note: {note}: copies of one command do not train together" in said
