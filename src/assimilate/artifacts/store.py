@@ -362,7 +362,7 @@ def full_disk_explained(artifact: Artifact) -> Iterator[None]:
     except Exception as error:
         if (why := refused_write(error)) is not None:
             raise UserError(
-                f"{why}, while building {artifact.label} under {artifact.root}: make room and run the same command "
+                f"{why} while building {artifact.label} under {artifact.root}: make room and run the same command "
                 "again, it goes on where it stopped"
             ) from error
         raise
