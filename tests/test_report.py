@@ -16,7 +16,7 @@ from assimilate.config import compose, make_job
 from assimilate.figures.found_runs import FoundRun
 from assimilate.reporting.run_page import baseline_command, run_title
 from assimilate.tables.results import parse_place, parse_result
-from tests.made_up_out import PNG, result, write
+from tests.made_up_out import PNG, measured, result, write
 
 HOSTILE = '<script>alert("1")</script>|`x`'
 
@@ -188,6 +188,79 @@ def test_users_words_are_escaped(pages):
     row = next(line for line in text.splitlines() if "55.55" in line)
     assert row.count("|") - row.count("\\|") == len(re.split(r"(?<!\\)\|", row)) - 1
     assert "\\<script\\>" in next(line for line in text.splitlines() if line.startswith("!["))
+
+
+class Tags(HTMLParser):
+    """What a browser would take for markup."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found |= {tag, *(name for name, _ in attributes)}
+
+
+def poisoned(value, words):
+    """Every text within `value` with `words` at its end, every key of a mapping too."""
+    if isinstance(value, dict):
+        return {f"{key}{words}" if key.count("/") else key: poisoned(item, words) for key, item in value.items()}
+    if isinstance(value, list):
+        return [poisoned(item, words) for item in value]
+    return f"{value}{words}" if isinstance(value, str) else value
+
+
+def test_no_word_of_a_result_is_markup(tmp_path):
+    """Whatever a name, a note, an override or a version holds: the pages have the tags that they have without."""
+    words = f"'>{HOSTILE}\"><img onerror=x><svg onload='x'>"
+    tags = []
+    for name, poison in (("clean", ""), ("poisoned", words)):
+        out = tmp_path / name
+        found = result(row=None, metrics={"acc1": 1.0}, data_notes=["a note"], overrides=["dataset.name=x"])
+        found["baseline"] = {"metrics": {"acc1": measured(1.0)}, "artifact": "encoders/x/y"}
+        free = {key: value for key, value in found.items() if key not in ("row", "dataset", "seed", "budget")}
+        folder = write(out, found | poisoned(free, poison), setting=f"a{poison.replace('/', '')}")
+        (folder / "pictures").mkdir()
+        (folder / "pictures" / "views.png").write_bytes(PNG)
+        shown = {"title": "a", "text": ["b"], "facts": [["c", "d"]], "figures": [{"file": "views.png", "caption": "e"}]}
+        section = poisoned(shown, poison) | {"figures": [{"file": "views.png", "caption": f"e{poison}"}]}
+        (folder / "pictures" / "pictures.json").write_text(json.dumps({"sections": [section]}))
+        assert report.main([f"out={out}"]) == 0
+        tags.append([Tags(path.read_text(encoding="utf-8")).found for path in sorted(out.rglob("report.html"))])
+    assert len(tags[0]) == 2
+    assert tags[1] == tags[0]
+
+
+def run_with_pictures(out, *files, content=b""):
+    """The page of a run whose pictures.json names `files`."""
+    folder = write(out, result(metrics={"acc1": 1.0}))
+    (folder / "pictures").mkdir()
+    figures = [{"file": str(name), "caption": "a caption"} for name in files]
+    described = {"sections": [{"title": "Views", "text": [], "figures": figures, "facts": []}]}
+    (folder / "pictures" / "pictures.json").write_text(json.dumps(described))
+    for name in ("views.png", "distances.svg"):
+        (folder / "pictures" / name).write_bytes(content)
+    (folder / "pictures" / "link.png").symlink_to(out.parent / "secret")
+    (out.parent / "secret").write_bytes(b"a secret")
+    assert report.main([f"out={out}"]) == 0
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["../../secret", "../metrics.json", "link.png", "{root}/secret", "gone.png", 3, "a\0"])
+def test_a_picture_comes_from_the_folder_of_its_run(tmp_path, name):
+    name = name.format(root=tmp_path) if isinstance(name, str) else name
+    html = run_with_pictures(tmp_path / "out", name)
+    assert base64.b64encode(b"a secret").decode() not in html
+    assert "data:image" not in html
+    assert "pictures/ cannot be read" in html
+
+
+def test_a_vector_picture_is_an_image_that_runs_nothing(tmp_path):
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" onload="x()"><script>alert(1)</script></svg>'
+    html = run_with_pictures(tmp_path / "out", "views.png", "distances.svg", content=svg)
+    assert not {"script", "onload"} & Tags(html).found
+    assert "data:image/svg+xml;base64," + base64.b64encode(svg).decode() in html
 
 
 def test_nothing_comes_from_elsewhere(pages, out):

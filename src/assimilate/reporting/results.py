@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.origins import artifact_root
@@ -128,7 +128,8 @@ def _read_analysis(out: Path, path: Path) -> Analysis:
     for entry in raw["files"]:
         if not isinstance(entry, dict) or not isinstance(entry.get("png"), str):
             continue  # numbers without a picture
-        places = {key: _beside(path.parent, folder, entry.get(key)) for key in ("png", "pdf", "csv")}
+        found = {key: file_inside(path.parent, entry.get(key)) for key in ("png", "pdf", "csv")}
+        places = {key: None if file is None else file.relative_to(out).as_posix() for key, file in found.items()}
         if places["png"] is None:
             raise ValueError(f"{entry['png']} is not there")
         pictures.append(
@@ -148,11 +149,12 @@ def _read_analysis(out: Path, path: Path) -> Analysis:
     )
 
 
-def _beside(folder: Path, relative: Path, name: Any) -> str | None:
-    """The file's place below `out`; None where there is none. Only files beside the analysis are taken."""
-    if not isinstance(name, str) or not (folder / name).resolve().is_relative_to(folder.resolve()):
+def file_inside(folder: Path, name: Any) -> Path | None:
+    """The file that a record names in its own folder; None where there is none, or it lies elsewhere."""
+    if not isinstance(name, str) or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         return None
-    return (PurePosixPath(relative.as_posix()) / name).as_posix() if (folder / name).is_file() else None
+    path = folder / name
+    return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
 
 
 def read_rows(experiments: Path) -> tuple[list[PaperRow], list[Problem]]:

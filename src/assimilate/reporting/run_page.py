@@ -10,7 +10,7 @@ from assimilate.artifacts.given import TIMM
 from assimilate.artifacts.store import write_text_atomically
 from assimilate.config import shell_word
 from assimilate.jobs.out_folder import may_write
-from assimilate.reporting.results import read_curve, read_manifest
+from assimilate.reporting.results import file_inside, read_curve, read_manifest
 from assimilate.settings.identity import GENERATED, SAMPLED_DATA
 from assimilate.tables import page
 from assimilate.tables.comparison import compare
@@ -233,7 +233,7 @@ def _pictures(folder: Path) -> list[tuple[str, list[str]]]:
 
 
 def _picture_section(folder: Path, section: Mapping[str, Any]) -> list[str]:
-    figures = [_figure(folder / str(figure["file"]), str(figure["caption"])) for figure in section["figures"]]
+    figures = [_figure(folder, figure["file"], str(figure["caption"])) for figure in section["figures"]]
     facts = page.table(["", ""], section["facts"]) if section["facts"] else ""
     parts = [page.paragraph(str(text)) for text in section["text"]]
     if facts:  # beside the first picture
@@ -241,10 +241,13 @@ def _picture_section(folder: Path, section: Mapping[str, Any]) -> list[str]:
     return [*parts, page.side_by_side(figures)] if figures else parts
 
 
-def _figure(path: Path, caption: str) -> str:
-    if path.suffix == ".svg":
-        return page.vector_figure(path.read_text(encoding="utf-8"), caption)
-    return page.picture_figure(path.read_bytes(), caption)
+def _figure(folder: Path, name: Any, caption: str) -> str:
+    path = file_inside(folder, name)
+    if path is None:
+        raise ValueError(f"{name} is no file in {folder.name}/")
+    vector = path.suffix == ".svg"
+    css, kind = ("vector", "svg+xml") if vector else ("pixels", "png")
+    return page.picture_figure(path.read_bytes(), caption, css=css, kind=kind)
 
 
 def _provenance(out: Path, run: Run) -> list[str]:

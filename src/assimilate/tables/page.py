@@ -78,24 +78,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, strong_column
     return f'<div class="scroll"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def vector_figure(svg: str, caption: str) -> str:
-    """An SVG with a caption."""
-    return f'<figure class="vector">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
-
-
-def picture_figure(png: bytes, caption: str, *, css: str = "pixels", after: str = "") -> str:
-    """A PNG, embedded, with a caption that is also its alternative text.
+def picture_figure(content: bytes, caption: str, *, css: str = "pixels", kind: str = "png", after: str = "") -> str:
+    """A picture, embedded as an image: a script that an SVG may hold never runs.
 
     Args:
-        png: the picture.
-        caption: plain text.
-        css: "pixels" for enlarged pixels, "plate" for a plot on white.
+        content: the file's bytes.
+        caption: plain text, also its alternative text.
+        css: "pixels" for enlarged pixels, "plate" for a plot on white, "vector" for one on the page's own colour.
+        kind: "png" or "svg+xml".
         after: HTML behind the caption.
     """
-    data = base64.b64encode(png).decode()
+    data = base64.b64encode(content).decode()
     text = escape(caption, quote=True)
     return (
-        f'<figure class="{css}"><img src="data:image/png;base64,{data}" alt="{text}">'
+        f'<figure class="{css}"><img src="data:image/{kind};base64,{data}" alt="{text}">'
         f"<figcaption>{text} {after}</figcaption></figure>"
     )
 
