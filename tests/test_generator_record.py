@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -223,21 +225,20 @@ def test_ranks_that_cannot_share_a_batch_are_refused_before_they_start(out, caps
 
 
 def test_what_a_rank_says_is_the_last_word(out, monkeypatch, capsys):
-    class Failed:
-        def wait(self):
-            return 1
+    def failed():
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
 
     def fail(command, environment):
         assert "--nproc-per-node=2" in command
         (the_generator(out) / "failure.txt").write_text("generator.lr=3: training is not finite")
-        return Failed()
+        return failed()
 
     monkeypatch.setattr(launch, "start_child", fail)
     assert train(out, "trainer.devices=2") == 2
     error = capsys.readouterr().err
     assert re.search(r"generator\.lr=3: training is not finite \(generators/.* on 2 ranks\)", error)
     assert error.count("\n") == 1
-    monkeypatch.setattr(launch, "start_child", lambda command, environment: Failed())
+    monkeypatch.setattr(launch, "start_child", lambda command, environment: failed())
     assert train(out, "trainer.devices=2") == 2
     assert "a rank failed while training" in capsys.readouterr().err
 

@@ -4,13 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from assimilate.config import rank
 from assimilate.jobs.command import stage
+from assimilate.jobs.stopping import TerminatedError, termination_raised
+from assimilate.tracking.tracker import Tracker
 
 PARENT = """
 import os, sys, time
@@ -109,3 +113,21 @@ def test_what_a_cluster_sets_makes_no_rank_and_copies_hear_that_they_wait(
     said = capsys.readouterr().err
     assert (said == "") == (note is None)
     assert note is None or f"note: {note}: copies of one command do not train together" in said
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_torchs_launcher_has_no_time_to_call_the_end_of_its_ranks_a_failure(tmp_path):
+    from assimilate import launch
+
+    script = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+
+    def preempt():
+        while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    session = SimpleNamespace(tracker=Tracker())
+    threading.Thread(target=preempt).start()
+    with termination_raised(), pytest.raises(TerminatedError):
+        launch._run_and_relay(session, [sys.executable, "-c", script], dict(os.environ), tmp_path / ".metrics")
+    assert gone(int((tmp_path / "pid").read_text()))

@@ -67,18 +67,22 @@ def launch_ranks(session: Session, artifact: Artifact) -> None:
 
 def _run_and_relay(session: Session, command: list[str], environment: dict[str, str], metrics: Path) -> int:
     """Run the ranks, and tell this job's tracker what rank 0 measures while they run."""
-    if not session.tracker.listens:
-        return start_child(command, environment).wait()
     metrics.unlink(missing_ok=True)
     relay = Relay(metrics, session.tracker)
-    with start_child(command, {**environment, RANK_METRICS: str(metrics)}) as process:
-        while True:
-            try:
-                returncode = process.wait(timeout=RELAY_EVERY_SECONDS)
-            except subprocess.TimeoutExpired:
-                relay()
-            else:
-                break
+    if session.tracker.listens:
+        environment = {**environment, RANK_METRICS: str(metrics)}
+    with start_child(command, environment) as process:
+        try:
+            while True:
+                try:
+                    returncode = process.wait(timeout=RELAY_EVERY_SECONDS)
+                except subprocess.TimeoutExpired:
+                    relay()
+                else:
+                    break
+        except BaseException:  # the ranks end with this process; torch's launcher would report that as their failure
+            process.kill()
+            raise
     relay()
     metrics.unlink(missing_ok=True)
     return returncode
