@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -111,6 +112,8 @@ def why_not_here(command: Documented) -> str | None:
         return f"needs {command.program}, and files or machines of the reader's"
     if command.text.startswith("python benchmarks/"):
         return "measures for hours on a quiet machine or a GPU; its parts are tested in test_gpu_pack.py"
+    if "submitit_slurm" in command.text and shutil.which("srun") is None:
+        return "needs a SLURM cluster"
     for words, module in PLUGINS.items():
         with contextlib.suppress(ModuleNotFoundError):
             if words not in command.text or find_spec(module) is not None:
@@ -156,9 +159,8 @@ class Desk:
         """The words of a command, the reader's folders and "..." filled in."""
         text = re.sub(r"(?<=\s)(\.\.\.|…)(?=\s|$)", MAIN_JOB, text)
         text = re.sub(r"\+(\w+)=<a row>", lambda group: f"+{group[1]}={rows_of(group[1])[0]}", text)
-        text = text.replace("/my/", f"{self.folder}/my/").replace(
-            "/tmp/tutorial-diffusion", f"{self.folder}/my/diffusion"
-        )
+        text = re.sub("/(my|shared)/", rf"{self.folder}/\1/", text)
+        text = text.replace("/tmp/tutorial-diffusion", f"{self.folder}/my/diffusion")
         return shlex.split(text)
 
 
