@@ -7,17 +7,21 @@ python -m assimilate.prepare_data dataset=imagenet_fake generator.checkpoint=/my
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
+from assimilate.data.directory import in_line
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import RowWork, describe_missing, discard_all, fill_shard, fill_whole
 from assimilate.settings.identity import SAMPLED_DATA, data_is_sampled
+
+if TYPE_CHECKING:
+    from assimilate.data.images import ImageDataset
 
 # File stems of the images that a generator makes and of the codes that it makes them from.
 SAMPLES, LATENTS = "train_images", "latents"
@@ -32,41 +36,20 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         UserError: an unknown kind, or a size that its images do not have.
         ValueError: the data set is not there, is another, or is damaged; all images that cannot be read are listed.
     """
-    from assimilate.data.images import ImageArrays, save_prepared, set_statistics
-    from assimilate.data.order import fixed_subset
+    from assimilate.data.images import add_notes, set_statistics
+    from assimilate.data.twins import describe_twins
 
     config = session.dataset_config(artifact)
     if config["kind"] == SAMPLED_DATA:
         return _sample(session, artifact, config, staging)
     with session.terminal.bar(f"Preparing {config['name']}") as progress:
-        dataset = _prepare(config, staging, progress)
+        dataset = _prepare(config, staging, session.job.out, progress)
         mean, std = config.get("mean"), config.get("std")
         if (mean is not None and tuple(mean) != dataset.mean) or (std is not None and tuple(std) != dataset.std):
             dataset = set_statistics(staging, mean or dataset.mean, std or dataset.std)
-        limits = (config["max_train_images"], config["max_test_images"])
-        if _exceeds(dataset.train, limits[0]) or _exceeds(dataset.test, limits[1]):
-            parts: list[ImageArrays | None] = []
-            notes = list(dataset.notes)
-            for arrays, limit, what in ((dataset.train, limits[0], "training"), (dataset.test, limits[1], "test")):
-                if arrays is not None and _exceeds(arrays, limit):
-                    notes.append(f"A fixed random subset of {limit} of the {len(arrays)} {what} images is used.")
-                    arrays = arrays.subset(np.sort(fixed_subset(len(arrays), limit)))
-                elif arrays is not None:
-                    arrays = arrays.subset(np.arange(len(arrays)))
-                parts.append(arrays)
-            assert parts[0] is not None
-            for stale in staging.glob("*.npy"):
-                stale.unlink()
-            dataset = save_prepared(
-                staging,
-                name=dataset.name,
-                train=parts[0],
-                test=parts[1],
-                class_names=dataset.class_names,
-                mean=dataset.mean,
-                std=dataset.std,
-                notes=notes,
-            )
+        dataset = _limited(staging, dataset, {"train": config["max_train_images"], "test": config["max_test_images"]})
+        if (twins := describe_twins(dataset.train, dataset.test)) is not None:
+            dataset = add_notes(staging, [twins])
     facts = {
         "num_train": len(dataset.train),
         "num_test": 0 if dataset.test is None else len(dataset.test),
@@ -132,11 +115,42 @@ def _sampling(session: Session, artifact: Artifact) -> RowWork:
     )
 
 
-def _exceeds(arrays: Any, limit: int | None) -> bool:
-    return arrays is not None and limit is not None and len(arrays) > limit
+def _limited(staging: Path, dataset: "ImageDataset", limits: dict[str, int | None]) -> "ImageDataset":
+    """The data set in `staging`, written anew if it has more images of a part than its limit."""
+    from assimilate.data.images import load_files, save_prepared
+    from assimilate.data.order import subset_of_classes
+
+    parts = {"train": dataset.train} | ({} if dataset.test is None else {"test": dataset.test})
+    chosen = {part: np.arange(len(arrays)) for part, arrays in parts.items()}
+    notes, files = list(dataset.notes), load_files(staging)
+    for part, arrays in parts.items():
+        limit, what = limits[part], {"train": "training", "test": "test"}[part]
+        if limit is None or limit >= len(arrays):
+            continue
+        chosen[part] = subset_of_classes(arrays.labels, len(arrays), limit)
+        notes.append(f"A fixed random subset of {limit} of the {len(arrays)} {what} images is used.")
+        if arrays.labels is not None and (lost := set(arrays.labels) - set(arrays.labels[chosen[part]])):
+            names = in_line([dataset.class_names[label] for label in sorted(lost)])
+            notes.append(f"The {limit} {what} images are too few for all classes: none is of {names}.")
+    if all(len(chosen[part]) == len(arrays) for part, arrays in parts.items()):
+        return dataset
+    copies = {part: arrays.subset(chosen[part]) for part, arrays in parts.items()}
+    for stale in staging.glob("*.npy"):
+        stale.unlink()
+    return save_prepared(
+        staging,
+        name=dataset.name,
+        train=copies["train"],
+        test=copies.get("test"),
+        class_names=dataset.class_names,
+        mean=dataset.mean,
+        std=dataset.std,
+        notes=notes,
+        files=None if files is None else {part: [files[part][i] for i in chosen[part]] for part in parts},
+    )
 
 
-def _prepare(config: dict[str, Any], staging: Path, progress: Any) -> Any:
+def _prepare(config: dict[str, Any], staging: Path, out: Path, progress: Any) -> Any:
     size, kind = config["image_size"], config["kind"]
     statistics = {key: tuple(config[key]) for key in ("mean", "std") if config.get(key) is not None}
     if kind == "digits":
@@ -148,11 +162,12 @@ def _prepare(config: dict[str, Any], staging: Path, progress: Any) -> Any:
 
         return prepare_folder(
             staging,
-            Path(config["root"]).expanduser(),
+            config["root"],
             image_size=size,
             test_fraction=config["test_fraction"],
             name=config["name"],
             **statistics,
+            out=out,
             progress=progress,
         )
     if kind in ("cifar10", "cifar100"):
@@ -203,8 +218,7 @@ def main(job: Job) -> None:
         discard_all(session, data)
     path = session.ensure(data)
     dataset = session.dataset
-    held_out = 0 if dataset.test is None else len(dataset.test)
-    session.terminal.say(f"{dataset.name}: {len(dataset.train)} training and {held_out} test images in {path}")
+    session.terminal.say(f"{dataset.name}: {dataset.summary}, in {path}")
     session.summarize()
 
 

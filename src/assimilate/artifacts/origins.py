@@ -37,13 +37,13 @@ def _scan_imagenet(root: str) -> tuple[str, int]:
     return listing.key, len(listing.train)
 
 
-def count_train_images(config: Mapping[str, Any]) -> int:
+def count_train_images(config: Mapping[str, Any], out: Path) -> int:
     """Training images of a data set that is not prepared yet: those on disk where that differs from user to user."""
     dataset = config["dataset"]
     if dataset["kind"] == "folder":
         from assimilate.data.listing import scan_folder
 
-        train, _ = scan_folder(Path(dataset["root"]).expanduser()).split(dataset["test_fraction"])
+        train, _ = scan_folder(dataset["root"], out=out).split(dataset["test_fraction"])
         count = len(train)
     elif dataset["kind"] == "imagenet":
         _, count = _scan_imagenet(str(dataset["root"]))
@@ -69,14 +69,16 @@ def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
     content: dict[str, Any] = {
         key: dataset[key] for key in ("kind", "image_size", "max_train_images", "max_test_images")
     }
+    revision = 0
     if dataset["kind"] == "folder":
         from assimilate.data.listing import scan_folder
 
         try:
-            listing = scan_folder(Path(dataset["root"]).expanduser())
+            listing = scan_folder(dataset["root"], out=out)
         except ValueError as error:
             raise UserError(str(error)) from error
         content |= {"listing": listing.key, "test_fraction": dataset["test_fraction"]}
+        revision = 1  # once, identical images could be on both sides of the split, and classes lost to a limit
     if dataset["kind"] == "imagenet":
         try:
             content["listing"], _ = _scan_imagenet(str(dataset["root"]))
@@ -91,7 +93,7 @@ def data_artifact(config: Mapping[str, Any], out: Path) -> Artifact:
         content,
         {},
         "prepare_data",
-        STAGE_VERSIONS["prepare_data"],
+        STAGE_VERSIONS["prepare_data"] + revision,
         artifact_root(out),
     )
 
@@ -105,7 +107,7 @@ def _sampled_data(config: Mapping[str, Any], out: Path) -> Artifact:
         )
     content = {
         **{key: dataset[key] for key in ("kind", "image_size", "seed", "tile", "mean", "std")},
-        "num_images": count_train_images(config),
+        "num_images": count_train_images(config, out),
         "truncation": generator.get("truncation"),
         "latent_limit": generator.get("latent_limit"),
     }

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assimilate.data.array_file import ArrayFile
+from assimilate.data.decoding import Decoded
+from assimilate.data.directory import displayed
 from assimilate.data.progress import Progress, silent
 
 # Images between two flushes: what a kill may cost, how much is queued, and how often progress is told.
@@ -20,17 +22,17 @@ BLOCK = 512
 def decode_into(
     path: Path,
     names: Sequence[str],
-    decode: Callable[[str], NDArray[np.uint8]],
+    decode: Callable[[str], Decoded],
     *,
     image_size: int,
     progress: Progress = silent,
-) -> tuple[NDArray[np.uint8], list[str]]:
-    """Write ``decode(name)`` [3, image_size, image_size] to row i of the array file ``path`` for each of ``names``.
+) -> tuple[NDArray[np.uint8], list[str], NDArray[np.uint8]]:
+    """Write the pixels of ``decode(name)`` to row i of the array file ``path`` for each of ``names``.
 
     ``decode`` runs in threads (Pillow decodes and resizes without the interpreter's lock). A done-map beside the array
     remembers the rows that are safely on disk: the next call with the same names goes on from there. Returns the array
-    behind a read-only memory map, and one line for every image that ``decode`` failed on; those are tried again by the
-    next call. Call ``forget_progress`` when the folder is finished.
+    behind a read-only memory map, one line for every image that ``decode`` failed on (those are tried again by the next
+    call), and the bits that each image uses (``Decoded``). Call ``forget_progress`` when the folder is finished.
     """
     assert names, "nothing to decode"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +45,6 @@ def decode_into(
     done_file = ArrayFile(done_path, (len(names),), "|u1")
     pending = np.flatnonzero(np.load(done_path) == 0)
     reasons: dict[int, str] = {}
-    mark = np.ones((), dtype=np.uint8)
     try:
         progress(len(names) - len(pending), len(names), {})
         with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as threads:
@@ -52,17 +53,18 @@ def decode_into(
                 outcomes = list(threads.map(partial(_decode_row, images, names, decode), block))
                 # First the pixels, then the word that they are there: the map never promises what is not on disk.
                 images.sync()
-                for row, reason in zip(block, outcomes, strict=True):
-                    if reason is None:
-                        done_file.write(row, mark)
-                    else:
-                        reasons[row] = reason
+                for row, outcome in zip(block, outcomes, strict=True):
+                    if isinstance(outcome, str):
+                        reasons[row] = outcome
+                    else:  # the mark remembers how deep the image is, for a call that goes on
+                        done_file.write(row, np.array(1 + outcome, dtype=np.uint8))
                 done_file.sync()
                 progress(len(names) - len(pending) + start + len(block), len(names), {})
     finally:
         images.close()
         done_file.close()
-    return np.load(path, mmap_mode="r"), [reasons[row] for row in sorted(reasons)]
+    bits = np.maximum(np.load(done_path), 1) - 1
+    return np.load(path, mmap_mode="r"), [reasons[row] for row in sorted(reasons)], bits
 
 
 def forget_progress(folder: Path) -> None:
@@ -76,19 +78,19 @@ def part_of(progress: Progress, done_before: int, total: int) -> Progress:
     return lambda done, _, values: progress(done_before + done, total, values)
 
 
-def _decode_row(
-    images: ArrayFile, names: Sequence[str], decode: Callable[[str], NDArray[np.uint8]], row: int
-) -> str | None:
+def _decode_row(images: ArrayFile, names: Sequence[str], decode: Callable[[str], Decoded], row: int) -> str | int:
+    """Write a row; return how many bits it uses, or why it cannot be read."""
     try:
-        pixels = decode(names[row])
+        pixels, bits = decode(names[row])
     except Exception as error:  # a damaged file can make a decoder raise anything; all of them are listed together
-        return f"{names[row]}: {error}".splitlines()[0]
+        reason = str(error) or type(error).__name__
+        return displayed(f"{names[row]}: {reason}").splitlines()[0]
     images.write(row, pixels)
-    return None
+    return bits
 
 
 def _done_map(path: Path, names: Sequence[str]) -> Path:
-    digest = hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
+    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
     return path.with_name(f".{path.stem}.done-{digest[:16]}.npy")
 
 

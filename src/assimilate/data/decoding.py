@@ -1,40 +1,97 @@
 """One image file to square uint8 RGB pixels."""
 
+import contextlib
+import os
+import stat
+import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
+
+from assimilate.data.extreme_shapes import resized_centre
 
 WHITE = (255, 255, 255)
 _SIXTEEN_BIT = 65535
+# Pillow refuses more than 179 megapixels and 1 MB of text in a PNG, and programs that draw pictures write more. Ours
+# are bounds on memory: 12 bytes a pixel in half of the machine's, and pictures above 64 megapixels one at a time.
+Image.MAX_IMAGE_PIXELS = None
+PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 16 * 2**20, 128 * 2**20
+_MOST_PIXELS = max(178_956_970, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 24)
+_LARGE_PIXELS = 64 * 10**6
+_large_picture = threading.Lock()
+# From this ratio of the sides on, what is cut off is not resized first.
+_EXTREME_RATIO = 16
+
+
+class Decoded(NamedTuple):
+    """A picture, and how much of its container it uses."""
+
+    pixels: UInt8[np.ndarray, "3 size size"]
+    bits: int = 0
+    """Bits of the largest value if the file has more than 8 for a value (32,768 has 16); otherwise 0."""
 
 
 def decode_image(
     source: Path | BinaryIO, image_size: int, *, background: tuple[int, int, int] = WHITE
 ) -> UInt8[np.ndarray, "3 size size"]:
+    """Return the image as uint8 [3, image_size, image_size]; ``decode_deep`` without what it says of deep files."""
+    return decode_deep(source, image_size, background=background).pixels
+
+
+def decode_deep(source: Path | BinaryIO, image_size: int, *, background: tuple[int, int, int] = WHITE) -> Decoded:
     """Return the image as uint8 [3, image_size, image_size].
 
     Turned upright by its EXIF orientation; the first frame if there are several; transparency over ``background``
     (white, as a page shows it: dark drawings on a transparent ground would vanish on black); palette, grey, CMYK and
-    1-bit images become RGB; 16-bit grey maps its full range to 0..255, and floats must be in [0, 1]. The shorter side
-    is resized to ``image_size`` (bicubic, antialiased) and the centre is cut out. Raises whatever the decoder raises
-    for a damaged file, and ValueError for pixel values without a known range.
+    1-bit images become RGB; 16 bits map their full range to 0..255, whatever part of it is used, and floats must be in
+    [0, 1]. The shorter side is resized to ``image_size`` (bicubic, antialiased) and the centre is cut out. Raises
+    whatever the decoder raises for a damaged file, and ValueError for pixel values without a known range, for more
+    pixels than the memory can hold, and for what is no file.
     """
-    with Image.open(source) as opened:
-        upright = ImageOps.exif_transpose(opened)
-        rgb = _to_rgb(upright, background)
-    width, height = rgb.size
-    short = min(width, height)
-    if (width, height) != (image_size, image_size):
-        resized = (max(image_size, image_size * width // short), max(image_size, image_size * height // short))
-        left, top = round((resized[0] - image_size) / 2), round((resized[1] - image_size) / 2)
-        # Resizing and cutting with the box of the centre in one call would move the sampling grid by a fraction.
-        rgb = rgb.resize(resized, Image.Resampling.BICUBIC)
-        rgb = rgb.crop((left, top, left + image_size, top + image_size))
-    return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
+    if isinstance(source, Path) and not stat.S_ISREG(os.stat(source).st_mode):
+        raise ValueError("it is no file but a pipe, socket, device or folder")
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(Image.open(source))
+        width, height = opened.size
+        if width * height > _MOST_PIXELS:
+            raise ValueError(
+                f"it has {width}x{height} pixels; at most {_MOST_PIXELS // 10**6} megapixels fit into this machine"
+            )
+        if width * height > _LARGE_PIXELS:
+            stack.enter_context(_large_picture)
+        bits = _bits_used(opened)
+        ImageOps.exif_transpose(opened, in_place=True)
+        rgb = _to_rgb(opened, background)
+        width, height = rgb.size
+        short = min(width, height)
+        if (width, height) != (image_size, image_size):
+            resized = (max(image_size, image_size * width // short), max(image_size, image_size * height // short))
+            left, top = round((resized[0] - image_size) / 2), round((resized[1] - image_size) / 2)
+            if max(resized) > _EXTREME_RATIO * image_size:
+                return Decoded(_planes(resized_centre(rgb, resized, left, top, image_size)), bits)
+            # Resizing and cutting with the box of the centre in one call would move the sampling grid by a fraction.
+            rgb = rgb.resize(resized, Image.Resampling.BICUBIC)
+            rgb = rgb.crop((left, top, left + image_size, top + image_size))
+        return Decoded(_planes(np.asarray(rgb)), bits)
+
+
+def _planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _bits_used(image: Image.Image) -> int:
+    """Return the bits of the largest value of an image whose file has more than 8 for a value; 0 for another."""
+    if image.mode.startswith("I"):
+        return int(np.asarray(image).max()).bit_length()
+    # Of 16-bit colours Pillow keeps the upper byte; until the image is loaded, it says what the file holds.
+    if image.mode not in ("RGB", "RGBA", "LA") or not any(";16" in str(tile[3]) for tile in image.tile):
+        return 0
+    colours = np.asarray(image)[..., : 1 if image.mode == "LA" else 3]
+    return 8 + int(colours.max()).bit_length()
 
 
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -43,7 +100,7 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, (*background, 255))
         return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_bytes(image: Image.Image) -> NDArray[np.uint8]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from assimilate.data.bulk_decoding import decode_into, forget_progress, part_of
-from assimilate.data.decoding import decode_image
+from assimilate.data.decoding import Decoded, decode_image
+from assimilate.data.directory import clutter, displayed
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
 from assimilate.data.listing import bullets
-from assimilate.data.order import fixed_subset
+from assimilate.data.order import subset_of_classes
 from assimilate.data.progress import Progress, silent
 
 MEAN: Statistics = (0.485, 0.456, 0.406)
@@ -105,10 +106,10 @@ def prepare_imagenet(
     val = _limited(listing.val, max_test_images, "test", notes)
     total, unreadable, arrays = len(train) + len(val), list[str](), list[ImageArrays]()
     for part, files, done_before in (("train", train, 0), ("test", val, len(train))):
-        images, reasons = decode_into(
+        images, reasons, _ = decode_into(
             folder / f"{part}_images.npy",
             [path for path, _ in files],
-            lambda path: decode_image(listing.root / path, image_size),
+            lambda path: Decoded(decode_image(listing.root / path, image_size)),
             image_size=image_size,
             progress=part_of(progress, done_before, total),
         )
@@ -128,6 +129,7 @@ def prepare_imagenet(
         mean=mean,
         std=std,
         notes=notes,
+        files={part: [displayed(path) for path, _ in files] for part, files in (("train", train), ("test", val))},
     )
     forget_progress(folder)
     return dataset
@@ -141,7 +143,7 @@ def _classes(root: Path, part: str) -> list[str]:
             "val/<class>/*.JPEG"
         )
     with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        visible = [entry for entry in entries if not clutter(entry.name)]
         folders = sorted(entry.name for entry in visible if entry.is_dir())
         loose = sorted(entry.name for entry in visible if entry.name.lower().endswith(_SUFFIXES))
     if loose:
@@ -165,4 +167,5 @@ def _limited(
     if limit is None or limit >= len(files):
         return files
     notes.append(f"A fixed random subset of {limit} of the {len(files)} {what} images is used.")
-    return [files[index] for index in fixed_subset(len(files), limit)]
+    labels = np.array([label for _, label in files])
+    return [files[index] for index in subset_of_classes(labels, len(files), limit)]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from assimilate.data.statistics import bounded_std
 Statistics = tuple[float, float, float]
 """One number a channel, red, green, blue, on the scale where a pixel is in [0, 1]."""
 
+FILES = "files.json"
 # Pixels are read a block at a time, so that a memory map larger than the memory can be hashed and summed.
 _BLOCK_BYTES = 64 * 2**20
+# How much of the class names is printed.
+_NAMES_SHOWN, _NAME_LENGTH = 10, 30
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,25 @@ class ImageDataset:
     std: Statistics
     notes: tuple[str, ...]
 
+    @property
+    def summary(self) -> str:
+        """One line: how many classes, how they are called, how many images, and which classes have none."""
+        counted = f"{len(self.train):,} training and {0 if self.test is None else len(self.test):,} test images"
+        labels = self.train.labels
+        if labels is None:
+            return f"no classes; {counted}"
+        held = np.bincount(labels, minlength=len(self.class_names)) > 0
+        lost = [name for name, is_held in zip(self.class_names, held, strict=True) if not is_held]
+        without = f"; no training image of {_shortened(lost)}" if lost else ""
+        count = len(self.class_names)
+        return f"{count} {'class' if count == 1 else 'classes'}: {_shortened(self.class_names)}; {counted}{without}"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """Return the first ten names, and how many more there are."""
+    shown = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names[:_NAMES_SHOWN]]
+    return ", ".join(shown) + (f", … ({len(names) - _NAMES_SHOWN} more)" if len(names) > _NAMES_SHOWN else "")
+
 
 def save_prepared(
     folder: Path,
@@ -70,11 +92,13 @@ def save_prepared(
     mean: Statistics | None = None,
     std: Statistics | None = None,
     notes: Sequence[str] = (),
+    files: Mapping[str, Sequence[str]] | None = None,
 ) -> ImageDataset:
     """Write a data set to ``folder`` and return it as ``load_prepared`` reads it.
 
-    ``mean`` and ``std`` are measured on the training pixels unless given (`bounded_std`). ``dataset.json`` is written
-    last: a folder that holds it is complete. The caller makes the folder appear atomically.
+    ``mean`` and ``std`` are measured on the training pixels unless given (`bounded_std`). ``files`` are the names of
+    the images' files by part ("train", "test"), in the order of the images. ``dataset.json`` is written last: a folder
+    that holds it is complete. The caller makes the folder appear atomically.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for part, arrays in (("train", train), ("test", test)):
@@ -93,6 +117,8 @@ def save_prepared(
             std = bounded_std(measured_std)
             notes += _raised(measured_std, std)
         mean = mean or measured_mean
+    if files is not None:
+        (folder / FILES).write_text(json.dumps(files, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
     description = {
         "schema": 1,
         "name": name,
@@ -127,6 +153,21 @@ def load_prepared(folder: Path) -> ImageDataset:
         raise ValueError(
             f"{folder} holds no complete prepared data set ({error}); remove it to build it again"
         ) from error
+
+
+def load_files(folder: Path) -> dict[str, list[str]] | None:
+    """Return the names of the images' files by part, as ``save_prepared`` was given them; None if it was not."""
+    path = folder / FILES
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def add_notes(folder: Path, notes: Sequence[str]) -> ImageDataset:
+    """Append sentences to the notes of a prepared data set."""
+    path = folder / "dataset.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    description["notes"] += notes
+    path.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return load_prepared(folder)
 
 
 def set_statistics(folder: Path, mean: Sequence[float], std: Sequence[float]) -> ImageDataset:

@@ -2,27 +2,29 @@
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from assimilate.data.directory import EXTENSIONS, Directory, Identity, ImageFile, Walk, displayed, identity_of, in_line
 from assimilate.data.seeding import derive_seed
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-# Looked for in this order; the first that exists is the test set.
-TEST_FOLDERS = ("test", "val", "valid", "validation")
+__all__ = ["FolderListing", "ImageFile", "bullets", "in_line", "scan_folder"]
+
+# What the folders of a split are called, in any case; of test and val the first is the test set.
+_ROLES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("unlabeled", "unlabelled"), "unlabeled"),
+}
+_SPLIT_HINT = (
+    "call the folders train and test (or val), move what is no part of the split away, or give the one folder that "
+    "holds the class folders as dataset.root="
+)
 _MAX_LISTED = 50
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """An image below the root; ``label`` indexes the class names and is None in an unlabelled folder."""
-
-    path: str  # relative to the root, with forward slashes
-    num_bytes: int
-    modified_ns: int
-    label: int | None
 
 
 @dataclass(frozen=True)
@@ -42,68 +44,185 @@ class FolderListing:
         for part, files in (("train", self.train), ("test", self.test)):
             digest.update(f"{part} {None if files is None else len(files)}\n".encode())
             for file in files or ():
-                digest.update(f"{file.path}\0{file.num_bytes}\0{file.modified_ns}\0{file.label}\n".encode())
+                line = f"{file.path}\0{file.num_bytes}\0{file.modified_ns}\0{file.label}\n"
+                digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
-    def split(self, test_fraction: float) -> tuple[tuple[ImageFile, ...], tuple[ImageFile, ...] | None]:
+    def split(
+        self, test_fraction: float, *, twins: Mapping[str, bytes] | None = None
+    ) -> tuple[tuple[ImageFile, ...], tuple[ImageFile, ...] | None]:
         """Return (train, test): the folder's own test set, or else ``test_fraction`` of every class.
 
         Which images are chosen depends on a hash of their names alone. A class of two or more images gives at least
-        one to each part. An unlabelled folder keeps all for training: there is nothing to test. Raises ValueError
-        if ``test_fraction`` is not in [0, 1).
+        one to each part. Images with the same value in ``twins`` (by path) stay together, for training if their classes
+        differ. An unlabelled folder keeps all for training: there is nothing to test. Raises ValueError if
+        ``test_fraction`` is not in [0, 1).
         """
         if not 0 <= test_fraction < 1:
             raise ValueError(f"dataset.test_fraction is {test_fraction}; allowed: at least 0 (no test set) and below 1")
         if self.test is not None or not self.class_names or test_fraction == 0:
             return self.train, self.test
+        key_of: Mapping[str, str | bytes] = twins or {file.path: file.path for file in self.train}
+        classes: list[list[str]] = [[] for _ in self.class_names]
+        labels_of: dict[str | bytes, set[int]] = {}
+        for file in self.train:
+            assert file.label is not None
+            classes[file.label].append(file.path)
+            labels_of.setdefault(key_of[file.path], set()).add(file.label)
         chosen: set[str] = set()
-        for label in range(len(self.class_names)):
-            members = sorted(
-                (file.path for file in self.train if file.label == label),
-                key=lambda path: derive_seed("folder split", path),
-            )
-            count = min(max(1, round(len(members) * test_fraction)), len(members) - 1)
-            chosen.update(members[:count])
+        for members in classes:
+            members.sort(key=lambda path: derive_seed("folder split", path))
+            groups: dict[str | bytes, list[str]] = {}
+            for path in members:
+                groups.setdefault(key_of[path], []).append(path)
+            left = min(max(1, round(len(members) * test_fraction)), len(members) - 1)
+            for key, group in groups.items():
+                if len(group) <= left and len(labels_of[key]) == 1:
+                    chosen.update(group)
+                    left -= len(group)
         train = tuple(file for file in self.train if file.path not in chosen)
         return train, tuple(file for file in self.train if file.path in chosen) or None
 
 
-def scan_folder(root: Path | str) -> FolderListing:
+def scan_folder(root: Path | str, *, out: Path | None = None) -> FolderListing:
     """List the images below ``root``; nothing is decoded.
 
     Layouts: ``root/<class>/...`` (class folders, searched to any depth), ``root/train/<class>/...`` with an optional
-    ``root/test`` (or val, valid, validation) of the same classes, or images directly in ``root`` (or ``root/train``):
-    unlabelled. Hidden files and folders are skipped, and so are files that are not images by their extension.
+    ``root/test`` (or val, valid, validation, dev; training and testing, in any case) of the same classes, or images
+    directly in ``root`` (or ``root/train``): unlabelled. A single folder that holds class folders or a split stands for
+    ``root``. Passed over with a note: hidden files, what operating systems leave in folders, links that lead back up
+    or to a folder that is listed anyway, pipes, results below ``out``, and files without the extension of an image.
     Raises ValueError, naming ``dataset.root``, if there is no such folder, no image, a class folder without images,
-    images beside class folders, or a test class that is no training class.
+    images beside class folders, a test class that is no training class, folders that look like a split but cannot be
+    one, or something that cannot be read.
     """
     root = Path(root).expanduser().absolute()
-    if not root.exists():
-        raise ValueError(f"dataset.root is {root}, which does not exist; give a folder of images")
-    if not root.is_dir():
-        raise ValueError(f"dataset.root is {root}, which is a file; give a folder of images (unpack an archive first)")
-    folders = [entry.name for entry in _visible(root) if entry.is_dir()]
-    ignored: Counter[str] = Counter()
-    notes: list[str] = []
-    # A data set of vehicles may have a class called train: it is a split only if nothing but a test set is beside it.
-    if "train" in folders and set(folders) <= {"train", *TEST_FOLDERS}:
-        names, train = _scan_part(root, root / "train", None, ignored)
-        own_tests = [name for name in TEST_FOLDERS if name in folders]
-        test = None
-        if own_tests:
-            _, test = _scan_part(root, root / own_tests[0], names, ignored)
-            notes.append(f"folder: {len(train)} training and {len(test)} test images, split as given.")
-        if len(own_tests) > 1:
-            notes.append(f"folder: {own_tests[0]} is the test set; not used: {', '.join(own_tests[1:])}.")
-    else:
-        names, train = _scan_part(root, root, None, ignored)
-        test = None
+    try:
+        is_folder = stat.S_ISDIR(os.stat(root).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"dataset.root is {shown(root)}, which does not exist; give a folder of images") from None
+    except OSError as error:
+        raise ValueError(f"dataset.root is {shown(root)}, which cannot be read ({error.strerror})") from error
+    if not is_folder:
+        raise ValueError(
+            f"dataset.root is {shown(root)}, which is a file; give a folder of images (unpack an archive first)"
+        )
+    results = None if out is None else identity_of(out)
+    if results is not None and results == identity_of(root):
+        raise ValueError(
+            f"out={shown(root)} is dataset.root itself, so results would lie among the images: give another folder, "
+            f"out={shown(root / 'outputs')} for one"
+        )
+    return _scan(root, results)
+
+
+def _scan(root: Path, out: Identity | None) -> FolderListing:
+    top = Directory(root, out=out)
+    inner = [folder for folder in top.folders if not folder.is_output]
+    roles = {folder.name: _ROLES[folder.name.lower()] for folder in inner if folder.name.lower() in _ROLES}
+    # A data set of vehicles may have a class called train: it is a split only if nothing but its parts is beside it.
+    if "train" in roles.values() and len(roles) == len(inner):
+        return _scan_split(root, top, inner, roles)
+    _refuse_split_among_classes(root, inner, roles)
+    if len(inner) == 1 and not top.images and not inner[0].images and len(inner[0].folders) > 1:
+        listing = _scan(root / inner[0].name, out)
+        note = f"folder: {shown(root)} holds one folder, so what is read is {displayed(inner[0].name)}/ in it."
+        return replace(listing, notes=(note, *listing.notes))
+    walk = Walk(top, [top])
+    names, train = _scan_part(top, None, walk)
+    return _listing(root, names, train, None, [], walk)
+
+
+def _scan_split(root: Path, top: Directory, inner: list[Directory], roles: dict[str, str]) -> FolderListing:
+    """List a folder that holds nothing but the parts of a split; ``roles`` are those of its folders, by name."""
+    by_role: dict[str, list[Directory]] = {}
+    for folder in inner:
+        by_role.setdefault(roles[folder.name], []).append(folder)
+    tests = by_role.get("test") or by_role.get("val") or []
+    for candidates in (by_role["train"], tests):
+        if len(candidates) > 1:
+            raise ValueError(
+                f"dataset.root: {shown(root)} holds {_named(candidates)}, and it is unclear which is meant; "
+                "keep one of them"
+            )
+    walk, notes = Walk(top, [by_role["train"][0], *tests]), list[str]()
+    walk.note(top)
+    names, train = _scan_part(by_role["train"][0], None, walk)
+    test = None
+    if tests:
+        _, test = _scan_part(tests[0], names, walk)
+        notes.append(f"folder: {len(train)} training and {len(test)} test images, split as given.")
+    unused = [folder for folder in inner if folder not in (by_role["train"][0], *tests)]
+    if vals := [folder for folder in unused if roles[folder.name] != "unlabeled"]:
+        notes.append(f"folder: {displayed(tests[0].name)} is the test set; not used: {_named(vals)}.")
+    for folder in unused:
+        if folder not in vals:
+            notes.append(
+                f"folder: the images of {displayed(folder.name)}/ are not used, neither for training nor for tests; "
+                f"to train an encoder on them alone, give dataset.root={shown(folder.path)}."
+            )
+    if top.images:
+        notes.append(f"folder: {len(top.images)} images beside the folders {_named(inner)} are not used.")
+    return _listing(root, names, train, test, notes, walk)
+
+
+def _listing(
+    root: Path,
+    names: tuple[str, ...],
+    train: tuple[ImageFile, ...],
+    test: tuple[ImageFile, ...] | None,
+    notes: list[str],
+    walk: Walk,
+) -> FolderListing:
     if not names:
         notes.append(f"folder: {len(train)} images without class folders, so there are no labels and no probes.")
-    if ignored:
-        kinds = ", ".join(f"{count} {kind or 'without an extension'}" for kind, count in sorted(ignored.items()))
-        notes.append(f"folder: files that are not images were skipped ({kinds}).")
-    return FolderListing(root, train, test, names, tuple(notes))
+    if problems := walk.passed.problems:
+        raise ValueError(f"dataset.root: {len(problems)} entries of {shown(root)} cannot be read:{bullets(problems)}")
+    return FolderListing(root, train, test, tuple(map(displayed, names)), (*notes, *walk.passed.notes()))
+
+
+def _refuse_split_among_classes(root: Path, inner: list[Directory], roles: dict[str, str]) -> None:
+    """Raise ValueError if class folders are likely the parts of a split: their names would become the labels."""
+    if len(inner) < 2:
+        return
+    alike = {folder.name: role for folder in inner if (role := _role_in(folder.name)) is not None}
+    names = {folder.name for folder in inner}
+    parts = len(set(alike.values())) > 1 and ("train" in alike.values() or len(roles) == len(inner))
+    below = {folder.name: {inside.name for inside in folder.folders} for folder in inner if not folder.images}
+    # train/cat and extra/cat; or cat and test/cat.
+    shared = any(
+        below.get(name, set()) & (names | below.get(other, set())) for name in alike for other in names - {name}
+    )
+    if parts or shared:
+        raise ValueError(
+            f"dataset.root: {shown(root)} holds {_named(inner)}, which look like the parts of a split and not like "
+            f"classes; {_SPLIT_HINT}"
+        )
+    for folder in inner:
+        inside = {_ROLES.get(name.lower()) for name in below.get(folder.name, ())}
+        if "train" in inside and inside & {"test", "val"}:
+            raise ValueError(
+                f"dataset.root: {shown(root)} holds {_named(inner)}, and {displayed(folder.name)}/ holds a split; "
+                f"give dataset.root={shown(folder.path)}"
+            )
+
+
+def _role_in(name: str) -> str | None:
+    """Return the part of a split that a folder's name begins or ends with: test_set, testset, images-val."""
+    words = re.findall("[a-z]+", re.sub("([a-z])([A-Z])", r"\1 \2", name).lower())
+    for word in (words[0], words[-1]) if words else ():
+        if role := _ROLES.get(word.removesuffix("set")):
+            return role
+    return None
+
+
+def _named(folders: Sequence[Directory]) -> str:
+    return ", ".join(f"{displayed(folder.name)}/" for folder in folders[:8]) + (", …" if len(folders) > 8 else "")
+
+
+def shown(path: Path) -> str:
+    """Return a path as text that can be printed."""
+    return displayed(str(path))
 
 
 def bullets(lines: Sequence[str]) -> str:
@@ -112,82 +231,44 @@ def bullets(lines: Sequence[str]) -> str:
     return listed + (f"\n  ... and {len(lines) - _MAX_LISTED} more" if len(lines) > _MAX_LISTED else "")
 
 
-def in_line(items: Sequence[str]) -> str:
-    """Return the first three, and a count of the rest, on the line that they end."""
-    return "; ".join(items[:3]) + (f"; and {len(items) - 3} more" if len(items) > 3 else "")
-
-
 def _scan_part(
-    root: Path, part: Path, known_names: tuple[str, ...] | None, ignored: Counter[str]
+    part: Directory, known_names: tuple[str, ...] | None, walk: Walk
 ) -> tuple[tuple[str, ...], tuple[ImageFile, ...]]:
     """Return class names and images of one part; ``known_names`` are the training classes when it is the test set."""
-    folders = sorted(entry.name for entry in _visible(part) if entry.is_dir())
-    loose = list(_image_paths(part, ignored, deep=False))
-    if folders and loose:
+    classes, loose, path = walk.folders(part), part.images, shown(part.path)
+    if classes and loose:
         raise ValueError(
-            f"dataset.root: {part} holds {len(loose)} images beside {len(folders)} folders, so it is unclear whether "
-            f"the folders are classes; move the images into class folders: {', '.join(p.name for p in loose[:5])}"
+            f"dataset.root: {path} holds {len(loose)} images beside {len(classes)} folders, so it is unclear whether "
+            "the folders are classes; move the images into class folders: "
+            f"{', '.join(os.path.basename(displayed(file.path)) for file in loose[:5])}"
         )
-    if not folders:
+    walk.note(part)
+    if not classes:
         if known_names:
-            raise ValueError(f"dataset.root: {part} holds no class folders, but the training images have classes")
+            raise ValueError(f"dataset.root: {path} holds no class folders, but the training images have classes")
         if not loose:
-            found = f"; it holds only {sum(ignored.values())} files of other kinds" if ignored else ""
-            raise ValueError(f"dataset.root: {part} holds no images{found}; images are {', '.join(EXTENSIONS)}")
-        return (), tuple(_image_file(root, path, None) for path in loose)
-    paths = {name: list(_image_paths(part / name, ignored, deep=True)) for name in folders}
-    empty = [str(part / name) for name in folders if not paths[name]]
-    if len(empty) == len(folders):
+            others = sum(walk.passed.others.values())
+            found = f"; it holds only {others} files of other kinds" if others else ""
+            reasons = f": {in_line(walk.passed.problems)}" if walk.passed.problems else ""
+            raise ValueError(
+                f"dataset.root: {path} holds no images{found}; images are {', '.join(EXTENSIONS)}{reasons}"
+            )
+        return (), tuple(loose)
+    paths = {folder.name: walk.images(folder) for folder in classes}
+    if walk.passed.problems:  # a folder that cannot be read is not one without images
+        return tuple(paths), ()
+    empty = [shown(folder.path) for folder in classes if not paths[folder.name]]
+    if len(empty) == len(classes):
         raise ValueError(
-            f"dataset.root: {part} holds no images in any of its {len(folders)} folders; "
+            f"dataset.root: {path} holds no images in any of its {len(classes)} folders; "
             f"images are {', '.join(EXTENSIONS)}"
         )
     if empty:
         raise ValueError(
             f"dataset.root: {len(empty)} class folders hold no image; remove or fill them:{bullets(empty)}"
         )
-    names = tuple(folders) if known_names is None else known_names
-    if strange := [name for name in folders if name not in names]:
-        raise ValueError(f"dataset.root: {part} holds classes that the training images lack:{bullets(strange)}")
+    names = tuple(paths) if known_names is None else known_names
+    if strange := [displayed(name) for name in paths if name not in names]:
+        raise ValueError(f"dataset.root: {path} holds classes that the training images lack:{bullets(strange)}")
     label_of = {name: label for label, name in enumerate(names)}
-    return names, tuple(_image_file(root, path, label_of[name]) for name in folders for path in paths[name])
-
-
-def _image_paths(folder: Path, ignored: Counter[str], *, deep: bool) -> Iterator[Path]:
-    """Yield images in the order of their names; links are followed, but none twice."""
-    seen: set[str] = set()
-    for directory, subfolders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(directory)
-        if real in seen or not deep:
-            subfolders.clear()
-        if real in seen:
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not _hidden(name))
-        for name in sorted(files):
-            if _hidden(name):
-                continue
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in EXTENSIONS:
-                yield Path(directory, name)
-            else:
-                ignored[suffix] += 1
-
-
-def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if not _hidden(entry.name))
-
-
-def _hidden(name: str) -> bool:
-    # macOS adds such a folder to its archives; the files in it are named like images and are none.
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _image_file(root: Path, path: Path, label: int | None) -> ImageFile:
-    try:
-        status = path.stat()
-    except OSError:
-        # A dangling link: it is listed with the unreadable images when they are decoded.
-        return ImageFile(path.relative_to(root).as_posix(), 0, 0, label)
-    return ImageFile(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns, label)
+    return names, tuple(replace(file, label=label_of[name]) for name, files in paths.items() for file in files)

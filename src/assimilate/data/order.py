@@ -27,6 +27,24 @@ def fixed_subset(total: int, count: int) -> NDArray[np.int64]:
     return np.sort(chosen.numpy())
 
 
+def subset_of_classes(labels: NDArray[np.int64] | None, total: int, count: int) -> NDArray[np.int64]:
+    """Return ``fixed_subset(total, count)``, unless it lacks a class and ``count`` has room for one image of each.
+
+    Then every class gives its share, at least one image, in the order of one fixed permutation.
+    """
+    chosen = fixed_subset(total, count)
+    if labels is None or len(np.unique(labels)) > count or len(np.unique(labels[chosen])) == len(np.unique(labels)):
+        return chosen
+    order = torch.randperm(total, generator=generator("fixed subset", total)).numpy()
+    sizes, seen = np.bincount(labels), np.zeros(labels.max() + 1, dtype=np.int64)
+    place = np.empty(total)
+    for index in order:  # the k-th image of a class of n stands at (k + 1/2) / n, its first before all others
+        label = labels[index]
+        place[index] = (seen[label] + 0.5) / sizes[label] if seen[label] else 0
+        seen[label] += 1
+    return np.sort(order[np.argsort(place[order], kind="stable")[:count]])
+
+
 class IndexBatches:
     """An endless run of epochs of index batches that goes on exactly where its state says.
 

@@ -16,7 +16,10 @@ def derive_seed(*parts: int | str) -> int:
         # bool is an int in Python; as a part of a seed it is a mistake more often than not.
         assert type(part) is not bool, f"not a part of a seed: {part!r}"
         assert isinstance(part, int | str), f"not a part of a seed: {part!r}"
-        token = f"{'i' if isinstance(part, int) else 's'}{part}".encode()
+        # Names of files may be no UTF-8.
+        token = f"{'i' if isinstance(part, int) else 's'}{part}".encode(
+            "utf-8", "surrogateescape"
+        )  # names of files may be no UTF-8
         digest.update(len(token).to_bytes(8, "little") + token)
     return int.from_bytes(digest.digest(), "little") >> 1
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from assimilate.data.bulk_decoding import decode_into, forget_progress, part_of
-from assimilate.data.decoding import decode_image
+from assimilate.data.decoding import Decoded, decode_image
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
 from assimilate.data.listing import bullets, in_line
@@ -108,10 +108,10 @@ def prepare_tinyimagenet(
     arrays: list[ImageArrays] = []
     unreadable: list[str] = []
     for part, files, done_before in (("train", train, 0), ("test", val, len(train))):
-        images, reasons = decode_into(
+        images, reasons, _ = decode_into(
             folder / f"{part}_images.npy",
             [file.path for file in files],
-            lambda name: _decode(source.read(name)),
+            lambda name: Decoded(_decode(source.read(name))),
             image_size=IMAGE_SIZE,
             progress=part_of(progress, done_before, total),
         )

@@ -87,6 +87,7 @@ class Session:
         else:
             self.ensure(self.data)
             dataset = self.dataset
+            self.terminal.say(f"{dataset.name}: {dataset.summary}")
             facts = DataFacts(
                 dataset.fingerprint,
                 len(dataset.train),
@@ -148,7 +149,7 @@ class Session:
     def _count(self, data: Artifact) -> int:
         if self.store.has(data):
             return int(data.manifest()["facts"]["num_train"])
-        return count_train_images({"dataset": self.dataset_config(data)})
+        return count_train_images({"dataset": self.dataset_config(data)}, self.job.out)
 
     def _images_of(self, artifact: Artifact) -> int:
         """Training images that an artifact is made from: a probe's are those of `dataset.evaluation` where that is."""
