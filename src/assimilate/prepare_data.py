@@ -36,7 +36,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         UserError: an unknown kind, or a size that its images do not have.
         ValueError: the data set is not there, is another, or is damaged; all images that cannot be read are listed.
     """
-    from assimilate.data.images import add_notes, set_statistics
+    from assimilate.data.images import FILES, add_notes, set_statistics
     from assimilate.data.twins import describe_twins
 
     config = session.dataset_config(artifact)
@@ -58,7 +58,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     }
     for note in dataset.notes:
         session.terminal.say(f"  {note}")
-    return Built(facts)
+    return Built(facts, volatile=frozenset({FILES}))
 
 
 def _sample(session: Session, artifact: Artifact, config: dict[str, Any], staging: Path) -> Built:
@@ -72,13 +72,15 @@ def _sample(session: Session, artifact: Artifact, config: dict[str, Any], stagin
     note = f"{config['name']}: {len(images):,} images sampled from {artifact.parents['generator'].name}"
     if artifact.content["truncation"] is not None:
         note += f", latents from {drawn}, truncation {artifact.content['truncation']:g}"
+    mean, std = (None if config[key] is None else tuple(config[key]) for key in ("mean", "std"))
     dataset = save_prepared(
         staging,
         name=config["name"],
         train=ImageArrays(images, None),
         test=None,
         class_names=(),
-        **{key: tuple(config[key]) for key in ("mean", "std") if config[key] is not None},
+        mean=mean,
+        std=std,
         notes=[note + "; no labels, and their latents are known."],
     )
     session.terminal.say(f"  {dataset.notes[0]}")

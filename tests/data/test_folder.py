@@ -1,16 +1,19 @@
 import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from assimilate.data import decoding
 from assimilate.data.decoding import decode_image
 from assimilate.data.folder import prepare_folder, scan_folder
-from assimilate.data.images import ImageDataset
+from assimilate.data.images import ImageDataset, load_files
+from assimilate.data.twins import describe_twins
 
 SIZE = 8
 
@@ -266,3 +269,96 @@ def test_progress_reaches_the_total_and_a_rebuild_is_identical(tmp_path: Path) -
     assert first.fingerprint == second.fingerprint
     assert first.test is not None
     assert len(first.test) == 30
+
+
+def drawn(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(path)
+
+
+def test_twins_stay_on_one_side_of_our_split_and_nothing_else_moves(tmp_path: Path) -> None:
+    for label in "ab":
+        for index in range(20):
+            drawn(tmp_path / "images" / label / f"{index}.png", 100 * ord(label) + index)
+    root = tmp_path / "images"
+    data = prepare_folder(tmp_path / "single", root, image_size=SIZE, test_fraction=0.2)
+    names = load_files(tmp_path / "single")
+    assert names is not None
+    assert names["test"] == [file.path for file in scan_folder(root).split(0.2)[1] or ()]
+    for path in list(root.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"copy of {path.name}"))
+    data = prepare_folder(tmp_path / "twice", root, image_size=SIZE, test_fraction=0.2)
+    assert data.test is not None
+    assert data.test.labels is not None
+    assert data.test.labels.tolist() == [0] * 8 + [1] * 8
+    assert describe_twins(data.train, data.test) is None
+    assert any("kept on one side of the split (40 copies)" in note for note in data.notes)
+    names = load_files(tmp_path / "twice")
+    assert names is not None
+    for part, arrays in (("train", data.train), ("test", data.test)):
+        for name, image in zip(names[part], arrays.images, strict=True):
+            assert np.array_equal(image, decode_image(root / name, SIZE))
+    assert not list((tmp_path / "twice").glob(".*"))
+
+
+def test_twins_in_a_split_that_is_given_are_counted(tmp_path: Path) -> None:
+    for part, seeds in (("train", range(6)), ("test", range(4, 9))):
+        for seed in seeds:
+            drawn(tmp_path / "images" / part / "a" / f"{seed}.png", seed)
+    data = prepare(tmp_path, tmp_path / "images")
+    assert "2 of 5 test images have identical twins among the training images" in (
+        describe_twins(data.train, data.test) or ""
+    )
+
+
+def test_data_that_use_a_part_of_sixteen_bits_are_said_and_not_rescaled(tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    root.mkdir()
+    ramp = np.linspace(0, 4095, SIZE * SIZE).astype(np.uint16).reshape(SIZE, SIZE)
+    Image.fromarray(ramp).save(root / "12.png")
+    Image.fromarray(ramp * 16).save(root / "16.png")
+    (root / "pgm.pgm").write_bytes(b"P5 8 8 4095\n" + ramp.astype(">u2").tobytes())
+    data = prepare(tmp_path, root)
+    assert [image.max() for image in data.train.images] == [16, 255, 255]
+    (note,) = [note for note in data.notes if "16 bits" in note]
+    assert "1 of the 3 images of 16 bits hold no value above 4,095 of 65,535" in note
+
+
+@pytest.mark.parametrize("size", [(3, 700), (700, 3), (1, 90), (90, 1), (33, 1200), (1201, 40)])
+@pytest.mark.parametrize("image_size", [2, 8, 17])
+def test_long_pictures_are_what_resizing_all_of_them_gives(
+    tmp_path: Path, size: tuple[int, int], image_size: int
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    theirs = Compose([Resize(image_size, InterpolationMode.BICUBIC), CenterCrop(image_size)])(Image.fromarray(pixels))
+    assert np.array_equal(decode_image(tmp_path / "a.png", image_size), np.asarray(theirs).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000)])
+def test_very_long_pictures_need_no_memory_for_what_is_cut_off(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size, (9, 80, 200)).save(tmp_path / "a.png")
+    assert decode_image(tmp_path / "a.png", 256).reshape(3, -1).T.tolist() == [[9, 80, 200]] * 256**2
+
+
+def test_pictures_with_much_text_or_many_pixels_are_read_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for megabytes in (3, 40):
+        text = PngImagePlugin.PngInfo()
+        text.add_text("prompt", "x" * (megabytes * 2**20), zip=True)
+        Image.new("RGB", (SIZE, SIZE), (1, 2, 3)).save(tmp_path / f"{megabytes}.png", pnginfo=text)
+    assert decode_image(tmp_path / "3.png", SIZE)[:, 0, 0].tolist() == [1, 2, 3]
+    with pytest.raises(ValueError, match="too large"):
+        decode_image(tmp_path / "40.png", SIZE)
+    Image.new("1", (20_000, 9_000), 1).save(tmp_path / "map.png")  # 180 megapixels in 22 kB
+    monkeypatch.setattr(decoding, "_MOST_PIXELS", 179_000_000)
+    with pytest.raises(ValueError, match=r"20000x9000 pixels; at most 179 megapixels"):
+        decode_image(tmp_path / "map.png", SIZE)
+    assert Image.MAX_IMAGE_PIXELS is None
+
+
+def test_jfif_is_read(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (SIZE, SIZE), (200, 30, 40)).save(tmp_path / "images" / "a.jfif", format="JPEG")
+    assert len(prepare(tmp_path, tmp_path / "images").train) == 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.data.order import IndexBatches, fixed_subset
+from assimilate.data.order import IndexBatches, fixed_subset, subset_of_classes
 
 COUNT = 103
 
@@ -136,3 +136,21 @@ def test_a_fixed_subset_is_fixed_ascending_and_nested() -> None:
     assert np.all(np.diff(small) > 0)
     assert set(small) < set(large)
     assert np.array_equal(fixed_subset(50, 50), np.arange(50))
+
+
+def test_a_subset_keeps_every_class_if_there_is_room_and_moves_only_then():
+    labels = np.repeat(np.arange(20), [400, *[30] * 18, 2])
+    total = len(labels)
+    for count in (20, 21, 64, 200):
+        chosen = subset_of_classes(labels, total, count)
+        assert len(np.unique(chosen)) == count
+        assert np.array_equal(chosen, np.sort(chosen))
+        assert set(labels[chosen]) == set(range(20))
+        assert np.array_equal(chosen, subset_of_classes(labels, total, count))
+    # Shares: a half of each class, within an image of it.
+    held = np.bincount(labels[subset_of_classes(labels, total, 64)])
+    assert abs(held[0] - 64 * 400 / total) <= 4
+    assert np.array_equal(subset_of_classes(labels, total, 19), fixed_subset(total, 19))
+    even = np.arange(1000) % 10
+    assert np.array_equal(subset_of_classes(even, 1000, 300), fixed_subset(1000, 300))
+    assert np.array_equal(subset_of_classes(None, 1000, 3), fixed_subset(1000, 3))

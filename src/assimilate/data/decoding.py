@@ -88,7 +88,7 @@ def _bits_used(image: Image.Image) -> int:
     if image.mode.startswith("I"):
         return int(np.asarray(image).max()).bit_length()
     # Of 16-bit colours Pillow keeps the upper byte; until the image is loaded, it says what the file holds.
-    if image.mode not in ("RGB", "RGBA", "LA") or not any(";16" in str(tile[3]) for tile in image.tile):
+    if image.mode not in ("RGB", "RGBA", "LA") or not any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
         return 0
     colours = np.asarray(image)[..., : 1 if image.mode == "LA" else 3]
     return 8 + int(colours.max()).bit_length()

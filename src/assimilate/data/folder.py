@@ -72,11 +72,11 @@ def prepare_folder(
         names = [file.path for file in (*train, *test)]
         if set(digests[: len(train)]) & set(digests[len(train) :]):
             regrouped = listing.split(test_fraction, twins=dict(zip(names, digests, strict=True)))
-            images = _moved(folder, images, names, regrouped)
-            train, test = regrouped
-            notes.append(
-                f"folder: identical images are on one side of the split ({len(names) - len(set(digests))} copies)."
-            )
+            if regrouped[1] is not None:  # else no image is without a twin in another class, and copies are counted
+                images = _moved(folder, images, names, regrouped)
+                train, test = regrouped
+                copies = len(names) - len(set(digests))
+                notes.append(f"folder: identical images are kept on one side of the split ({copies} copies).")
         notes.append(
             f"folder: no test folder, so {len(test or ())} of {total} images were held out for testing "
             f"({test_fraction:g} of every class, chosen by a hash of the file names)."
@@ -134,10 +134,11 @@ def _moved(
 def _depth_note(bits: NDArray[np.uint8]) -> list[str]:
     """Say that images use a small part of their files' range, as 12-bit data in 16-bit files do."""
     deep, low = int((bits > 0).sum()), bits[(bits > 0) & (bits <= _SHALLOW_BITS)]
+    largest = 2 ** int(low.max(initial=0)) - 1
     if not len(low):
         return []
     return [
-        f"folder: {len(low)} of the {deep} images of 16 bits hold no value above {2 ** int(low.max()) - 1:,} of 65,535, "
+        f"folder: {len(low)} of the {deep} images of 16 bits hold no value above {largest:,} of 65,535, "
         "so they are dark and most of their grey levels are lost: 16 bits are read as their full range. Scale the "
         "values to it first, or save 8 bits."
     ]

@@ -124,9 +124,12 @@ def _scan(root: Path, out: Identity | None) -> FolderListing:
     if "train" in roles.values() and len(roles) == len(inner):
         return _scan_split(root, top, inner, roles)
     _refuse_split_among_classes(root, inner, roles)
-    if len(inner) == 1 and not top.images and not inner[0].images and len(inner[0].folders) > 1:
-        listing = _scan(root / inner[0].name, out)
-        note = f"folder: {shown(root)} holds one folder, so what is read is {displayed(inner[0].name)}/ in it."
+    below = top
+    while len(below.folders) == 1 and not below.images and not below.folders[0].linked:
+        below = below.folders[0]
+    if below is not top and not below.images and below.folders:
+        listing = _scan(below.path, out)
+        note = f"folder: {shown(root)} holds one folder, so what is read is {displayed(below.relative)}/ in it."
         return replace(listing, notes=(note, *listing.notes))
     walk = Walk(top, [top])
     names, train = _scan_part(top, None, walk)
