@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from assimilate.config import rows_of
+from assimilate.composing import rows_of
 
 ROOT = Path(__file__).parents[1]
 # What a person reads; report.md in results/ is a page that the program wrote, with the commands of what was not run.

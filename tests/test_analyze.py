@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from assimilate import analyze, train
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.figures.record import Analysis
 from tests.chain_run import artifacts, results, run, stamps

@@ -13,7 +13,8 @@ from torchvision.datasets import CIFAR10
 
 from assimilate import prepare_data, train
 from assimilate.artifacts.origins import count_train_images
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.data import cifar, tinyimagenet
 from assimilate.jobs.session import Session
 

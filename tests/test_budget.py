@@ -1,9 +1,16 @@
 """What a budget lowers, and that a step's views can still be drawn."""
 
+import numpy as np
 import pytest
+from omegaconf import OmegaConf
+from PIL import Image
 
-from assimilate.config import compose, make_job
+from assimilate.artifacts.chain import UNKNOWN_FINGERPRINT, DataFacts, build_chain
+from assimilate.artifacts.estimates import estimate
+from assimilate.composing import compose, hydra_ready
+from assimilate.config import make_job
 from assimilate.errors import UserError
+from assimilate.known_keys import CONF
 from assimilate.settings.budget import apply_budget
 from assimilate.settings.identity import run_identity
 
@@ -77,3 +84,72 @@ def test_simclr_names_the_transform_of_generated_views_where_there_are_any():
     assert "generated_transform" not in job_of("dataset=cifar100", "assim=simclr").identity["assim"]
     with pytest.raises(UserError, match=r"assim\.generated_transform would be ignored"):
         job_of("dataset=cifar100", "assim=simclr", "assim.generated_transform=crop50")
+
+
+# ------------------------------------------------------------------------------------------------ every combination
+
+BUDGETS, RECIPES, DATASETS = (
+    sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in ("budget", "recipe", "dataset")
+)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """What a data set needs before anything can be planned with it."""
+    folder = tmp_path_factory.mktemp("given")
+    for part, name in (("train", "n01440764"), ("val", "n01440764")):
+        (folder / "images" / part / name).mkdir(parents=True)
+        for index in range(3):
+            pixels = np.full((32, 32, 3), 40 * index, np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / part / name / f"{name}_{index}.JPEG")
+    (folder / "generator.pth").write_bytes(b"not read by a plan")
+    root = f"dataset.root={folder / 'images'}"
+    fake = [f"generator.checkpoint={folder / 'generator.pth'}", "dataset.evaluation=null"]
+    return {"folder": [root], "imagenet": [root], "imagenet_fake": fake}
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_budget_recipe_and_data_set_can_be_planned(dataset, given, tmp_path):
+    """Composed once a recipe; a budget is a group of caps that no other group looks at."""
+    facts = DataFacts(UNKNOWN_FINGERPRINT, 0, labelled=True, has_test=True)
+    with hydra_ready():
+        caps = {budget: compose([f"budget={budget}"])["budget"] for budget in BUDGETS}
+        for recipe in RECIPES:
+            words = [f"dataset={dataset}", f"recipe={recipe}", "assim=a2", *given.get(dataset, [])]
+            words += ["view=wperturb"] if dataset == "imagenet_fake" else []
+            composed = compose(words)
+            if (composed.data.crop_size or 0) > composed.dataset.image_size:  # GenRep's crops, of larger images
+                words.append("data.crop_size=null")
+                composed = compose(words)
+            for budget in BUDGETS:
+                config = OmegaConf.merge(composed)
+                config.budget = caps[budget]
+                job = make_job("train", config, [*words, f"out={tmp_path}"])
+                optimizer, epochs = job.config["optimizer"], job.config["epochs"]
+                assert optimizer["warmup_epochs"] <= epochs, (budget, recipe)
+                assert optimizer["warmup_epochs"] == composed.optimizer.warmup_epochs or epochs < composed.epochs
+                chain = build_chain(job.config, job.out, facts)
+                for artifact in chain.all():
+                    assert estimate(artifact, job.config, images=1000, on_gpu=False).hours >= 0
+
+
+@pytest.mark.parametrize(
+    ("words", "warmup"),
+    [
+        (["dataset=cifar10", "budget=cpu"], 1),  # 10 of 800 epochs, of which 8 are left
+        (["dataset=cifar10", "recipe=narrow", "budget=cpu"], 2),  # fits: as it was
+        (["dataset=cifar10", "budget=short"], 10),
+        (["dataset=cifar10", "budget=cpu", "epochs=5", "optimizer.warmup_epochs=6"], 1),
+        (["dataset=cifar10", "view_encoder=essl", "recipe=simsiam", "budget=cpu"], 1),
+    ],
+)
+def test_a_warm_up_ends_before_the_capped_epochs(words, warmup):
+    job = job_of(*words)
+    assert job.config["optimizer"]["warmup_epochs"] == warmup
+    asked = "optimizer.warmup_epochs=6" in words
+    assert any("optimizer.warmup_epochs 6 → 1" in notice for notice in job.notices) == asked
+
+
+def test_f_warms_up_within_its_own_epochs():
+    words = ["dataset=cifar10", "budget=cpu", "+view.encoder.training={optimizer: {warmup_epochs: 20}}"]
+    assert job_of(*words).config["view"]["encoder"]["training"]["optimizer"]["warmup_epochs"] == 1

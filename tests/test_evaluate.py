@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.evaluate import _changes
 from assimilate.train import whole_views
 

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from assimilate import config as configuration
-from assimilate.config import EXPERIMENTS, compose, hydra_ready, make_job
+from assimilate import composing
+from assimilate.composing import compose, hydra_ready
+from assimilate.config import _plain, make_job
 from assimilate.errors import UserError
+from assimilate.known_keys import EXPERIMENTS
 from assimilate.settings.budget import apply_budget
 from assimilate.settings.checks import check_values
 from assimilate.settings.identity import content_hash, run_identity
@@ -42,7 +44,7 @@ def _one_hydra() -> Iterator[None]:
 
 
 def plain_config(*overrides: str) -> dict[str, Any]:
-    return configuration._plain(compose(overrides))
+    return _plain(compose(overrides))
 
 
 @functools.cache
@@ -218,7 +220,7 @@ def composing_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def swapped() -> Iterator[None]:
         kept = GlobalHydra.instance().hydra
         GlobalHydra.instance().clear()
-        monkeypatch.setattr(configuration, "EXPERIMENTS", folder)
+        monkeypatch.setattr(composing, "EXPERIMENTS", folder)
         try:
             with hydra_ready():
                 yield

@@ -9,7 +9,8 @@ import torch
 from assimilate import make_views, train_generator
 from assimilate.artifacts import foresight
 from assimilate.artifacts.chain import DataFacts, build_chain
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.errors import UserError

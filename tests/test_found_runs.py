@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from assimilate import report
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.figures.found_runs import FoundRun, find_runs
 from assimilate.figures.runs import _of_runs, _spread

@@ -3,7 +3,8 @@
 import pytest
 
 from assimilate.artifacts.chain import DataFacts, build_chain
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.errors import UserError
 from tests.chain_run import artifacts, run
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from assimilate import invert, make_views, prepare_data, train
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.errors import UserError
 from tests.fake_run import PROBED_ON_DIGITS, TOY, artifacts
 

@@ -1,6 +1,8 @@
 """A generator of the user's own, from a module beside their images, through the whole chain."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,10 @@ import pytest
 import torch
 
 from assimilate import invert, make_views, train_generator
-from assimilate.config import compose, make_job
+from assimilate.artifacts.origins import brought_artifact
+from assimilate.artifacts.own_source import source_digest
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.generator.architecture import Architecture, stylegan2_channels
 from assimilate.generator.stylegan2 import Generator
 from assimilate.own_generator import make_own_generator
@@ -145,6 +150,65 @@ def test_target_arguments_and_contents_are_the_identity(module: str, tmp_path: P
     assert build(blobs, f"generator.checkpoint={tmp_path}/moved.pt") == 4
     torch.save(torch.randn(6, 192), weights)
     assert build(blobs, f"generator.checkpoint={weights}") == 5
+
+
+def plan_key(target: str) -> str:
+    words = ["dataset=digits", f"generator._target_={target}", "assim=a2", "view=wperturb"]
+    config = make_job("train", compose(words), words).config
+    generator = brought_artifact(config, Path("out"))
+    assert generator is not None
+    return generator.key
+
+
+def test_a_changed_source_file_is_another_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file that takes part, every byte of it, and nothing else; nothing is imported to know it."""
+    package, name = tmp_path / "one", f"pkg_{tmp_path.name}"
+    files = {
+        f"{name}/__init__.py": "",
+        f"{name}/models/__init__.py": "from . import blocks\n",
+        f"{name}/models/gan.py": f"import numpy\nfrom ..parts import layers\nfrom {name}.models import blocks as b\n"
+        "raise RuntimeError('imported')\n\n\nclass Gan:\n    pass\n",
+        f"{name}/models/blocks.py": "def f():\n    from . import late\n",
+        f"{name}/models/late.py": "X = 1\n",
+        f"{name}/parts/__init__.py": "",
+        f"{name}/parts/layers.py": "Y = 2\n",
+        f"{name}/unrelated.py": "Z = 3\n",
+        "neighbour.py": "W = 4\n",
+    }
+    for file, text in files.items():
+        (package / file).parent.mkdir(parents=True, exist_ok=True)
+        (package / file).write_text(text)
+    monkeypatch.syspath_prepend(package)
+    target = f"{name}.models.gan.Gan"
+    digest = source_digest(target)
+    assert digest is not None
+    (package / name / "models/__pycache__").mkdir()
+    (package / name / "models/__pycache__/gan.cpython-311.pyc").write_bytes(b"x")
+    for file, text in files.items():
+        (package / file).write_text(text + " ")
+        changed = source_digest(target) != digest
+        assert changed == (Path(file).name not in ("unrelated.py", "neighbour.py")), file
+        (package / file).write_text(text)
+    assert source_digest(target) == digest
+    monkeypatch.undo()
+    shutil.move(package, tmp_path / "two")  # wherever it lies
+    monkeypatch.syspath_prepend(tmp_path / "two")
+    assert source_digest(target) == digest
+
+
+def test_modules_beside_a_module_count_and_libraries_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, beside = f"gan_{tmp_path.name}", f"beside_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(f"import json, assimilate.config\nimport {beside}\nclass Gan: ...\n")
+    (tmp_path / f"{beside}.py").write_text("X = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    key = plan_key(f"{name}.Gan")
+    assert plan_key(f"{name}.Gan") == key
+    (tmp_path / f"{beside}.py").write_text("X = 2\n")
+    assert plan_key(f"{name}.Gan") != key
+    assert name not in sys.modules
+    assert source_digest("assimilate.generator.stylegan2.Generator") is None
+    assert source_digest("no.such.module") is None
+    assert source_digest("json.decoder.JSONDecoder") is not None
 
 
 def test_a_recipes_settings_of_stylegan2_are_no_arguments() -> None:

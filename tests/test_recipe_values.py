@@ -2,8 +2,9 @@
 
 import pytest
 
-from assimilate import config as configuration
-from assimilate.config import compose, make_job
+from assimilate import known_keys
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.errors import UserError
 
 
@@ -36,7 +37,7 @@ RECIPES = {
 
 
 def test_every_recipe_is_checked():
-    shipped = {path.stem for path in (configuration.CONF / "recipe").glob("*.yaml")}
+    shipped = {path.stem for path in (known_keys.CONF / "recipe").glob("*.yaml")}
     assert shipped - {"digits", "narrow"} == set(RECIPES)
 
 
@@ -117,7 +118,7 @@ def test_smoke_caps_warm_ups():
     assert job_of("dataset=cifar10", "budget=smoke").config["optimizer"]["warmup_epochs"] == 1
 
 
-@pytest.mark.parametrize("option", sorted(path.stem for path in (configuration.CONF / "probe").glob("*.yaml")))
+@pytest.mark.parametrize("option", sorted(path.stem for path in (known_keys.CONF / "probe").glob("*.yaml")))
 def test_probes_compose(option):
     assert job_of("dataset=cifar10", f"probe={option}").config["probe"]["seeds"] == [0, 1, 2, 3, 4]
 

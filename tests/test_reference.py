@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from assimilate.artifacts.chain import DataFacts, build_chain
-from assimilate.config import compose, hydra_ready, make_job
+from assimilate.composing import compose, hydra_ready
+from assimilate.config import make_job
 from assimilate.errors import UserError
 
 FACTS = DataFacts("0" * 12, 50000, labelled=True, has_test=True, mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -68,7 +69,7 @@ def test_another_f_is_another_run():
         (["view_encoder=simsiam", "encoder.predictor_dim=64"], "encoder.predictor_dim would be ignored"),
         (["simclr_loss=simsiam"], "simclr_loss=simsiam needs a predictor.*view_encoder=simsiam"),
         (["+view.encoder.training={seed: 1}"], r"view\.encoder\.training\.seed is no setting"),
-        (["+view.encoder.training={encoder: {depth: 1}}"], r"view\.encoder\.training\.encoder\.depth is no setting"),
+        (["+view.encoder.training={encoder: {depth: 1}}"], r"nothing reads view\.encoder\.training\.encoder\.depth"),
         (["+view.encoder.training={epochs: 0}"], r"view\.encoder\.training\.epochs=0 cannot be used"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -12,7 +12,8 @@ from urllib.parse import unquote
 import pytest
 
 from assimilate import report
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.figures.found_runs import FoundRun
 from assimilate.reporting.run_page import baseline_command, run_title
 from assimilate.tables.results import parse_place, parse_result
@@ -154,7 +155,8 @@ def test_cells_that_are_not_run_come_with_the_command_that_fills_them(pages, out
 def test_the_commands_are_ones_that_the_guard_lets_through(pages, out):
     import shlex
 
-    from assimilate.config import compose, expand_sweep
+    from assimilate.composing import compose
+    from assimilate.config import expand_sweep
     from assimilate.jobs.command import check_additions
 
     _, text = pages

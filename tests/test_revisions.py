@@ -5,7 +5,8 @@ import pytest
 
 from assimilate.artifacts.chain import STAGE_VERSIONS, DataFacts, build_chain
 from assimilate.artifacts.revisions import probe_revision
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 
 
 def revision_of_the_encoder(tmp_path, *words):

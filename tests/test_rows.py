@@ -5,7 +5,9 @@ import re
 import pytest
 import yaml
 
-from assimilate.config import EXPERIMENTS, compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
+from assimilate.known_keys import EXPERIMENTS
 
 
 def job_of(*overrides):

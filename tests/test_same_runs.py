@@ -5,7 +5,9 @@ import itertools
 import pytest
 import yaml
 
-from assimilate.config import EXPERIMENTS, compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
+from assimilate.known_keys import EXPERIMENTS
 from assimilate.tables.paper_tables import SAME_RUNS, same_runs
 from tests import paper_tables
 

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.dashboard import tell_views
 from assimilate.errors import UserError
 from assimilate.tracking.tracker import FileTracker, Relay, Tracker

@@ -2,7 +2,8 @@
 
 import pytest
 
-from assimilate.config import compose, hydra_ready, make_job
+from assimilate.composing import compose, hydra_ready
+from assimilate.config import make_job
 from assimilate.errors import UserError
 
 

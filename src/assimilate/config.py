@@ -1,47 +1,54 @@
 """Where conf/ and experiments/ are, and how overrides become a job."""
 
-import difflib
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, OverrideParseException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.artifacts.given import check_given, given_content
+from assimilate.composing import (
+    CONFIG_NAME,
+    SWEEP,
+    compose,
+    hydra_ready,
+    one_line,
+    rows_of,
+    suggestion,
+    table_groups,
+)
 from assimilate.errors import UserError
+from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.settings.analysis import check_analysis
 from assimilate.settings.budget import apply_budget
 from assimilate.settings.checks import check_ignored_overrides, check_stage, check_values, read_numbers
-from assimilate.settings.identity import GENERATOR_RECORDS, OWN, content_hash, data_is_sampled, run_identity, uses_view
+from assimilate.settings.identity import (
+    CHECKPOINTING,
+    GENERATOR_RECORDS,
+    OWN,
+    content_hash,
+    data_is_sampled,
+    run_identity,
+    uses_view,
+)
+from assimilate.words import SEARCH_PATH, shell_word
 
-PACKAGE = Path(__file__).resolve().parent
-# A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
-EXPERIMENTS = PACKAGE / "experiments" if (PACKAGE / "experiments").is_dir() else PACKAGE.parents[1] / "experiments"
-CONFIG_NAME = "config"
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {
     "dataset.root": "dataset=folder needs the folder of your images: dataset.root=/path/to/images",
     "view.path": "view=external needs a folder <index>/<k>.png or an array of views: view.path=/path/to/views",
     "trainer.devices": "trainer=ddp needs the number of processes: trainer.devices=2",
 }
-# Groups of which nothing may be chosen.
-OPTIONAL_GROUPS = ("view_encoder", "sweep", "recipe_dataset", "recipe_view", "dataset_view")
 # What may accompany a row without making it another run.
 ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
 # A data set that a generator makes is not there without it (Table 4).
@@ -51,29 +58,6 @@ NEUTRAL_OVERRIDES = (
     *("data.placement", "data.compile_augmentation", "dataset.download"),
     *(f"generator.{key}" for key in sorted(GENERATOR_RECORDS)),
 )
-
-
-class ExperimentsSearchPath(SearchPathPlugin):
-    """Makes every folder of experiments/ a config group: +table3=<row>, and `glob(*)` over it."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        search_path.append("assimilate-experiments", f"file://{EXPERIMENTS}")
-
-
-# What brings Hydra's plugins, by a word of their names.
-EXTRAS = {"joblib": "joblib", "submitit": "slurm", "optuna": "sweep"}
-# The group of ready-made multiruns; a job of one is a run like any other, without it.
-SWEEP = "sweep"
-
-Plugins.instance().register(ExperimentsSearchPath)
-OmegaConf.register_new_resolver(
-    "basename", lambda path: re.sub(r"[^\w.-]+", "_", Path(str(path)).expanduser().resolve().name), replace=True
-)
-
-
-def table_groups() -> list[str]:
-    """Names of the groups of rows: the folders of experiments/."""
-    return sorted(path.name for path in EXPERIMENTS.iterdir() if path.is_dir())
 
 
 @dataclass(frozen=True)
@@ -97,18 +81,6 @@ class Job:
         return " ".join(["python -m", f"assimilate.{self.stage}", *map(shell_word, self.overrides)])
 
 
-def shell_word(word: str) -> str:
-    """An override as a shell needs it: quoted only where it must be."""
-    return word if re.fullmatch(r"[\w@%+=:,./~-]+", word) else "'" + word.replace("'", "'\\''") + "'"
-
-
-def override_word(key: str, value: str) -> str:
-    """`key=value` such that Hydra reads the very value: quoted where its grammar wants it ("ö", "(")."""
-    if re.fullmatch(r"[A-Za-z0-9_/.+@%:-]+", value):
-        return f"{key}={value}"
-    return f'{key}="{value.replace(chr(34), chr(92) + chr(34))}"'
-
-
 # Which artifact the ranks of a launch train. A cluster may set RANK and WORLD_SIZE for any process; this is ours alone.
 RANK_TARGET = "ASSIMILATE_RANK_TARGET"
 
@@ -116,113 +88,6 @@ RANK_TARGET = "ASSIMILATE_RANK_TARGET"
 def rank() -> int | None:
     """This process's number among the ranks of a launch of ours; None where it is none of them."""
     return int(os.environ["RANK"]) if RANK_TARGET in os.environ else None
-
-
-# ------------------------------------------------------------------------------------------------ composing
-
-
-@contextmanager
-def hydra_ready() -> Iterator[ConfigLoader]:
-    """Hydra's config loader: that of the running application, or one of our own for the time being."""
-    if GlobalHydra.instance().is_initialized():
-        yield GlobalHydra.instance().config_loader()
-        return
-    with hydra.initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
-
-
-def one_line(error: Exception) -> str:
-    """What a user needs of Hydra's and OmegaConf's messages, in one line."""
-    if isinstance(error, OverrideParseException):
-        key, sign, value = error.override.partition("=")
-        if sign and value and not set(value) & set("[]{}\"'"):
-            return f"{error.override} cannot be read: quote its value, {shell_word(override_word(key, value))}"
-        if not error.override.isascii():
-            return (
-                f"{error.override} cannot be read: letters beyond ASCII need quotes inside it, e.g. '{key}=[\"/öut\"]'"
-            )
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if error.__cause__ is not None and isinstance(error.__cause__, OmegaConfBaseException):
-        lines += [line.strip() for line in str(error.__cause__).splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("full_key", "object_type", "reference_type", "Set the env"))]
-    kept = [line for line in kept if "append to your config use +" not in line and "To append" not in line]
-    text = " ".join(dict.fromkeys(kept)).replace("'\t", "': ").replace("\t", " ")
-    return text.split(" Config search path:")[0].removeprefix("In 'config': ") or type(error).__name__
-
-
-def compose(overrides: Sequence[str]) -> DictConfig:
-    """Compose the primary config with these overrides.
-
-    Raises:
-        UserError: an unknown group, option or key, or a value of the wrong type; in one line, with the nearest name.
-    """
-    with hydra_ready() as loader:
-        try:
-            for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
-                _check_choice(override)
-            return hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(one_line(error) + _suggestion(error, overrides)) from error
-
-
-def _check_choice(override: Override) -> None:
-    """Refuse what is no option of a group: nothing at all, or several at once, of which the last would win unseen.
-
-    Raises:
-        UserError: so.
-    """
-    group, value = override.key_or_group, override.value()
-    if override.is_delete() or override.is_sweep_override() or not (CONF / group).is_dir():
-        return
-    if isinstance(value, list) or (value is None and group not in OPTIONAL_GROUPS):
-        names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-        several = f" (several, one after the other: -m {group}=…,…)" if isinstance(value, list) else ""
-        raise UserError(f"{override.input_line} cannot be used: allowed is one of {', '.join(names)}{several}")
-
-
-def _suggestion(error: Exception, overrides: Sequence[str]) -> str:
-    plugin = re.search(r"hydra/(?:launcher|sweeper)/(\w+)", str(error))
-    extra = next((EXTRAS[word] for word in EXTRAS if plugin is not None and word in plugin.group(1)), None)
-    if extra is not None:
-        return f". It comes with the extra {extra!r}, installed from the checkout: make extras EXTRAS={extra}"
-    unknown = re.search(r"Could not override '([\w.]+)'", str(error))
-    if unknown is None:
-        return ""
-    key = unknown.group(1)
-    if key in table_groups():
-        return f". A row is added: +{key}=…"
-    if having := _options_with(key):
-        return f". It is a key of {' or '.join(having)}"
-    known = _known_keys(hydra.compose(config_name=CONFIG_NAME, overrides=[]))
-    known += [path.name for path in CONF.iterdir() if path.is_dir()]
-    near = dict.fromkeys(difflib.get_close_matches(key, sorted(set(known)), n=3, cutoff=0.6))
-    return f". Did you mean {' or '.join(near)}?" if near else ". All keys: --cfg job"
-
-
-def _options_with(key: str) -> list[str]:
-    """The options of the key's group that have it, as one gives them; none for a key that is misspelt."""
-    group, _, name = key.partition(".")
-    if not name or not (CONF / group).is_dir():
-        return []
-    files = sorted((CONF / group).glob("*.yaml"))
-    missing = object()
-    return [
-        f"{group}={path.stem}"
-        for path in files
-        if any(OmegaConf.select(OmegaConf.load(path), at, default=missing) is not missing for at in (name, key))
-    ]
-
-
-def _known_keys(config: DictConfig, prefix: str = "") -> list[str]:
-    keys = []
-    for key in map(str, config):
-        name = f"{prefix}{key}"
-        keys.append(name)
-        if not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key):
-            child = config._get_node(key)
-            if isinstance(child, DictConfig):
-                keys += _known_keys(child, f"{name}.")
-    return keys
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -270,6 +135,8 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     given = {override.key_or_group: override for override in parsed}
     plain = _plain(config)
+    _check_additions(parsed, own=plain["generator"].get("_target_") is not None)
+    check_composed(plain)
     if "view" in given and not uses_view(plain):  # nor is what the view would bring for its data set
         kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
         plain = _plain(compose(kept)) | {"view": plain["view"]}
@@ -302,6 +169,33 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     return Job(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices))
 
 
+def _check_additions(parsed: Sequence[Override], *, own: bool) -> None:
+    """Refuse `+key` and `++key` that nothing in the run reads.
+
+    Args:
+        parsed: the overrides.
+        own: whether the generator is the user's own, whose arguments are theirs to name.
+
+    Raises:
+        UserError: so.
+    """
+    added = [override for override in parsed if override.is_add() or override.is_force_add()]
+    added = [override for override in added if not override.key_or_group.startswith("hydra")]
+    rows = table_groups() if added else []
+    added = [override for override in added if override.key_or_group not in rows]
+    if not added:
+        return
+    others = [str(override.input_line) for override in parsed if override not in added]
+    composed = OmegaConf.to_container(compose(others))
+    assert isinstance(composed, dict)
+    keys = nodes(composed)
+    for override in added:
+        key, value = override.key_or_group, override.value()
+        if not (own and key.startswith("generator.")):
+            for leaf, _ in leaves({key: value}):
+                check_added(str(override.input_line), leaf, keys)
+
+
 def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """The group `generator` of a job with `generator._target_`: the target and its arguments, nothing else.
 
@@ -312,7 +206,7 @@ def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, A
         return generator
     shipped: set[str] = set()
     for path in (CONF / "generator").glob("*.yaml"):
-        shipped |= set(map(str, OmegaConf.load(path)))
+        shipped |= {key.split(".")[1] for key in settings_in(path)}
     given = {key.split(".")[1] for key in keys if key.startswith("generator.")}
     names = [name for name in generator if name != "_target_" and (name in given or name not in shipped)]
     return {"name": OWN, "_target_": str(generator["_target_"]), "arguments": {name: generator[name] for name in names}}
@@ -320,7 +214,7 @@ def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, A
 
 def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, Any]:
     companions = (*ROW_COMPANIONS, *(SAMPLED_COMPANIONS if sampled else ()), *table_groups())
-    kept = [override.input_line for key, override in given.items() if key in companions]
+    kept = [override.input_line for key, override in given.items() if key in companions or key == SEARCH_PATH]
     plain = _plain(compose([line for line in kept if line is not None]))
     apply_budget(plain)
     return run_identity(plain)
@@ -330,7 +224,7 @@ def _override_slug(overrides: Sequence[Override]) -> str:
     words = []
     for override in overrides:
         key = override.key_or_group
-        if key in ("dataset", "seed", "budget", "dataset.root", "dataset.name") or _is_neutral(key):
+        if key in ("dataset", "seed", "budget", "dataset.root", "dataset.name") or is_neutral(key):
             continue
         value = override.get_value_element_as_str()
         if key == "checkpoint":
@@ -339,13 +233,17 @@ def _override_slug(overrides: Sequence[Override]) -> str:
     return re.sub(r"[^\w=.,+-]+", "_", ",".join(words))[:80] or "default"
 
 
-def _is_neutral(key: str) -> bool:
+def is_neutral(key: str) -> bool:
+    """Whether a key of an override says where and how a run is computed, not what."""
+    if key.rpartition(".")[2].startswith(CHECKPOINTING):
+        return True
     return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)
 
 
 def own_words(overrides: Sequence[str]) -> list[str]:
-    """The overrides that a job is made of: neither Hydra's own nor the preset that it was listed in."""
-    return [word for word in overrides if not word.startswith(("hydra.", "hydra/", "+hydra.", f"{SWEEP}="))]
+    """The overrides that a job is made of: where its options are, but else nothing of Hydra's own, nor its preset."""
+    others = ("hydra.", "hydra/", "+hydra.", f"{SWEEP}=")
+    return [word for word in overrides if word.startswith(f"{SEARCH_PATH}=") or not word.startswith(others)]
 
 
 @dataclass(frozen=True)
@@ -373,7 +271,7 @@ def plan_sweep(overrides: Sequence[str]) -> SweepPlan:
             fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
             sweeper = hydra.compose(CONFIG_NAME, overrides=fixed, return_hydra_config=True).hydra.sweeper
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(one_line(error) + _suggestion(error, overrides)) from error
+            raise UserError(one_line(error) + suggestion(error)) from error
         params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
     searches = not str(sweeper._target_).endswith("BasicSweeper")
     direction = str(sweeper.get("direction", "maximize")).removeprefix("Direction.")
@@ -415,9 +313,3 @@ def expand_sweep(overrides: Sequence[str], *, searches: bool = False) -> list[li
         except HydraException as error:
             raise UserError(one_line(error)) from error
     return [list(combination) for combination in itertools.product(*choices.values())]
-
-
-def rows_of(group: str) -> list[str]:
-    """Names of a table's rows."""
-    folder = EXPERIMENTS / group
-    return sorted(path.stem for path in folder.glob("*.yaml")) if folder.is_dir() else []

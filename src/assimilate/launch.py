@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assimilate.artifacts.store import Artifact, full_disk_explained
-from assimilate.config import RANK_TARGET, override_word
+from assimilate.config import RANK_TARGET
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session, use_threads
 from assimilate.jobs.stopping import start_child
 from assimilate.tracking.tracker import RANK_METRICS, Relay
+from assimilate.words import override_word
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from assimilate.config import NEUTRAL_OVERRIDES, ROW_COMPANIONS, Job, override_word
+from assimilate.config import ROW_COMPANIONS, Job, is_neutral
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.out_folder import may_write
@@ -30,6 +30,7 @@ from assimilate.settings.identity import measures_pair
 from assimilate.tables.comparison import compare
 from assimilate.tables.layout import COMPARABLE_BUDGET
 from assimilate.tables.results import Run, parse_place, parse_result
+from assimilate.words import override_word
 
 
 def write_run_report(session: Session) -> Path:
@@ -109,21 +110,20 @@ def _baseline_name(session: Session) -> str:
     return f"{base} (f, seed {session.config['view']['encoder']['seed']})"
 
 
-def _is_neutral(word: str) -> bool:
-    key = word.lstrip("+~").split("=")[0]
-    return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)
+def _key(word: str) -> str:
+    return word.lstrip("+~").split("=")[0]
 
 
 def _is_setting(word: str) -> bool:
     """Whether a word of an adhoc run's command says what its folder's name does not: no seed, budget or data set."""
-    return not _is_neutral(word) and word.split("=")[0] not in ROW_COMPANIONS
+    return not is_neutral(_key(word)) and word.split("=")[0] not in ROW_COMPANIONS
 
 
 @stage("report", only_shows=True)
 def main(job: Job) -> None:
     """Write the pages again: of everything, and with overrides that name a run, that run's pictures too."""
     session = Session(job, prepare="never")
-    if not all(map(_is_neutral, job.overrides)):
+    if not all(is_neutral(_key(word)) for word in job.overrides):
         run = _run_of(job)
         if measures_pair(job.config):  # it trained nothing, and has no pictures
             page = write_run_page(job.out, run)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from assimilate.assimilation.objective import LossSpec, compute_loss
-from assimilate.config import compose, make_job
+from assimilate.composing import compose
+from assimilate.config import make_job
 
 COUNT, DIM = 7, 5
 

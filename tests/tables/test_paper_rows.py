@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from assimilate.config import EXPERIMENTS
+from assimilate.known_keys import EXPERIMENTS
 from assimilate.tables.numbers import PaperNumber
 from assimilate.tables.paper_rows import parse_row
 from assimilate.tables.paper_tables import TABLES

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.given import file_content
+from assimilate.artifacts.own_source import source_digest
 from assimilate.errors import UserError
 from assimilate.settings.identity import OWN
 
@@ -32,7 +33,9 @@ def brought_generator(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]] |
     if config["name"] == OWN:
         target = config["_target_"]
         name = re.sub(r"\W+", "_", target.rpartition(".")[2])
-        return name, {"target": target, "arguments": _by_content(config["arguments"])}
+        content = {"target": target, "arguments": _by_content(config["arguments"])}
+        source = source_digest(target)
+        return name, content if source is None else {**content, "source": source}
     checkpoint = config.get("checkpoint")
     if config["name"] == BIGBIGAN:
         if checkpoint is None:

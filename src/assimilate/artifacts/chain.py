@@ -154,7 +154,7 @@ class _Projection:
             return brought
         config = self._config["generator"]
         # Truncation is a matter of synthesis, not of training.
-        left_out = {"checkpoint", "truncation", "checkpoint_every", "_target_"}
+        left_out = {"checkpoint", "truncation", "_target_"}
         settings = {key: value for key, value in generator_settings(config).items() if key not in left_out}
         content = {**settings, "flip": self._config["dataset"]["flip"]}
         if config.get("augment") == "leak":
@@ -180,7 +180,7 @@ class _Projection:
         if config.get("checkpoint") is not None:
             content["checkpoint"] = file_content(config["checkpoint"], "inversion.checkpoint")
         else:  # an encoder is trained
-            left_out = {"checkpoint", "latents", "checkpoint_every"}
+            left_out = {"checkpoint", "latents"}
             content |= {key: value for key, value in settings.items() if key not in left_out}
             content["flip"] = self._config["dataset"]["flip"]
         perceptual = reference if config["perceptual"] == "encoder" else None

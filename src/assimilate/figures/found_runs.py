@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.store import MANIFEST
-from assimilate.config import Job, rows_of, shell_word, table_groups
+from assimilate.composing import rows_of, table_groups
+from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.runs import METRICS, read_metrics
 from assimilate.settings.identity import GENERATED, view_slots
+from assimilate.words import shell_word
 
 # How the paper writes them.
 ASSIMILATIONS = {"simclr": "SimCLR", "a1": "A1", "a2": "A2"}

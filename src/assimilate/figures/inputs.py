@@ -12,9 +12,11 @@ from typing import Any
 from assimilate.analysis.canvas import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from assimilate.artifacts.estimates import estimate
 from assimilate.artifacts.store import Artifact
-from assimilate.config import CONF, Job, compose, make_job, table_groups
+from assimilate.composing import compose, table_groups
+from assimilate.config import Job, make_job
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
+from assimilate.known_keys import CONF
 from assimilate.settings.analysis import CACHED, ORIGINAL, RECONSTRUCTION, VIEWMAKER
 from assimilate.settings.identity import views_used
 

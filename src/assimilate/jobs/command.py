@@ -13,30 +13,27 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.config import (
-    CONF,
+from assimilate.composing import (
     CONFIG_NAME,
     SWEEP,
-    Job,
     compose,
-    expand_sweep,
     hydra_ready,
-    make_job,
     one_line,
-    own_words,
-    plan_sweep,
-    rank,
     rows_of,
+    searching,
     table_groups,
 )
+from assimilate.config import Job, expand_sweep, make_job, own_words, plan_sweep, rank
 from assimilate.errors import UserError
 from assimilate.jobs.out_folder import check_out, refusals_explained
 from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
 from assimilate.jobs.streams import keep_printing
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
+from assimilate.known_keys import CONF
+from assimilate.words import CommandLine, read_command_line, sweep_word
 
 # What the option of a group, or a row, says of itself: by hand it would pass for what it is not.
 SAID_BY = {
@@ -61,13 +58,17 @@ def _check_key(override: Override) -> None:
     key = override.key_or_group
     if override.is_delete() and not key.startswith("hydra"):
         raise UserError(f"{override.input_line}: no key can be taken away; give it another value, {key}=…")
+    if override.package is not None and not key.startswith("hydra"):
+        raise UserError(f"{override.input_line}: an option stays in its place; give {key}=…, without @")
     for name, instead in SAID_BY.items():
         if key == name or key.startswith(f"{name}."):
             raise UserError(f"{override.input_line} cannot be set by itself: give {instead}")
 
 
 def check_additions(overrides: Sequence[str]) -> None:
-    """Refuse `+key` that is neither a table of rows nor below an existing key: a typo would run the default silently.
+    """Refuse `+key` that is neither a table of rows nor a setting, and what is no row: the default would run silently.
+
+    Whether the run reads a setting that is added is known when the job is composed (make_job).
 
     Raises:
         UserError: such a key, an unknown row, two rows at once, a key that only an option may set.
@@ -93,33 +94,17 @@ def check_additions(overrides: Sequence[str]) -> None:
                 raise UserError(f"{key} has no row {value!r}.{hint} Rows: {', '.join(known)}")
         elif key == SWEEP and (override.is_add() or override.is_sweep_override()):
             raise UserError(f"{override.input_line}: one ready-made sweep at a time, without +, e.g. {SWEEP}=table13")
-        elif override.is_add() and not override.is_force_add() and "." not in key and key != "hydra":
-            if (CONF / key).is_dir():
-                raise UserError(f"{override.input_line}: an option of a group is given without +, {key}=…")
+        elif (override.is_add() or override.is_force_add()) and (CONF / key).is_dir():
+            raise UserError(f"{override.input_line}: an option of a group is given without +, {key}=…")
+        elif override.is_add() and "." not in key and key != "hydra":
             near = difflib.get_close_matches(key, tables, n=1)
             hint = f"did you mean +{near[0]}=…?" if near else f"tables of rows: {', '.join(tables)}"
             raise UserError(f"+{key} is no table of the paper and no config group; {hint}")
-        elif (
-            (override.is_add() or override.is_force_add()) and not key.startswith("hydra") and not _below_existing(key)
-        ):
-            raise UserError(
-                f"{override.input_line}: there is no {key.rsplit('.', 1)[0]!r} to add to; all keys: --cfg job"
-            )
-
-
-def _below_existing(key: str) -> bool:
-    node: Any = compose([])
-    for part in key.split(".")[:-1] if "." in key else [key]:
-        if not isinstance(node, DictConfig) or part not in node:
-            return False
-        node = node[part]
-    return True
 
 
 # ------------------------------------------------------------------------------------------------ stages
 
-INSPECTING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
-MULTIRUN = ("-m", "--multirun")
+SHOW_JOB = "--cfg=job"
 
 Body = Callable[[Job], float | None]
 
@@ -139,20 +124,21 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
             # Before torch is imported. OpenMP threads spin while they wait, which on a busy machine makes small steps
             # ten times slower. Asleep after 10,000 turns they are as fast when the machine is ours alone.
             os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-            arguments = list(sys.argv[1:] if argv is None else argv)
-            flags = [word for word in arguments if word.startswith("-")]
-            words = [word for word in arguments if not word.startswith("-")]
             say = _say_nothing if die_with_parent() else _to_stderr  # a child's parent speaks for it
             try:
-                with termination_raised() if rank() is None else contextlib.nullcontext():
-                    if any(flag.split("=")[0] in INSPECTING for flag in flags):
-                        _call_hydra(name, arguments, lambda config: None)
-                    elif any(flag in MULTIRUN for flag in flags):
+                line = read_command_line(sys.argv[1:] if argv is None else argv)
+                stoppable = termination_raised() if rank() is None else contextlib.nullcontext()
+                with stoppable, searching(line.searched):
+                    if SHOW_JOB in line.shows:
+                        _show_job(line)
+                    elif line.shows:
+                        _call_hydra(name, [*line.shows, *line.words], lambda config: None)
+                    elif line.multirun:
                         _note_copies(say)
-                        return _run_all(name, body, arguments, words)
+                        return _run_all(name, body, line.words)
                     else:
                         _note_copies(say)
-                        _run_one(name, body, arguments, words, only_shows=only_shows)
+                        _run_one(name, body, line.words, only_shows=only_shows)
             except UserError as error:
                 print(f"assimilate.{name}: {error}", file=sys.stderr)
                 return 2
@@ -169,31 +155,41 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
     return decorate
 
 
-def _run_one(name: str, body: Body, arguments: Sequence[str], words: Sequence[str], *, only_shows: bool) -> None:
+def _show_job(line: CommandLine) -> None:
+    """Print the configuration of a job, as Hydra would, but as it is run: options that are named keep their values."""
+    package = next((flag.partition("=")[2] for flag in line.shows if flag.startswith("--package=")), None)
+    config = compose(line.words)
+    shown = config if package is None else OmegaConf.select(config, package)
+    head = "" if package is None else f"# @package {package}\n"
+    print(head + OmegaConf.to_yaml(shown, resolve="--resolve" in line.shows), end="")
+
+
+def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -> None:
     check_additions(words)
     with hydra_ready() as loader:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
     for override in parsed:
         if override.is_sweep_override() or override.key_or_group == SWEEP:
-            raise UserError(f"{override.input_line} is a sweep: add -m to run every value")
+            raise UserError(sweep_word(override))
     check_out(make_job(name, compose(words), own_words(words)), only_shows=only_shows)
     failures: list[UserError] = []
 
     def task(config: DictConfig) -> None:
         try:
             with _where_it_was_typed(), refusals_explained():
-                job = make_job(name, config, own_words(HydraConfig.get().overrides.task))
+                words = _task_words()
+                job = make_job(name, compose(words), words)
                 with job.ending:
                     body(job)
         except UserError as error:  # kept from Hydra, which would print it its own way
             failures.append(error)
 
-    _call_hydra(name, arguments, task)
+    _call_hydra(name, words, task)
     if failures:
         raise failures[0]
 
 
-def _run_all(name: str, body: Body, arguments: Sequence[str], words: Sequence[str]) -> int:
+def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
     """Check every job of a multirun, run them all whatever becomes of any, and print the table of them."""
     check_additions(words)
     plan = plan_sweep(words)
@@ -209,7 +205,7 @@ def _run_all(name: str, body: Body, arguments: Sequence[str], words: Sequence[st
         folder.clear()
     task = _task_of(name, body, folder)
     try:
-        _call_hydra(name, arguments, task)
+        _call_hydra(name, ["--multirun", *words], task)
     except UserError:
         raise
     except Exception as error:  # a launcher's or a sweeper's: what the jobs left is still to be told
@@ -234,14 +230,17 @@ def _task_of(name: str, body: Body, folder: SweepFolder) -> Callable[[DictConfig
 
     def task(config: DictConfig) -> float | None:
         keep_printing()
-        settings = HydraConfig.get()
-        words = own_words(settings.overrides.task)
+        words, number = _task_words(), HydraConfig.get().job.num
         with _where_it_was_typed():
-            return run_swept(
-                folder, settings.job.num, words, lambda: make_job(name, config, words), explained, complain
-            )
+            return run_swept(folder, number, words, lambda: make_job(name, compose(words), words), explained, complain)
 
     return task
+
+
+def _task_words() -> list[str]:
+    """The overrides of the job that Hydra is running, in this process or another."""
+    overrides = HydraConfig.get().overrides
+    return own_words([*overrides.hydra, *overrides.task])
 
 
 def _note_copies(say: Callable[[str], None]) -> None:

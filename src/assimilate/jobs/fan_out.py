@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from assimilate.artifacts.store import Artifact
-from assimilate.config import override_word
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
 from assimilate.jobs.stopping import start_child
+from assimilate.words import override_word
 
 # What a shard's own command sets, whatever the job's says.
 SET_BY_US = (

@@ -8,7 +8,7 @@ from typing import Any
 from assimilate.artifacts.store import write_text_atomically
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.settings.identity import differing_keys
+from assimilate.settings.identity import differing_keys, kept_identity
 
 IDENTITY = "identity.json"
 METRICS = "metrics.json"
@@ -27,7 +27,7 @@ def check_run_folder(job: Job) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         found = {}
-    different = differing_keys(found if isinstance(found, dict) else {}, job.identity)
+    different = differing_keys(kept_identity(found) if isinstance(found, dict) else {}, job.identity)
     if different:
         raise UserError(
             f"{job.run_dir} holds another run ({'; '.join(different[:8])}): choose another out= or dataset.name=, "

@@ -24,11 +24,12 @@ from assimilate.artifacts.estimates import estimate
 from assimilate.artifacts.foresight import check_inversion_inputs
 from assimilate.artifacts.origins import count_train_images, data_artifact, evaluation_config
 from assimilate.artifacts.store import Artifact, Built, Store
-from assimilate.config import Job, rank, shell_word
+from assimilate.config import Job, rank
 from assimilate.errors import UserError
 from assimilate.jobs.terminal import Terminal
 from assimilate.settings.identity import OWN
 from assimilate.tracking.tracker import open_tracker
+from assimilate.words import shell_word
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assimilate.config import EXPERIMENTS, shell_word
+from assimilate.known_keys import EXPERIMENTS
 from assimilate.reporting.results import Analysis, Problem, read_out, read_rows
 from assimilate.tables.cells import FilledTable, fill_table
 from assimilate.tables.layout import COMPARABLE_BUDGET, PaperTable
@@ -12,6 +12,7 @@ from assimilate.tables.paper_rows import PaperRow
 from assimilate.tables.paper_tables import TABLES, same_runs
 from assimilate.tables.results import Run
 from assimilate.tables.settings import SettingsTable, group_settings
+from assimilate.words import shell_word
 
 SETTING_METRICS = ("acc1", "acc1_last", "acc5", "knn5")
 # Before others, in this order.

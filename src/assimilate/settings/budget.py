@@ -34,7 +34,20 @@ def apply_budget(config: dict[str, Any]) -> list[str]:
     """
     caps = config["budget"].get("caps") or {}
     caps = {**caps, "view": _caps_of_views(config, caps.get("view") or {})}
-    return apply_caps(config, caps) + apply_caps(reference_overrides(config), caps, OWN_SETTINGS)
+    own = reference_overrides(config)
+    changed = apply_caps(config, caps) + apply_caps(own, caps, OWN_SETTINGS)
+    if "epochs" in caps:
+        epochs = config["epochs"]
+        changed += apply_caps(config, _caps_of_warmup(config, epochs))
+        changed += apply_caps(own, _caps_of_warmup(own, own.get("epochs", epochs)), OWN_SETTINGS)
+    return changed
+
+
+def _caps_of_warmup(config: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """A tenth of the capped epochs, at least one, where the warm-up would be longer than the whole training."""
+    warmup = config.get("optimizer", {}).get("warmup_epochs", 0)
+    longer = isinstance(epochs, int | float) and isinstance(warmup, int | float) and warmup > epochs
+    return {"optimizer": {"warmup_epochs": max(1, int(epochs) // 10)}} if longer else {}
 
 
 def _caps_of_views(config: Mapping[str, Any], caps: Mapping[str, Any]) -> dict[str, Any]:

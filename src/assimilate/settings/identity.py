@@ -24,6 +24,8 @@ OF_TRAINED_RUNS = ("assim", "probe", "checkpoint", "input")
 GENERATOR_RECORDS = frozenset(
     {"sample_every", "save_every_images", "frechet", "frechet_every", "frechet_images", "frechet_encoder"}
 )
+# So is what a kill may cost: checkpoint_every, checkpoint_every_n_epochs, of whatever is trained.
+CHECKPOINTING = "checkpoint_every"
 GENERATED = "generated"
 # Name of a generator that is the user's own code (generator._target_).
 OWN = "own"
@@ -119,6 +121,10 @@ def measures_generated(config: Mapping[str, Any]) -> bool:
     return measures_pair(config) and GENERATED in config["analysis"]["pair"]
 
 
+def _without_checkpointing(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if not key.startswith(CHECKPOINTING)}
+
+
 def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a generator that its training depends on; an augmentation that is off is none of them."""
     left_out = set(GENERATOR_RECORDS)
@@ -126,13 +132,13 @@ def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:
         left_out.add("augment")
     if generator.get("augment") != "leak":
         left_out.add("augment_probability")
-    return {key: value for key, value in generator.items() if key not in left_out}
+    return {key: value for key, value in _without_checkpointing(generator).items() if key not in left_out}
 
 
 def inversion_settings(inversion: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the inversion, without those that came later where they say what was always done."""
     left_out = {"perceptual_norm"} if inversion["perceptual_norm"] == "l1" else set()
-    settings = {key: value for key, value in inversion.items() if key not in left_out}
+    settings = {key: value for key, value in _without_checkpointing(inversion).items() if key not in left_out}
     if settings["optimization"]["keep"] == "best":
         settings["optimization"] = {key: value for key, value in settings["optimization"].items() if key != "keep"}
     return settings
@@ -189,6 +195,13 @@ def _measurement(identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict
         if not data_is_sampled(config):
             kept.pop("generator", None)
     return kept
+
+
+def kept_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity that was written when how often checkpoints are saved was still a part of it, without that."""
+    return {
+        key: _without_checkpointing(value) if isinstance(value, Mapping) else value for key, value in identity.items()
+    }
 
 
 def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:

@@ -107,6 +107,14 @@ def _place(value: Any) -> bool:
     return _text(value) or _number(value)
 
 
+def _path(value: Any) -> bool:
+    return value is None or _text(value)
+
+
+def _root(value: Any) -> bool:
+    return value is None or _place(value)
+
+
 SEEDS = "a whole number from 0 to 2⁶⁴ − 1"
 # Keys that hold others: a value in the place of one would take its settings away.
 GROUPS_OF_SETTINGS = (
@@ -125,7 +133,7 @@ CHECKS = (
     Check("preview", _one_of(True, False), "true or false"),
     Check("shard", _or_none(is_shard), "null or k/n with 1 ≤ k ≤ n, the third of eight is 3/8"),
     Check("objective", _or_none(_text), "null, knn5_train or a metric of metrics.json"),
-    Check("checkpoint", _or_none(_text), "null, a file or timm/<model>.<tag>"),
+    Check("checkpoint", _path, "null, a file or timm/<model>.<tag>"),
     Check("prepare", _one_of("auto", "only", "plan", "never"), "auto, only, plan or never"),
     Check("epochs", _count, "a whole number ≥ 1"),
     Check("batch_size", lambda v: _count(v) and v >= 2, "a whole number ≥ 2 (contrastive losses need negatives)"),
@@ -158,6 +166,8 @@ CHECKS = (
     # Of networks that double from 4², checks.py asks for more.
     Check("dataset.image_size", lambda v: _count(v) and v >= 8, "a whole number ≥ 8"),
     Check("dataset.name", _folder_name, "the name of one folder, without / or \\"),
+    Check("dataset.root", _root, "a folder"),
+    Check("dataset.evaluation.root", _root, "a folder"),
     Check("dataset.flip", _probability, "a probability, 0 to 1"),
     Check("dataset.test_fraction", lambda v: _number(v) and 0 < v < 1, "a share between 0 and 1"),
     Check("dataset.num_images", _count, "a whole number ≥ 1"),
@@ -194,13 +204,18 @@ CHECKS = (
     Check("optimizer.gamma", _positive, "a number > 0"),
     Check("view.seed", _seed, SEEDS),
     Check("view.encoder.seed", _seed, SEEDS),
-    Check("view.encoder.checkpoint", _or_none(_text), "null or a path"),
+    Check("view.encoder.checkpoint", _path, "null or a path"),
+    Check("view.path", _root, "a folder or a .npy file"),
     Check("view.projected", _one_of(True, False), "true or false"),
     Check("view.n_cached", _or_none(_count), "a whole number ≥ 1"),
     Check("view.n_used", _or_none(_count), "null (all that are cached) or a whole number ≥ 1"),
     Check("view.n_sampled", _count, "a whole number ≥ 1"),
     Check("view.epsilon1", _or_auto(_not_negative), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
-    Check("view.epsilon1", _or_auto(lambda v: v <= 2), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
+    Check(
+        "view.epsilon1",
+        _or_auto(lambda v: _number(v) and v <= 2),
+        "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1",
+    ),
     Check("view.epsilon2", _or_auto(_not_negative), "auto or a distance ≥ 0"),
     Check("view.lambda", _not_negative, "a number ≥ 0"),
     Check("view.sigma", _each(_not_negative), "a standard deviation ≥ 0, or a list with one a code"),
@@ -293,7 +308,7 @@ CHECKS = (
     ),
     Check("generator.name", _one_of("stylegan2", "bigbigan", OWN), "stylegan2 or bigbigan"),
     Check("generator._target_", _or_none(_text), "null or module.Class, as Python imports it"),
-    Check("generator.checkpoint", _or_none(_text), "null or a path"),
+    Check("generator.checkpoint", _path, "null or a path"),
     Check("generator.seed", _seed, SEEDS),
     Check("generator.max_channels", _count, "a whole number ≥ 1"),
     Check("generator.channel_multiplier", _count, "a whole number ≥ 1"),
@@ -326,11 +341,11 @@ CHECKS = (
     Check("generator.truncation", lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]; 1 switches it off"),
     Check("generator.latent_width", _count, "a whole number ≥ 1"),
     Check("generator.latent_limit", _or_none(_positive), "null (a normal distribution) or a number > 0"),
-    Check("generator.frechet_encoder", _or_none(_text), "null or a path"),
+    Check("generator.frechet_encoder", _path, "null or a path"),
     Check("inversion.name", _one_of("indomain"), "indomain"),
     Check("inversion.seed", _seed, SEEDS),
-    Check("inversion.checkpoint", _or_none(_text), "null or a path"),
-    Check("inversion.latents", _or_none(_text), "null or a path"),
+    Check("inversion.checkpoint", _path, "null or a path"),
+    Check("inversion.latents", _path, "null or a path"),
     Check("inversion.checkpoint_every", _count, "a whole number of steps ≥ 1"),
     Check("inversion.max_channels", _or_none(_count), "null or a whole number ≥ 1"),
     Check("inversion.num_steps", _count, "a whole number ≥ 1"),
@@ -360,6 +375,7 @@ CHECKS = (
     Check("analysis.mine.lr", _positive, "a number > 0"),
     Check("analysis.mine.batch_size", lambda v: _count(v) and v >= 2, "a whole number ≥ 2"),
     Check("analysis.mine.num_epochs", _count, "a whole number ≥ 1"),
+    Check("analysis.viewmaker", _root, "null or the folder of a run"),
     Check("analysis.anchor", _one_of("own", "original"), "own or original"),
     Check("analysis.num_images", _or_none(_count), "null (all) or a whole number ≥ 1"),
     Check("analysis.num_views", _count, "a whole number ≥ 1"),
@@ -372,3 +388,5 @@ CHECKS = (
     Check("analysis.power", _positive, "a number > 0"),
     Check("analysis.t", _positive, "a number > 0"),
 )
+# Keys whose value can be nothing but a path.
+PATHS = frozenset(check.key for check in CHECKS if check.holds in (_place, _path, _root))

@@ -1,0 +1,188 @@
+"""How overrides compose: our conf/ and experiments/, folders of the user's, and Hydra's errors in one line."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from assimilate.errors import UserError
+from assimilate.known_keys import CONF, EXPERIMENTS, MISSING, nearest, nodes, options_with, settings_in
+from assimilate.words import SEARCH_PATH, unreadable
+
+CONFIG_NAME = "config"
+# The group of ready-made multiruns; a job of one is a run like any other, without it.
+SWEEP = "sweep"
+RECIPE = "recipe"
+# Groups of which nothing may be chosen.
+OPTIONAL_GROUPS = ("view_encoder", "sweep", "recipe_dataset", "recipe_view", "dataset_view")
+# What brings Hydra's plugins, by a word of their names.
+EXTRAS = {"joblib": "joblib", "submitit": "slurm", "optuna": "sweep"}
+# Folders of options of the user's own: --config-dir and hydra.searchpath.
+SEARCHED: ContextVar[tuple[str, ...]] = ContextVar("searched", default=())
+
+
+class ExperimentsSearchPath(SearchPathPlugin):
+    """Makes every folder of experiments/ a config group, and those of the user's: +table3=<row>, and `glob(*)` over it.
+
+    Hydra 1.3 itself looks at hydra.searchpath when it composes, but not when it expands `glob(*)`: nothing would run.
+    """
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append("assimilate-experiments", f"file://{EXPERIMENTS}")
+        for folder in SEARCHED.get():
+            search_path.append(SEARCH_PATH, folder)
+
+
+Plugins.instance().register(ExperimentsSearchPath)
+OmegaConf.register_new_resolver(
+    "basename", lambda path: re.sub(r"[^\w.-]+", "_", Path(str(path)).expanduser().resolve().name), replace=True
+)
+
+
+@contextmanager
+def searching(folders: tuple[str, ...]) -> Iterator[None]:
+    """Within the block, options are found in these folders too."""
+    token = SEARCHED.set(folders)
+    try:
+        yield
+    finally:
+        SEARCHED.reset(token)
+
+
+def table_groups() -> list[str]:
+    """Names of the groups of rows: the folders of experiments/, and those of the user's that are no group of ours."""
+    rows = {path.name for path in EXPERIMENTS.iterdir() if path.is_dir()}
+    if SEARCHED.get() or GlobalHydra.instance().is_initialized():  # a job in another process has Hydra's alone
+        with hydra_ready() as loader:
+            theirs = [part.path for part in loader.get_search_path().get_path() if part.provider == SEARCH_PATH]
+            if theirs:
+                rows |= set(loader.get_group_options("", results_filter=ObjectType.GROUP))
+    return sorted(rows - {"hydra", *(path.name for path in CONF.iterdir())})
+
+
+@contextmanager
+def hydra_ready() -> Iterator[ConfigLoader]:
+    """Hydra's config loader: that of the running application, or one of our own for the time being."""
+    if GlobalHydra.instance().is_initialized():
+        yield GlobalHydra.instance().config_loader()
+        return
+    with hydra.initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def one_line(error: Exception) -> str:
+    """What a user needs of Hydra's and OmegaConf's messages, in one line."""
+    if isinstance(error, OverrideParseException):
+        return unreadable(error.override)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if error.__cause__ is not None and isinstance(error.__cause__, OmegaConfBaseException):
+        lines += [line.strip() for line in str(error.__cause__).splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("full_key", "object_type", "reference_type", "Set the env"))]
+    kept = [line for line in kept if "append to your config use +" not in line and "To append" not in line]
+    text = " ".join(dict.fromkeys(kept)).replace("'\t", "': ").replace("\t", " ")
+    return text.split(" Config search path:")[0].removeprefix("In 'config': ") or type(error).__name__
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """Compose the primary config with these overrides.
+
+    Raises:
+        UserError: an unknown group, option or key, or a value of the wrong type; in one line, with the nearest name.
+    """
+    with hydra_ready() as loader:
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            for override in parsed:
+                _check_choice(override)
+            config = hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides))
+            for override in parsed:
+                _prefer_named(config, override, parsed, loader)
+            return config
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(one_line(error) + suggestion(error)) from error
+
+
+def _prefer_named(config: DictConfig, named: Override, parsed: Sequence[Override], loader: ConfigLoader) -> None:
+    """Let an option's own values win over a recipe's, where it is named and the recipe was written for another one.
+
+    A recipe says what its own loss, optimizer, … are to be set to: loss=viewmaker has a temperature of its own. What an
+    option leaves open (null, ???) stays the recipe's; what a row, a pair of data set and view, or the command line says
+    wins over both. Options without a name (encoder=resnet50) are the same thing in another size: a recipe's head stays.
+    """
+    group, option = named.key_or_group, CONF / named.key_or_group / f"{named.value()}.yaml"
+    own = settings_in(option) if "." not in group and option.is_file() else {}
+    recipes = [settings_in(path) for path in (CONF / RECIPE).glob("*.yaml")]
+    if f"{group}.name" not in own or not any(key in recipe for recipe in recipes for key in own):
+        return
+    words = [str(override.input_line) for override in parsed]
+    others = [str(override.input_line) for override in parsed if override is not named]
+    of_recipe = [word for word in others if not word.startswith("assim=")] + ["assim=simclr"]
+    for instead in (others, of_recipe):
+        choices = loader.compute_defaults_list(CONFIG_NAME, instead, RunMode.RUN).overrides.known_choices
+        if choices.get(group) == option.stem:
+            return
+    folders = [part.path.removeprefix("file://") for part in loader.get_search_path().get_path()]
+    setters: dict[str, str] = {}  # the file that has the last word on a key
+    for default in loader.compute_defaults_list(CONFIG_NAME, words, RunMode.RUN).defaults:
+        files = [Path(folder) / f"{default.config_path}.yaml" for folder in folders]
+        for file in [file for file in files if file.is_file()][:1]:
+            setters |= dict.fromkeys(settings_in(file), str(default.config_path))
+    for key, value in own.items():
+        given = any(key == override.key_or_group for override in parsed)
+        if setters[key].startswith(f"{RECIPE}/") and value not in (None, MISSING) and not given:
+            OmegaConf.update(config, key, value)
+
+
+def _check_choice(override: Override) -> None:
+    """Refuse what is no option of a group: nothing at all, or several at once, of which the last would win unseen.
+
+    Raises:
+        UserError: so.
+    """
+    group, value = override.key_or_group, override.value()
+    if override.is_delete() or override.is_sweep_override() or not (CONF / group).is_dir():
+        return
+    if isinstance(value, list) or (value is None and group not in OPTIONAL_GROUPS):
+        names = rows_of(group)
+        several = f" (several, one after the other: -m {group}=…,…)" if isinstance(value, list) else ""
+        raise UserError(f"{override.input_line} cannot be used: allowed is one of {', '.join(names)}{several}")
+
+
+def suggestion(error: Exception) -> str:
+    """What helps against an error of Hydra's: the extra that a plugin comes with, or the options or names of a key."""
+    plugin = re.search(r"hydra/(?:launcher|sweeper)/(\w+)", str(error))
+    extra = next((EXTRAS[word] for word in EXTRAS if plugin is not None and word in plugin.group(1)), None)
+    if extra is not None:
+        return f". It comes with the extra {extra!r}, installed from the checkout: make extras EXTRAS={extra}"
+    unknown = re.search(r"Could not override '([\w.]+)'", str(error))
+    if unknown is None:
+        return ""
+    key = unknown.group(1)
+    if key in table_groups():
+        return f". A row is added: +{key}=…"
+    if having := options_with(key):
+        return f". It is a key of {' or '.join(having)}"
+    composed = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=[]))
+    assert isinstance(composed, dict)
+    return f". {nearest(key, {*nodes(composed), *(path.name for path in CONF.iterdir() if path.is_dir())})}"
+
+
+def rows_of(group: str) -> list[str]:
+    """Names of a table's rows, or of the options of another group."""
+    with hydra_ready() as loader:
+        return list(loader.get_group_options(group))

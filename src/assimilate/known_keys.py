@@ -1,0 +1,130 @@
+"""Which settings there are: what the shipped files of conf/ define, and what a rule speaks of."""
+
+import difflib
+import functools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from assimilate.errors import UserError
+from assimilate.settings.reference import OWN_SETTINGS
+from assimilate.settings.rules import CHECKS
+
+PACKAGE = Path(__file__).resolve().parent
+# A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
+EXPERIMENTS = PACKAGE / "experiments" if (PACKAGE / "experiments").is_dir() else PACKAGE.parents[1] / "experiments"
+# What a setting that the user has to give holds in a file.
+MISSING = "???"
+HEADER = "# @package "
+
+
+def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values of a tree's settings; a mapping without any is one."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nodes(tree: Mapping[Any, Any]) -> set[str]:
+    """Dotted paths of a tree's settings and of the mappings that hold them."""
+    paths = [key.split(".") for key, _ in leaves(tree)]
+    return {".".join(path[:length]) for path in paths for length in range(1, len(path) + 1)}
+
+
+@functools.cache
+def settings_in(path: Path) -> dict[str, Any]:
+    """What a file of options or rows sets, by dotted path from the root of the configuration."""
+    text = path.read_text(encoding="utf-8")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    tree = {key: value for key, value in (yaml.load(text, loader) or {}).items() if key != "defaults"}
+    headers = [line.removeprefix(HEADER).strip() for line in text.splitlines()[:1] if line.startswith(HEADER)]
+    package = headers[0] if headers else "" if path.parent == CONF else path.parent.name
+    return dict(leaves(tree, "" if package in ("", "_global_") else f"{package}."))
+
+
+@functools.cache
+def _files_by_key() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(CONF.rglob("*.yaml")):
+        for key in settings_in(path):
+            found.setdefault(key, []).append(path)
+    return found
+
+
+@functools.cache
+def _known() -> frozenset[str]:
+    return frozenset(_files_by_key()) | {check.key for check in CHECKS}
+
+
+@functools.cache
+def _known_nodes() -> frozenset[str]:
+    return frozenset(nodes(dict.fromkeys(_known())))
+
+
+def options_with(key: str) -> list[str]:
+    """The options of the key's group that have it, as one gives them; where it must be given, those that ask for it."""
+    group = key.partition(".")[0]
+    having = [path for path in _files_by_key().get(key, []) if path.parent == CONF / group]
+    asking = [path for path in having if settings_in(path)[key] == MISSING]
+    return [f"{group}={path.stem}" for path in asking or having]
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """ "Did you mean a or b?", or where all keys are shown."""
+    near = difflib.get_close_matches(key, sorted(set(known)), n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else "All keys: --cfg job"
+
+
+def check_added(word: str, key: str, composed: Collection[str]) -> None:
+    """Refuse a key that a command line adds and nothing in the run reads: the default would run under its name.
+
+    What a run reads is what its options define, and what is set or ruled for every option of a group alike, e.g. the
+    settings of a schedule; f's own settings (view.encoder.training) are the run's.
+
+    Args:
+        word: as it was typed.
+        key: what it adds.
+        composed: all keys of the configuration without what is added.
+
+    Raises:
+        UserError: such a key; with the options that have it, or the nearest names.
+    """
+    setting = key.removeprefix(OWN_SETTINGS) if "view.encoder" in composed else key
+    if key in composed or setting in composed:
+        return
+    having = options_with(setting)
+    if having:
+        raise UserError(f"{word} cannot be used: nothing in this run reads {key}. It is a key of {' or '.join(having)}")
+    if setting not in _known():
+        raise UserError(f"{word} cannot be used: nothing reads {key}. {nearest(key, {*composed, *_known()})}")
+
+
+def check_composed(config: Mapping[str, Any]) -> None:
+    """Refuse settings of rows and options, those of a user's own folder too, that nothing reads.
+
+    Args:
+        config: the resolved configuration; the arguments of a generator of the user's own are theirs to name.
+
+    Raises:
+        UserError: the first of them, with the nearest names.
+    """
+    own = config["generator"].get("_target_") is not None
+    for key, _ in leaves(config):
+        setting = key.removeprefix(OWN_SETTINGS)
+        if setting in _known_nodes() or (own and key.startswith("generator.")):
+            continue
+        parents = [key[:end] for end, letter in enumerate(key) if letter == "."]
+        if not any(_is_open(parent) for parent in parents):
+            raise UserError(
+                f"{key} is set by a row or an option of a group, but nothing reads it. {nearest(key, _known())}"
+            )
+
+
+def _is_open(key: str) -> bool:
+    """Whether a file leaves a mapping empty, to be filled with keys of any name (paper, budget.caps)."""
+    return any(settings_in(path)[key] == {} for path in _files_by_key().get(key, []))

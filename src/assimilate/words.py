@@ -1,0 +1,189 @@
+"""The words of a command line: Hydra's flags wherever they stand, and overrides as Hydra's grammar reads them."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
+from hydra.errors import HydraException
+
+from assimilate.errors import UserError
+from assimilate.known_keys import CONF
+from assimilate.settings.rules import PATHS
+
+SEARCH_PATH = "hydra.searchpath"
+# What begins so is a path, whatever the key.
+BEGINNINGS_OF_PATHS = ("/", "~", "./", "../")
+# Flags that would compose another configuration than the one that is checked.
+REFUSED_FLAGS = {
+    "config_path": "give a folder of options of your own with --config-dir",
+    "config_name": "give a folder of options of your own with --config-dir",
+    "experimental_rerun": "give the command again",
+}
+MODES = ("run", "multirun", "cfg", "shell_completion", "info")
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What a user typed.
+
+    Attributes:
+        words: the overrides, each as Hydra reads it; folders of options come first, as hydra.searchpath=[…].
+        searched: those folders, as Hydra takes them.
+        multirun: whether -m was given, before or after any word.
+        shows: flags that show something instead of running, e.g. ("--cfg", "job").
+    """
+
+    words: tuple[str, ...]
+    searched: tuple[str, ...]
+    multirun: bool
+    shows: tuple[str, ...]
+
+
+def read_command_line(arguments: Sequence[str]) -> CommandLine:
+    """Tell flags from overrides, in whatever order they come, and quote paths that Hydra's grammar cannot read.
+
+    Raises:
+        UserError: an unknown flag or one that cannot be used here, a folder of options that is not there.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    following = [*arguments[1:], ""]
+    asking = {"-i": "--info=all", "--info": "--info=all"}  # an override behind it is no value of it
+    told = [asking.get(word, word) if "=" in after else word for word, after in zip(arguments, following, strict=True)]
+    found = parser.parse_intermixed_args(told)
+    for name, instead in REFUSED_FLAGS.items():
+        if getattr(found, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} cannot be used: {instead}")
+    modes = [f"--{name.replace('_', '-')}" for name in MODES if getattr(found, name)]
+    if len(modes) > 1:
+        raise UserError(f"{' and '.join(modes)} exclude each other: give one of them")
+    if found.resolve and not (found.cfg or found.help):
+        raise UserError("--resolve would be ignored: it says how --cfg job shows values")
+    folders = [] if found.config_dir is None else [found.config_dir]
+    words = []
+    for word in found.overrides:
+        key, _, value = word.partition("=")
+        if key.lstrip("+") == SEARCH_PATH:
+            folders += _listed(value)
+        else:
+            words.append(readable(word, multirun=found.multirun))
+    searched = tuple(dict.fromkeys(map(_searchable, folders)))
+    if searched:
+        listed = ",".join(_quoted(folder) for folder in searched)
+        words.insert(0, f"{SEARCH_PATH}=[{listed}]")
+    return CommandLine(tuple(words), searched, found.multirun, tuple(_flags(parser, found)))
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; all flags: --hydra-help")
+
+
+def _flags(parser: argparse.ArgumentParser, found: argparse.Namespace) -> list[str]:
+    """The flags that show something, as Hydra's own parser reads them before the overrides."""
+    flags: list[str] = []
+    for action in parser._actions:
+        value = getattr(found, action.dest, None)
+        if action.option_strings and action.dest not in ("run", "multirun", "config_dir") and value:
+            flags += [action.option_strings[0]] if value is True else [f"{action.option_strings[0]}={value}"]
+    return flags
+
+
+def _listed(value: str) -> list[str]:
+    """The elements of a list of folders, whether or not Hydra's grammar can read them."""
+    read = _parsed(f"{SEARCH_PATH}={value}")
+    folders = value.strip("[] ").split(",") if read is None or read.is_sweep_override() else read.value()
+    return [str(folder).strip() for folder in (folders if isinstance(folders, list) else [folders])]
+
+
+def _searchable(folder: str) -> str:
+    """A folder of options as Hydra finds it from anywhere.
+
+    Raises:
+        UserError: it is not there, or has an option that is shipped: ours would be taken without a word.
+    """
+    scheme, separator, rest = folder.rpartition("://")
+    if separator and scheme != "file":
+        return folder
+    path = Path(rest).expanduser().absolute()
+    if not path.is_dir():
+        raise UserError(f"--config-dir={path}: there is no such folder")
+    for option in sorted(file for group in CONF.iterdir() for file in (path / group.name).glob("*.yaml")):
+        if (CONF / option.relative_to(path)).is_file():
+            name = f"{option.parent.name}={option.stem}"
+            raise UserError(f"{option} would be ignored: {name} is shipped; give your option another name")
+    return f"file://{path}"
+
+
+# ------------------------------------------------------------------------------------------------ Hydra's grammar
+
+
+def readable(word: str, *, multirun: bool) -> str:
+    """An override whose value is a path, quoted where Hydra's grammar would read another value or none at all.
+
+    A value is a path if its key holds one (out, dataset.root, …), or if it begins like one. With -m a comma separates
+    two paths, unless the whole is there.
+    """
+    key, sign, value = word.partition("=")
+    if not sign or not (key.lstrip("+") in PATHS or value.startswith(BEGINNINGS_OF_PATHS)):
+        return word
+    read = _parsed(word)
+    several = multirun and "," in value and not Path(value).expanduser().exists()
+    if read is not None and (several or read.value_type is not ValueType.SIMPLE_CHOICE_SWEEP):
+        found = read.value()
+        spelt = isinstance(found, str) and (found == value or set(value) & set("\"'\\$"))
+        if spelt or not isinstance(found, str | list | dict) or several:
+            return word
+    parts = value.split(",") if several else [value]
+    return f"{key}=" + ",".join(part if several and _parsed(f"{key}={part}") else _quoted(part) for part in parts)
+
+
+def _parsed(word: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException:
+        return None
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text, Quote.double).with_quotes()
+
+
+def override_word(key: str, value: str) -> str:
+    """`key=value` such that Hydra reads the very value: quoted where its grammar wants it ("ö", "(")."""
+    return f"{key}={value if re.fullmatch(r'[A-Za-z0-9_/.+@%:-]+', value) else _quoted(value)}"
+
+
+def shell_word(word: str) -> str:
+    """An override as a shell needs it: quoted only where it must be."""
+    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else "'" + word.replace("'", "'\\''") + "'"
+
+
+def unreadable(word: str) -> str:
+    """What to say of an override that Hydra's grammar cannot read: the words to type in its place."""
+    key, sign, value = word.partition("=")
+    if not sign:
+        return f"{word} cannot be read: needed is key=value, e.g. dataset=digits"
+    if _parsed(f"{key}=1") is None:
+        return f"{word} cannot be read: {key} is no key; all keys: --cfg job"
+    if value[:1] == "[" and value[-1:] == "]":
+        parts = [part.strip() for part in value[1:-1].split(",")]
+        instead = f"[{','.join(part if _parsed(f'{key}={part}') else _quoted(part) for part in parts)}]"
+    else:
+        instead = _quoted(value)
+    if _parsed(f"{key}={instead}") is None or value[:1] == "{":
+        return f"{word} cannot be read: within it, quote what has other letters than A to Z, or one of ()[]{{}}=,:"
+    return f"{word} cannot be read: quote its value, {shell_word(f'{key}={instead}')}"
+
+
+def sweep_word(override: Override) -> str:
+    """What to say of several values without -m."""
+    line = str(override.input_line)
+    key, _, value = line.partition("=")
+    text = f"; if it is one value: {shell_word(f'{key}={_quoted(value)}')}" if override.value_type else ""
+    return f"{line} is a sweep: add -m to run every value{text}"
