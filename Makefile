@@ -39,7 +39,7 @@ test: $(STAMP)  ## The fast tests
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 test-slow: $(STAMP)  ## The tests that take minutes
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow --timeout 1800
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow --timeout 1800 --session-timeout 14400
 
 bench: $(STAMP)  ## All benchmarks against their references (an hour, nothing else running); writes docs/benchmarks.md
 	$(BIN)/python benchmarks/table.py

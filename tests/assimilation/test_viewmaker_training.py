@@ -137,17 +137,20 @@ def test_the_encoder_lowers_the_loss(tmp_path: Path):
 
 @pytest.mark.parametrize("generated_views", [[0, 1], [1], [2]])
 def test_the_viewmaker_raises_the_loss(generated_views: list[int]):
-    """Its own steps, again and again on the same images with the same noise, against an encoder that stands still."""
-    played = module(generated_views=generated_views).train()
-    played._adversary = torch.optim.Adam(played.viewmaker.parameters(), lr=0.003)
-    image = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    """Its own steps, again and again on the same images with the same noise, against an encoder that stands still.
+
+    In float64 with small steps: in float32 with lr=0.003 the number of steps that raise it depends on the CPU.
+    """
+    played = module(generated_views=generated_views).train().double()
+    played._adversary = torch.optim.Adam(played.viewmaker.parameters(), lr=1e-5)
+    image = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     views = tuple((image.roll(shift, dims=-1) - 0.5) / 0.25 for shift in range(max(generated_views) + 1))
     views = views if len(views) > 1 else views * 2
     batch = StepBatch(views, torch.arange(16))
     before = [p.detach().clone() for p in played.encoder.parameters()]
     losses = [float(played._raise_loss(batch, torch.Generator().manual_seed(5))) for _ in range(25)]
-    assert losses[-1] > losses[0]
-    assert sum(after > earlier for earlier, after in itertools.pairwise(losses)) >= 16
+    assert losses[-1] > losses[0] + 0.05
+    assert sum(after > earlier for earlier, after in itertools.pairwise(losses)) >= 20
     assert all(torch.equal(p, old) for p, old in zip(played.encoder.parameters(), before, strict=True))
 
 

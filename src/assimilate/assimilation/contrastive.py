@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from assimilate.assimilation.accumulation import window_size
 from assimilate.assimilation.objective import LossSpec, LossTerms, compute_loss
 from assimilate.assimilation.schedule import OptimizerSpec, learning_rate
-from assimilate.encoder.backbone import trains_in_channels_last
 from assimilate.encoder.batchnorm import keep_running_statistics, synchronize_batchnorm
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
@@ -97,17 +96,8 @@ class ContrastiveModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Under several ranks BatchNorm sees the global batch, so that ranks do not change the result."""
-        if stage != "fit":
-            return
-        on_cpu = self.trainer.strategy.root_device.type == "cpu"
-        size = getattr(self.trainer.datamodule, "image_size", 0)  # type: ignore[attr-defined]
-        if not trains_in_channels_last(self.encoder_spec.width, size, on_cpu=on_cpu):
-            self.encoder.to(memory_format=torch.contiguous_format)
-        elif on_cpu:
-            # Measured on one core: forward and backward of narrow ResNets 1.3-1.5 times as fast.
-            self.encoder.to(memory_format=torch.channels_last)
-        if self.trainer.world_size > 1:
-            if on_cpu:
+        if stage == "fit" and self.trainer.world_size > 1:
+            if self.trainer.strategy.root_device.type == "cpu":
                 synchronize_batchnorm(self.encoder)
             else:
                 nn.SyncBatchNorm.convert_sync_batchnorm(self.encoder)

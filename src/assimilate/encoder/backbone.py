@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from assimilate.encoder.strided_pointwise import subsample_before_narrow_pointwise
 from assimilate.encoder.timm_backbone import TIMM, TimmBackbone
 
 _ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -12,16 +13,6 @@ _ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, 
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
 STEMS = ("cifar", "cifar_maxpool", "imagenet")
-
-
-# oneDNN in torch 2.15 corrupts memory in the backward pass of narrow networks in channels_last from 48² up: crashes at
-# widths 2 to 12 and 48² to 96², none at 32² or at width 16.
-_NARROW, _SMALL = 16, 32
-
-
-def trains_in_channels_last(width: int, image_size: int, *, on_cpu: bool) -> bool:
-    """Whether a backbone of this width may be trained in channels_last on images of this side, in pixels."""
-    return not on_cpu or width >= _NARROW or image_size <= _SMALL
 
 
 class Backbone(ResNet):
@@ -93,5 +84,8 @@ def make_backbone(name: str, *, width: int = 64, stem: str = "cifar") -> Backbon
     if name.startswith(TIMM):
         if stem != "own":
             raise ValueError(f"encoder.stem={stem!r} does not suit {name}: a timm model has a stem of its own ('own')")
-        return TimmBackbone(name.removeprefix(TIMM))
-    return Backbone(name, width=width, stem=stem)
+        backbone: Backbone | TimmBackbone = TimmBackbone(name.removeprefix(TIMM))
+    else:
+        backbone = Backbone(name, width=width, stem=stem)
+    subsample_before_narrow_pointwise(backbone)
+    return backbone
