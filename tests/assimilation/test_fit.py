@@ -334,7 +334,9 @@ def test_bf16(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_the_encoder_trains_in_the_memory_format_that_it_has(tmp_path: Path, memory_format: torch.memory_format) -> None:
+def test_the_encoder_trains_in_the_memory_format_that_it_has(
+    tmp_path: Path, memory_format: torch.memory_format
+) -> None:
     """So that `trainer.channels_last=false` holds on a CPU."""
     module = tiny_module()
     module.encoder.to(memory_format=memory_format)

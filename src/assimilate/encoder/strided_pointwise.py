@@ -29,6 +29,6 @@ def subsample_before_narrow_pointwise(network: nn.Module) -> None:
             module.stride = (1, 1)
 
 
-def _subsample(stride: tuple[int, int], module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _subsample(stride: tuple[int, ...], module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     images: Tensor = inputs[0]
     return (images[..., :: stride[0], :: stride[1]], *inputs[1:])
