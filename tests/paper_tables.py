@@ -209,7 +209,7 @@ VIEWS: dict[str, dict[str, Any]] = {
     },
     "wperturb": {"sigma": 0.2, "projected": False, "cached": True, "n_cached": 8, "n_used": None, "n_sampled": 1},
     "expert": {"draws": "independent", "n_cached": 8, "n_used": None, "n_sampled": 1},
-    "viewmaker": {"distortion_budget": 0.05, "lr": 0.001, "n_sampled": 1, "transform": "none"},
+    "viewmaker": {"distortion_budget": 0.05, "lr": 0.001, "n_sampled": 1},
     "reconstruction": {"n_sampled": 1},
     "original": {"n_sampled": 1},
 }  # fmt: skip
@@ -219,17 +219,24 @@ VIEWS_OF_DATASETS: dict[tuple[str, str], dict[str, Any]] = {
     ("wsearch", TINY): {"epsilon1": 0.2, "epsilon2": 0.31, "search": {"initial_noise": 0.005}},
     ("wperturb", FAKE): {"noise_limit": 2.0},
 }
-# Table 10.
+# Table 10; the rest by their authors' scripts (PROTOCOLS 17).
 VIEWMAKER: dict[str, dict[str, Any]] = {
     dataset: {
-        "epochs": epochs, "batch_size": batch_size, "encoder": {"output_dim": 128, "projector": "linear"},
+        "epochs": epochs, "batch_size": batch_size, "encoder": {"output_dim": 128, **encoder},
         "loss": {"temperature": temperature, "base_temperature": None, "alpha": alpha},
         "optimizer": {"name": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "constant",
                       "warmup_epochs": 0},
-        "batchnorm": "per_view", "drop_last": True,
+        **(
+            {"batchnorm": "per_view", "drop_last": True, "view": {"transform": "none"},
+             "data": {"normalize": True, "std": [0.247, 0.243, 0.261]}}
+            if dataset == C10
+            else {"batchnorm": "concatenated", "drop_last": False, "view": {"transform": "flip"}, "data": {"std": None}}
+        ),
     }
-    for dataset, epochs, batch_size, lr, temperature, alpha in (
-        (C10, 200, 128, 0.015, 0.07, 0.14), (C100, 800, 512, 0.06, 0.1, 0.1), (TINY, 800, 128, 0.06, 0.5, 0.5),
+    for dataset, epochs, batch_size, lr, temperature, alpha, encoder in (
+        (C10, 200, 128, 0.015, 0.07, 0.14, {"projector": "linear", "initialization": "default"}),
+        (C100, 800, 512, 0.06, 0.1, 0.1, {"projector": "supcontrast", "hidden_dim": None, "initialization": "fan_out"}),
+        (TINY, 800, 128, 0.06, 0.5, 0.5, {"projector": "supcontrast", "hidden_dim": None, "initialization": "fan_out"}),
     )
 }  # fmt: skip
 # Table 8's other implementation (PROTOCOLS 3) and Table 12's SimSiam (PROTOCOLS 11).
@@ -238,7 +245,7 @@ HTDT: dict[str, Any] = {
     "optimizer": {"name": "adam", "lr": 2e-3, "momentum": None, "weight_decay": 1e-6, "schedule": "multistep",
                   "warmup_epochs": 0, "warmup_steps": 500, "milestones": [0.95, 0.975], "gamma": 0.2},
     "loss": {"temperature": 0.5, "base_temperature": None},
-    "encoder": {"stem": "cifar_maxpool", "projector": "htdt", "output_dim": 128},
+    "encoder": {"stem": "cifar_maxpool", "initialization": "default_stem", "projector": "htdt", "output_dim": 128},
     "data": {"expert": {"grayscale_probability": 0.1, "interpolation": "bicubic", "order": "jitter_first"}},
     "probe": {"name": "htdt"},
 }  # fmt: skip

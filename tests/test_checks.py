@@ -29,7 +29,7 @@ def test_options_are_those_of_the_rooms():
     from assimilate.assimilation.objective import LOSSES
     from assimilate.assimilation.schedule import SCHEDULES
     from assimilate.data.augmentation import TRANSFORMS
-    from assimilate.encoder.backbone import _ARCHITECTURES, STEMS
+    from assimilate.encoder.backbone import _ARCHITECTURES, INITIALIZATIONS, STEMS
     from assimilate.encoder.projector import PROJECTORS
     from assimilate.probes.protocol import PROTOCOLS
 
@@ -38,6 +38,7 @@ def test_options_are_those_of_the_rooms():
     assert set(options.TRANSFORMS) == set(TRANSFORMS)
     assert tuple(_ARCHITECTURES) == options.BACKBONES
     assert options.STEMS == STEMS
+    assert options.INITIALIZATIONS == INITIALIZATIONS
     assert options.PROJECTORS == PROJECTORS
     assert tuple(PROTOCOLS) == options.PROBES
     unaugmented = tuple(name for name, protocol in PROTOCOLS.items() if protocol.train == "none")

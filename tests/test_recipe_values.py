@@ -3,6 +3,7 @@
 import pytest
 
 from assimilate import known_keys
+from assimilate.artifacts.chain import DataFacts, build_chain
 from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.errors import UserError
@@ -98,6 +99,41 @@ def test_what_changes_results_is_part_of_the_identity(key):
 )
 def test_how_it_is_computed_is_not(key):
     assert job_of("dataset=cifar10", key).identity == job_of("dataset=cifar10").identity
+
+
+@pytest.mark.parametrize(("key", "usual"), [("encoder.initialization", "fan_out"), ("data.std", None)])
+def test_settings_that_came_later_are_named_where_they_differ_alone(tmp_path, key, usual):
+    """So that no run or artifact of old is renamed."""
+    group, name = key.split(".")
+    for words, there in (([], False), ([f"{key}={usual or 'null'}"], False), (
+        [f"{key}={'default' if usual else '[0.2,0.2,0.3]'}"], True
+    )):  # fmt: skip
+        job = job_of("dataset=cifar10", "assim=a2", *words)
+        chain = build_chain(job.config, tmp_path, DataFacts("facts", 50_000, True, True, (0.5,) * 3, (0.25,) * 3))
+        assert (name in job.identity[group]) is there
+        for trained in (chain.encoder, chain.reference):  # f inherits both
+            of_encoder = "initialization" in trained.content["encoder"]
+            of_data = list(trained.content["normalisation"]["std"]) != [0.25] * 3
+            assert (of_encoder, of_data) == (there and group == "encoder", there and group == "data")
+
+
+def test_a_std_without_normalisation_is_refused():
+    with pytest.raises(UserError, match=r"data\.std would be ignored: data\.normalize=false"):
+        job_of("dataset=cifar10", "data.normalize=false", "data.std=[0.2,0.2,0.3]")
+    with pytest.raises(UserError, match=r"data\.std=\[0\.2, 0\.0, 0\.3\] cannot be used"):
+        job_of("dataset=cifar10", "data.std=[0.2,0.0,0.3]")
+
+
+def test_viewmakers_settings_can_be_overridden():
+    words = ["+table3=viewmaker_viewmaker_simclr", "dataset=cifar100"]
+    config = job_of(
+        *words, "view.transform=none", "drop_last=true", "batchnorm=per_view", "encoder.projector=linear"
+    ).config
+    assert (config["view"]["transform"], config["drop_last"], config["batchnorm"]) == ("none", True, "per_view")
+    assert config["encoder"]["projector"] == "linear"
+    words[1] = "dataset=cifar10"
+    config = job_of(*words, "data.std=null", "encoder.initialization=fan_out").config
+    assert (config["data"]["std"], config["encoder"]["initialization"]) == (None, "fan_out")
 
 
 def test_simsiam_and_its_a2():

@@ -57,6 +57,7 @@ def test_a_recipe_is_itself_on_every_data_set(dataset, recipe):
         "backbone": backbone,
         "width": width,
         "stem": own_stem if stem is None else stem,
+        "initialization": "default_stem" if recipe in ("htdt", "dkobak", "dkobak_100") else "fan_out",
         "projector": projector,
         "hidden_dim": hidden_dim,
         "output_dim": output_dim,

@@ -218,7 +218,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
         source = CachedViews.open(artifact.parents["views"].path, num_used=content.get("views_used"))
     elif "view" in content and not _is_online(artifact):
         source = fresh_views(session, artifact)
-    mean, std = (dataset.mean, dataset.std) if content["normalize"] else (NO_MEAN, UNIT_STD)
+    used = content["normalisation"] or {"mean": NO_MEAN, "std": UNIT_STD}
+    mean, std = used["mean"], used["std"]
     datamodule = ContrastiveDataModule(
         dataset.train,
         mean=mean,

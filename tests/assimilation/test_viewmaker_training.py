@@ -135,6 +135,41 @@ def test_the_encoder_lowers_the_loss(tmp_path: Path):
     assert sum(losses[-4:]) < sum(losses[:4])
 
 
+def test_all_views_in_one_forward_and_flipped_each_by_itself(tmp_path: Path):
+    """CIFAR-100's and TinyImageNet's rows: one forward of all views in either step, the last partial batch too; the
+    Viewmaker sees each of its two views mirrored or not."""
+    flip = make_transform("flip", 8, flip=0.5, expert={})
+    images = tiny_images(20)
+    served = ContrastiveDataModule(
+        images, mean=MEAN, std=STD, slots=[ViewSlot("image", flip)] * 2, batch_size=8, seed=0, view_source=None,
+        drop_last=False,
+    )  # fmt: skip
+    played = module(
+        encoder={"width": 2, "projector": "supcontrast", "output_dim": 8}, batchnorm="concatenated",
+        generated_views=[0, 1],
+    )  # fmt: skip
+    forwards, seen = [], []
+    played.encoder.register_forward_hook(lambda _, args, __: forwards.append(len(args[0])) if played.training else None)
+    played.viewmaker.register_forward_hook(lambda _, args, __: seen.append(args[0].detach()))
+    fit_tiny(played, served, tmp_path, max_epochs=1)
+    assert forwards == [16, 16, 16, 16, 8, 8]
+    assert played.encoder.backbone.bn1.num_batches_tracked == 6
+    stored = torch.from_numpy(images.images).float() / 255
+    mirrored = set()
+    for first, second in (batch.chunk(2) for batch in seen[::2]):
+        for pair in zip(first, second, strict=True):
+            places = [
+                [(view - kind).abs().flatten(1).max(dim=1).values.argmin() for kind in (stored, stored.flip(-1))]
+                for view in pair
+            ]
+            whether = [
+                bool((view - stored.flip(-1)[there]).abs().max() < 1e-5)
+                for view, (_, there) in zip(pair, places, strict=True)
+            ]
+            mirrored.add(tuple(whether))
+    assert mirrored == {(False, False), (False, True), (True, False), (True, True)}
+
+
 @pytest.mark.parametrize("generated_views", [[0, 1], [1], [2]])
 def test_the_viewmaker_raises_the_loss(generated_views: list[int]):
     """Its own steps, again and again on the same images with the same noise, against an encoder that stands still.

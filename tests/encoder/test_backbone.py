@@ -44,6 +44,47 @@ def test_kaiming_fan_out() -> None:
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)
 
 
+def conv_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {n: m.weight.detach() for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d)}
+
+
+@pytest.mark.parametrize("stem", ["cifar", "cifar_maxpool"])
+@pytest.mark.parametrize("initialization", ["fan_out", "default_stem", "default"])
+def test_initialization_is_that_of_torchvisions_network_with_another_stem(stem: str, initialization: str) -> None:
+    """As published codes make it: torchvision's ResNet-18 whose conv1 is then replaced, or PyTorch's layers alone."""
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(weights=None)
+    theirs.conv1 = torch.nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    if initialization == "fan_out":  # E-SSL initialises afterwards
+        torch.nn.init.kaiming_normal_(theirs.conv1.weight, mode="fan_out", nonlinearity="relu")
+    if initialization == "default":
+        for module in theirs.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.reset_parameters()
+    ours = conv_weights(make_backbone("resnet18", stem=stem, initialization=initialization))
+    for name, weight in conv_weights(theirs).items():
+        fan_in, rows = weight[0].numel(), weight.shape[0]
+        uniform = initialization == "default" or (initialization == "default_stem" and name == "conv1")
+        # U(±b) with b = √(6 / (1 + a²) / fan_in), a = √5, whose std is b/√3; or normal with √(2 / fan_out).
+        std = (1 / (3 * fan_in)) ** 0.5 if uniform else (2 / (rows * weight[0, 0].numel())) ** 0.5
+        for network in (weight, ours[name]):
+            assert network.std().item() == pytest.approx(std, rel=0.05), name
+            bound = network.abs().max().item() * fan_in**0.5
+            assert (0.98 < bound <= 1 + 1e-6) if uniform else network.abs().max() > 2.8 * std, name
+    expected = 0.111 if initialization != "fan_out" else 0.0589  # PROTOCOLS 14
+    assert ours["conv1"].std().item() == pytest.approx(expected, rel=0.05)
+
+
+def test_only_another_initialization_is_named() -> None:
+    assert "initialization" not in EncoderSpec().to_dict()
+    spec = EncoderSpec(width=4, hidden_dim=8, output_dim=8, initialization="default")
+    assert EncoderSpec.from_dict(spec.to_dict()) == spec
+    usual = Encoder.from_spec(EncoderSpec(width=4, hidden_dim=8, output_dim=8), init_seed=5)
+    other = Encoder.from_spec(spec, init_seed=5)
+    assert not torch.equal(usual.backbone.layer1[0].conv1.weight, other.backbone.layer1[0].conv1.weight)
+    assert torch.equal(usual.backbone.bn1.weight, other.backbone.bn1.weight)
+
+
 def test_initialisation_depends_on_the_seed_alone_and_leaves_the_global_generator() -> None:
     spec = EncoderSpec(width=4, hidden_dim=8, output_dim=8)
     torch.manual_seed(1)
@@ -61,6 +102,7 @@ def test_initialisation_depends_on_the_seed_alone_and_leaves_the_global_generato
     [
         ({"backbone": "resnet19"}, "encoder.backbone='resnet19'"),
         ({"stem": "cifra"}, "encoder.stem='cifra'"),
+        ({"initialization": "uniform"}, "encoder.initialization='uniform'"),
         ({"width": 0}, "encoder.width=0"),
         ({"projector": "mlp"}, "encoder.projector='mlp'"),
         ({"hidden_dim": 0}, "encoder.hidden_dim=0"),

@@ -42,6 +42,7 @@ from assimilate.settings.identity import (
     data_is_sampled,
     draws_one_of_many,
     draws_view_on_the_fly,
+    encoder_settings,
     generator_settings,
     inversion_settings,
     needs_cache,
@@ -191,12 +192,15 @@ class _Projection:
     def _training(self, config: Mapping[str, Any], loss: str) -> dict[str, Any]:
         keys = ("epochs", "batch_size", "accumulate_grad_batches", "drop_last", "batchnorm", "optimizer")
         dataset = config["dataset"]
-        encoder = dict(config["encoder"])
+        encoder = encoder_settings(config["encoder"])
+        normalisation = self._normalisation
+        if normalisation is not None and config["data"]["std"] is not None:
+            normalisation = {**normalisation, "std": config["data"]["std"]}
         if loss != "simsiam":
             encoder["predictor_dim"] = None  # no other loss trains one
         return {
             **{key: config[key] for key in keys},
-            "normalisation": self._normalisation,
+            "normalisation": normalisation,
             "precision": config["trainer"]["precision"],
             "encoder": encoder,
             "normalize": config["data"]["normalize"],

@@ -85,6 +85,7 @@ class ViewmakerTraining(ContrastiveModule):
     def training_step(self, batch: StepBatch, batch_idx: int) -> dict[str, Tensor]:
         """One step of the Viewmaker, then the loss of the encoder's; both losses are recorded."""
         place = (self.trainer.current_epoch, batch_idx, self.trainer.global_rank)
+        # The reference updates the encoder first (PROTOCOLS 17).
         raised = self._raise_loss(batch, seeded(self.seed, "viewmaker's step", *place))
         with torch.no_grad():
             views, change = self.perturbed(batch.views, seeded(self.seed, "encoder's step", *place))

@@ -13,29 +13,38 @@ _ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, 
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
 STEMS = ("cifar", "cifar_maxpool", "imagenet")
+INITIALIZATIONS = ("fan_out", "default_stem", "default")
 
 
 class Backbone(ResNet):
     """A torchvision ResNet without its classifier, whose first stage has `width` planes (torchvision: 64).
 
     Parameter names are torchvision's, so its state dicts load at width 64 with stem "imagenet".
-    Convolutions start from kaiming-normal with fan_out, BatchNorm from weight 1 and bias 0.
+    BatchNorm starts from weight 1 and bias 0.
 
     Args:
         name: "resnet18", "resnet34" or "resnet50".
         width: planes of the first stage; the features have 8·width·expansion dimensions.
         stem: "cifar" (3×3, stride 1, no max-pool), "cifar_maxpool" (the same with max-pool; Table 8) or
             "imagenet" (7×7, stride 2, max-pool).
+        initialization: of the convolutions. "fan_out": torchvision's kaiming-normal; "default": PyTorch's own, uniform
+            in ±1/√fan_in (Viewmaker's small ResNet; PROTOCOLS 17); "default_stem": fan_out, but PyTorch's own for the
+            first convolution (htdt and dkobak, which replace torchvision's; PROTOCOLS 14).
 
     Raises:
-        ValueError: unknown name or stem, or width below 1.
+        ValueError: unknown name, stem or initialization, or width below 1.
     """
 
-    def __init__(self, name: str, *, width: int = 64, stem: str = "cifar") -> None:
+    def __init__(
+        self, name: str, *, width: int = 64, stem: str = "cifar", initialization: str = INITIALIZATIONS[0]
+    ) -> None:
         if name not in _ARCHITECTURES:
             raise ValueError(f"encoder.backbone={name!r} is unknown; choose one of {', '.join(_ARCHITECTURES)}")
         if stem not in STEMS:
             raise ValueError(f"encoder.stem={stem!r} is unknown; choose one of {', '.join(STEMS)}")
+        if initialization not in INITIALIZATIONS:
+            known = ", ".join(INITIALIZATIONS)
+            raise ValueError(f"encoder.initialization={initialization!r} is unknown; choose one of {known}")
         if width < 1:
             raise ValueError(f"encoder.width={width} must be at least 1 (the paper's networks have 64)")
         # torchvision's constructor fixes 64 planes; its _make_layer and forward serve any number.
@@ -62,7 +71,8 @@ class Backbone(ResNet):
         self.fc = nn.Identity()
         self.feature_dim = 8 * width * block.expansion
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            kept = initialization == "default" or (initialization == "default_stem" and module is self.conv1)
+            if isinstance(module, nn.Conv2d) and not kept:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature_dim"]:
@@ -75,7 +85,9 @@ def resnet_name(block: str, num_blocks: tuple[int, ...]) -> str | None:
     return next((name for name, known in _ARCHITECTURES.items() if known == (wanted, num_blocks)), None)
 
 
-def make_backbone(name: str, *, width: int = 64, stem: str = "cifar") -> Backbone | TimmBackbone:
+def make_backbone(
+    name: str, *, width: int = 64, stem: str = "cifar", initialization: str = INITIALIZATIONS[0]
+) -> Backbone | TimmBackbone:
     """Builds a backbone; its parameters come from torch's global generator (see `Encoder.from_spec` for a seed).
 
     Raises:
@@ -86,6 +98,6 @@ def make_backbone(name: str, *, width: int = 64, stem: str = "cifar") -> Backbon
             raise ValueError(f"encoder.stem={stem!r} does not suit {name}: a timm model has a stem of its own ('own')")
         backbone: Backbone | TimmBackbone = TimmBackbone(name.removeprefix(TIMM))
     else:
-        backbone = Backbone(name, width=width, stem=stem)
+        backbone = Backbone(name, width=width, stem=stem, initialization=initialization)
     subsample_before_narrow_pointwise(backbone)
     return backbone

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from assimilate.encoder.backbone import make_backbone
+from assimilate.encoder.backbone import INITIALIZATIONS, make_backbone
 from assimilate.encoder.predictor import make_predictor
 from assimilate.encoder.projector import make_projector
 
@@ -32,10 +32,14 @@ class EncoderSpec:
     output_dim: int | None = None
     predictor_dim: int | None = None
     input_size: int | None = None
+    initialization: str = INITIALIZATIONS[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict that `from_dict` reads."""
-        return asdict(self)
+        """A plain dict that `from_dict` reads; the usual initialization is not named, as in the files of old."""
+        values = asdict(self)
+        if self.initialization == INITIALIZATIONS[0]:
+            del values["initialization"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EncoderSpec":
@@ -61,7 +65,9 @@ class Encoder(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone = make_backbone(spec.backbone, width=spec.width, stem=spec.stem)
+        self.backbone = make_backbone(
+            spec.backbone, width=spec.width, stem=spec.stem, initialization=spec.initialization
+        )
         self.projector = make_projector(spec.projector, self.backbone.feature_dim, spec.hidden_dim, spec.output_dim)
         # Last, so that an encoder's other parameters are the same with and without it.
         self.predictor: nn.Module | None = None

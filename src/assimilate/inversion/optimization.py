@@ -66,6 +66,7 @@ def optimize_codes(
         if not last:
             optimizer.param_groups[0]["lr"] = learning_rate(settings, step)
             optimizer.zero_grad()
+            # The reference takes the mean over its batch: Adam's 1e-8 damps gradients so small (PROTOCOLS 17).
             losses.sum().backward()
             optimizer.step()
     # Codes that became NaN stay so: what was best until then is no optimisation of so many steps.

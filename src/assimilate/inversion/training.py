@@ -90,6 +90,7 @@ class EncoderTraining:
             adversarial = non_saturating_loss(self.discriminator(reconstruction))
             loss = loss + settings.adversarial_weight * adversarial
             losses["adversarial"] = adversarial.detach()
+        # The reference updates the discriminator first (PROTOCOLS 17).
         descend(self.optimizer, loss)
         if self.discriminator is not None:
             losses |= self._update_discriminator(self.discriminator.requires_grad_(True), real, reconstruction.detach())

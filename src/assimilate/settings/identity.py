@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from assimilate.settings.options import INITIALIZATIONS
+
 # Recorded in every result, never hashed: where and how a run is computed, not what (DESIGN §4).
 NEUTRAL_KEYS = frozenset(
     {
@@ -135,6 +137,11 @@ def generator_settings(generator: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in _without_checkpointing(generator).items() if key not in left_out}
 
 
+def encoder_settings(encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an encoder, without the initialization where it is the usual one, which came later."""
+    return {key: value for key, value in encoder.items() if (key, value) != ("initialization", INITIALIZATIONS[0])}
+
+
 def inversion_settings(inversion: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the inversion, without those that came later where they say what was always done."""
     left_out = {"perceptual_norm"} if inversion["perceptual_norm"] == "l1" else set()
@@ -171,6 +178,10 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
         identity.pop("generator", None)
     if not needs_generator(config) or data_is_sampled(config):
         identity.pop("inversion", None)
+    if "encoder" in identity:
+        identity["encoder"] = encoder_settings(identity["encoder"])
+    if identity["data"].get("std") is None:  # the data set's own
+        identity["data"] = {key: value for key, value in identity["data"].items() if key != "std"}
     if "generator" in identity:
         identity["generator"] = generator_settings(identity["generator"])
     if "inversion" in identity:

@@ -142,6 +142,11 @@ USES = (
         lambda config: "nothing in this run draws an expert view (basic has settings of its own)",
     ),
     Use(
+        ("data.std",),
+        lambda config: bool(config["data"]["normalize"]),
+        lambda config: "data.normalize=false leaves pixels in [0, 1]",
+    ),
+    Use(
         ("inversion.perceptual_norm",),
         lambda config: bool(config["inversion"]["perceptual"] != "none"),
         lambda config: "inversion.perceptual=none compares no feature maps",

@@ -28,5 +28,6 @@ SCHEDULES = {
 }
 BACKBONES = ("resnet18", "resnet34", "resnet50")
 STEMS = ("cifar", "cifar_maxpool", "imagenet")
+INITIALIZATIONS = ("fan_out", "default_stem", "default")
 PROJECTORS = ("essl", "simsiam", "supcontrast", "htdt", "dkobak", "clsp", "linear", "none")
 ANALYSES = ("pairs", "distances", "tsne", "grid", "curves", "alignment_uniformity")

@@ -11,6 +11,7 @@ from assimilate.settings.identity import GENERATED, OWN
 from assimilate.settings.options import (
     ANALYSES,
     BACKBONES,
+    INITIALIZATIONS,
     LOSSES,
     OPTIMIZERS,
     PROBES,
@@ -121,8 +122,8 @@ GROUPS_OF_SETTINGS = (
     *("data", "data.expert", "knn", "input", "view.encoder", "view.search"),
     *("inversion.optimization", "analysis.mine", "analysis.perplexity"),
 )
-# Groups with a mean and a std.
-NORMALISED = ("dataset", "dataset.evaluation", "input")
+# Groups with a mean, a std or both.
+NORMALISED = ("dataset", "dataset.evaluation", "input", "data")
 
 CHECKS = (
     *(Check(key, _settings, f"a setting in it, {key}.<name>=… (all keys: --cfg job)") for key in GROUPS_OF_SETTINGS),
@@ -186,6 +187,7 @@ CHECKS = (
     ),
     _option("encoder.backbone", BACKBONES),
     _option("encoder.stem", STEMS),
+    _option("encoder.initialization", INITIALIZATIONS),
     _option("encoder.projector", PROJECTORS),
     Check("encoder.hidden_dim", _or_none(_count), "null (the projector's own) or a whole number ≥ 1"),
     Check("encoder.output_dim", _or_none(_count), "null (the projector's own) or a whole number ≥ 1"),
@@ -210,10 +212,9 @@ CHECKS = (
     Check("view.n_cached", _or_none(_count), "a whole number ≥ 1"),
     Check("view.n_used", _or_none(_count), "null (all that are cached) or a whole number ≥ 1"),
     Check("view.n_sampled", _count, "a whole number ≥ 1"),
-    Check("view.epsilon1", _or_auto(_not_negative), "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
     Check(
         "view.epsilon1",
-        _or_auto(lambda v: _number(v) and v <= 2),
+        _or_auto(lambda v: _not_negative(v) and v <= 2),
         "auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1",
     ),
     Check("view.epsilon2", _or_auto(_not_negative), "auto or a distance ≥ 0"),
