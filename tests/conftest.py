@@ -1,5 +1,6 @@
 """Finished runs that several files of tests look at; those of an xdist group share a process, and one run."""
 
+import pwd
 import shutil
 import signal
 import sys
@@ -73,3 +74,15 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user whom the system knows by number only, without HOME: as containers and clusters run jobs."""
+
+    def unknown(user):
+        raise KeyError(user)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwnam", unknown)

@@ -385,3 +385,19 @@ def test_a_number_in_quotes_is_that_number_and_an_impossible_one_is_shown_in_the
     with pytest.raises(UserError, match=r"^seed='-4' cannot be used"):
         job_of("seed='-4'")
     assert job_of("dataset.name='2024'").config["dataset"]["name"] == "2024"  # where a text may stand, it stays one
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dataset=folder", 'dataset.root="~/images"'),
+        ('out="~/out"',),
+        ("view=external", 'view.path="~someone/views"'),
+        ('checkpoint="~/encoder.pth"',),
+        ('generator.checkpoint="~/g.pt"',),
+    ],
+)
+def test_a_home_that_the_system_does_not_know_is_told(homeless, words):
+    said = words[-1].replace('"', "")
+    with pytest.raises(UserError, match=rf"^{said} cannot be used: ~.*no home folder"):
+        make_job("evaluate", compose(words), words)

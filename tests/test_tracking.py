@@ -17,8 +17,8 @@ from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.dashboard import tell_views
 from assimilate.errors import UserError
-from assimilate.tracking.tracker import FileTracker, Relay, Tracker
-from assimilate.tracking.wandb_tracker import WandbTracker, _mode, run_id
+from assimilate.tracking.tracker import FileTracker, Relay, Tracker, open_tracker
+from assimilate.tracking.wandb_tracker import WandbTracker, chosen_mode, run_id
 from tests.chain_run import SMOKE, results
 
 pytestmark = pytest.mark.xdist_group("chain")
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.xdist_group("chain")
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
     """No key anywhere, and no way out: a connection would fail the test's run."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("API_KEY", "MODE", "BASE_URL", "DISABLED", "PROJECT", "ENTITY"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -143,27 +143,86 @@ def test_a_run_is_known_by_its_identity():
         ("auto", {"WANDB_API_KEY": "k"}, "online"),
         ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "offline"}, "offline"),
         ("offline", {"WANDB_API_KEY": "k"}, "offline"),
-        ("online", {"WANDB_API_KEY": "k"}, "online"),
+        ("online", {"WANDB_API_KEY": "k", "WANDB_MODE": "disabled", "WANDB_DISABLED": "true"}, "online"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "online", "WANDB_DISABLED": "true"}, "disabled"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_DISABLED": "false"}, "online"),
+        ("auto", {"WANDB_MODE": "disabled"}, "disabled"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "dryrun"}, "offline"),
     ],
 )
 def test_offline_unless_there_is_a_key(offline, monkeypatch, asked, environment, mode):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert _mode({"mode": asked}) == mode
+    assert chosen_mode({"mode": asked}) == mode
 
 
 def test_a_login_elsewhere_counts(offline, tmp_path, monkeypatch):
     (tmp_path / "netrc").write_text("machine wandb.example.org login user password x")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert _mode({"mode": "auto"}) == "offline"
+    assert chosen_mode({"mode": "auto"}) == "offline"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert _mode({"mode": "auto"}) == "online"
+    assert chosen_mode({"mode": "auto"}) == "online"
 
 
 @pytest.mark.parametrize("mode", ["online", "sometimes"])
 def test_nobody_is_asked_to_log_in(offline, mode):
     with pytest.raises(UserError, match=r"logger\.mode"):
-        _mode({"mode": mode})
+        chosen_mode({"mode": mode})
+
+
+@pytest.mark.parametrize(
+    ("words", "project", "entity"),
+    [((), "theirs", "a-team"), (("logger.project=mine", "logger.entity=null"), "mine", None)],
+)
+def test_the_environment_names_the_project_unless_an_override_does(offline, monkeypatch, words, project, entity):
+    settings = job_of("train").config["logger"]
+    assert (settings["project"], settings["entity"]) == ("assimilate", None)
+    before = run_id(job_of("train", *words))
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    monkeypatch.setenv("WANDB_ENTITY", "a-team")
+    job = job_of("train", *words)
+    assert (job.config["logger"]["project"], job.config["logger"]["entity"]) == (project, entity)
+    assert run_id(job) == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "why"),
+    [
+        ({"WANDB_MODE": "offlin"}, "WANDB_MODE=offlin is unknown; allowed are online, offline, disabled"),
+        ({"WANDB_MODE": "online"}, "WANDB_MODE=online needs a key"),
+        ({"WANDB_CONSOLE": "nope"}, "refuses its settings: .*console.*'nope'"),
+    ],
+)
+def test_what_wandb_cannot_use_is_one_line(offline, monkeypatch, tmp_path, capsys, environment, why):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    refused(tmp_path, capsys, why)
+
+
+def test_wandb_without_a_home_is_one_line(offline, homeless, monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("NETRC")
+    refused(tmp_path, capsys, "needs a home folder")
+
+
+def refused(tmp_path, capsys, why):
+    from assimilate import train
+
+    assert train.main([*SMOKE, "assim=simclr", "logger=wandb", f"out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(why, error), error
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "out").rglob("manifest.json"))
+
+
+def test_disabled_is_neither_imported_nor_kept(offline, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    words = ("logger=wandb", f"out={tmp_path}")
+    said = []
+    with open_tracker(make_job("train", compose(words), words), said.append) as tracker:
+        assert not tracker.listens
+    assert "disabled" in said[0]
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------------------------ ranks
@@ -279,7 +338,7 @@ def test_a_long_name_keeps_its_budget(tmp_path, monkeypatch):
     words = ("logger=wandb", "logger.mode=offline", "budget=smoke", f"dataset.name={long}", "dataset=folder")
     words += (f"dataset.root={tmp_path}", "assim=simclr", f"out={tmp_path}")
     said = []
-    WandbTracker(make_job("train", compose(words), words), said.append)
+    WandbTracker(make_job("train", compose(words), words), said.append, "offline")
     *_, folder = shlex.split(said[-1].strip())
     assert folder == str(Path(Run.dir).parent)
     assert len(made["name"]) == 128
@@ -308,7 +367,7 @@ def test_a_run_that_ended_before_its_curves_tells_them_next_time(tmp_path, monke
     job = make_job("train", compose(words), words)
     knew = []
     for told in (False, True, False):  # the first falls over before the training, the second tells the curves
-        tracker = WandbTracker(job, lambda line: None)
+        tracker = WandbTracker(job, lambda line: None, "offline")
         knew.append(tracker.knows_curves())
         if told:
             tracker.curves_are_told()

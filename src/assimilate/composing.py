@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from os.path import expanduser  # leaves ~ as it is where there is no home, to be refused with its key
 from pathlib import Path
 
 import hydra
@@ -50,7 +51,7 @@ class ExperimentsSearchPath(SearchPathPlugin):
 
 Plugins.instance().register(ExperimentsSearchPath)
 OmegaConf.register_new_resolver(
-    "basename", lambda path: re.sub(r"[^\w.-]+", "_", Path(str(path)).expanduser().resolve().name), replace=True
+    "basename", lambda path: re.sub(r"[^\w.-]+", "_", Path(expanduser(str(path))).resolve().name), replace=True
 )
 
 

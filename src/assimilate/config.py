@@ -31,7 +31,7 @@ from assimilate.errors import UserError
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.settings.analysis import check_analysis
 from assimilate.settings.budget import apply_budget
-from assimilate.settings.checks import check_ignored_overrides, check_stage, check_values, read_numbers
+from assimilate.settings.checks import check_homes, check_ignored_overrides, check_stage, check_values, read_numbers
 from assimilate.settings.identity import (
     CHECKPOINTING,
     GENERATOR_RECORDS,
@@ -100,6 +100,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
     assert isinstance(plain, dict)
+    check_homes(plain)
     if isinstance(plain["dataset"]["name"], int | float):  # dataset.name=2024
         plain["dataset"]["name"] = str(plain["dataset"]["name"])
     for dataset in (plain["dataset"], plain["dataset"].get("evaluation") or {}):

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from assimilate.errors import UserError
@@ -46,6 +47,28 @@ def read_numbers(config: Mapping[str, Any]) -> None:
             if number is not None and check.holds(number):
                 group, _, name = check.key.rpartition(".")
                 _select(settings, group)[1][name] = number
+
+
+def check_homes(settings: Any, key: str = "") -> None:
+    """Check every path that begins with a home folder, `~/x` or `~user/x`.
+
+    Raises:
+        UserError: the system knows no such folder, as in a container whose user has neither HOME nor a name.
+    """
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            check_homes(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(settings, list):
+        for value in settings:
+            check_homes(value, key)
+    elif isinstance(settings, str) and settings.startswith("~") and (settings == "~" or "/" in settings):
+        try:
+            Path(settings).expanduser()
+        except RuntimeError as error:
+            raise UserError(
+                f"{key}={settings} cannot be used: {settings.split('/')[0]} is no home folder that this system knows; "
+                "give the whole path, or set HOME"
+            ) from error
 
 
 def check_values(config: Mapping[str, Any]) -> None:

@@ -112,16 +112,19 @@ def open_tracker(job: Job, say: Callable[[str], None]) -> Iterator[Tracker]:
     0 tells it what it measures, the others nothing.
 
     Raises:
-        UserError: W&B cannot be reached, or wants a login.
+        UserError: W&B cannot be reached, wants a login or a home folder, or refuses its own settings.
     """
     tracker = Tracker()
     if rank() is not None:
         if rank() == 0 and RANK_METRICS in os.environ:
             tracker = FileTracker(Path(os.environ[RANK_METRICS]))
     elif _is_tracked(job):
-        from assimilate.tracking.wandb_tracker import WandbTracker
+        from assimilate.tracking.wandb_tracker import WandbTracker, chosen_mode
 
-        tracker = WandbTracker(job, say)
+        if (mode := chosen_mode(job.config["logger"])) == "disabled":
+            say("  Weights & Biases is disabled by the environment (WANDB_DISABLED or WANDB_MODE)")
+        else:
+            tracker = WandbTracker(job, say, mode)
     try:
         yield tracker
     except BaseException:

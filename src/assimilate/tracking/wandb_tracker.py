@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 MODES = ("auto", "online", "offline")
+# What WANDB_MODE may be, and what W&B takes it for.
+MODES_OF_WANDB = {
+    "online": "online",
+    "offline": "offline",
+    "disabled": "disabled",
+    "dryrun": "offline",
+    "run": "online",
+}
+SWITCHED_ON = ("true", "1", "yes", "on")
 # W&B's limit for names and groups.
 MAX_NAME = 128
 BINS = 64
@@ -39,20 +48,24 @@ AXES = {
 class WandbTracker(Tracker):
     """One W&B run. A job that is resumed, or evaluated again, goes on with the run of its identity.
 
+    `mode` is "online" or "offline".
+
     Every metric of another budget than "paper" has the budget's name before its own, and so have the run's name and
     group: no panel shows a smoke number among the paper's.
 
     Raises:
-        UserError: W&B cannot be reached, or wants a login.
+        UserError: W&B cannot be reached, wants a login or a home folder, or refuses its own settings.
     """
 
     listens = True
 
-    def __init__(self, job: Job, say: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, say: Callable[[str], None], mode: Any) -> None:
+        if os.path.expanduser("~") == "~":
+            raise UserError("logger=wandb needs a home folder for W&B's own settings: set HOME, or give logger=csv")
         import wandb
 
         settings = job.config["logger"]
-        self._mode = _mode(settings)
+        self._mode = mode
         self._keeps_files = bool(settings["checkpoints"])
         budget = job.config["budget"]["name"]
         self._prefix = "" if budget == "paper" else f"{budget}/"
@@ -83,9 +96,11 @@ class WandbTracker(Tracker):
                 tags=[f"budget={budget}", "row" if job.row else "adhoc"],
                 settings=wandb.Settings(silent=self._mode != "online", quiet=True, console="off"),
             )
+        except ValueError as error:  # of pydantic: an environment variable of W&B's
+            raise UserError(f"logger=wandb: Weights & Biases refuses its settings: {_in_one_line(error)}") from error
         except (wandb.errors.Error, OSError) as error:
             raise UserError(
-                f"logger=wandb: Weights & Biases cannot be reached ({str(error).splitlines()[0]}): use "
+                f"logger=wandb: Weights & Biases cannot be reached ({_in_one_line(error)}): use "
                 "logger.mode=offline and send the runs later with wandb sync, or logger=csv"
             ) from error
         for name, axis in AXES.items():
@@ -136,6 +151,10 @@ class WandbTracker(Tracker):
             os.environ.pop(DATA_DIR, None)
 
 
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def run_id(job: Job) -> str:
     """Hash of the run's identity: the same run goes on, whatever process it is in."""
     parts = {"run": job.identity, "stage": _job_type(job), "suffix": job.config["logger"]["suffix"]}
@@ -152,19 +171,27 @@ def _recorded(job: Job) -> dict[str, Any]:
     return {**{key: value for key, value in job.config.items() if key != "logger"}, **given}
 
 
-def _mode(settings: Mapping[str, Any]) -> Any:
-    """ "online", "offline" or "disabled".
+def chosen_mode(settings: Mapping[str, Any]) -> Any:
+    """ "online", "offline" or "disabled": what `logger.mode` says, else the environment, else whether there is a key.
 
     Raises:
         UserError: an unknown mode, or online without a key: nobody is asked to log in.
     """
-    asked = settings["mode"]
+    asked, source = settings["mode"], "logger.mode"
     if asked not in MODES:
         raise UserError(f"logger.mode={asked} is unknown; choose one of {', '.join(MODES)}")
+    if asked == "auto" and os.environ.get("WANDB_DISABLED", "").lower() in SWITCHED_ON:
+        return "disabled"
+    if asked == "auto" and os.environ.get("WANDB_MODE"):
+        asked, source = os.environ["WANDB_MODE"], "WANDB_MODE"
+        if asked not in MODES_OF_WANDB:
+            allowed = ", ".join(MODES_OF_WANDB)
+            raise UserError(f"WANDB_MODE={asked} is unknown; allowed are {allowed}, and logger.mode= comes before it")
+        asked = MODES_OF_WANDB[asked]
     if asked == "auto":
-        asked = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+        return "online" if _has_key() else "offline"
     if asked == "online" and not _has_key():
-        raise UserError("logger.mode=online needs a key: wandb login, WANDB_API_KEY, or logger.mode=offline")
+        raise UserError(f"{source}=online needs a key: wandb login, WANDB_API_KEY, or logger.mode=offline")
     return asked
 
 
@@ -172,5 +199,5 @@ def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    netrc = Path(os.path.expanduser(os.environ.get("NETRC", "~/.netrc")))
     return netrc.is_file() and host in netrc.read_text(errors="ignore", encoding="utf-8")
