@@ -6,6 +6,7 @@ python -m assimilate.evaluate dataset=cifar100 checkpoint=/my/resnet18.pth     w
 
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,27 @@ from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
 
 RESULT = "probe.json"
+# In fewer the loss of a sound training is still about where it began.
+STEPS_OF_A_TRAINING = 50
 CURVE_LABEL = "5-NN, majority vote, cosine, backbone features, un-augmented"
 
 
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with linear-probe and kNN accuracies of an encoder and of its random initialisation.
 
+    A linear probe that diverges leaves its metrics under `diverged`, with the reason, and the others as they are: they
+    were measured, and the same command would end the same.
+
     Raises:
-        ValueError: the probe diverged, or the encoder's features are not finite.
+        ValueError: the encoder's features are not finite.
     """
     import torch
 
     from assimilate.encoder.encoder import Encoder
+    from assimilate.probes.collapse import some, spread_of
     from assimilate.probes.features import extract_features, finite_features, freeze, staying_frozen
     from assimilate.probes.knn import knn_metrics
-    from assimilate.probes.linear import linear_probe
+    from assimilate.probes.linear import DivergedError, linear_probe
     from assimilate.probes.protocol import PROTOCOLS
     from assimilate.train import load_trained, whole_views
 
@@ -55,25 +62,37 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     with staying_frozen(encoder), session.terminal.bar(f"Probing {artifact.name}") as progress:
         bank, queries = features_of(encoder)
         neighbours = knn_metrics(bank, train_y, queries, test_y, k=min(5, len(train_y)), further=config["neighbours"])
-        probe = linear_probe(
-            encoder,
-            dataset.train,
-            dataset.test,
-            mean=mean,
-            std=std,
-            preset=config["name"],
-            seeds=tuple(config["seeds"]),
-            num_classes=len(dataset.class_names),
-            num_epochs=config["num_epochs"],
-            batch_size=config["batch_size"],
-            lr=config["lr"],
-            flip=session.config["dataset"]["flip"],
-            augmentation_seed=config["augmentation_seed"],
-            draws=config["draws"],
-            num_draws=config["num_draws"],
-            progress=progress,
-        )
-    metrics: dict[str, Any] = dict(probe.summary())
+        measured = {"features": spread_of(some(bank)), "untrained": spread_of(some(untrained_bank))}
+        if encoder.spec.projector != "none":
+            with torch.no_grad():
+                measured["projections"] = spread_of(encoder.projector(some(bank)))
+        metrics: dict[str, Any] = {}
+        labels: dict[str, str] = {}
+        diverged: dict[str, str] = {}
+        try:
+            probe = linear_probe(
+                encoder,
+                dataset.train,
+                dataset.test,
+                mean=mean,
+                std=std,
+                preset=config["name"],
+                seeds=tuple(config["seeds"]),
+                num_classes=len(dataset.class_names),
+                num_epochs=config["num_epochs"],
+                batch_size=config["batch_size"],
+                lr=config["lr"],
+                flip=session.config["dataset"]["flip"],
+                augmentation_seed=config["augmentation_seed"],
+                draws=config["draws"],
+                num_draws=config["num_draws"],
+                progress=progress,
+            )
+            metrics |= probe.summary()
+            labels |= probe.labels
+        except DivergedError as error:
+            diverged = dict.fromkeys(("acc1", "acc5") if len(dataset.class_names) > 5 else ("acc1",), str(error))
+            session.terminal.say(f"warning: {error}; the other measurements are kept")
     further = {f"knn{k}_cosine": f"knn{k}" for k in config["neighbours"]}
     names = {**further, "knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
     for name, value in neighbours.items():
@@ -82,7 +101,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     here = f" (here: {', '.join(changes)})" if changes else ""
     protocols = {
         **{f"knn{k}": f"{k}-NN, majority vote, cosine, backbone features, un-augmented" for k in config["neighbours"]},
-        **{metric: label + here for metric, label in probe.labels.items()},
+        **{metric: label + here for metric, label in labels.items()},
         "knn5": CURVE_LABEL,
         "knn5_euclidean": "5-NN, majority vote, Euclidean, un-normalised backbone features",
         "knn200": "200-NN, cosine, weight exp(s/.1): what the E-SSL code calls kNN",
@@ -94,9 +113,11 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         "protocols": {name: label + whose for name, label in protocols.items() if name in metrics},
         "spread_over": "probe seeds of one training run",
         "untrained": {names.get(name, name): value for name, value in untrained.items()},
+        **({"diverged": diverged} if diverged else {}),
     }
     (staging / RESULT).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Built({"acc1": probe.mean("acc1"), "knn5": neighbours.get("knn5_cosine")})
+    means = {metric: value["mean"] for metric, value in metrics.items() if metric in ("acc1", "knn5")}
+    return Built({**means, "spread": measured})
 
 
 def _changes(config: dict[str, Any], flip: float, *, augments: bool) -> list[str]:
@@ -147,6 +168,8 @@ def evaluate_run(session: Session) -> None:
         },
         "data_fingerprint": session.dataset.fingerprint,
         "data_notes": _notes(session),
+        "notes": _warnings(session, measured),
+        "floors": _floors(session, [*measured["metrics"], *measured.get("diverged", {})]),
         "artifacts": {step.label: step.manifest()["digest"] for step in chain.all()},
     }
     if "weights" in trained["facts"]:
@@ -164,6 +187,52 @@ def evaluate_run(session: Session) -> None:
     session.terminal.say(f"compute: {session.seconds:.0f} s now; {total:.0f} s for the whole chain when it was built")
     session.terminal.say(f"result:  {job.run_dir / 'metrics.json'}")
     session.terminal.say(f"report:  {report}")
+
+
+def _floors(session: Session, metrics: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Of each accuracy, what one has to beat before it says anything of the encoder: {floor: {metric: percent}}."""
+    from assimilate.probes.floors import COMMONEST_CLASS, commonest_class
+
+    test = session.evaluation_dataset.test if session.chain.probe is not None else None
+    return {} if test is None or test.labels is None else {COMMONEST_CLASS: commonest_class(test.labels, metrics)}
+
+
+def _warnings(session: Session, measured: Mapping[str, Any]) -> list[str]:
+    """What takes the meaning from the run's numbers, and so stands beside them."""
+    from assimilate.probes.collapse import collapse
+
+    chain = session.chain
+    notes = list(dict.fromkeys(measured.get("diverged", {}).values()))
+    labels = session.evaluation_dataset.train.labels if chain.probe is not None else None
+    if labels is not None and len(set(labels.tolist())) == 1:
+        notes.append("All training images are of one class: accuracies mean nothing.")
+    for whose, encoder, probe in (("", chain.encoder, chain.probe), ("f: ", chain.reference, chain.reference_probe)):
+        found = [] if probe is None else collapse(probe.manifest()["facts"].get("spread", {}))
+        found += [] if encoder is None else uninformed_note(encoder, len(session.dataset.train))
+        notes += [whose + note for note in found]
+    return list(dict.fromkeys(notes))
+
+
+def uninformed_note(encoder: Artifact, num_images: int) -> list[str]:
+    """A sentence if the training's loss ends where embeddings that tell nothing have it; none of one that has begun."""
+    from assimilate.assimilation.objective import LossSpec, uninformed
+    from assimilate.train import HISTORY, read_rows
+
+    content, rows = encoder.content, read_rows(encoder.path / HISTORY)
+    if "loss" not in content or not rows or rows[-1]["step"] < STEPS_OF_A_TRAINING:
+        return []
+    spec, batch = LossSpec.from_dict(content["loss"]), content["batch_size"]
+    full, rest = divmod(num_images, batch)
+    sizes = [batch] * full + ([rest] if rest and not content["drop_last"] else [])
+    by_size = {size: uninformed(spec, batch_size=size, num_views=len(content["slots"])) for size in set(sizes)}
+    reference = sum(by_size[size] for size in sizes) / len(sizes)
+    loss = rows[-1].get("base", rows[-1]["loss"] / spec.scale)
+    if loss < reference - 1e-3:  # of a collapsed network they agree to 1e-6
+        return []
+    return [
+        f"The loss ends at {loss:.3f}, and embeddings that tell nothing of the images have {reference:.3f}: nothing "
+        "was learned; lower optimizer.lr, train for longer, or look at the views."
+    ]
 
 
 def _notes(session: Session) -> list[str]:

@@ -41,7 +41,10 @@ def measure_objective(session: Session) -> float:
         return value
     from assimilate.jobs.runs import read_metrics
 
-    metrics = (read_metrics(session.job.run_dir) or {"metrics": {}})["metrics"]
+    result = read_metrics(session.job.run_dir) or {"metrics": {}}
+    metrics = result["metrics"]
+    if name in result.get("diverged", {}):
+        raise UserError(f"objective={name}: {result['diverged'][name]}")
     if name not in metrics:
         raise UserError(f"objective={name} is no metric of this run; choose {KNN_TRAIN} or one of {', '.join(metrics)}")
     value = float(metrics[name]["mean"])

@@ -72,6 +72,8 @@ def print_table(session: Session) -> None:
     has_paper = bool(result["paper"]) and result["budget"] == COMPARABLE_BUDGET
     table = Table(title=run_title(run), title_justify="left", title_style="bold")
     table.add_column("", no_wrap=True)
+    for floor in lines[0].floors:
+        table.add_column(floor, justify="right")
     table.add_column("random", justify="right", no_wrap=True)
     if has_baseline:
         table.add_column(_baseline_name(session), justify="right", no_wrap=True)
@@ -81,13 +83,15 @@ def print_table(session: Session) -> None:
     if has_paper:
         table.add_column("paper", justify="right")
     for line in lines:
-        cells = [line.metric, line.untrained]
+        cells = [line.metric, *line.floors.values(), line.untrained]
         cells += [line.baseline] if has_baseline else []
         cells += [line.run]
         cells += [line.difference] if has_baseline else []
         cells += [line.paper] if has_paper else []
         table.add_row(*cells)
     session.terminal.console.print(table)
+    for note in result.get("notes", []):
+        session.terminal.say(f"note: {note}")
     session.terminal.say(
         f"± is the standard deviation over probe seeds of one training run; budget: {result['budget']}"
     )

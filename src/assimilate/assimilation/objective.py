@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,6 +46,11 @@ class LossSpec:
         object.__setattr__(self, "align_anchors", tuple(self.align_anchors))
         if not self.align_anchors or not set(self.align_anchors) <= {0, 1}:
             raise ValueError(f"loss.align_anchors={list(self.align_anchors)} must be [0], [1] or [0, 1]")
+
+    @property
+    def scale(self) -> float:
+        """By what the minimised loss exceeds its parts, τ/τ_base; temperatures mean nothing to SimSiam."""
+        return 1.0 if self.name == "simsiam" else scale_of(self.temperature, self.base_temperature)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LossSpec":
@@ -96,7 +102,7 @@ def compute_loss(
         anchors = [views[index] for index in spec.align_anchors]
         aligned = simsiam_alignment(predictions[2:], anchors, alpha=spec.alpha)
         return LossTerms(base - aligned, base, aligned)
-    scale = scale_of(spec.temperature, spec.base_temperature)
+    scale = spec.scale
     if spec.name == "full":
         base = multi_view_nt_xent(views, temperature=spec.temperature, gather=gather)
         return LossTerms(scale * base, base, None)
@@ -106,3 +112,13 @@ def compute_loss(
     anchors = [views[index] for index in spec.align_anchors]
     aligned = alignment(anchors, views[2:], temperature=spec.temperature, alpha=spec.alpha)
     return LossTerms(scale * (base - aligned), base, aligned)
+
+
+def uninformed(spec: LossSpec, *, batch_size: int, num_views: int) -> float:
+    """`LossTerms.base` of embeddings that tell nothing: log N for Eq. 12, log(2N − 1) for Eq. 1, 0 for SimSiam.
+
+    All projections are equal, so every key is as close as the positive one, and predictions are orthogonal to them.
+    """
+    projection, prediction = torch.eye(2).repeat_interleave(batch_size, dim=0).chunk(2)
+    terms = compute_loss([projection] * num_views, spec, predictions=[prediction] * num_views)
+    return float(terms.base)

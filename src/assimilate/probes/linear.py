@@ -16,6 +16,10 @@ from assimilate.probes.features import assert_frozen, extract_features, finite_f
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 
 
+class DivergedError(ValueError):
+    """The classifier's loss or logits are not finite: its learning rate is too high for these features."""
+
+
 @dataclass(frozen=True)
 class ProbeResult:
     """Accuracies in percent, one a seed: `values["acc1"]`, and `values["acc5"]` where there are more than 5 classes.
@@ -91,7 +95,8 @@ def linear_probe(
 
     Raises:
         ValueError: unknown preset, a setting out of range, unlabelled images, an encoder that is not frozen or whose
-            features are not finite, or a diverged classifier.
+            features are not finite.
+        DivergedError: the classifier of a seed diverged.
     """
     if preset not in PROTOCOLS:
         raise ValueError(f"probe.preset={preset!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
@@ -158,7 +163,7 @@ def linear_probe(
             features = features_of_draw(draw)
         loss = classifiers.train_epoch(epoch, features, train_y)
         if not math.isfinite(loss):
-            raise ValueError(
+            raise DivergedError(
                 f"the linear probe diverged in epoch {epoch} (loss {loss}): lower probe.lr={classifiers.lr}"
             )
         if protocol.report == "best" or epoch == num_epochs - 1:
@@ -261,7 +266,7 @@ class _Classifiers:
         """Top-1 and top-5 accuracy over all images in percent, one a seed.
 
         Raises:
-            ValueError: a logit is not finite: the last step of an epoch comes after its loss.
+            DivergedError: a logit is not finite: the last step of an epoch comes after its loss.
         """
         top_k = (1, 5) if self.weight.shape[1] > 5 else (1,)
         right = torch.zeros(len(top_k), len(self.seeds), dtype=torch.int64)
@@ -276,5 +281,5 @@ class _Classifiers:
             rank = ahead.sum(2)
             right += torch.stack([(rank < k).sum(1) for k in top_k]).cpu()
         if not bool(finite):
-            raise ValueError(f"the linear probe diverged: its logits are not finite; lower probe.lr={self.lr}")
+            raise DivergedError(f"the linear probe diverged: its logits are not finite; lower probe.lr={self.lr}")
         return {f"acc{k}": (100.0 * right[i].double() / len(features)).tolist() for i, k in enumerate(top_k)}

@@ -185,6 +185,7 @@ def _result(run: Run) -> list[str]:
     base = SIMSIAM if (run.raw.get("config") or {}).get("simclr_loss") == "simsiam" else "SimCLR"
     columns = {
         "": [line.metric for line in lines],
+        **{floor: [line.floors[floor] for line in lines] for floor in lines[0].floors},
         "random initialisation": [line.untrained for line in lines],
         f"{base} baseline (f)": [line.baseline for line in lines],
         "this run": [line.run for line in lines],
@@ -195,6 +196,7 @@ def _result(run: Run) -> list[str]:
     header, rows = list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
     return [
         page.table(header, rows, strong_column=header.index("this run")),
+        *(page.paragraph(str(note)) for note in run.raw.get("notes") or []),
         page.paragraph(
             f"± is the standard deviation over {run.raw.get('spread_over', 'probe seeds of one training run')}, "
             "not over training seeds. Views, generator and f are fixed; they have seeds of their own.",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from assimilate.tables.comparison import DIVERGED
 from assimilate.tables.layout import COMPARABLE_BUDGET, PaperTable
 from assimilate.tables.numbers import (
     NOTHING,
@@ -81,6 +82,8 @@ class Cell:
             return spread_text(self.ours, self.decimals)
         if len(self.protocols) > 1:
             return MIXED
+        if any(self.measured_as in run.raw.get("diverged", {}) for run in self.runs):
+            return DIVERGED
         return NOT_MEASURED if self.runs else NOT_RUN
 
     @property

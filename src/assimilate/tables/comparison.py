@@ -18,12 +18,14 @@ METRIC_NAMES = {
     "inner_product": "mean inner product",
     "l2": "mean L2 distance",
 }
+# What stands in a metric's place whose probe diverged.
+DIVERGED = "diverged"
 DECIMALS = {"inner_product": 4, "l2": 4}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One metric: what the random initialisation, the baseline and the run reach, and what the paper prints."""
+    """One metric: its floors, what the random initialisation, the baseline and the run reach, what the paper prints."""
 
     metric: str
     untrained: str
@@ -31,6 +33,7 @@ class Line:
     run: str
     difference: str
     paper: str
+    floors: Mapping[str, str]
 
 
 def number(value: Mapping[str, Any] | None, decimals: int = 2) -> str:
@@ -59,7 +62,7 @@ def compare(result: Mapping[str, Any]) -> list[Line]:
     lines = []
     for metric, name in METRIC_NAMES.items():
         own = result["metrics"].get(metric)
-        if own is None:
+        if own is None and metric not in result.get("diverged", {}):
             continue
         other = baseline.get(metric)
         start = result.get("untrained", {}).get(metric)
@@ -68,9 +71,13 @@ def compare(result: Mapping[str, Any]) -> list[Line]:
                 metric=name,
                 untrained="–" if start is None else f"{start:.2f}",
                 baseline=number(other),
-                run=number(own, DECIMALS.get(metric, 2)),
-                difference="–" if other is None else f"{own['mean'] - other['mean']:+.2f}",
+                run=DIVERGED if own is None else number(own, DECIMALS.get(metric, 2)),
+                difference="–" if other is None or own is None else f"{own['mean'] - other['mean']:+.2f}",
                 paper=paper_number(printed.get(metric)),
+                floors={
+                    floor: f"{values[metric]:.2f}" if metric in values else "–"
+                    for floor, values in result.get("floors", {}).items()
+                },
             )
         )
     return lines

@@ -13,6 +13,8 @@ from assimilate.tables.results import Run
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # Marks a cell whose run was made under another row's name.
 BORROWED = "="
+# What a note of a run, and a floor that every number has to beat, are marked with.
+NOTED, FLOOR = "!", "⊥"
 # What a run's artifacts are called in the breakdown of its cost.
 STAGES = {
     "datasets": "images",
@@ -56,6 +58,17 @@ def note_lines(table: FilledTable) -> list[tuple[str, str]]:
             columns.setdefault(label, []).append(f"{dataset_name(dataset)} {metric_name(metric)}")
     letters = footnotes(table)
     lines = [(letters[label], f"{'; '.join(where)}: {label}") for label, where in columns.items()]
+    noted = {
+        f"{row_title(entry.row)}: {note}": None for entry in table.entries for run in entry.runs for note in run.notes
+    }
+    lines += [(NOTED, note) for note in noted]
+    floors = {
+        f"{dataset_name(entry.dataset)}, {floor}: {text}": None
+        for entry in table.entries
+        for run in entry.runs
+        for floor, text in run.floor_texts(table.datasets[entry.dataset]).items()
+    }
+    lines += [(FLOOR, text) for text in floors]
     lenders = dict.fromkeys(row_title(lender) for entry in table.entries for lender in entry.borrowed_from)
     if lenders:
         lines.append((BORROWED, f"the same run stands in another row, and was made there: {'; '.join(lenders)}"))

@@ -97,6 +97,19 @@ class Run:
         return value if isinstance(value, Mapping) else {}
 
     @property
+    def notes(self) -> list[str]:
+        """What takes the meaning from its numbers."""
+        return [str(note) for note in self.raw.get("notes", [])]
+
+    def floor_texts(self, metrics: Sequence[str]) -> dict[str, str]:
+        """Of each floor, its values in percent for some of the metrics, e.g. {"commonest class": "acc1 10.00"}."""
+        texts = {
+            floor: ", ".join(f"{metric} {values[metric]:.2f}" for metric in metrics if metric in values)
+            for floor, values in self.raw.get("floors", {}).items()
+        }
+        return {floor: text for floor, text in texts.items() if text}
+
+    @property
     def encoder(self) -> str | None:
         """Label of the artifact of its own encoder: the last that is built, after that of f. None: it trained none."""
         if "mi" in self.metrics:  # a line of Table 1 looks at f
@@ -160,6 +173,13 @@ def _check_extras(raw: Mapping[str, Any]) -> None:
         isinstance(point, list) and len(point) == 2 and all(map(_is_finite, point)) for point in curve
     ):
         raise ValueError("its knn_curve is no list of pairs of numbers")
+    floors = raw.get("floors", {})
+    if not isinstance(floors, dict) or not all(
+        isinstance(values, dict) and all(map(_is_finite, values.values())) for values in floors.values()
+    ):
+        raise ValueError("its floors are no numbers")
+    if not isinstance(raw.get("notes", []), list) or not isinstance(raw.get("diverged", {}), dict):
+        raise ValueError("its notes or diverged are of another kind")
     if not isinstance(raw.get("paper", {}), dict) or not isinstance(raw.get("data_notes", []), list):
         raise ValueError("its paper or data_notes are of another kind")
 
