@@ -10,21 +10,7 @@ import pytest
 
 from tests.chain_run import run
 from tests.fake_run import PROBED_ON_DIGITS, TOY
-from tests.whole_run import (
-    pytest_runtest_logfinish as pytest_runtest_logfinish,
-)
-from tests.whole_run import (
-    pytest_runtest_logstart as pytest_runtest_logstart,
-)
-from tests.whole_run import (
-    pytest_sessionfinish as pytest_sessionfinish,
-)
-from tests.whole_run import (
-    pytest_sessionstart as pytest_sessionstart,
-)
-from tests.whole_run import (
-    pytest_testnodedown as pytest_testnodedown,
-)
+from tests.whole_run import *  # noqa: F403 - pytest looks for its hooks here
 
 
 @pytest.fixture(scope="session")

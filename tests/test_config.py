@@ -280,10 +280,10 @@ def test_a_view_that_simclr_ignores_is_a_notice():
 def test_glob_and_seeds_launch_every_row_from_any_directory(tmp_path, probe_stage, monkeypatch):
     main, jobs = probe_stage
     monkeypatch.chdir(tmp_path)
-    assert main(["-m", "+table3=glob(*)", "seed=0,1", "budget=smoke", f"out={tmp_path}"]) == 0
-    assert len(jobs) == 18
-    assert len({job.run_dir for job in jobs}) == 18
-    assert {job.row for job in jobs} == {f"table3/{path.stem}" for path in (EXPERIMENTS / "table3").glob("*.yaml")}
+    assert main(["-m", "+table8=glob(*)", "seed=0,1", "budget=smoke", f"out={tmp_path}"]) == 0
+    assert len(jobs) == 4
+    assert len({job.run_dir for job in jobs}) == 4
+    assert {job.row for job in jobs} == {f"table8/{path.stem}" for path in (EXPERIMENTS / "table8").glob("*.yaml")}
 
 
 def test_a_failed_job_does_not_stop_the_next(tmp_path, capsys):
