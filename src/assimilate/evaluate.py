@@ -238,6 +238,8 @@ def uninformed_note(encoder: Artifact, num_images: int) -> list[str]:
 def _notes(session: Session) -> list[str]:
     """What a reader must know of the images that were trained on and, where they are others, probed on."""
     notes = list(session.dataset.notes)
+    if session.chain.views is not None:
+        notes += session.chain.views.manifest()["facts"].get("notes", [])
     if session.chain.evaluation is not None:
         evaluation = session.evaluation_dataset
         notes += [f"Probed on {evaluation.name}, not on the images of the training.", *evaluation.notes]

@@ -35,6 +35,10 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     fill_whole(session, artifact, _work(session, making), staging)
     summary = making.summarize(staging)
     (staging / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    doubt = making.doubt(staging)
+    if doubt is not None:
+        session.terminal.say(f"warning: {doubt}")
+        summary["notes"] = [doubt]  # of the manifest alone: a sentence of ours decides no byte of the cache
     return Built(summary)
 
 

@@ -32,6 +32,7 @@ class Making:
         fields: what is stored of each image beside its views: (shape without the image axis, dtype) by name.
         fill: makes the views of the given images and writes them, in any order.
         summarize: what a finished cache's arrays say, for the manifest and the report.
+        doubt: a warning about what fills the folder of a finished cache; None where there is nothing to say.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Making:
     fields: Mapping[str, tuple[tuple[int, ...], str]]
     fill: Callable[[Write, list[int], Progress], None]
     summarize: Callable[[Path], dict[str, Any]]
+    doubt: Callable[[Path], str | None] = lambda folder: None
 
 
 def making_of(session: Session, artifact: Artifact) -> Making:
@@ -283,11 +285,15 @@ def _synthesize(session: Session, artifact: Artifact) -> Making:
 
 
 def _pack(session: Session, artifact: Artifact) -> Making:
-    from assimilate.views.external import check_external, read_external, scan_external
+    from assimilate.data.images import load_files
+    from assimilate.views.cache import IMAGES
+    from assimilate.views.external import check_external, in_order, read_external, scan_external
+    from assimilate.views.pairing import describe_pairing
 
     num_views, image_size = artifact.content["n_cached"], _image_size(session)
     fields, unmeasured = _unmeasured(num_views)
-    found = scan_external(Path(session.config["view"]["path"]))
+    names = load_files(session.data.path)
+    found = in_order(scan_external(Path(session.config["view"]["path"])), None if names is None else names["train"])
     check_external(found, num_images=len(session.dataset.train), image_size=image_size, num_views=num_views)
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
@@ -303,7 +309,10 @@ def _pack(session: Session, artifact: Artifact) -> Making:
     def summarize(folder: Path) -> dict[str, Any]:
         return {"view": "external", "distances": UNMEASURED, "path": str(found.path)}
 
-    return Making("Packing views", num_views, image_size, fields, fill, summarize)
+    def doubt(folder: Path) -> str | None:
+        return describe_pairing(session.dataset.train.images, np.load(folder / IMAGES, mmap_mode="r"))
+
+    return Making("Packing views", num_views, image_size, fields, fill, summarize, doubt)
 
 
 def _draw_expert(session: Session, artifact: Artifact) -> Making:

@@ -4,9 +4,10 @@ import functools
 import hashlib
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from assimilate.data.decoding import decode_image
+from assimilate.data.directory import clutter, displayed
 from assimilate.data.progress import Progress, silent
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
@@ -33,11 +35,13 @@ class ExternalViews:
     """What is at `view.path`.
 
     Attributes:
-        path: a folder of `<index>/<k>.png|jpg`, or a file with a uint8 array [N, n, 3, H, W].
+        path: a folder of `<index>/<k>.png|jpg` or `<image's file>/<k>.png|jpg`, or a file with a uint8 array
+            [N, n, 3, H, W].
         files: names below the folder for each index from 0, sorted by k; None for an array.
         num_images: N.
         num_views: the views that every image has at least.
         key: digest of names, sizes and times of change.
+        names: the images that the folders are called by, where they are not called by an index (`in_order`).
         problems: indices without a folder or without pictures, folders or pictures of one number.
     """
 
@@ -47,6 +51,7 @@ class ExternalViews:
     num_views: int
     key: str
     problems: tuple[str, ...]
+    names: tuple[str, ...] | None = None
 
 
 @functools.lru_cache(maxsize=4)
@@ -64,6 +69,11 @@ def scan_external(path: Path) -> ExternalViews:
         (int(entry.name), entry.name, entry) for entry in os.scandir(path) if entry.is_dir() and entry.name.isdecimal()
     )
     folders = {index: entry for index, _, entry in named}
+    if (
+        not any(_pictures(entry.path, entry.name) for entry in folders.values())
+        and (by_name := _scan_by_name(path)) is not None
+    ):
+        return by_name
     if not folders:
         raise ValueError(f"view.path={path} has no folder <index>/ with pictures <index>/<k>.png: 0/0.png, 0/1.png, …")
     if max(folders) > 2 * len(folders) + MAX_GAP:
@@ -80,7 +90,7 @@ def scan_external(path: Path) -> ExternalViews:
     ]
     for index in range(max(folders) + 1):
         entry = folders.get(index)
-        pictures = _pictures(entry) if entry is not None else []
+        pictures = _pictures(entry.path, entry.name) if entry is not None else []
         if not pictures:
             problems.append(
                 f"{index}/ is missing" if entry is None else f"{entry.name}/ holds no picture <k>.png or .jpg"
@@ -95,14 +105,63 @@ def scan_external(path: Path) -> ExternalViews:
     return ExternalViews(path, tuple(files), len(files), min(counts, default=0), digest.hexdigest(), tuple(problems))
 
 
-def _pictures(folder: "os.DirEntry[str]") -> list[tuple[str, int, int]]:
+def _scan_by_name(path: Path) -> ExternalViews | None:
+    """What `path` holds if its folders are called by images, <class>/<file>/<k>.png; None where there are none."""
+    digest = hashlib.sha256()
+    found: dict[str, tuple[str, ...]] = {}
+    for place, below, _ in os.walk(path):
+        below[:] = sorted(name for name in below if clutter(name) is None)
+        relative = os.path.relpath(place, path)
+        pictures = _pictures(place, relative) if relative != "." else []
+        for name, size, modified in pictures:
+            digest.update(f"{name}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
+        if pictures:
+            found[displayed(relative)] = tuple(name for name, *_ in pictures)
+    if not found:
+        return None
+    fewest = min(map(len, found.values()))
+    return ExternalViews(path, tuple(found.values()), len(found), fewest, digest.hexdigest(), (), tuple(found))
+
+
+def in_order(views: ExternalViews, images: Sequence[str] | None) -> ExternalViews:
+    """Views whose folders are called by images, in the order of `images`; others as they are.
+
+    Args:
+        views: what `scan_external` found.
+        images: names of the training images' files, None where they have none. A folder has the whole name, or the name
+            without its extension where that is one image's alone.
+
+    Raises:
+        ValueError: the data set has no names.
+    """
+    if views.names is None:
+        return views
+    if images is None:
+        raise ValueError(
+            f"view.path={views.path} has folders called {views.names[0]}/, but the images of this data set have no "
+            "names: call the folders by the index of the image, 0/, 1/, …"
+        )
+    assert views.files is not None
+    place = {name: index for index, name in enumerate(views.names)}
+    stems = Counter(os.path.splitext(name)[0] for name in images)
+    problems, files = list(views.problems), list[tuple[str, ...]]()
+    for name in images:
+        stem = os.path.splitext(name)[0]
+        index = place.get(name, place.get(stem) if stems[stem] == 1 else None)
+        files.append(() if index is None else views.files[index])
+        if index is None:
+            problems.append(f"{name} has no folder {name}/")
+    return replace(views, files=tuple(files), num_images=len(files), problems=tuple(problems), names=tuple(images))
+
+
+def _pictures(folder: str, name: str) -> list[tuple[str, int, int]]:
     """(name below the root, bytes, time of change) of <k>.png or .jpg, by k."""
     found = []
-    for entry in os.scandir(folder.path):
+    for entry in os.scandir(folder):
         stem, extension = os.path.splitext(entry.name)
-        if stem.isdecimal() and extension.lower() in EXTENSIONS:
+        if stem.isdecimal() and extension.lower() in EXTENSIONS and entry.is_file():  # a pipe would be waited for
             status = entry.stat()
-            found.append((int(stem), f"{folder.name}/{entry.name}", status.st_size, status.st_mtime_ns))
+            found.append((int(stem), f"{name}/{entry.name}", status.st_size, status.st_mtime_ns))
     return [(name, size, modified) for _, name, size, modified in sorted(found)]
 
 
