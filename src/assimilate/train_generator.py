@@ -59,8 +59,10 @@ def _make_stylegan2(session: Session, artifact: Artifact, staging: Path) -> Buil
     if config["checkpoint"] is not None:
         size = session.config["dataset"]["image_size"]
         state = load_stylegan2(Path(config["checkpoint"]).expanduser(), image_size=size)
+        for note in state.notes:
+            session.terminal.say(f"note: {note}")
         save_stylegan2(staging / GENERATOR, state)
-        return Built({"imported": True})
+        return Built({"imported": True, **({"notes": list(state.notes)} if state.notes else {})})
     if ranks != 1:
         from assimilate.generator.training import check_settings
 

@@ -50,6 +50,68 @@ def test_foreign_checkpoint_loads(foreign: Path) -> None:
     assert torch.equal(state.latent_mean, mean_latent(state.generator_ema, seed=0))
 
 
+def without_noise(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.startswith("noises.")}
+
+
+def wrapped(state: dict[str, torch.Tensor], wrapper: str = "module.") -> dict[str, torch.Tensor]:
+    return {f"{wrapper}{name}": tensor for name, tensor in state.items()}
+
+
+def test_a_file_without_noise_maps_gets_the_same_ones_every_time(foreign: Path, tmp_path: Path) -> None:
+    """Converted StyleGAN2s are published without the buffers noises.*."""
+    content = read_checkpoint(foreign, key="test")
+    given = {name: without_noise(content[name]) for name in ("g", "g_ema")}
+    torch.save(content | given, tmp_path / "published.pt")
+    before = torch.get_rng_state()
+    first, second = (load_stylegan2(tmp_path / "published.pt") for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert first.notes == ("published.pt: g_ema, g without noise maps (noises.*), which are drawn from a fixed seed",)
+    assert load_stylegan2(foreign).notes == ()
+    maps = first.generator_ema.fixed_noise()
+    assert all(map(torch.equal, maps, second.generator_ema.fixed_noise()))
+    assert [tuple(noise.shape) for noise in maps] == [(1, 1, size, size) for size in (4, 8, 8, 16, 16)]
+    values = torch.cat([noise.flatten() for noise in maps])
+    assert abs(float(values.mean())) < 0.2
+    assert 0.85 < float(values.std()) < 1.15
+    assert all(torch.equal(first.generator_ema.state_dict()[name], value) for name, value in given["g_ema"].items())
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda content: {name: wrapped(content[name]) for name in ("g", "g_ema", "d")},
+        lambda content: {"g_ema": wrapped(content["g_ema"], "_orig_mod.module.")},
+        lambda content: content["g_ema"],
+        lambda content: wrapped(content["g_ema"]),
+        lambda content: {**content["g_ema"], "latent_avg": torch.arange(6.0)},
+        lambda content: {"g_ema": content["g_ema"], "latent_avg": torch.arange(6.0)},
+    ],
+    ids=["module", "compiled", "bare", "bare-module", "bare-mean", "mean"],
+)
+def test_layouts_of_other_programs_are_the_same_network(foreign: Path, tmp_path: Path, layout: Any) -> None:
+    expected = load_stylegan2(foreign)
+    given = layout(read_checkpoint(foreign, key="test"))
+    torch.save(given, tmp_path / "theirs.pt")
+    state = load_stylegan2(tmp_path / "theirs.pt", image_size=16)
+    weights = expected.generator_ema.state_dict()
+    assert all(torch.equal(state.generator_ema.state_dict()[name], value) for name, value in weights.items())
+    assert torch.equal(state.latent_mean, given.get("latent_avg", expected.latent_mean))
+    assert (state.discriminator is not None) == ("d" in given)
+
+
+def test_a_larger_network_is_refused_by_the_sizes_that_there_are(tmp_path: Path) -> None:
+    state = without_noise(Generator(TINY).state_dict())
+    for index in range(4, 14):  # 512 pixels have fourteen convolutions after the first
+        state[f"convs.{index}.conv.weight"] = torch.zeros(1, 5, 5, 3, 3)
+    torch.save({"g_ema": state}, tmp_path / "large.pt")
+    with pytest.raises(
+        ValueError, match=r"large\.pt: makes images of 512×512; supported are StyleGAN2s of 8 to 256"
+    ) as e:
+        load_stylegan2(tmp_path / "large.pt", image_size=256)
+    assert "dataset.image_size" not in str(e.value)
+
+
 def test_allow_list_does_not_outlive_the_load(foreign: Path) -> None:
     load_stylegan2(foreign)
     assert argparse.Namespace not in torch.serialization.get_safe_globals()
@@ -159,6 +221,7 @@ MALFORMED = {
         (torch.full((6,), torch.inf), r"latent_mean is not finite"),
         (torch.zeros(5), r"latent_mean has shape \[5\]; needed is \[6\]"),
     ],
+    "latent_avg": [(torch.zeros(14, 6), r"latent_avg has shape \[14, 6\]; needed is \[6\]")],
     "mean_path_length": [([], r"mean_path_length is a list; needed is a number")],
 }
 
@@ -172,7 +235,8 @@ def test_malformed_content_is_one_readable_error(
     key: str, value: object, message: str, foreign: Path, tmp_path: Path
 ) -> None:
     content = read_checkpoint(foreign, key="test")
-    torch.save(content | {"latent_mean": torch.zeros(6), key: value}, tmp_path / "malformed.pt")
+    mean = {} if key == "latent_avg" else {"latent_mean": torch.zeros(6)}
+    torch.save(content | mean | {key: value}, tmp_path / "malformed.pt")
     with pytest.raises(ValueError, match=rf"^generator\.checkpoint=.*malformed\.pt.*{message}") as caught:
         load_stylegan2(tmp_path / "malformed.pt")
     assert "\n" not in str(caught.value)

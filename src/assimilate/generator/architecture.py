@@ -103,8 +103,12 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
         raise ValueError(f"no StyleGAN2 generator in the rosinality layout: {error} is missing") from None
     if num_convolutions % 2:
         raise ValueError(f"no StyleGAN2 generator in the rosinality layout: {num_convolutions} convs, not two a size")
+    image_size = 4 * 2 ** (num_convolutions // 2)
+    if image_size not in IMAGE_SIZES:
+        supported = f"{IMAGE_SIZES[0]} to {IMAGE_SIZES[-1]} pixels"
+        raise ValueError(f"makes images of {image_size}×{image_size}; supported are StyleGAN2s of {supported}")
     return Architecture(
-        image_size=4 * 2 ** (num_convolutions // 2),
+        image_size=image_size,
         latent_dim=latent_dim,
         num_mapping_layers=num_mapping_layers,
         channels=tuple(channels),

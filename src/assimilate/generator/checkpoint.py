@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from assimilate.data.seeding import generator as seeded
 from assimilate.generator.architecture import architecture_of, channel_multiplier_of
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
@@ -17,6 +18,8 @@ from assimilate.plain_files import check_weights, load_plain
 from assimilate.whole_file import whole_file
 
 _KEY = "generator.checkpoint"
+# What programs call the mean of mapped latents.
+_MEANS = ("latent_mean", "latent_avg")
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:
@@ -94,17 +97,25 @@ def save_stylegan2(path: Path, state: GeneratorState, *, extra: dict[str, Any] |
 def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_seed: int = 0) -> GeneratorState:
     """Load a StyleGAN2 on the CPU, ours or one made by another program, reading its architecture from the shapes.
 
-    A file without a truncation mean gets the mean of 4096 mapped latents drawn from ``latent_mean_seed``. Raises
-    ValueError (naming generator.checkpoint) for what ``read_checkpoint`` and ``check_weights`` refuse, a file without
-    g_ema, keys or shapes that are not of the rosinality layout, and an image size other than ``image_size``. What is
-    None counts as absent.
+    The file holds state dicts by g_ema, g and d, or is g_ema's alone; names may begin with module. or _orig_mod.
+    (wrappers of PyTorch). The truncation mean is its latent_mean or latent_avg, else the mean of 4096 mapped latents
+    drawn from ``latent_mean_seed``. Networks without noise maps get seeded ones, which ``notes`` of the result says.
+    Raises ValueError (naming generator.checkpoint) for what ``read_checkpoint`` and ``check_weights`` refuse, a file
+    without g_ema, keys or shapes that are not of the rosinality layout, and an image size other than ``image_size``.
+    What is None counts as absent.
     """
     content = {key: value for key, value in read_checkpoint(path, key=_KEY).items() if value is not None}
     origin = f"{_KEY}={path}"
+    if "g_ema" not in content and any(str(key).endswith("input.input") for key in content):
+        means = {key: content.pop(key) for key in _MEANS if key in content}
+        content = {"g_ema": content, **means}
     if "g_ema" not in content:
         raise ValueError(f"{origin}: has no g_ema, only {name_a_few(content)}")
+    for name in ("g_ema", "g", "d"):
+        if name in content:
+            content[name] = _unwrapped(check_weights(content[name], origin=f"{origin}: {name}"))
     try:
-        architecture = architecture_of(check_weights(content["g_ema"], origin="g_ema"))
+        architecture = architecture_of(content["g_ema"])
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
     if image_size is not None and architecture.image_size != image_size:
@@ -117,15 +128,23 @@ def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_see
         generator_ema = Generator(architecture)
         generator = Generator(architecture) if "g" in content else None
         discriminator = Discriminator(architecture) if "d" in content else None
+    noiseless = [
+        name
+        for name in ("g_ema", "g")
+        if name in content and not any(key.startswith("noises.") for key in content[name])
+    ]
+    for name in noiseless:
+        content[name] = {**content[name], **_seeded_noise(generator_ema)}
+    lacking = f"{path.name}: {', '.join(noiseless)} without noise maps (noises.*), which are drawn from a fixed seed"
     for name, network in (("g_ema", generator_ema), ("g", generator), ("d", discriminator)):
         if network is not None:
             load_strictly(network, content[name], origin=f"{origin}: {name}")
-    latent_mean = content.get("latent_mean")
-    if latent_mean is not None:
-        check_weights({"latent_mean": latent_mean}, origin=origin)
+    given = next((key for key in _MEANS if key in content), None)
+    if given is not None:
+        latent_mean = check_weights({given: content[given]}, origin=origin)[given]
         if latent_mean.shape != (architecture.latent_dim,):
             raise ValueError(
-                f"{origin}: latent_mean has shape {list(latent_mean.shape)}; needed is [{architecture.latent_dim}]"
+                f"{origin}: {given} has shape {list(latent_mean.shape)}; needed is [{architecture.latent_dim}]"
             )
     step, mean_path_length = getattr(content.get("args"), "iter", None), content.get("mean_path_length", 0.0)
     step = 0 if step is None else step
@@ -136,11 +155,26 @@ def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_see
     return GeneratorState(
         architecture=architecture,
         generator_ema=generator_ema,
-        latent_mean=mean_latent(generator_ema, seed=latent_mean_seed) if latent_mean is None else latent_mean,
+        latent_mean=mean_latent(generator_ema, seed=latent_mean_seed) if given is None else latent_mean,
         generator=generator,
         discriminator=discriminator,
         step=int(step),
         history=content.get("history", []),
         optimizers={key: content[key] for key in ("g_optim", "d_optim") if key in content},
         mean_path_length=float(mean_path_length),
+        notes=(lacking,) if noiseless else (),
     )
+
+
+def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict without what `DataParallel` and `torch.compile` put before every name."""
+    for wrapper in ("module.", "_orig_mod.", "module."):
+        if weights and all(name.startswith(wrapper) for name in weights):
+            weights = {name.removeprefix(wrapper): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def _seeded_noise(network: Generator) -> dict[str, Tensor]:
+    """Noise maps from N(0, 1), by their names in the state dict."""
+    maps = network.draw_noise(1, seeded(0, "noise maps"))
+    return {f"noises.noise_{index}": noise for index, noise in enumerate(maps)}

@@ -21,7 +21,8 @@ class GeneratorState:
 
     ``generator_ema`` is the one that is used; ``generator`` and ``discriminator`` are None where a checkpoint has none.
     ``latent_mean`` [D] is the point towards which truncation moves codes. ``history`` holds one record of mean losses a
-    logging interval. ``optimizers`` and ``mean_path_length`` let training go on.
+    logging interval. ``optimizers`` and ``mean_path_length`` let training go on. ``notes`` tell the
+    user what a checkpoint lacked, and what stands in its place.
     """
 
     architecture: Architecture
@@ -33,6 +34,7 @@ class GeneratorState:
     history: list[dict[str, float]] = field(default_factory=list)
     optimizers: dict[str, dict[str, Any]] = field(default_factory=dict)
     mean_path_length: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def mean_latent(network: Generator, *, seed: int) -> Float[Tensor, " dim"]:
