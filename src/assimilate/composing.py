@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from os.path import expanduser  # leaves ~ as it is where there is no home, to be refused with its key
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_loader import ConfigLoader
@@ -125,24 +126,27 @@ def _prefer_named(config: DictConfig, named: Override, parsed: Sequence[Override
     option leaves open (null, ???) stays the recipe's; what a row, a pair of data set and view, or the command line says
     wins over both. Options without a name (encoder=resnet50) are the same thing in another size: a recipe's head stays.
     """
-    group, option = named.key_or_group, CONF / named.key_or_group / f"{named.value()}.yaml"
-    own = settings_in(option) if "." not in group and option.is_file() else {}
+    group = named.key_or_group
     recipes = [settings_in(path) for path in (CONF / RECIPE).glob("*.yaml")]
-    if f"{group}.name" not in own or not any(key in recipe for recipe in recipes for key in own):
+    if not (CONF / group).is_dir() or not any(key.startswith(f"{group}.") for recipe in recipes for key in recipe):
         return
     words = [str(override.input_line) for override in parsed]
     others = [str(override.input_line) for override in parsed if override is not named]
     of_recipe = [word for word in others if not word.startswith("assim=")] + ["assim=simclr"]
     for instead in (others, of_recipe):
         choices = loader.compute_defaults_list(CONFIG_NAME, instead, RunMode.RUN).overrides.known_choices
-        if choices.get(group) == option.stem:
+        if choices.get(group) == named.value():
             return
     folders = [part.path.removeprefix("file://") for part in loader.get_search_path().get_path()]
+    own: dict[str, Any] = {}  # of the option, and of the options that it is built on
     setters: dict[str, str] = {}  # the file that has the last word on a key
     for default in loader.compute_defaults_list(CONFIG_NAME, words, RunMode.RUN).defaults:
         files = [Path(folder) / f"{default.config_path}.yaml" for folder in folders]
-        for file in [file for file in files if file.is_file()][:1]:
-            setters |= dict.fromkeys(settings_in(file), str(default.config_path))
+        for settings in [settings_in(file) for file in files if file.is_file()][:1]:
+            setters |= dict.fromkeys(settings, str(default.config_path))
+            own |= settings if str(default.config_path).startswith(f"{group}/") else {}
+    if f"{group}.name" not in own:
+        return
     for key, value in own.items():
         given = any(key == override.key_or_group for override in parsed)
         if setters[key].startswith(f"{RECIPE}/") and value not in (None, MISSING) and not given:
