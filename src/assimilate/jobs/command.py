@@ -198,6 +198,11 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
     jobs = [make_job(name, compose(job), own_words(job)) for job in expanded]
     if plan.searches and jobs[0].config["objective"] is None:
         raise UserError("a sweeper that searches needs objective=: knn5_train looks at no test image, knn5 and acc1 do")
+    if plan.searches and jobs[0].config["prepare"] in ("plan", "only"):
+        raise UserError(
+            f"prepare={jobs[0].config['prepare']}: a sweeper that searches chooses each job by the results of those "
+            "before it, and these would have none; give one job without the sweeper"
+        )
     for job in {job.out: job for job in jobs}.values():
         check_out(job, only_shows=False)
     folder = SweepFolder(jobs[0].out, name, words)
