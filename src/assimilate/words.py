@@ -53,7 +53,7 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
     """
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
-    following = [*arguments[1:], ""]
+    following = [*arguments, ""][1:]
     asking = {"-i": "--info=all", "--info": "--info=all"}  # an override behind it is no value of it
     told = [asking.get(word, word) if "=" in after else word for word, after in zip(arguments, following, strict=True)]
     found = parser.parse_intermixed_args(told)
