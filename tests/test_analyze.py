@@ -362,7 +362,7 @@ def test_never_names_the_command(tmp_path, out, capsys):
         (["analysis=tsne", "analysis.views=[expert]"], "expert cannot be used with analysis=tsne"),
         (["analysis=tsne", "analysis.num_iterations=10"], "≥ 250"),
         (["analysis=grid", "analysis.num_images=40", "analysis.num_views=11"], "more than 400 pictures"),
-        (["analysis=curves"], "give rows, folders of finished runs"),
+        (["analysis=curves", "analysis.runs=all"], "give rows, folders of finished runs"),
         (["analysis=curves", "analysis.runs=[a,b]", "analysis.labels=[a]"], "as many names as analysis.runs"),
         (["probe.lr=1"], "trains nothing but f"),
         (["assim=a1"], "trains nothing but f"),

@@ -159,18 +159,20 @@ def test_a_plan_counts_the_images_that_are_there(tmp_path):
     overrides = ["dataset=folder", f"dataset.root={tmp_path / 'images'}", "dataset.image_size=8", f"out={tmp_path}/out"]
     job = make_job("train", compose(overrides), overrides)
     planned = Session(job, prepare="plan")
-    assert planned.num_train == count_train_images(job.config) == 10  # one of six is held out
+    assert planned.num_train == count_train_images(job.config, job.out) == 10  # one of six is held out
     session = Session(job)
     session.ensure(session.data)
     assert session.num_train == len(session.dataset.train) == 10
-    assert count_train_images(make_job("train", compose([*overrides, "dataset.max_train_images=7"]), []).config) == 7
+    limited = make_job("train", compose([*overrides, "dataset.max_train_images=7"]), [])
+    assert count_train_images(limited.config, limited.out) == 7
 
 
 @pytest.mark.parametrize(
     ("dataset", "count"), [("digits", 768), ("cifar10", 50_000), ("cifar100", 50_000), ("tinyimagenet", 100_000)]
 )
 def test_known_data_sets_are_known(dataset, count):
-    assert count_train_images(make_job("train", compose([f"dataset={dataset}"]), []).config) == count
+    job = make_job("train", compose([f"dataset={dataset}"]), [])
+    assert count_train_images(job.config, job.out) == count
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
