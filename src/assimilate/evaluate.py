@@ -231,7 +231,7 @@ def uninformed_note(encoder: Artifact, num_images: int) -> list[str]:
         return []
     return [
         f"The loss ends at {loss:.3f}, and embeddings that tell nothing of the images have {reference:.3f}: nothing "
-        "was learned; lower optimizer.lr, train for longer, or look at the views."
+        "was learned; try another optimizer.lr, more epochs or other views."
     ]
 
 
