@@ -10,7 +10,8 @@ from assimilate.config import make_job
 
 
 def revision_of_the_encoder(tmp_path, *words):
-    config = make_job("train", compose(["dataset=digits", *words]), ["dataset=digits", *words]).config
+    words = ["dataset=digits", "encoder.width=16", *words]  # the digits' own is 8
+    config = make_job("train", compose(words), words).config
     encoder = build_chain(config, tmp_path, DataFacts("facts", 1000, True, True)).encoder
     return encoder.stage_version - STAGE_VERSIONS["train"]
 
@@ -34,6 +35,7 @@ def revision_of_the_encoder(tmp_path, *words):
         (["assim=simclr", "accumulate_grad_batches=2"], 1),
         (["assim=simclr", "data.crop_size=8"], 1),
         (["assim=simclr", "data.crop_size=12"], 2),
+        (["assim=simclr", "encoder.width=15"], 1),
     ],
 )
 def test_of_an_encoder(tmp_path, words, revision):

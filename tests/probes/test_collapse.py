@@ -52,10 +52,22 @@ def test_collapsed_features_are_noted_and_a_random_network_s_are_not():
 
 @pytest.mark.parametrize("num_views", [2, 3])
 def test_what_embeddings_that_tell_nothing_have(num_views):
-    n, expected = 12, {"infonce": math.log(12), "ntxent": math.log(23), "viewmaker": 0.0, "simsiam": 0.0}
+    # A Viewmaker's anchors are among their own keys.
+    own_key = math.log((math.exp(1 / 0.2) + 23) / 24)
+    n, expected = 12, {"infonce": math.log(12), "ntxent": math.log(23), "viewmaker": own_key, "simsiam": 0.0}
     for name in LOSSES:
         value = uninformed(LossSpec(name, temperature=0.2), batch_size=n, num_views=num_views)
         assert value == pytest.approx(expected.get(name, math.log(num_views * n - 1)), abs=1e-5)
+
+
+def test_an_encoder_that_tells_images_apart_against_a_viewmaker_is_not_called_untaught():
+    """Views of an image that are half as close as they could be have a loss above that of a collapsed network."""
+    spec = LossSpec("viewmaker", temperature=0.07)
+    first = torch.eye(32)[:16]
+    second = 0.5 * first + 0.75**0.5 * torch.eye(32)[16:]
+    loss = float(compute_loss([first, second], spec).base)
+    collapsed = float(compute_loss([torch.ones(16, 32)] * 2, spec).base)
+    assert collapsed < loss < uninformed(spec, batch_size=16, num_views=2) - 1
 
 
 class _Encoder:

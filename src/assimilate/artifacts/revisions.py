@@ -11,12 +11,13 @@ REVISED_PROBES = ("supcontrast_best", "genrep")
 
 def train_revision(content: Mapping[str, Any], *, draws_one_of_many: bool = False) -> int:
     """1 for an encoder's content that accumulates batches (the last step of an epoch was too small), trains on crops
-    (the kNN curve was measured on whole images), or has basic views beside an expert with a box of its own; and 1 more
-    if a step draws one of several cached views (once by other random numbers)."""
+    (the kNN curve was measured on whole images), or has basic views beside an expert with a box of its own; 1 more if a
+    step draws one of several cached views (once by other random numbers); and 1 more for a network narrower than 16
+    channels, whose gradients were wrong on some CPUs (oneDNN issue 6035)."""
     own_box = any(content["expert"][key] != value for key, value in BASIC_BOX.items())
     basic = "basic" in (*content["slots"], content.get("generated_transform"))
     amended = content["accumulate_grad_batches"] > 1 or content["crop_size"] is not None or (basic and own_box)
-    return int(amended) + int(draws_one_of_many)
+    return int(amended) + int(draws_one_of_many) + int(content["encoder"]["width"] < 16)
 
 
 def crop_revision(content: Mapping[str, Any]) -> int:

@@ -117,8 +117,8 @@ def compute_loss(
 def uninformed(spec: LossSpec, *, batch_size: int, num_views: int) -> float:
     """`LossTerms.base` of embeddings that tell nothing: log N for Eq. 12, log(2N − 1) for Eq. 1, 0 for SimSiam.
 
-    All projections are equal, so every key is as close as the positive one, and predictions are orthogonal to them.
+    All are orthogonal, so every key is as far as the positive one. Equal ones have the same loss, but for Viewmaker's:
+    with each anchor among its own keys it is lower for them than for many that tell much.
     """
-    projection, prediction = torch.eye(2).repeat_interleave(batch_size, dim=0).chunk(2)
-    terms = compute_loss([projection] * num_views, spec, predictions=[prediction] * num_views)
-    return float(terms.base)
+    views = list(torch.eye(num_views * batch_size).chunk(num_views))
+    return float(compute_loss(views, spec, predictions=views).base)
