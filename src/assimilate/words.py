@@ -1,6 +1,7 @@
 """The words of a command line: Hydra's flags wherever they stand, and overrides as Hydra's grammar reads them."""
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,8 +50,13 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
     """Tell flags from overrides, in whatever order they come, and quote paths that Hydra's grammar cannot read.
 
     Raises:
-        UserError: an unknown flag or one that cannot be used here, a folder of options that is not there.
+        UserError: an unknown flag or one that cannot be used here, a folder of options that is not there, a word that
+            is no UTF-8.
     """
+    for argument in arguments:
+        if any("\udc80" <= letter <= "\udcff" for letter in argument):  # the bytes of a path, as Python reads them
+            shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
+            raise UserError(f"{shown}: overrides are UTF-8, and this is not: give the folder through a link, ln -s")
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
     following = [*arguments, ""][1:]

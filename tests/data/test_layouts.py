@@ -144,6 +144,8 @@ def test_names_that_are_no_utf8_are_read_and_shown(tmp_path: Path, capsys: pytes
         broken.write(b"not a picture")
     assert prepare_data.main(words) == 2
     assert r"caf\xe9/br\xfbl\xe9e.png" in capsys.readouterr().err
+    assert prepare_data.main([*SMOKE, "dataset=folder", f"dataset.root={os.fsdecode(cafe)}"]) == 2
+    assert r"caf\xe9: overrides are UTF-8, and this is not" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(60)
