@@ -14,6 +14,8 @@ import torchvision
 from sklearn.neighbors import KNeighborsClassifier
 
 from assimilate import evaluate, make_views, report, train
+from assimilate.composing import compose
+from assimilate.config import make_job
 from assimilate.encoder.backbone import make_backbone
 from assimilate.encoder.checkpoint import load_encoder, save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
@@ -67,6 +69,9 @@ def narrow(path: Path, *, stem: str = "cifar", seed: int = 0, **more) -> Path:
     return path
 
 
+ENCODERS = ("encoder_q", "encoder_k")
+
+
 # ------------------------------------------------------------------------------------------------ what is probed
 
 
@@ -108,6 +113,30 @@ def test_a_torchvision_resnet(out, tmp_path, capsys):
     ours, _, _ = load_encoder(encoder_file(out))
     for name, value in ours.backbone.state_dict().items():
         assert torch.equal(value, theirs.state_dict()[name])
+
+
+def test_which_of_two_networks_is_probed_is_asked_and_kept_apart(out, tmp_path, capsys):
+    state = make_backbone("resnet18", width=4, stem="cifar").state_dict()
+    networks = {
+        f"module.{name}.{key}": value + (name == "encoder_k") for name in ENCODERS for key, value in state.items()
+    }
+    torch.save({"state_dict": networks}, tmp_path / "moco.pth")
+    given = f"checkpoint={tmp_path / 'moco.pth'}"
+    assert run(evaluate, given, f"out={out}") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "input.prefix='module.encoder_q.'" in error
+    assert run(evaluate, given, "input.prefix='module.encoder_q.'", "probe.lr=1", f"out={out}") == 0
+    (result,) = results(out)
+    assert result["weights"]["prefix"] == "module.encoder_q."
+    assert result["weights"]["left_out"] == ["module.encoder_k"]
+    loaded, _, _ = load_encoder(encoder_file(out))
+    assert torch.equal(loaded.backbone.state_dict()["conv1.weight"], state["conv1.weight"])
+    jobs = [
+        make_job("evaluate", compose(words), words) for words in ([given], [given, "input.prefix=module.encoder_q."])
+    ]
+    assert "prefix" not in jobs[0].identity["input"]  # as runs of files with one network are known by
+    assert jobs[1].identity["input"]["prefix"] == "module.encoder_q."
 
 
 def test_an_encoder_of_ours_brings_its_own_architecture_and_normalisation(out, tmp_path, capsys):
@@ -183,6 +212,7 @@ def test_a_timm_model(out, monkeypatch):
         (fake_timm(network=False), ["checkpoint=timm/tiny"], "cannot be had from timm/tiny.a1 (OSError: We couldn't"),
         (fake_timm(), ["checkpoint=timm/tiny", "input.image_size=32"], "cannot read images of 32²"),
         (fake_timm(), ["checkpoint=timm/tiny", "input.stem=cifar"], "input.stem=cifar"),
+        (fake_timm(), ["checkpoint=timm/tiny", "input.prefix=module."], "input.prefix=module."),
         (
             fake_timm(forgetful=True),
             ["checkpoint=timm/tiny"],

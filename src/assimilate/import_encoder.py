@@ -87,8 +87,11 @@ def _timm(given: str, wanted: dict[str, Any]) -> "tuple[Encoder, dict[str, Any],
     from assimilate.encoder.timm_backbone import describe_timm, pretrained_state
     from assimilate.plain_files import check_weights
 
-    if wanted["stem"] is not None:
-        raise ValueError(f"input.stem={wanted['stem']} is for ResNets of torchvision's layout, timm's know their own")
+    for key in ("stem", "prefix"):
+        if wanted[key] is not None:
+            raise ValueError(
+                f"input.{key}={wanted[key]} is for ResNets of torchvision's layout in a file, not for timm's"
+            )
     found = describe_timm(given.removeprefix(TIMM))
     spec = EncoderSpec(backbone=TIMM + found.name, stem="own", projector="none", input_size=found.image_size)
     encoder = Encoder.from_spec(spec)
@@ -116,13 +119,14 @@ def _file(given: str, wanted: dict[str, Any]) -> "tuple[Encoder, dict[str, Any],
     weights: dict[str, Any] = {"name": path.name, "sha256": sha256}
     origin = f"{path.name} (sha256 {sha256[:12]})"
     if is_encoder_file(content):
-        if wanted["stem"] is not None:
-            raise ValueError(f"input.stem={wanted['stem']} would be ignored: this file says what its stem is")
+        for key in ("stem", "prefix"):
+            if wanted[key] is not None:
+                raise ValueError(f"input.{key}={wanted[key]} would be ignored: this file is an encoder of assimilate")
         encoder, mean, std = load_encoder(path)
         spec = encoder.spec
         text = f"{origin}: an encoder of assimilate, {spec.backbone} of width {spec.width}, stem {spec.stem}"
         return encoder, {**weights, "kind": "assimilate", "text": text}, (mean, std)
-    found = find_resnet(content, stem=wanted["stem"])
+    found = find_resnet(content, stem=wanted["stem"], prefix=wanted["prefix"])
     encoder = Encoder.from_spec(found.spec)
     encoder.load_state_dict(found.state_dict)
     text = f"{origin}: {found.spec.backbone} of width {found.spec.width}, stem {found.spec.stem}"

@@ -107,7 +107,10 @@ def incomplete() -> dict[str, torch.Tensor]:
         (wrong_shape(), r"layer3\.0\.conv1\.weight is \(8, 4, 1, 1\) instead of \(8, 4, 3, 3\)"),
         (incomplete(), r"layer2\.1\.bn1\.weight is missing"),
         (narrow() | {"conv1.weight": torch.zeros(2, 3, 5, 5)}, "known stems"),
-        (prefixed("encoder_q.", narrow()) | prefixed("encoder_k.", narrow()), "holds 2 ResNets"),
+        (
+            prefixed("encoder_q.", narrow()) | prefixed("encoder_k.", narrow()),
+            r"holds 2 ResNets, say which: input\.prefix='encoder_q\.', input\.prefix='encoder_k\.'$",
+        ),
         ({"student": {}, "epoch": 1}, r"holds no state dict \(student, epoch"),
         ([1, 2], "holds a list"),
         ({}, "empty"),
@@ -118,6 +121,62 @@ def test_another_architecture_is_one_line(content: object, message: str) -> None
     with pytest.raises(ValueError, match=message) as caught:
         find_resnet(content)
     assert "\n" not in str(caught.value)
+
+
+def numbered(prefix: str, state: dict[str, torch.Tensor], *, pooled: bool) -> dict[str, torch.Tensor]:
+    """The names that nn.Sequential(*children) gives; without a pooling layer the stages come one place earlier."""
+    names = ["conv1", "bn1", "relu", *(["maxpool"] if pooled else []), "layer1", "layer2", "layer3", "layer4"]
+    parts = {name: name.partition(".") for name in state}
+    return {f"{prefix}{names.index(first)}.{rest}": state[name] for name, (first, _, rest) in parts.items()}
+
+
+STATE = narrow()
+
+
+def two(first: str, second: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Two networks of one program; the second one's weights are other than `STATE`'s."""
+    return prefixed(first, STATE), prefixed(second, {name: tensor + 1 for name, tensor in STATE.items()})
+
+
+MOCO, BYOL, DINO = (
+    two(*names)
+    for names in (
+        ("module.encoder_q.", "module.encoder_k."),
+        ("online_encoder.", "target_encoder."),
+        ("module.backbone.", "backbone."),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "prefix"),
+    [
+        ({"state_dict": MOCO[0] | MOCO[1] | {"module.queue": torch.zeros(2, 2)}}, "module.encoder_q.", None),
+        ({"state_dict": MOCO[1] | MOCO[0]}, "module.encoder_q", "module.encoder_q."),
+        ({"state_dict": BYOL[0] | BYOL[1] | {"predictor.0.weight": torch.zeros(2, 2)}}, "online_encoder", None),
+        ({"student": DINO[0], "teacher": DINO[1], "epoch": 3}, "student.module.backbone.", None),
+        (
+            {"classy_state_dict": {"base_model": {"model": {"trunk": prefixed("_feature_blocks.", STATE)}}}},
+            None,
+            None,
+        ),
+        ({"state_dict": numbered("backbone.", STATE, pooled=True)}, None, "backbone."),
+        (numbered("f.", STATE, pooled=False) | {"g.0.weight": torch.zeros(2, 2)}, None, "f."),
+        (numbered("", STATE, pooled=False), None, ""),
+    ],
+    ids=["moco", "moco-dotless", "byol", "dino", "vissl", "lightly", "children", "bare-children"],
+)
+def test_layouts_of_other_programs(content: dict, given: str | None, prefix: str | None) -> None:
+    if given is not None:
+        with pytest.raises(ValueError, match="holds 2 ResNets, say which"):
+            find_resnet(content)
+        with pytest.raises(ValueError, match=r"no ResNet at input\.prefix=elsewhere\.; there is input\.prefix='"):
+            find_resnet(content, prefix="elsewhere")
+    found = find_resnet(content, prefix=given)
+    assert prefix is None or found.prefix == prefix
+    assert found.spec == EncoderSpec(width=2, stem="cifar", projector="none")
+    assert {name.removeprefix("backbone.") for name in found.state_dict} == set(STATE)
+    assert all(torch.equal(found.state_dict[f"backbone.{name}"], tensor) for name, tensor in STATE.items())
 
 
 def test_input_size_resizes_what_the_backbone_reads() -> None:

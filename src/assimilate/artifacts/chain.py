@@ -47,6 +47,7 @@ from assimilate.settings.identity import (
     inversion_settings,
     needs_cache,
     needs_generator,
+    reading_of,
     uses_view,
     view_slots,
     views_used,
@@ -285,7 +286,7 @@ class _Projection:
             except ValueError as error:
                 raise UserError(f"checkpoint={checkpoint}: {error}") from error
             content = {"timm": found.name, "source": found.source}
-        settings = {"checkpoint": content, "input": self._config["input"], "normalisation": self._normalisation}
+        settings = {"checkpoint": content, "input": reading_of(self._config), "normalisation": self._normalisation}
         return self._artifact("encoders", GIVEN, "evaluate", settings, {})
 
     def calibration(self, reference: Artifact) -> Artifact:

@@ -15,6 +15,10 @@ from assimilate.plain_files import check_weights
 # Where training programs keep the state dict in what they save.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _STEM_KEY, _BLOCK_KEY = "conv1.weight", "layer1.0.conv1.weight"
+# The first block of a stage whose name is a number: what nn.Sequential(*network.children()) makes of layer1 to layer4.
+_NUMBERED_BLOCK = re.compile(r"^((?:.*\.)?)(\d+)\.0\.conv1\.weight$")
+# Dicts within dicts that a state dict is looked for in.
+_DEEPEST = 8
 _BACKBONE = re.compile(r"^(conv1|bn1|layer[1-4])\.")
 # What self-supervised programs train beside a backbone and throw away. Anything else beside it might be part of it.
 _HEAD = re.compile(r"^(fc|heads?|classifier|linear|prototypes?|mlp|queue\w*|proj\w*|pred\w*)(\.|$)")
@@ -37,17 +41,20 @@ class ForeignResNet:
     left_out: tuple[str, ...]
 
 
-def find_resnet(content: Any, *, stem: str | None = None) -> ForeignResNet:
-    """Reads the architecture of the one ResNet in a checkpoint from its names and shapes.
+def find_resnet(content: Any, *, stem: str | None = None, prefix: str | None = None) -> ForeignResNet:
+    """Reads the architecture of a ResNet in a checkpoint from its names and shapes.
 
     Args:
-        content: a state dict, or a dict that holds one as "state_dict", "model_state_dict" or "model".
+        content: a state dict, or a dict that holds one as "state_dict", "model_state_dict" or "model", or dicts of
+            such dicts, whose names are joined by dots. Layers may be numbered, as nn.Sequential numbers them.
         stem: None tells it from conv1: 7×7 is "imagenet", 3×3 is "cifar". Weights alone do not tell "cifar_maxpool".
+        prefix: what stands before the names of the ResNet, e.g. "module.encoder_q."; None where there is but one.
 
     Raises:
-        ValueError: there is no ResNet-18, -34 or -50 of torchvision's layout, or more than one; in one line.
+        ValueError: there is no ResNet-18, -34 or -50 of torchvision's layout, more than one and no `prefix`, or none
+            with that prefix; in one line.
     """
-    tensors = _state_dict(content)
+    tensors = _by_layer(_state_dict(content))
     prefixes = [name.removesuffix(_BLOCK_KEY) for name in tensors if name.endswith(_BLOCK_KEY)]
     prefixes = [prefix for prefix in prefixes if prefix + _STEM_KEY in tensors]
     if not prefixes:
@@ -55,11 +62,15 @@ def find_resnet(content: Any, *, stem: str | None = None) -> ForeignResNet:
             f"holds no ResNet in torchvision's layout: no conv1.weight beside a layer1.0.conv1.weight among its "
             f"{len(tensors)} tensors ({', '.join(list(tensors)[:3])}, …)"
         )
-    if len(prefixes) > 1:
-        raise ValueError(
-            f"holds {len(prefixes)} ResNets ({', '.join(map(repr, prefixes))}): save the state dict of the one to probe"
-        )
-    prefix = prefixes[0]
+    shown = ", ".join(f"input.prefix='{found}'" for found in prefixes)
+    if prefix is not None:
+        prefix = f"{prefix.rstrip('.')}." if prefix else ""
+        if prefix not in prefixes:
+            raise ValueError(f"holds no ResNet at input.prefix={prefix}; there is {shown}")
+    elif len(prefixes) > 1:
+        raise ValueError(f"holds {len(prefixes)} ResNets, say which: {shown}")
+    else:
+        prefix = prefixes[0]
     within = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     backbone = {name: tensor for name, tensor in within.items() if _BACKBONE.match(name)}
     check_weights({f"{prefix}{name}": tensor for name, tensor in backbone.items()}, origin="its state dict")
@@ -87,10 +98,41 @@ def _state_dict(content: Any) -> dict[str, Tensor]:
             break
     if not isinstance(content, Mapping):
         raise ValueError(f"holds a {type(content).__name__}, not a state dict")
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)} or _nested(content)
     if not tensors:
         keys = ", ".join(map(str, list(content)[:4]))
         raise ValueError(f"holds no state dict ({keys or 'it is empty'}; looked for {', '.join(_WRAPPERS)})")
+    return tensors
+
+
+def _nested(content: Mapping[Any, Any], depth: int = 1) -> dict[str, Tensor]:
+    """The tensors of dicts within dicts, their names joined by dots."""
+    found: dict[str, Tensor] = {}
+    for name, value in content.items():
+        if isinstance(value, Tensor):
+            found[str(name)] = value
+        elif isinstance(value, Mapping) and depth < _DEEPEST:
+            found |= {f"{name}.{inner}": tensor for inner, tensor in _nested(value, depth + 1).items()}
+    return found
+
+
+def _by_layer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with conv1, bn1 and layer1 to layer4 in the place of numbers: 0, 1 and four in a row."""
+    stages: dict[str, list[int]] = {}
+    for name in tensors:
+        if found := _NUMBERED_BLOCK.match(name):
+            stages.setdefault(found[1], []).append(int(found[2]))
+    for prefix, numbers in stages.items():
+        first = min(numbers)
+        if sorted(numbers) != list(range(first, first + 4)) or f"{prefix}0.weight" not in tensors:
+            continue
+        layers = {"0": "conv1", "1": "bn1"} | {str(first + stage): f"layer{stage + 1}" for stage in range(4)}
+        renamed = {}
+        for name, tensor in tensors.items():
+            number, dot, rest = name.removeprefix(prefix).partition(".")
+            ours = name.startswith(prefix) and number in layers
+            renamed[f"{prefix}{layers[number]}{dot}{rest}" if ours else name] = tensor
+        tensors = renamed
     return tensors
 
 

@@ -78,6 +78,11 @@ def needs_cache(config: Mapping[str, Any]) -> bool:
     return uses_view(config) and (view["name"] in ("wsearch", "external") or bool(view.get("cached", False)))
 
 
+def reading_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How given weights read images (`input`), as it is known by: without a prefix where the file holds one network."""
+    return {key: value for key, value in config["input"].items() if key != "prefix" or value is not None}
+
+
 def views_used(config: Mapping[str, Any]) -> int | None:
     """How many of an image's cached views the run reads, the first ones; None: all of them."""
     used, cached = config["view"].get("n_used"), config["view"].get("n_cached")
@@ -162,7 +167,7 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     if config["checkpoint"] is None:
         del identity["checkpoint"], identity["input"]
     else:
-        identity = {key: identity[key] for key in OF_GIVEN_WEIGHTS}
+        identity = {key: identity[key] for key in OF_GIVEN_WEIGHTS} | {"input": reading_of(config)}
         identity["data"] = {"normalize": config["data"]["normalize"]}
     # Where it is computed is neutral, in how many bits is not.
     identity["precision"] = config["trainer"]["precision"]

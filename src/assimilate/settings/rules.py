@@ -307,6 +307,7 @@ CHECKS = (
         _one_of(None, "cifar", "cifar_maxpool", "imagenet"),
         "null, cifar, cifar_maxpool or imagenet",
     ),
+    Check("input.prefix", lambda v: v is None or isinstance(v, str), "null, or what stands before a ResNet's names"),
     Check("generator.name", _one_of("stylegan2", "bigbigan", OWN), "stylegan2 or bigbigan"),
     Check("generator._target_", _or_none(_text), "null or module.Class, as Python imports it"),
     Check("generator.checkpoint", _path, "null or a path"),
