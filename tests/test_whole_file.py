@@ -9,7 +9,7 @@ import threading
 import pytest
 import torch
 
-from assimilate.encoder.checkpoint import write_torch_file
+from assimilate.plain_files import save_plain
 from assimilate.whole_file import whole_file
 
 HALF = """
@@ -84,6 +84,6 @@ def test_an_interrupt_while_torch_writes_is_an_interrupt(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(torch, "save", lambda content, stream: save(content, Stream(stream)))
     with pytest.raises(KeyboardInterrupt):
-        write_torch_file(tmp_path / "last.ckpt", {"weight": torch.zeros(3), "bias": torch.zeros(2)})
+        save_plain(tmp_path / "last.ckpt", {"weight": torch.zeros(3), "bias": torch.zeros(2)})
     assert count >= write
     assert not list(tmp_path.iterdir())

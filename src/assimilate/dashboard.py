@@ -79,8 +79,8 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
 
 def keep_curves(session: Session) -> None:
     """Copy the training curves to where a user looks, the folder of the run; logger=none leaves them."""
-    from assimilate.artifacts.store import write_bytes_atomically
     from assimilate.train import CURVE, HISTORY
+    from assimilate.whole_file import write_bytes_atomically
 
     for name in (HISTORY, CURVE):
         source = session.chain.encoder.path / name

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts.store import digest_file, write_bytes_atomically, write_text_atomically
+from assimilate.checked_files import check_zip, digest_file, read_sealed, write_sealed
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
+from assimilate.whole_file import write_bytes_atomically, write_text_atomically
 
 if TYPE_CHECKING:
     from assimilate.generator.frechet import FeatureSpace
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 SAMPLES = "samples"
 SNAPSHOTS = "snapshots"
 CURVE = "frechet.csv"
+# The same points with a checksum, which a training that goes on reads.
+_POINTS = ".frechet.json"
 _COLUMNS = ("step", "images", "frechet", "space", "generated", "real", "seed")
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _ROWS = _PICTURES_A_ROW = 8
 # Distances of two generators are compared over the same latents, whatever seed each was trained with.
 FRECHET_SEED = 0
@@ -111,13 +116,35 @@ class _FrechetRecorder:
             "seed": distance.seed,
         }
         same = [name for name in _COLUMNS if name != "frechet"]
-        others = [row for row in read_curve(self._path) if any(row[name] != point[name] for name in same)]
+        others = [row for row in self._recorded() if any(row[name] != point[name] for name in same)]
+        points = sorted([*others, point], key=lambda row: row["step"])
+        write_sealed(self._path.with_name(_POINTS), {"points": points})
+        write_curve(self._path.parent)
+        self._say(f"  Fréchet distance {value:.4g} after {state.step} steps ({distance.label})")
+
+    def _recorded(self) -> list[dict[str, Any]]:
+        path = self._path.with_name(_POINTS)
+        try:
+            return list(read_sealed(path)["points"])
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            warnings.warn(f"{path} is damaged: {error}; the curve begins anew", stacklevel=2)
+            return []
+
+
+def write_curve(staging: Path) -> None:
+    """Write the Fréchet curve that was recorded so far, if there is one, where readers look for it.
+
+    Raises:
+        ValueError: a byte of the record has changed.
+    """
+    if (staging / _POINTS).is_file():
         stream = io.StringIO()
         writer = csv.DictWriter(stream, _COLUMNS)
         writer.writeheader()
-        writer.writerows(sorted([*others, point], key=lambda row: row["step"]))
-        write_text_atomically(self._path, stream.getvalue())
-        self._say(f"  Fréchet distance {value:.4g} after {state.step} steps ({distance.label})")
+        writer.writerows(read_sealed(staging / _POINTS)["points"])
+        write_text_atomically(staging / CURVE, stream.getvalue())
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
@@ -158,6 +185,21 @@ def _feature_space(session: Session) -> "FeatureSpace":
 
 
 def recorded_files(staging: Path) -> frozenset[str]:
-    """Names of what the observers wrote, relative to `staging`."""
-    paths = [*(staging / SAMPLES).glob("*.png"), *(staging / SNAPSHOTS).glob("*.pt"), *staging.glob(CURVE)]
-    return frozenset(path.relative_to(staging).as_posix() for path in paths)
+    """Names of what the observers wrote, relative to `staging`; what is damaged is deleted, with a warning."""
+    from PIL import Image
+
+    paths = []
+    for path in sorted([*(staging / SAMPLES).glob("[!.]*.png"), *(staging / SNAPSHOTS).glob("[!.]*.pt")]):
+        try:
+            if path.suffix == ".pt":
+                check_zip(path)
+            else:
+                with Image.open(path) as picture:
+                    picture.verify()  # the checksums of all chunks but the last
+                if not path.read_bytes().endswith(_PNG_END):
+                    raise ValueError("its end is not PNG's")
+            paths.append(path)
+        except (ValueError, OSError, SyntaxError) as error:
+            warnings.warn(f"{path} is damaged ({error}) and left out: only another training records it", stacklevel=2)
+            path.unlink()
+    return frozenset(path.relative_to(staging).as_posix() for path in [*paths, *staging.glob(CURVE)])

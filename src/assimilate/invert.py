@@ -5,6 +5,7 @@ python -m assimilate.invert dataset=cifar10 shard=3/8     the optimisation of on
 """
 
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,16 +170,36 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
     )
 
 
+def _finished_encoder(room: _Room, path: Path) -> "InversionEncoder | None":
+    """The encoder in a file; None where there is none, or, with a warning, where a byte of it has changed."""
+    from assimilate.inversion.checkpoint import load_inversion_encoder
+
+    generator = room.generator
+    try:
+        return load_inversion_encoder(
+            path, image_size=generator.image_size, num_codes=generator.num_codes, latent_dim=generator.latent_dim
+        )
+    except ValueError as error:
+        if path.exists():
+            warnings.warn(f"{path} is damaged: {error}; it is made again", stacklevel=2)
+            path.unlink()
+        return None
+
+
 def _encoder(session: Session, room: _Room, staging: Path) -> "InversionEncoder":
-    """The encoder: the user's, the one that was trained before a kill, or trained now."""
+    """The encoder: the one that was finished before a kill, the user's, or trained now."""
     from assimilate.inversion.checkpoint import load_inversion_encoder
     from assimilate.inversion.training import train_inversion_encoder
 
     given, generator = session.config["inversion"]["checkpoint"], room.generator
-    path = staging / ENCODER if (staging / ENCODER).exists() else Path(given).expanduser() if given else None
-    if path is not None:
+    if (finished := _finished_encoder(room, staging / ENCODER)) is not None:
+        return finished
+    if given is not None:
         return load_inversion_encoder(
-            path, image_size=generator.image_size, num_codes=generator.num_codes, latent_dim=generator.latent_dim
+            Path(given).expanduser(),
+            image_size=generator.image_size,
+            num_codes=generator.num_codes,
+            latent_dim=generator.latent_dim,
         )
     if room.discriminator is not None and room.discriminator_optimizer is None:
         session.terminal.say(
@@ -235,11 +256,14 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
     if shard is None:
         return
     staging, room = artifact.staging, _prepare(session, artifact)
-    if not (staging / ENCODER).exists() or not is_made_from(staging, parent_digests(artifact)):
+    sound = is_made_from(staging, parent_digests(artifact))
+    encoder = _finished_encoder(room, staging / ENCODER) if sound else None
+    if encoder is None:
         with artifact.lock():  # one process trains the encoder; the others wait for it
             start_over_if_needed(session, artifact, staging)
-            _keep_encoder(staging, _encoder(session, room, staging))
-    encoder = _encoder(session, room, staging).to(session.device).eval().requires_grad_(False)
+            encoder = _encoder(session, room, staging)
+            _keep_encoder(staging, encoder)
+    encoder = encoder.to(session.device).eval().requires_grad_(False)
     try:
         with session.terminal.bar(f"Optimising latents, shard {shard}") as progress:
             optimize_tiles(

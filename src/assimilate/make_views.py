@@ -75,7 +75,7 @@ def _preview(session: Session, views: Artifact) -> Path:
     import numpy as np
 
     from assimilate.analysis.grids import picture_grid
-    from assimilate.artifacts.store import write_bytes_atomically
+    from assimilate.whole_file import write_bytes_atomically
 
     cached, images = np.load(views.path / "images.npy", mmap_mode="r"), session.dataset.train.images
     rows = [

@@ -1,15 +1,20 @@
-"""Checkpoints of other people, read without running any code that they may hold (DESIGN §8)."""
+"""Checkpoint files: ours and other people's, read without running any code that they may hold (DESIGN §8)."""
 
 import argparse
 import pathlib
 import pickle
 import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from assimilate.checked_files import check_zip, seal_zip
+from assimilate.whole_file import whole_file
 
 # torch.save does not compress. An archive that would grow by more than this was not written by it; what it may hold
 # uncompressed beyond its size is harmless.
@@ -30,7 +35,7 @@ def _allowed_globals() -> list[Any]:
 
 
 def load_plain(path: Path, *, map_location: Any = "cpu") -> Any:
-    """What `torch.save` wrote: tensors, plain containers, and the few harmless types of the allow-list.
+    """What `save_plain` or `torch.save` wrote: tensors, plain containers, and the few harmless types of the allow-list.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -39,10 +44,13 @@ def load_plain(path: Path, *, map_location: Any = "cpu") -> Any:
     """
     _check_growth(Path(path))
     try:
+        check_zip(path)
         with torch.serialization.safe_globals(_allowed_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise
+    except ValueError as error:
+        raise ValueError(f"not a readable checkpoint: {error}") from None
     except pickle.UnpicklingError as error:
         lines = str(error).splitlines() or [type(error).__name__]
         # "Unsupported operand" is a byte that no pickle of torch.save has, the < of an error page for one.
@@ -93,4 +101,38 @@ def check_weights(value: object, *, origin: str) -> dict[str, Tensor]:
             raise ValueError(f"{origin}: {name} is not finite (NaN or ∞)")
         if tensor.is_floating_point() and tensor.numel() and (largest := float(tensor.abs().max())) > LARGEST_WEIGHT:
             raise ValueError(f"{origin}: {name} holds {largest:.3g}, which is no weight of a trained network")
+    return value
+
+
+def save_plain(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain containers of tensors whole or not at all, with a checksum; equal content gives equal bytes.
+
+    `torch.load` reads the file.
+
+    Raises:
+        OSError: the folder cannot be written, the disk is full, or does not hold what was written.
+    """
+    with whole_file(path) as stream:
+        torch.save(_canonical(content, {}), stream)
+        seal_zip(stream)
+
+
+def _canonical(value: Any, words: dict[str, str]) -> Any:
+    """A copy of plain containers in which equal strings are one object, and no other container is shared.
+
+    A pickle refers back to what it has met, by identity. A restored history, say, holds other strings than the
+    program's literals, and so had other bytes.
+    """
+    kind = type(value)
+    if kind is str:
+        return words.setdefault(value, value)
+    if kind is list or kind is tuple:
+        return kind(_canonical(item, words) for item in value)
+    if kind is dict or kind is OrderedDict:
+        result = kind((_canonical(key, words), _canonical(item, words)) for key, item in value.items())
+        if kind is OrderedDict:  # a state dict has the versions of its modules as an attribute
+            vars(result).update(_canonical(vars(value), words))
+        return result
+    if kind is argparse.Namespace:
+        return argparse.Namespace(**_canonical(vars(value), words))
     return value

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from assimilate.artifacts.brought import BIGBIGAN
 from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
-from assimilate.generator_record import CURVE, make_observers, read_curve, recorded_files
+from assimilate.generator_record import CURVE, make_observers, read_curve, recorded_files, write_curve
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
 from assimilate.settings.identity import OWN
@@ -75,6 +75,7 @@ def _make_stylegan2(session: Session, artifact: Artifact, staging: Path) -> Buil
     (staging / GENERATOR).unlink(missing_ok=True)
     (staging / GENERATOR).hardlink_to(staging / RESUMABLE)
     facts = {"steps": state.step, "parameters": _num_parameters(state), "ranks": ranks}
+    write_curve(staging)
     if curve := read_curve(staging / CURVE):
         facts["frechet"] = curve
     recorded = recorded_files(staging)

@@ -38,6 +38,17 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def write_text_atomically(path: Path, text: str) -> None:
+    """`write_bytes_atomically` of text."""
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Write a file such that a reader sees the old one or the new one, never half of it."""
+    with whole_file(path) as stream:
+        stream.write(content)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries, so that a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from assimilate.generator.architecture import Architecture, channel_multiplier_of, stylegan2_channels
-from assimilate.generator.checkpoint import load_stylegan2, read_checkpoint, save_stylegan2, write_atomically
+from assimilate.generator.checkpoint import load_stylegan2, read_checkpoint, save_stylegan2
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
 from assimilate.generator.stylegan2 import Generator
 from assimilate.generator.truncated import TruncatedStyleGAN2
+from assimilate.plain_files import save_plain
 
 TINY = Architecture(image_size=16, latent_dim=6, num_mapping_layers=3, channels=(8, 7, 5))
 
@@ -255,9 +256,9 @@ def test_none_counts_as_absent(foreign: Path, tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
-    write_atomically(path, {"step": 1})
+    save_plain(path, {"step": 1})
     with pytest.raises(Exception, match="pickle"):
-        write_atomically(path, {"step": lambda: None})
+        save_plain(path, {"step": lambda: None})
     assert read_checkpoint(path, key="test") == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
 

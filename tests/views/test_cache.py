@@ -109,12 +109,13 @@ def test_space_is_reserved_before_anything_is_written(tmp_path, monkeypatch):
 
 
 def test_a_lost_array_makes_everything_undone(tmp_path):
-    """A map of what is done beside arrays that are not there would promise zeros."""
+    """A map of what is done beside arrays that are not there would promise zeros, which only the first row's are."""
     with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
         fill(writer, range(40))
     (tmp_path / "distances.npy").unlink()
     with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
-        assert writer.pending() == list(range(40))
+        assert writer.pending() == list(range(1, 40))
+        assert writer.num_damaged == 39
 
 
 def test_views_of_other_networks_are_forgotten(tmp_path):
@@ -133,11 +134,13 @@ def test_views_of_other_networks_are_forgotten(tmp_path):
     assert start_over_unless_made_from(folder, {"generator": "b"})
 
 
-def test_arrays_of_another_shape_are_refused(tmp_path):
-    with RowWriter(tmp_path, SHAPE, FIELDS):
-        pass
-    with pytest.raises(ValueError, match=r"holds uint8 \(40, 3, 3, 8, 8\)"):
-        RowWriter(tmp_path, (41, *SHAPE[1:]), FIELDS)
+def test_arrays_of_another_shape_are_made_anew(tmp_path):
+    with RowWriter(tmp_path, SHAPE, FIELDS) as writer:
+        fill(writer, range(40))
+    fields = {name: ((41, *shape[1:]), dtype) for name, (shape, dtype) in FIELDS.items()}
+    with RowWriter(tmp_path, (41, *SHAPE[1:]), fields) as writer:
+        assert writer.pending() == list(range(41))
+    assert np.load(tmp_path / "images.npy").shape == (41, *SHAPE[1:])
 
 
 @pytest.mark.parametrize("placement", ["host", "device", "auto"])

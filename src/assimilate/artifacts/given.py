@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.store import digest_file
+from assimilate.checked_files import digest_file
 from assimilate.errors import UserError
 from assimilate.settings.identity import SAMPLED_DATA
 

@@ -1,7 +1,6 @@
 """Artifacts: folders keyed by content, complete only when they say so, built once, resumable after a kill."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -14,15 +13,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from assimilate.artifacts.refused_write import refused_write
+from assimilate.artifacts.seen_files import SeenFiles
+from assimilate.checked_files import digest_file, read_sealed, write_sealed
 from assimilate.errors import UserError
 from assimilate.provenance import provenance
 from assimilate.settings.identity import canonical, content_hash
-from assimilate.whole_file import sync_folder, whole_file
+from assimilate.whole_file import sync_folder
 
-SCHEMA = 1
+# 2: the manifest ends with a checksum of itself. Artifacts of schema 1 are used as they are.
+SCHEMA = 2
 MANIFEST = "manifest.json"
 KINDS = ("datasets", "generators", "latents", "encoders", "calibrations", "views", "probes")
-# Files up to this size are hashed whenever they are used; larger ones are checked for their size (and by verify=true).
+# Files up to this size are hashed by every job that uses them. Larger ones are hashed again when their times, place or
+# size have changed since they were found sound; verify=true hashes all.
 HASH_UP_TO_BYTES = 512 * 2**20
 
 
@@ -96,26 +99,30 @@ class Artifact:
         return FileLock(self.path.with_name(self.path.name + ".lock"))
 
     def manifest(self) -> dict[str, Any]:
-        """The finished artifact's manifest."""
-        result: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-        return result
+        """The finished artifact's manifest.
+
+        Raises:
+            OSError, ValueError: it is not there, or a byte of it has changed.
+        """
+        return read_manifest(self.path)
 
 
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest in a folder, which is checked.
 
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """`write_bytes_atomically` of text."""
-    write_bytes_atomically(path, text.encode())
-
-
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Write a file such that a reader sees the old one or the new one, never half of it."""
-    with whole_file(path) as stream:
-        stream.write(content)
+    Raises:
+        OSError: it is not there.
+        ValueError: a byte of it has changed.
+    """
+    path = folder / MANIFEST
+    try:
+        return read_sealed(path)
+    except ValueError:
+        manifest = json.loads(path.read_bytes())
+        # Schema 1 had no checksum; one changed byte makes no manifest of it out of another's.
+        if not isinstance(manifest, dict) or manifest.get("schema") != 1 or "sha256" in manifest:
+            raise
+        return manifest
 
 
 def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
@@ -157,14 +164,14 @@ def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
         "provenance": provenance(),
         "files": files,
     }
-    write_text_atomically(staging / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_sealed(staging / MANIFEST, manifest)
     publish(artifact)
 
 
 def publish(artifact: Artifact) -> None:
     """Rename a staging folder whose manifest is written; what the manifest does not name is deleted first."""
     staging = artifact.staging
-    named = set(json.loads((staging / MANIFEST).read_text(encoding="utf-8"))["files"]) | {MANIFEST}
+    named = set(read_manifest(staging)["files"]) | {MANIFEST}
     for path in list(staging.rglob("*")):
         if path.is_file() and path.relative_to(staging).as_posix() not in named:
             path.unlink()
@@ -180,12 +187,18 @@ def publish(artifact: Artifact) -> None:
 
 
 def is_published_but_for_the_rename(artifact: Artifact) -> bool:
-    """Whether a kill came after the manifest of this very artifact was written."""
-    try:
-        manifest = json.loads((artifact.staging / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """Whether a kill came after the manifest of this very artifact was written, and no byte has changed since."""
+    if not (artifact.staging / MANIFEST).is_file():
         return False
-    return isinstance(manifest, dict) and bool(manifest.get("complete") and manifest.get("key") == artifact.key)
+    try:
+        manifest = read_manifest(artifact.staging)
+        return bool(manifest["complete"]) and _damage_by(artifact, artifact.staging, manifest, thorough=True) is None
+    except _UNREADABLE:
+        return False
+
+
+# What reading a manifest that was edited by hand can raise.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def damage(artifact: Artifact, *, thorough: bool = False) -> str | None:
@@ -193,26 +206,31 @@ def damage(artifact: Artifact, *, thorough: bool = False) -> str | None:
 
     Args:
         artifact: the artifact; its folder must exist.
-        thorough: hash files of any size.
+        thorough: hash files of any size, whatever was found of them before.
     """
     try:
-        return _damage_by(artifact, artifact.manifest(), thorough=thorough)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _damage_by(artifact, artifact.path, artifact.manifest(), thorough=thorough)
+    except _UNREADABLE as error:
         return f"its manifest cannot be read ({error.__class__.__name__})"
 
 
-def _damage_by(artifact: Artifact, manifest: dict[str, Any], *, thorough: bool) -> str | None:
-    if manifest.get("schema") != SCHEMA or not manifest.get("complete"):
+def _damage_by(artifact: Artifact, folder: Path, manifest: dict[str, Any], *, thorough: bool) -> str | None:
+    if manifest.get("schema") not in (1, SCHEMA) or not manifest.get("complete"):
         return "its manifest is of another version"
     if manifest["key"] != artifact.key:
         return f"it holds key {manifest['key']}"
+    seen = SeenFiles(artifact.path.with_name(artifact.path.name + ".seen.json"))
     for name, entry in manifest["files"].items():
-        path = artifact.path / name
+        path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != entry["bytes"]:
             return f"{name} has {path.stat().st_size} bytes instead of {entry['bytes']}"
-        if (thorough or entry["bytes"] <= HASH_UP_TO_BYTES) and digest_file(path) != entry["sha256"]:
+        if entry["bytes"] <= HASH_UP_TO_BYTES:
+            sound = digest_file(path) == entry["sha256"]
+        else:
+            sound = (not thorough and seen.has(path, entry["sha256"])) or seen.digest_is(path, entry["sha256"])
+        if not sound:
             return f"{name} does not match its checksum"
     for role, recorded in manifest["parents"].items():
         parent = artifact.parents.get(role)

@@ -13,7 +13,8 @@ from assimilate.assimilation.contrastive import ContrastiveModule, StepBatch
 from assimilate.assimilation.gathering import is_distributed
 from assimilate.data.seeding import derive_seed
 from assimilate.data.seeding import generator as seeded
-from assimilate.encoder.checkpoint import read_torch_file, write_torch_file
+from assimilate.encoder.checkpoint import read_torch_file
+from assimilate.plain_files import save_plain
 from assimilate.views.viewmaker import Viewmaker, ViewmakerSpec, mean_change
 
 STATE = "viewmaker_optimizer"
@@ -132,7 +133,7 @@ class ViewmakerTraining(ContrastiveModule):
 
     def save_viewmaker(self, path: Path) -> None:
         """Write the trained Viewmaker alone, for `load_viewmaker`."""
-        write_torch_file(path, {"spec": self.viewmaker.spec.to_dict(), "state_dict": self.viewmaker.state_dict()})
+        save_plain(path, {"spec": self.viewmaker.spec.to_dict(), "state_dict": self.viewmaker.state_dict()})
 
 
 def load_viewmaker(path: Path) -> Viewmaker:

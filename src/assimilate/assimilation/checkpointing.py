@@ -1,7 +1,5 @@
 """Checkpoints that a kill cannot spoil: an atomic CheckpointIO, and the callback that saves resume points."""
 
-import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,18 +9,13 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from assimilate.encoder.checkpoint import read_torch_file, write_torch_file
+from assimilate.resume_points import load_resume_point, previous_of, save_resume_point
 
 LAST = "last.ckpt"
 
 
 class NonFiniteTrainingError(FloatingPointError):
     """The loss or the weights became NaN or infinite."""
-
-
-def previous_of(path: Path) -> Path:
-    """Where the checkpoint that `path` replaced is kept."""
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -34,13 +27,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Saves a checkpoint of plain containers; a kill at any moment leaves a readable one."""
         assert storage_options is None, "a file system path needs no storage options"
-        path = Path(path)
-        if path.exists():
-            link = path.with_name(f".{path.name}.link")  # one name: a killed process's is replaced
-            link.unlink(missing_ok=True)
-            os.link(path, link)
-            os.replace(link, previous_of(path))
-        write_torch_file(path, checkpoint)
+        save_resume_point(Path(path), checkpoint)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = None
@@ -50,16 +37,10 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             ValueError: neither can be read.
         """
-        path = Path(path)
-        location: Any = "cpu" if map_location is None else map_location
-        try:
-            return read_torch_file(path, map_location=location)
-        except (ValueError, FileNotFoundError) as error:
-            if not previous_of(path).is_file():
-                raise
-            content = read_torch_file(previous_of(path), map_location=location)
-            warnings.warn(f"{error}; going on from the checkpoint before it, {previous_of(path)}", stacklevel=2)
-            return content
+        content = load_resume_point(Path(path), map_location="cpu" if map_location is None else map_location)
+        if content is None:
+            raise ValueError(f"{path} cannot be read as a checkpoint")
+        return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Removes a checkpoint and the one before it."""

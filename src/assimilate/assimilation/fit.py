@@ -13,9 +13,10 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import Strategy
 
-from assimilate.assimilation.checkpointing import LAST, AtomicCheckpointIO, ResumePoint, previous_of
+from assimilate.assimilation.checkpointing import LAST, AtomicCheckpointIO, ResumePoint
 from assimilate.assimilation.record import TrainingRecord
 from assimilate.data.progress import Progress, silent
+from assimilate.resume_points import load_resume_point
 
 
 def fit(
@@ -40,9 +41,10 @@ def fit(
 ) -> TrainingRecord:
     """Trains `module` for `max_epochs` epochs and returns its record; `module` then holds the final weights.
 
-    Goes on from `workdir/last.ckpt` where there is one: on one machine the result has the same bits as an uninterrupted
-    run's, given a data module whose loader saves its position and whose draws are seeded by position. A finished run
-    returns at once. Under several ranks every rank calls this function (`torch.distributed.run` starts them).
+    Goes on from `workdir/last.ckpt` where there is one, or from the one before it if a byte of it has changed: on one
+    machine the result has the same bits as an uninterrupted run's, given a data module whose loader saves its position
+    and whose draws are seeded by position. A finished run returns at once. Under several ranks every rank calls this
+    function (`torch.distributed.run` starts them).
 
     Args:
         workdir: where checkpoints go; each is written atomically and the one before is kept.
@@ -57,7 +59,7 @@ def fit(
         checkpoint_every_n_steps: also save in the middle of an epoch.
 
     Raises:
-        ValueError: last.ckpt belongs to a run with other hyper-parameters, or cannot be read.
+        ValueError: last.ckpt belongs to a run with other hyper-parameters.
         NonFiniteTrainingError: the loss or the weights are not finite; the last good checkpoint stays.
         KeyboardInterrupt: so it was interrupted.
     """
@@ -65,12 +67,11 @@ def fit(
         raise ValueError(f"epochs={max_epochs} must be at least 1")
     workdir = Path(workdir)
     last = workdir / LAST
-    checkpoint_io = AtomicCheckpointIO()
-    resume = last.is_file() or previous_of(last).is_file()
     for left in workdir.glob("hpc_ckpt_*"):  # of SIGUSR1 under SLURM before fit chose the environment: within an epoch
         left.unlink(missing_ok=True)
-    if resume:
-        _check_same_run(module, checkpoint_io.load_checkpoint(last), last)
+    saved = load_resume_point(last)
+    if saved is not None:
+        _check_same_run(module, saved, last)
     record = TrainingRecord(log_every_n_steps=log_every_n_steps, progress=progress, workdir=workdir)
     save = ResumePoint(workdir, every_n_epochs=checkpoint_every_n_epochs, every_n_steps=checkpoint_every_n_steps)
     with _quiet_lightning():
@@ -89,7 +90,7 @@ def fit(
             benchmark=cudnn_benchmark or None,  # None leaves torch's own setting
             # Named, or Lightning takes SLURM's: it would handle SIGUSR1 with a checkpoint of its own within the epoch,
             # and refuse --ntasks=2. All processes of several are started by torch.distributed.run.
-            plugins=[checkpoint_io, LightningEnvironment() if devices == 1 else TorchElasticEnvironment()],
+            plugins=[AtomicCheckpointIO(), LightningEnvironment() if devices == 1 else TorchElasticEnvironment()],
             default_root_dir=workdir,
             use_distributed_sampler=False,
             enable_progress_bar=False,
@@ -98,7 +99,7 @@ def fit(
             limit_val_batches=0,
         )
         try:
-            trainer.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)
+            trainer.fit(module, datamodule=datamodule, ckpt_path=None if saved is None else last)
         except SystemExit as left:
             # Lightning makes sys.exit(1) of an interrupt: it is the caller's to say so, and to choose the exit code.
             if isinstance(left.__context__, KeyboardInterrupt):

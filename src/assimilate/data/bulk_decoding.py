@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from assimilate.data.array_file import ArrayFile
 from assimilate.data.decoding import Decoded
 from assimilate.data.directory import displayed
+from assimilate.data.done_map import DoneMap
 from assimilate.data.progress import Progress, silent
 
 # Images between two flushes: what a kill may cost, how much is queued, and how often progress is told.
@@ -30,9 +31,10 @@ def decode_into(
     """Write the pixels of ``decode(name)`` to row i of the array file ``path`` for each of ``names``.
 
     ``decode`` runs in threads (Pillow decodes and resizes without the interpreter's lock). A done-map beside the array
-    remembers the rows that are safely on disk: the next call with the same names goes on from there. Returns the array
-    behind a read-only memory map, one line for every image that ``decode`` failed on (those are tried again by the next
-    call), and the bits that each image uses (``Decoded``). Call ``forget_progress`` when the folder is finished.
+    remembers the rows that are safely on disk, and their checksums: the next call with the same names goes on from
+    there, and decodes a row again of which a byte has changed. Returns the array behind a read-only memory map, one line
+    for every image that ``decode`` failed on (those are tried again by the next call), and the bits that each image uses
+    (``Decoded``). Call ``forget_progress`` when the folder is finished.
     """
     assert names, "nothing to decode"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,29 +44,23 @@ def decode_into(
         for stale in (*path.parent.glob(_done_pattern(path)), path):
             stale.unlink(missing_ok=True)
     images = ArrayFile(path, (len(names), 3, image_size, image_size), "|u1")
-    done_file = ArrayFile(done_path, (len(names),), "|u1")
-    pending = np.flatnonzero(np.load(done_path) == 0)
+    rows = DoneMap(done_path, [images])
     reasons: dict[int, str] = {}
     try:
+        rows.check()
+        pending = np.flatnonzero(~rows.done)
         progress(len(names) - len(pending), len(names), {})
         with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as threads:
             for start in range(0, len(pending), BLOCK):
                 block = pending[start : start + BLOCK].tolist()
-                outcomes = list(threads.map(partial(_decode_row, images, names, decode), block))
-                # First the pixels, then the word that they are there: the map never promises what is not on disk.
-                images.sync()
-                for row, outcome in zip(block, outcomes, strict=True):
-                    if isinstance(outcome, str):
-                        reasons[row] = outcome
-                    else:  # the mark remembers how deep the image is, for a call that goes on
-                        done_file.write(row, np.array(1 + outcome, dtype=np.uint8))
-                done_file.sync()
+                outcomes = list(threads.map(partial(_decode_row, images, rows, names, decode), block))
+                rows.flush()
+                reasons |= {row: reason for row, reason in zip(block, outcomes, strict=True) if reason is not None}
                 progress(len(names) - len(pending) + start + len(block), len(names), {})
     finally:
         images.close()
-        done_file.close()
-    bits = np.maximum(np.load(done_path), 1) - 1
-    return np.load(path, mmap_mode="r"), [reasons[row] for row in sorted(reasons)], bits
+        rows.close()
+    return np.load(path, mmap_mode="r"), [reasons[row] for row in sorted(reasons)], rows.tags()
 
 
 def forget_progress(folder: Path) -> None:
@@ -78,15 +74,17 @@ def part_of(progress: Progress, done_before: int, total: int) -> Progress:
     return lambda done, _, values: progress(done_before + done, total, values)
 
 
-def _decode_row(images: ArrayFile, names: Sequence[str], decode: Callable[[str], Decoded], row: int) -> str | int:
-    """Write a row; return how many bits it uses, or why it cannot be read."""
+def _decode_row(
+    images: ArrayFile, rows: DoneMap, names: Sequence[str], decode: Callable[[str], Decoded], row: int
+) -> str | None:
+    """Write a row, and note how many bits it uses; or return why it cannot be read."""
     try:
         pixels, bits = decode(names[row])
     except Exception as error:  # a damaged file can make a decoder raise anything; all of them are listed together
         reason = str(error) or type(error).__name__
         return displayed(f"{names[row]}: {reason}").splitlines()[0]
-    images.write(row, pixels)
-    return bits
+    rows.note(row, [images.write(row, pixels)], tag=bits)
+    return None
 
 
 def _done_map(path: Path, names: Sequence[str]) -> Path:

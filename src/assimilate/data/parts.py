@@ -4,8 +4,6 @@ What is found for an image depends on the image alone, so any split gives the sa
 folder that it will have, beside which its parts lie.
 """
 
-import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -13,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from assimilate.data.array_file import unreadable
-from assimilate.data.row_writer import DONE, RowWriter
+from assimilate.checked_files import digest_file, read_sealed, write_sealed
+from assimilate.data.row_writer import RowWriter
 from assimilate.data.shard import Shard
-from assimilate.whole_file import whole_file
 
 PART = "part.json"
 DISCARDED = ".discarded"
@@ -25,6 +22,12 @@ DISCARDED = ".discarded"
 def part_folder(whole: Path, shard: Shard) -> Path:
     """Where a part of the artifact at `whole` is made."""
     return whole.with_name(f"{whole.name}.shard{shard.index}of{shard.count}")
+
+
+def shard_of(part: Path) -> Shard:
+    """Which part a folder holds, by its name."""
+    index, count = map(int, re.findall(r"\d+", part.name.rsplit(".shard", 1)[1]))
+    return Shard(index, count)
 
 
 def part_folders(whole: Path) -> list[Path]:
@@ -36,14 +39,14 @@ def missing_parts(whole: Path) -> dict[int, list[int]]:
     """For each number of parts in which the artifact at `whole` was begun: those that are not finished."""
     finished: dict[int, set[int]] = {}
     for part in part_folders(whole):
-        index, count = map(int, re.findall(r"\d+", part.name.rsplit(".shard", 1)[1]))
-        finished.setdefault(count, set()).update({index} if is_complete(part) else set())
+        shard = shard_of(part)
+        finished.setdefault(shard.count, set()).update({shard.index} if is_complete(part) else set())
     return {count: [k for k in range(1, count + 1) if k not in done] for count, done in sorted(finished.items())}
 
 
 def seal(part: Path, first: int, made_from: Mapping[str, str]) -> None:
     """Note which images a finished part holds, what they were made from, and the checksums of its files."""
-    files = {path.name: _digest(path) for path in sorted(part.glob("*.npy"))}
+    files = {path.name: digest_file(path) for path in sorted(part.glob("[!.]*.npy"))}
     _write_note(part, first, made_from, files, complete=True)
 
 
@@ -67,37 +70,24 @@ def begin(part: Path, first: int, made_from: Mapping[str, str]) -> str | None:
     return why
 
 
-def rows_done(part: Path) -> list[int]:
-    """Images that a part holds by its own word; none if that cannot be read. No byte of them is looked at."""
-    try:
-        first = int(json.loads((part / PART).read_text(encoding="utf-8"))["first"])
-        return [first + int(row) for row in np.flatnonzero(np.load(part / DONE))]
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
-        return []
-
-
 def is_complete(part: Path) -> bool:
     """Whether a part says that it is finished."""
     try:
-        return bool(json.loads((part / PART).read_text(encoding="utf-8"))["complete"])
+        return bool(read_sealed(part / PART)["complete"])
     except (OSError, ValueError, KeyError):
         return False
 
 
 def damage(part: Path) -> str | None:
-    """What is wrong with a part; None if nothing is."""
+    """What is wrong with a part; None if nothing is. The rows of one that is not finished are not looked at."""
     try:
-        note = json.loads((part / PART).read_text(encoding="utf-8"))
-        files = dict(note["files"])
-        dict(note["made_from"])
-        int(note["first"])
-    except (OSError, ValueError, KeyError, TypeError):
+        note = read_sealed(part / PART)
+    except (OSError, ValueError):
         return f"{PART} cannot be read"
-    for name, digest in files.items():
-        if not (part / name).is_file() or _digest(part / name) != digest:
+    for name, digest in note["files"].items():
+        if not (part / name).is_file() or digest_file(part / name) != digest:
             return f"{name} does not match its checksum"
-    # What is not finished has no checksums yet.
-    return f"{name} cannot be read" if (name := unreadable(part)) is not None else None
+    return None
 
 
 def other_origin(part: Path, made_from: Mapping[str, str]) -> str | None:
@@ -105,7 +95,7 @@ def other_origin(part: Path, made_from: Mapping[str, str]) -> str | None:
 
     Networks that two machines train have one key and two contents: what comes of both must not be joined.
     """
-    recorded = json.loads((part / PART).read_text(encoding="utf-8"))["made_from"]
+    recorded = read_sealed(part / PART)["made_from"]
     others = [role for role in made_from if recorded.get(role) != made_from[role]]
     return f"it was made from another {' and '.join(others)}" if others else None
 
@@ -123,28 +113,22 @@ def finish_discarding(whole: Path) -> None:
         shutil.rmtree(doomed)
 
 
-def adopt(part: Path, writer: RowWriter) -> int:
-    """Copy what a sound part holds and the whole lacks.
+def adopt(folder: Path, part: RowWriter, writer: RowWriter) -> int:
+    """Copy what a part holds and the whole lacks.
 
     Args:
-        part: the folder of a part, finished or not.
+        folder: of the part.
+        part: its rows, which were compared with their checksums.
         writer: of the whole.
 
     Returns:
         How many images were copied.
-
-    Raises:
-        ValueError: its arrays are not those of the whole.
     """
-    needed = (DONE, *(f"{name}.npy" for name in (writer.images_name, *writer.fields)))
-    if not all((part / name).is_file() for name in needed):
-        return 0
-    first = int(json.loads((part / PART).read_text(encoding="utf-8"))["first"])
-    images = np.load(part / f"{writer.images_name}.npy", mmap_mode="r")
-    fields = {name: np.load(part / f"{name}.npy", mmap_mode="r") for name in writer.fields}
+    images = np.load(folder / f"{part.images_name}.npy", mmap_mode="r")
+    fields = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in part.fields}
     copied = 0
-    for row in np.flatnonzero(np.load(part / DONE)):
-        index = first + int(row)
+    for row in np.flatnonzero(part.done):
+        index = part.first + int(row)
         if not writer.done[index]:
             writer.write(index, images[row], **{name: array[row] for name, array in fields.items()})
             copied += 1
@@ -153,11 +137,4 @@ def adopt(part: Path, writer: RowWriter) -> int:
 
 
 def _write_note(part: Path, first: int, made_from: Mapping[str, str], files: dict[str, str], *, complete: bool) -> None:
-    note = {"first": first, "complete": complete, "made_from": dict(made_from), "files": files}
-    with whole_file(part / PART) as stream:
-        stream.write(json.dumps(note).encode())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    write_sealed(part / PART, {"first": first, "complete": complete, "made_from": dict(made_from), "files": files})

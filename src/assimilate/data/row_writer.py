@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assimilate.data.array_file import ArrayFile
+from assimilate.data.done_map import DoneMap
 from assimilate.whole_file import whole_file
 
 DONE = "done.npy"
-# Hidden, so that it is no part of the finished artifact: its manifest says it then.
+# Hidden, so that they are no part of the finished artifact: its manifest says it then.
+CHECKSUMS = ".checksums.npy"
 ORIGIN = ".made_from.json"
 # Rows are flushed to disk, then marked as done, this many at a time.
 FLUSH_EVERY = 64
@@ -56,7 +58,7 @@ def start_over_unless_made_from(folder: Path, made_from: Mapping[str, str]) -> b
 class RowWriter:
     """Fills the arrays of a folder, possibly one that an interrupted run began.
 
-    The map of what is done is made after the arrays: one that lacks an array is begun again.
+    What is there is compared with the checksum that each row had when it was written; a row that differs is made again.
 
     Args:
         folder: where the arrays go.
@@ -66,8 +68,10 @@ class RowWriter:
         images: file stem of the pictures.
         flush_every: rows between two flushes, which a kill may cost; None: FLUSH_EVERY.
 
+    Attributes:
+        num_damaged: rows that an interrupted run had finished and that differ from what it wrote.
+
     Raises:
-        ValueError: the folder holds arrays of other shapes.
         OSError: the disk is full.
     """
 
@@ -83,41 +87,51 @@ class RowWriter:
     ) -> None:
         self.images_name = images
         self.fields = tuple(fields)
-        self._first = first
+        self.first = first
         self._flush_every = FLUSH_EVERY if flush_every is None else flush_every
         folder.mkdir(parents=True, exist_ok=True)
-        if not all((folder / f"{name}.npy").exists() for name in (images, *fields)):
-            (folder / DONE).unlink(missing_ok=True)
         self._images = ArrayFile(folder / f"{images}.npy", image_shape, "|u1")
         self._files = {name: ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()}
+        self._map = DoneMap(folder / CHECKSUMS, [self._images, *self._files.values()])
+        # For other readers: which rows are done, a byte each.
         self._done_file = ArrayFile(folder / DONE, (image_shape[0],), "|u1")
-        self.done: NDArray[np.bool_] = np.load(folder / DONE).astype(bool)
-        self._unsynced: list[int] = []
+        said = self._done_file.numbers() != 0
+        self._map.check()
+        self.num_damaged = int((said & ~self.done).sum())
+        for row in np.flatnonzero(self._done_file.numbers() != self.done):
+            self._done_file.write(int(row), self.done[row].astype(np.uint8))
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Which rows are on disk as they were written."""
+        return self._map.done
 
     def pending(self) -> list[int]:
         """Images whose rows are not there yet, in order."""
-        return [self._first + int(row) for row in np.flatnonzero(~self.done)]
+        return [self.first + int(row) for row in np.flatnonzero(~self.done)]
 
     def write(self, index: int, images: NDArray[np.uint8], **fields: NDArray[np.generic]) -> None:
         """Store the row of one image: its pictures, and one of each further array."""
         assert fields.keys() == self._files.keys(), (fields.keys(), self._files.keys())
-        position = index - self._first
-        self._images.write(position, images)
-        for name, row in fields.items():
-            self._files[name].write(position, row)
-        self._unsynced.append(position)
-        if len(self._unsynced) >= self._flush_every:
+        position = index - self.first
+        content = [self._images.write(position, images)]
+        content += [self._files[name].write(position, fields[name]) for name in self._files]
+        self._map.note(position, content)
+        if self._map.num_unsynced >= self._flush_every:
             self.flush()
 
     def flush(self) -> None:
         """Bring what was written to disk, then mark it as done: the map never promises what is not there."""
-        for file in (self._images, *self._files.values()):
-            file.sync()
-        for position in self._unsynced:
+        for position in self._map.flush():
             self._done_file.write(position, np.ones((), dtype=np.uint8))
-            self.done[position] = True
         self._done_file.sync()
-        self._unsynced.clear()
+
+    def check(self) -> int:
+        """Compare all rows with their checksums once more; those that differ are pending again. How many do."""
+        differing = self._map.check()
+        for row in differing:
+            self._done_file.write(row, np.zeros((), dtype=np.uint8))
+        return len(differing)
 
     def __enter__(self) -> "RowWriter":
         return self
@@ -128,5 +142,6 @@ class RowWriter:
             if not isinstance(error, OSError):
                 self.flush()
         finally:
+            self._map.close()
             for file in (self._images, *self._files.values(), self._done_file):
                 file.close()

@@ -1,39 +1,17 @@
 """Encoder files: plain containers, written atomically, read without running code."""
 
 import math
-import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from assimilate.encoder.encoder import Encoder, EncoderSpec
-from assimilate.plain_files import check_weights, load_plain
-from assimilate.whole_file import whole_file
+from assimilate.plain_files import check_weights, load_plain, save_plain
 
 _FORMAT = "assimilate-encoder-1"
 Normalization = tuple[float, float, float]
-
-
-def write_torch_file(path: Path, content: Mapping[str, Any]) -> None:
-    """Saves plain containers of tensors so that `path` is at any moment either the old file or the whole new one.
-
-    The file is written beside `path`, fsynced, checked and renamed.
-
-    Raises:
-        OSError: the folder cannot be written, or the disk is full.
-    """
-    with whole_file(path) as file:
-        torch.save(dict(content), file)
-        file.flush()
-        os.fsync(file.fileno())
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise OSError(f"{path}: the copy on disk differs from what was written ({damaged}); is the disk healthy?")
 
 
 def read_torch_file(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
@@ -76,7 +54,7 @@ def save_encoder(
         "std": [float(value) for value in std],
         "extra": dict(extra or {}),
     }
-    write_torch_file(path, content)
+    save_plain(Path(path), content)
 
 
 def load_encoder(path: Path) -> tuple[Encoder, Normalization, Normalization]:

@@ -5,12 +5,13 @@ from pathlib import Path
 import torch
 
 from assimilate.generator.bigbigan import BigBiGAN, bigbigan_architecture_of
-from assimilate.generator.checkpoint import load_strictly, read_checkpoint, write_atomically
+from assimilate.generator.checkpoint import load_strictly, read_checkpoint
+from assimilate.plain_files import save_plain
 
 
 def save_bigbigan(path: Path, network: BigBiGAN) -> None:
     """Write the state dict atomically."""
-    write_atomically(path, dict(network.state_dict()))
+    save_plain(path, dict(network.state_dict()))
 
 
 def load_bigbigan(path: Path, *, image_size: int | None = None, latent_dim: int | None = None) -> BigBiGAN:

@@ -1,7 +1,7 @@
 """Checkpoints in the dict that StyleGAN2 programs share: g, d, g_ema, g_optim, d_optim, args, ada_aug_p."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,11 @@ from assimilate.generator.architecture import architecture_of, channel_multiplie
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
 from assimilate.generator.stylegan2 import Generator
-from assimilate.plain_files import check_weights, load_plain
-from assimilate.whole_file import whole_file
+from assimilate.plain_files import check_weights, load_plain, save_plain
 
 _KEY = "generator.checkpoint"
 # What programs call the mean of mapped latents.
 _MEANS = ("latent_mean", "latent_avg")
-
-
-def write_atomically(path: Path, content: dict[str, Any]) -> None:
-    """Save such that a kill leaves the old file or the new one."""
-    with whole_file(path) as file:
-        torch.save(content, file)
 
 
 def read_checkpoint(path: Path, *, key: str, needed: str = "a dict with the key g_ema") -> dict[str, Any]:
@@ -66,8 +59,8 @@ def load_strictly(network: nn.Module, state_dict: object, *, origin: str) -> Non
         raise ValueError(f"{origin} does not fit: {' '.join(problems[:3])}{more}") from None
 
 
-def save_stylegan2(path: Path, state: GeneratorState, *, extra: dict[str, Any] | None = None) -> None:
-    """Write ``state`` atomically; ``extra`` (plain containers) is kept under the key ``extra``."""
+def stylegan2_content(state: GeneratorState, *, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a checkpoint of ``state`` holds; ``extra`` (plain containers) is kept under the key ``extra``."""
     architecture = state.architecture
     widest = max(architecture.channels)
     content: dict[str, Any] = {
@@ -90,8 +83,12 @@ def save_stylegan2(path: Path, state: GeneratorState, *, extra: dict[str, Any] |
     for key, network in (("g", state.generator), ("d", state.discriminator)):
         if network is not None:
             content[key] = network.state_dict()
-    content |= state.optimizers
-    write_atomically(path, content)
+    return content | state.optimizers
+
+
+def save_stylegan2(path: Path, state: GeneratorState) -> None:
+    """Write ``state`` atomically."""
+    save_plain(path, stylegan2_content(state))
 
 
 def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_seed: int = 0) -> GeneratorState:
@@ -104,8 +101,15 @@ def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_see
     without g_ema, keys or shapes that are not of the rosinality layout, and an image size other than ``image_size``.
     What is None counts as absent.
     """
-    content = {key: value for key, value in read_checkpoint(path, key=_KEY).items() if value is not None}
-    origin = f"{_KEY}={path}"
+    content = read_checkpoint(path, key=_KEY)
+    return parse_stylegan2(content, origin=f"{_KEY}={path}", image_size=image_size, latent_mean_seed=latent_mean_seed)
+
+
+def parse_stylegan2(
+    content: Mapping[str, Any], *, origin: str, image_size: int | None = None, latent_mean_seed: int = 0
+) -> GeneratorState:
+    """Return what ``load_stylegan2`` does, from what the file holds; errors begin with ``origin``."""
+    content = {key: value for key, value in content.items() if value is not None}
     if "g_ema" not in content and any(str(key).endswith("input.input") for key in content):
         means = {key: content.pop(key) for key in _MEANS if key in content}
         content = {"g_ema": content, **means}

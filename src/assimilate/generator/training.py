@@ -13,7 +13,7 @@ from assimilate.data.augmentation import Augmentation
 from assimilate.data.images import ImageArrays
 from assimilate.data.progress import Progress, silent
 from assimilate.generator.architecture import Architecture
-from assimilate.generator.checkpoint import load_stylegan2, read_checkpoint, save_stylegan2
+from assimilate.generator.checkpoint import parse_stylegan2, stylegan2_content
 from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.observer import Observer
 from assimilate.generator.optimizers import has_finite_moments
@@ -22,8 +22,11 @@ from assimilate.generator.real_images import RealImages
 from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.state import GeneratorState
 from assimilate.generator.steps import AdversarialTraining
+from assimilate.resume_points import load_resume_point, save_resume_point
 
 _CHECKPOINT = "training.pt"
+# In the checkpoint: losses of the interval that is not over, by name.
+_UNTOLD = "untold_losses"
 _LOSSES = ("discriminator", "generator", "r1", "path")
 
 
@@ -42,11 +45,11 @@ def train_stylegan2(
 ) -> GeneratorState:
     """Train a StyleGAN2 on uint8 images and return its state.
 
-    ``workdir`` keeps a checkpoint (every ``settings.checkpoint_every`` steps, written atomically) from which the same
-    call goes on exactly. ``augmentation`` is applied to real images with ``settings.augmentation_probability`` and
-    leaks into the generator by design (Appendix I); ``diffaugment`` is applied to real and generated images and does
-    not. ``observers`` are shown the networks while they learn; one that falls due on a step that is saved is called
-    first, so that a kill loses none.
+    ``workdir`` keeps a checkpoint and the one before it, one every ``settings.checkpoint_every`` steps and written
+    atomically, from which the same call goes on exactly. ``augmentation`` is applied to real images with
+    ``settings.augmentation_probability`` and leaks into the generator by design (Appendix I); ``diffaugment`` is
+    applied to real and generated images and does not. ``observers`` are shown the networks while they learn; one that
+    falls due on a step that is saved is called first, so that a kill loses none.
 
     Within a process group of torch.distributed all ranks make this call, share each batch, and end with the weights
     that one process would have, to rounding; rank 0 alone writes and calls observers. The number of ranks may change
@@ -68,9 +71,12 @@ def train_stylegan2(
     if diffaugment is not None:
         identity["diffaugment"] = repr(diffaugment)
     path = workdir / _CHECKPOINT
-    if path.exists():
-        _check_identity(path, identity)
-        training.restore(load_stylegan2(path, image_size=architecture.image_size))
+    sums: dict[str, list[Tensor]] = {name: [] for name in _LOSSES}
+    if (saved := load_resume_point(path)) is not None:
+        _check_identity(path, saved.get("extra", {}), identity)
+        training.restore(parse_stylegan2(saved, origin=f"out: {path}", image_size=architecture.image_size))
+        untold = saved.get(_UNTOLD, {})
+        sums |= {name: list(torch.tensor(losses, device=device)) for name, losses in untold.items()}
     stream = RealImages(
         images,
         batch_size=settings.batch_size,
@@ -80,26 +86,31 @@ def train_stylegan2(
         augmentation_probability=settings.augmentation_probability,
         device=device,
     )
-    sums: dict[str, list[Tensor]] = {name: [] for name in _LOSSES}
     while training.step < settings.num_steps:
         for name, loss in training.train_step(stream.batch(training.step)).items():
             sums[name].append(loss)
         last = training.step == settings.num_steps
         saving = last or training.step % settings.checkpoint_every == 0
         due = [observer for observer in observers if observer.is_due(training.step, last=last)]
-        if saving or training.step % settings.log_every == 0:
+        if last or training.step % settings.log_every == 0:
             means = _means(sums, ranks)
             _check_finite(training, means, path)
             training.history.append({"step": float(training.step)} | means)
             progress(training.step, settings.num_steps, means)
             sums = {name: [] for name in _LOSSES}
+        elif saving:
+            # Told with the rest of their interval: when a state is saved is not to be seen in what comes of it.
+            sums = {name: list(ranks.mean(torch.stack(losses))) if losses else [] for name, losses in sums.items()}
+            _check_finite(training, _means(sums, ranks), path)
         elif due:
             _check_finite(training, {}, path)
         if ranks.index == 0:
             for observer in due:
                 observer.observe(training.state())
             if saving:
-                save_stylegan2(path, training.state(), extra=identity)
+                untold = {name: torch.stack(losses).tolist() for name, losses in sums.items() if losses}
+                content = stylegan2_content(training.state(), extra=identity)
+                save_resume_point(path, content | ({_UNTOLD: untold} if untold else {}))
     return training.state()
 
 
@@ -127,8 +138,7 @@ def _check_images(images: ImageArrays, architecture: Architecture) -> None:
         raise ValueError("dataset.root: there are no training images")
 
 
-def _check_identity(path: Path, identity: dict[str, Any]) -> None:
-    found = read_checkpoint(path, key="out").get("extra", {})
+def _check_identity(path: Path, found: dict[str, Any], identity: dict[str, Any]) -> None:
     different = sorted(key for key in identity.keys() | found.keys() if identity.get(key) != found.get(key))
     if different:
         raise ValueError(

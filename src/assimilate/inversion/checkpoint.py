@@ -8,18 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assimilate.generator.checkpoint import load_strictly, name_a_few, read_checkpoint, write_atomically
+from assimilate.generator.checkpoint import load_strictly, name_a_few, read_checkpoint
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
-from assimilate.plain_files import check_weights
+from assimilate.plain_files import check_weights, save_plain
 
 _KEY = "inversion.checkpoint"
 
 
-def save_inversion_encoder(path: Path, encoder: InversionEncoder, **content: Any) -> None:
-    """Write the encoder atomically under the key ``e``; ``content`` (plain containers) goes beside it."""
+def inversion_encoder_content(encoder: InversionEncoder) -> dict[str, Any]:
+    """What a checkpoint of the encoder holds: its weights under the key ``e``."""
     spec = encoder.spec
     arguments = argparse.Namespace(size=spec.image_size, latent=spec.latent_dim, channels=list(spec.channels))
-    write_atomically(path, {"e": encoder.state_dict(), "args": arguments} | content)
+    return {"e": encoder.state_dict(), "args": arguments}
+
+
+def save_inversion_encoder(path: Path, encoder: InversionEncoder, **content: Any) -> None:
+    """Write the encoder atomically; ``content`` (plain containers) goes beside it."""
+    save_plain(path, inversion_encoder_content(encoder) | content)
 
 
 def load_inversion_encoder(

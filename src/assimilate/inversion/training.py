@@ -14,18 +14,21 @@ from assimilate.data.images import ImageArrays
 from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import derive_seed
 from assimilate.generator.adversarial import discriminator_loss, non_saturating_loss, r1_penalty
-from assimilate.generator.checkpoint import load_strictly, read_checkpoint
+from assimilate.generator.checkpoint import load_strictly
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.optimizers import continue_adam, descend, has_finite_moments, lazy_adam
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.real_images import RealImages
-from assimilate.inversion.checkpoint import save_inversion_encoder
+from assimilate.inversion.checkpoint import inversion_encoder_content
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
 from assimilate.inversion.settings import EncoderSettings
+from assimilate.resume_points import load_resume_point, save_resume_point
 
 # In the working folder: e, d, their optimisers, and how far they are.
 TRAINING_CHECKPOINT = "encoder-training.pt"
+# In the checkpoint: losses of the interval that is not over, a mapping a step.
+_UNTOLD = "untold_losses"
 # How errors name the state of the discriminator's Adam.
 D_OPTIM = "generator.checkpoint: d_optim"
 
@@ -107,9 +110,9 @@ class EncoderTraining:
             losses["r1"] = penalty.detach()
         return losses
 
-    def save(self, path: Path, identity: dict[str, Any]) -> None:
-        """Write everything that ``restore`` needs, atomically."""
-        content = {
+    def content(self, identity: dict[str, Any]) -> dict[str, Any]:
+        """Everything that ``restore`` needs."""
+        content = inversion_encoder_content(self.encoder) | {
             "e_optim": self.optimizer.state_dict(),
             "step": self.step,
             "history": self.history,
@@ -117,10 +120,10 @@ class EncoderTraining:
         }
         if self.discriminator is not None:
             content |= {"d": self.discriminator.state_dict(), "d_optim": self.discriminator_optimizer.state_dict()}
-        save_inversion_encoder(path, self.encoder, **content)
+        return content
 
     def restore(self, content: dict[str, Any], *, origin: str) -> None:
-        """Go on from what ``save`` wrote."""
+        """Go on from what ``content`` returned."""
         load_strictly(self.encoder, content["e"], origin=origin)
         self.optimizer.load_state_dict(content["e_optim"])
         if self.discriminator is not None:
@@ -172,11 +175,13 @@ def train_inversion_encoder(
     )
     identity = settings.identity() | {"seed": seed, "num_images": len(images), "encoder": spec.to_dict()}
     path = workdir / TRAINING_CHECKPOINT
-    if path.exists():
-        content = read_checkpoint(path, key="out")
+    records: list[dict[str, Tensor]] = []
+    if (content := load_resume_point(path)) is not None:
         if content.get("extra") != identity:
             raise ValueError(f"out: {path} is a training with other settings; remove it, or choose another out")
         training.restore(content, origin=f"out: {path}")
+        untold = content.get(_UNTOLD, [])
+        records = [{name: torch.tensor(loss, device=device) for name, loss in losses.items()} for losses in untold]
     stream = RealImages(
         images,
         batch_size=settings.batch_size,
@@ -184,18 +189,22 @@ def train_inversion_encoder(
         flip_probability=settings.flip_probability,
         device=device,
     )
-    records: list[dict[str, Tensor]] = []
     while training.step < settings.num_steps:
         records.append(training.train_step(stream.batch(training.step)))
-        saving = training.step == settings.num_steps or training.step % settings.checkpoint_every == 0
-        if saving or training.step % settings.log_every == 0:
+        last = training.step == settings.num_steps
+        saving = last or training.step % settings.checkpoint_every == 0
+        telling = last or training.step % settings.log_every == 0
+        if saving or telling:
             means = _means(records)
             _check_finite(training, means, path)
+        if telling:
             training.history.append({"step": float(training.step)} | means)
             progress(training.step, settings.num_steps, means)
             records = []
         if saving:
-            training.save(path, identity)
+            # Told with the rest of their interval: when a state is saved is not to be seen in what comes of it.
+            untold = [{name: float(loss) for name, loss in losses.items()} for losses in records]
+            save_resume_point(path, training.content(identity) | ({_UNTOLD: untold} if untold else {}))
     return training.encoder.eval().requires_grad_(False), training.history
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.store import write_text_atomically
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.settings.identity import differing_keys, kept_identity
+from assimilate.whole_file import write_text_atomically
 
 IDENTITY = "identity.json"
 METRICS = "metrics.json"

@@ -62,13 +62,7 @@ def fill_whole(session: Session, artifact: Artifact, work: RowWork, staging: Pat
         UserError: a shard was made from other networks than those that lie here, or one failed.
         ValueError: an image cannot be made.
     """
-    from assimilate.data.array_file import unreadable
-
     start_over_if_needed(session, artifact, staging)
-    if (name := unreadable(staging)) is not None:
-        session.terminal.say(f"warning: {staging.name} is damaged: {name} cannot be read. Its images are made again.")
-        for path in staging.glob("*.npy"):
-            path.unlink()
     processes = min(int(session.config["trainer"]["devices"]), work.num_tiles)
     if processes > 1 and (lacking := _lacking_shards(session, artifact, work, staging, processes)):
         run_shards(session, artifact, processes, lacking)
@@ -220,9 +214,8 @@ def parent_digests(artifact: Artifact) -> dict[str, str]:
 
 def _lacking_shards(session: Session, artifact: Artifact, work: RowWork, staging: Path, count: int) -> list[int]:
     """Which of `count` shards hold images that neither `staging` nor a part, of whatever split, has."""
-    import numpy as np
-
-    from assimilate.data.parts import part_folder, part_folders, rows_done
+    from assimilate.data.done_map import rows_said_done
+    from assimilate.data.parts import part_folder, part_folders, shard_of
     from assimilate.data.row_writer import DONE
     from assimilate.data.shard import Shard
 
@@ -231,11 +224,10 @@ def _lacking_shards(session: Session, artifact: Artifact, work: RowWork, staging
         if part.is_dir():  # a killed job's processes go on without it
             with _held(session, part):
                 pass
-    there = np.zeros(work.count, bool)
-    if (staging / DONE).is_file():
-        there |= np.load(staging / DONE).astype(bool)
+    there = rows_said_done(staging, DONE, work.count)
     for part in part_folders(artifact.path):
-        there[rows_done(part)] = True
+        first, end = _span(work, shard_of(part))
+        there[first:end] |= rows_said_done(part, DONE, end - first)
     return [shard.index for shard in shards if not there[slice(*_span(work, shard))].all()]
 
 
@@ -257,15 +249,30 @@ def _writer(work: RowWork, folder: Path, span: tuple[int, int]) -> "RowWriter":
 def _fill(session: Session, work: RowWork, folder: Path, span: tuple[int, int], taken_over: int) -> None:
     count = span[1] - span[0]
     with _writer(work, folder, span) as writer:
+        _tell_damaged(session, folder, writer.num_damaged)
         pending = writer.pending()
         there = count - len(pending)
         if pending and there > taken_over:
             session.terminal.say(f"  going on: {there} of {count} images are there already")
-        if pending:
+        while pending:
             with session.terminal.bar(work.title) as progress, repeatable_kernels():
-                work.fill(writer.write, pending, lambda done, _, values: progress(there + done, count, values))
-        writer.flush()
-        assert not writer.pending(), f"{work.title} left out images {writer.pending()[:5]}"
+
+                def tell(done: int, _: int, values: Mapping[str, float], there: int = count - len(pending)) -> None:
+                    progress(there + done, count, values)
+
+                work.fill(writer.write, pending, tell)
+            writer.flush()
+            assert not writer.pending(), f"{work.title} left out images {writer.pending()[:5]}"
+            # Once more before all is sealed with checksums of its own: what follows could not tell.
+            _tell_damaged(session, folder, writer.check())
+            pending = writer.pending()
+
+
+def _tell_damaged(session: Session, folder: Path, count: int) -> None:
+    if count:
+        session.terminal.say(
+            f"warning: {folder.name} is damaged: {count} images do not match their checksums. They are made again."
+        )
 
 
 def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: Path) -> int:
@@ -274,7 +281,7 @@ def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: P
     Raises:
         UserError: one was made from other networks than those that lie here.
     """
-    from assimilate.data.parts import adopt, damage, discard, finish_discarding, other_origin, part_folders
+    from assimilate.data.parts import adopt, damage, discard, finish_discarding, other_origin, part_folders, shard_of
 
     finish_discarding(artifact.path)
     parts, copied = part_folders(artifact.path), 0
@@ -291,8 +298,12 @@ def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: P
                     "Share one out=, or copy out/artifacts before the shards are made; or delete this folder"
                 )
             else:
-                with _writer(work, staging, (0, work.count)) as writer:
-                    copied += adopt(part, writer)
+                with (
+                    _writer(work, part, _span(work, shard_of(part))) as rows,
+                    _writer(work, staging, (0, work.count)) as writer,
+                ):
+                    _tell_damaged(session, part, rows.num_damaged)
+                    copied += adopt(part, rows, writer)
             discard(part)
     session.terminal.say(f"  took over {copied} of {work.count} images from {len(parts)} shards")
     return copied

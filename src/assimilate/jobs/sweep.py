@@ -17,11 +17,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from assimilate.artifacts.store import write_text_atomically
 from assimilate.config import Job, own_words
 from assimilate.errors import UserError
 from assimilate.jobs.runs import read_metrics
 from assimilate.settings.identity import content_hash
+from assimilate.whole_file import write_text_atomically
 from assimilate.words import override_word, shell_word
 
 # What the table shows of a result, where there is any.

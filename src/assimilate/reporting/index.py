@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from assimilate.artifacts.store import write_text_atomically
 from assimilate.jobs.out_folder import may_write
 from assimilate.reporting.book import Book, coverage, make_book
 from assimilate.reporting.run_page import REPORT, provenance_facts, run_curves, run_title, write_run_page
@@ -17,6 +16,7 @@ from assimilate.tables.layout import COMPARABLE_BUDGET
 from assimilate.tables.numbers import hours_text, shared_seconds
 from assimilate.tables.paper_tables import TABLES
 from assimilate.tables.results import ADHOC, Run
+from assimilate.whole_file import write_text_atomically
 
 MARKDOWN = "report.md"
 SPREAD_NOTE = (

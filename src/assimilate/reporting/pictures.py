@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from assimilate.artifacts.chain import KNOWN_LATENTS
-from assimilate.artifacts.store import write_bytes_atomically, write_text_atomically
 from assimilate.jobs.session import Session
 from assimilate.reporting.run_page import PICTURES, PICTURES_FILE
+from assimilate.whole_file import write_bytes_atomically, write_text_atomically
 
 # Pictures on a page.
 NUM_ANCHORS = 12

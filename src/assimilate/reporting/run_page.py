@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.given import TIMM
-from assimilate.artifacts.store import write_text_atomically
 from assimilate.jobs.out_folder import may_write
 from assimilate.reporting.results import file_inside, read_curve, read_manifest
 from assimilate.settings.identity import GENERATED, SAMPLED_DATA
@@ -19,6 +18,7 @@ from assimilate.tables.layout import COMPARABLE_BUDGET
 from assimilate.tables.numbers import hours_text
 from assimilate.tables.results import Run
 from assimilate.train import CURVE, HISTORY
+from assimilate.whole_file import write_text_atomically
 from assimilate.words import shell_word
 
 REPORT = "report.html"

@@ -1,0 +1,109 @@
+"""Files that show whether a byte of them has changed since they were written. Torch-free."""
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from assimilate.whole_file import whole_file
+
+# The last member of a JSON file: a checksum of all bytes before it.
+_JSON_SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n\}\n')
+_JSON_SEAL_BYTES = len(b',\n "sha256": ""\n}\n') + 64
+# The comment of a zip file, which other programs skip: a checksum of all bytes before it.
+_ZIP_SEAL = b"assimilate sha256 "
+_ZIP_SEAL_BYTES = len(_ZIP_SEAL) + 64
+_CHUNK = 2**20
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON whose last member, `sha256`, is a checksum of the text before it."""
+    text = json.dumps({**content, "sha256": ""}, indent=1, ensure_ascii=False) + "\n"
+    head = text.encode()[: 64 - _JSON_SEAL_BYTES]
+    with whole_file(path) as stream:
+        stream.write(head + b',\n "sha256": "%b"\n}\n' % hashlib.sha256(head).hexdigest().encode())
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a byte of it is not as it was written.
+    """
+    raw = path.read_bytes()
+    head, seal = raw[:-_JSON_SEAL_BYTES], _JSON_SEAL.fullmatch(raw[-_JSON_SEAL_BYTES:])
+    if seal is None or seal[1].decode() != hashlib.sha256(head).hexdigest():
+        raise ValueError(f"{path.name} does not match its checksum")
+    result: dict[str, Any] = json.loads(raw)
+    del result["sha256"]
+    return result
+
+
+def seal_zip(stream: BinaryIO) -> None:
+    """Compare a zip file that was just written with its own checksums, and append a checksum of all its bytes.
+
+    Raises:
+        OSError: the disk does not hold what was written.
+    """
+    with zipfile.ZipFile(stream) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise OSError(
+                f"{stream.name}: the copy on disk differs from what was written ({damaged}); is the disk healthy?"
+            )
+    stream.seek(-2, os.SEEK_END)
+    stream.write(_ZIP_SEAL_BYTES.to_bytes(2, "little"))
+    stream.write(_ZIP_SEAL)
+    stream.write(_digest_head(stream, stream.tell()).encode())
+
+
+def check_zip(path: Path) -> None:
+    """Compare a zip file with the checksum that `seal_zip` appended; one without it, with those of its members.
+
+    Files of other formats pass.
+
+    Raises:
+        ValueError: they differ.
+    """
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        if size >= _ZIP_SEAL_BYTES:
+            stream.seek(-_ZIP_SEAL_BYTES, os.SEEK_END)
+            seal = stream.read()
+            if seal.startswith(_ZIP_SEAL):
+                if seal[len(_ZIP_SEAL) :] != _digest_head(stream, size - 64).encode():
+                    raise ValueError("it does not match its checksum")
+                return
+        stream.seek(0)
+        if not stream.read(4).startswith(b"PK"):
+            return
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                damaged = "its seal" if len(archive.comment) == _ZIP_SEAL_BYTES else archive.testzip()
+        except Exception as error:  # a damaged directory makes zipfile raise anything
+            raise ValueError(f"its zip directory cannot be read ({error})") from None
+        if damaged is not None:
+            raise ValueError(f"{damaged} does not match its checksum")
+
+
+def _digest_head(stream: BinaryIO, size: int) -> str:
+    """SHA-256 of the first `size` bytes; the stream stands behind them afterwards."""
+    digest = hashlib.sha256()
+    stream.seek(0)
+    while size:
+        chunk = stream.read(min(size, _CHUNK))
+        if not chunk:
+            raise OSError("the file became shorter while it was read")
+        digest.update(chunk)
+        size -= len(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,53 @@
+"""Checkpoints that an interrupted training goes on from: the last one, and the one before it in case it is damaged."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from assimilate.plain_files import load_plain, save_plain
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint that `path` replaced is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def save_resume_point(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint of plain containers; a kill at any moment leaves one that can be read.
+
+    Raises:
+        OSError: the disk is full, or does not hold what was written.
+    """
+    if path.exists():
+        link = path.with_name(f".{path.name}.link")  # one name: a killed process's is replaced
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+        link.replace(previous_of(path))
+    save_plain(path, content)
+
+
+def load_resume_point(path: Path, *, map_location: Any = "cpu") -> dict[str, Any] | None:
+    """The last checkpoint; the one before it, with a warning, if a byte of the last has changed.
+
+    Returns:
+        None where there is none, or, with a warning, where none can be read: the training starts again.
+    """
+    damaged = []
+    for candidate in (path, previous_of(path)):
+        if not candidate.is_file():
+            continue
+        try:
+            content = load_plain(candidate, map_location=map_location)
+            if not isinstance(content, dict):
+                raise ValueError(f"it holds a {type(content).__name__}")
+        except ValueError as error:
+            damaged.append(f"{candidate} is damaged: {error}")
+            continue
+        if damaged:
+            warnings.warn(f"{damaged[0]}; going on from the checkpoint before it, {candidate}", stacklevel=2)
+        return content
+    if damaged:
+        warnings.warn(f"{'; '.join(damaged)}; the training starts again", stacklevel=2)
+    return None
