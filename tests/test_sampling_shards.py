@@ -209,13 +209,14 @@ def test_devices_wait_for_the_shard_that_a_killed_job_left_at_work(
 def test_a_begun_shard_that_was_cut_off_is_made_again(
     words: list[str], sampled_run: Path, tmp_path: Path, capsys, monkeypatch, name: str, join: bool
 ) -> None:
-    """As a copy between machines leaves it that broke off: nothing has a checksum yet."""
+    """As a copy between machines leaves it that broke off; which rows are done is known without done.npy too."""
     interrupt_sampling(monkeypatch, [*words, "shard=2/2"])
     (part,) = artifacts(tmp_path / "out", "datasets")
     content = (part / name).read_bytes()
     (part / name).write_bytes(content[: len(content) // 2])
     assert prepare_data.main([*words, *([] if join else ["shard=2/2"])]) == 0
-    assert f"{name} cannot be read. Its images are made again" in capsys.readouterr().out
+    said = "32 images do not match their checksums. They are made again" in capsys.readouterr().out
+    assert said == (name == "train_images.npy")
     assert prepare_data.main(words) == 0
     assert_same_data(tmp_path / "out", sampled_run)
 
@@ -237,7 +238,7 @@ def test_what_an_interrupted_run_left_cut_off_is_made_again(
     (partial,) = artifacts(tmp_path / "out", "datasets")
     (partial / "train_images.npy").write_bytes(b"")
     assert prepare_data.main(words) == 0
-    assert "is damaged: train_images.npy cannot be read. Its images are made again" in capsys.readouterr().out
+    assert "is damaged: 32 images do not match their checksums. They are made again" in capsys.readouterr().out
     assert_same_data(tmp_path / "out", sampled_run)
 
 

@@ -70,10 +70,8 @@ def seal_zip(stream: BinaryIO) -> None:
 def check_zip(path: Path) -> None:
     """Compare a zip file with the checksum that `seal_zip` appended; one without it, with those of its members.
 
-    Files of other formats pass.
-
     Raises:
-        ValueError: they differ.
+        ValueError: they differ, or it is no zip file.
     """
     with path.open("rb") as stream:
         size = stream.seek(0, os.SEEK_END)
@@ -84,9 +82,6 @@ def check_zip(path: Path) -> None:
                 if seal[len(_ZIP_SEAL) :] != _digest_head(stream, size - 64).encode():
                     raise ValueError("it does not match its checksum")
                 return
-        stream.seek(0)
-        if not stream.read(4).startswith(b"PK"):
-            return
         try:
             with zipfile.ZipFile(stream) as archive:
                 damaged = "its seal" if len(archive.comment) == _ZIP_SEAL_BYTES else archive.testzip()

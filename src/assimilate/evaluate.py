@@ -13,9 +13,9 @@ from typing import Any
 from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
 from assimilate.jobs.command import stage
+from assimilate.jobs.runs import PROBED
 from assimilate.jobs.session import Session
 
-RESULT = "probe.json"
 # In fewer the loss of a sound training is still about where it began.
 STEPS_OF_A_TRAINING = 50
 CURVE_LABEL = "5-NN, majority vote, cosine, backbone features, un-augmented"
@@ -115,7 +115,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         "untrained": {names.get(name, name): value for name, value in untrained.items()},
         **({"diverged": diverged} if diverged else {}),
     }
-    (staging / RESULT).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (staging / PROBED).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     means = {metric: value["mean"] for metric, value in metrics.items() if metric in ("acc1", "knn5")}
     return Built({**means, "spread": measured})
 
@@ -132,7 +132,7 @@ def _changes(config: dict[str, Any], flip: float, *, augments: bool) -> list[str
 
 def read_probe(artifact: Artifact) -> dict[str, Any]:
     """What `build` measured."""
-    result: dict[str, Any] = json.loads((artifact.path / RESULT).read_text(encoding="utf-8"))
+    result: dict[str, Any] = json.loads((artifact.path / PROBED).read_text(encoding="utf-8"))
     return result
 
 
@@ -176,7 +176,7 @@ def evaluate_run(session: Session) -> None:
         result["weights"] = trained["facts"]["weights"]
     if chain.reference_probe is not None:
         result["baseline"] = {"artifact": chain.reference_probe.label, **read_probe(chain.reference_probe)}
-    write_metrics(job, result)
+    write_metrics(job, result, session.terminal.say)
     if may_write(job.run_dir):
         keep_curves(session)
     tell_result(session, result)

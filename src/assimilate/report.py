@@ -14,7 +14,7 @@ from assimilate.config import ROW_COMPANIONS, Job, is_neutral
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.out_folder import may_write
-from assimilate.jobs.runs import METRICS, read_metrics
+from assimilate.jobs.runs import METRICS, disagreement, read_metrics
 from assimilate.jobs.session import Session
 from assimilate.reporting.book import coverage
 from assimilate.reporting.index import write_reports
@@ -55,6 +55,8 @@ def _run_of(job: Job) -> Run:
             f"{job.run_dir / METRICS} is not there yet: run {job.command.replace('.report', maker)}. "
             "The page about everything that was run: python -m assimilate.report, without overrides but out="
         )
+    if (wrong := disagreement(result, job.out)) is not None:
+        raise UserError(f"{job.run_dir / METRICS} {wrong}: {job.command.replace('.report', '.train')}")
     try:
         return parse_result(result, parse_place(job.run_dir.relative_to(job.out).parts))
     except ValueError as error:

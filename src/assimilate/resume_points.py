@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from assimilate.checked_files import check_zip
 from assimilate.plain_files import load_plain, save_plain
 
 
@@ -31,20 +32,25 @@ def save_resume_point(path: Path, content: Mapping[str, Any]) -> None:
 def load_resume_point(path: Path, *, map_location: Any = "cpu") -> dict[str, Any] | None:
     """The last checkpoint; the one before it, with a warning, if a byte of the last has changed.
 
+    What is damaged is deleted, so that the next checkpoint leaves the one before it in its place.
+
     Returns:
-        None where there is none, or, with a warning, where none can be read: the training starts again.
+        None where there is none, or, with a warning, where all are damaged: the training starts again.
+
+    Raises:
+        ValueError: it is as it was written, and cannot be loaded.
     """
     damaged = []
     for candidate in (path, previous_of(path)):
-        if not candidate.is_file():
-            continue
         try:
-            content = load_plain(candidate, map_location=map_location)
-            if not isinstance(content, dict):
-                raise ValueError(f"it holds a {type(content).__name__}")
+            check_zip(candidate)
+        except FileNotFoundError:
+            continue
         except ValueError as error:
+            candidate.unlink(missing_ok=True)
             damaged.append(f"{candidate} is damaged: {error}")
             continue
+        content: dict[str, Any] = load_plain(candidate, map_location=map_location)
         if damaged:
             warnings.warn(f"{damaged[0]}; going on from the checkpoint before it, {candidate}", stacklevel=2)
         return content

@@ -1,17 +1,16 @@
 """Finished runs that a figure compares: found by row, by folder or by pattern."""
 
 import glob
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.store import MANIFEST
+from assimilate.artifacts.store import MANIFEST, read_manifest
 from assimilate.composing import rows_of, table_groups
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.jobs.runs import METRICS, read_metrics
+from assimilate.jobs.runs import METRICS, disagreement, read_metrics
 from assimilate.settings.identity import GENERATED, view_slots
 from assimilate.words import shell_word
 
@@ -135,6 +134,8 @@ def _runs_at(job: Job, word: str) -> list[FoundRun]:
         for candidate in (folder, *sorted(folder.glob("seed*"))):
             result = read_metrics(candidate)
             if result is not None and set(result) >= NEEDED:
+                if (wrong := disagreement(result, job.out)) is not None:
+                    raise UserError(f"analysis.runs: {candidate / METRICS} {wrong}")
                 runs.append(FoundRun(candidate.resolve(), result))
     return runs
 
@@ -194,5 +195,5 @@ def find_viewmaker(folder: Path, dataset: str) -> tuple[Path, str]:
     weights = run.encoder() / VIEWMAKER
     if not weights.is_file():
         raise UserError(f"{key} ({run.name}) trained no Viewmaker: give a run with view=viewmaker")
-    content = json.loads((weights.parent / MANIFEST).read_text(encoding="utf-8"))["content"]
+    content = read_manifest(weights.parent)["content"]
     return weights, str(content["generated_transform"])

@@ -69,7 +69,8 @@ def measure_row(session: Session) -> None:
         measured = _measure(session, _seen(session, cached), pair)
         claim_run_folder(job)
         facts = {artifact.label: artifact.manifest()["facts"]["seconds"] for _, artifact in parts}
-        write_metrics(job, _result(session, measured, digests, {**facts, "analyze": time.monotonic() - started}))
+        facts["analyze"] = time.monotonic() - started
+        write_metrics(job, _result(session, measured, digests, facts), session.terminal.say)
     result = read_metrics(job.run_dir)
     assert result is not None
     _print(session, result)

@@ -1,10 +1,13 @@
 """The folder of a run: whose it is, its result, and how results are read back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assimilate.artifacts.origins import artifact_root
+from assimilate.artifacts.store import read_manifest
+from assimilate.checked_files import digest_file
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.settings.identity import differing_keys, kept_identity
@@ -12,6 +15,11 @@ from assimilate.whole_file import write_text_atomically
 
 IDENTITY = "identity.json"
 METRICS = "metrics.json"
+# Of a probe's artifact: what it measured.
+PROBED = "probe.json"
+# What a run's result has from the probe and the encoder, beside its place: equal artifacts give equal values.
+_MEASURED = ("metrics", "protocols", "spread_over", "untrained", "baseline", "knn_curve", "data_fingerprint")
+_PLACE = ("row", "dataset", "seed", "budget")
 
 
 def check_run_folder(job: Job) -> None:
@@ -76,6 +84,37 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
     return result if all(isinstance(part, dict) for part in parts) else None
 
 
+def disagreement(result: Mapping[str, Any], out: Path) -> str | None:
+    """Where a result says something else than the probes that it names; None where nowhere, or where they are gone."""
+    probes = [label for label in result.get("artifacts", {}) if label.startswith("probes/")]
+    parts: dict[str, Any] = {probes[-1]: result} if probes else {}
+    baseline = result.get("baseline")
+    if isinstance(baseline, dict) and isinstance(baseline.get("artifact"), str):
+        parts[baseline["artifact"]] = baseline
+    for label, part in parts.items():
+        measured = _measured_by(artifact_root(out) / label)
+        if different := [key for key, value in measured.items() if not _same(part.get(key), value)]:
+            return f"says other {', '.join(different)} than {label} measured: was it edited? The run's command mends it"
+    return None
+
+
+def _measured_by(probe: Path) -> dict[str, Any]:
+    """What a probe measured; empty where its artifact is gone or damaged."""
+    try:
+        recorded = read_manifest(probe)["files"][PROBED]["sha256"]
+        if digest_file(probe / PROBED) != recorded:
+            return {}
+        measured: dict[str, Any] = json.loads((probe / PROBED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return measured
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two values are the same JSON; NaN is NaN there."""
+    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
 def papers_numbers(job: Job) -> dict[str, Any]:
     """What the paper prints for the job's row and data set; nothing for a folder of images called "cifar10"."""
     dataset = job.config["dataset"]
@@ -85,11 +124,14 @@ def papers_numbers(job: Job) -> dict[str, Any]:
     return numbers
 
 
-def write_metrics(job: Job, result: dict[str, Any]) -> None:
-    """Write a run's result (DESIGN §5); one that is there already and made of the same bytes stays as it is."""
-    found = read_metrics(job.run_dir)
-    if found is not None and found.get("artifacts") == result["artifacts"] and not job.config["force"]:
-        return
+def write_metrics(job: Job, result: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Write a run's result (DESIGN §5); one that is there already, made of the same bytes, and says so, stays as it is.
+
+    Args:
+        job: the run.
+        result: what was measured, and of what it is made.
+        say: prints one line for the user.
+    """
     config = job.config
     head = {
         "schema": 1,
@@ -101,6 +143,15 @@ def write_metrics(job: Job, result: dict[str, Any]) -> None:
         "command": job.command,
         "paper": papers_numbers(job),
     }
+    found = read_metrics(job.run_dir)
+    if found is not None and found.get("artifacts") == result["artifacts"] and not config["force"]:
+        right = head | result
+        different = [key for key in (*_PLACE, *_MEASURED) if key in right and not _same(found.get(key), right[key])]
+        if not different:
+            return
+        say(
+            f"warning: {job.run_dir / METRICS} differs from its artifacts in {', '.join(different)}; it is written anew"
+        )
     tail = {"config": {key: value for key, value in config.items() if key != "paper"}}
     text = json.dumps({**head, **result, **tail}, indent=1, ensure_ascii=False)
     write_text_atomically(job.run_dir / METRICS, text + "\n")

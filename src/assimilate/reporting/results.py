@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assimilate.artifacts import store as artifacts
 from assimilate.artifacts.origins import artifact_root
-from assimilate.jobs.runs import IDENTITY, METRICS
+from assimilate.jobs.runs import IDENTITY, METRICS, disagreement
 from assimilate.tables.paper_rows import PaperRow, parse_row
 from assimilate.tables.results import Run, parse_place, parse_result
 
@@ -73,7 +74,10 @@ def read_out(out: Path) -> Found:
             continue
         try:
             place = parse_place(path.relative_to(out).parts[:-1])
-            runs.append(parse_result(_read_json(path), place))
+            run = parse_result(_read_json(path), place)
+            if (wrong := disagreement(run.raw, out)) is not None:
+                raise ValueError(wrong)
+            runs.append(run)
         except (ValueError, OSError) as error:
             problems.append(Problem(name, _reason(error)))
     for path in sorted(out.glob(f"*/{ANALYSIS}/*/{ANALYSIS_FILE}")):
@@ -171,10 +175,9 @@ def read_rows(experiments: Path) -> tuple[list[PaperRow], list[Problem]]:
 def read_manifest(out: Path, label: str) -> Mapping[str, Any]:
     """The manifest of an artifact; empty where it is gone or cannot be read."""
     try:
-        manifest = _read_json(artifact_root(out) / label / "manifest.json")
+        return artifacts.read_manifest(artifact_root(out) / label)
     except (OSError, ValueError):
         return {}
-    return manifest if isinstance(manifest, dict) else {}
 
 
 def read_curve(out: Path, label: str, file: str, column: str) -> list[tuple[float, float]]:
