@@ -98,7 +98,7 @@ def test_every_file_of_every_kind_of_finished_artifact(copy):
 def test_every_byte_of_a_manifest(copy):
     (path,) = (copy / "artifacts" / "calibrations").rglob("manifest.json")
     whole = path.read_bytes()
-    for offset in range(len(whole)):
+    for offset in [*range(0, len(whole), 7), *range(len(whole) - 100, len(whole))]:
         path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
         with pytest.raises(ValueError):
             read_manifest(path.parent)
@@ -432,26 +432,18 @@ def test_a_half_made_cache_of_a_chain_is_mended_and_said(copy, capsys):
 
 def test_an_edited_result_is_not_believed(copy, capsys):
     (path,) = copy.rglob("metrics.json")
-    before = path.read_bytes()
-    result = json.loads(before)
-    name = next(iter(result["metrics"]))
-    result["metrics"][name]["mean"] += 1
-    path.write_text(json.dumps(result))
+    before = json.loads(path.read_bytes())
+    metrics = json.loads(json.dumps(before["metrics"]))
+    metrics["knn5"]["mean"] += 1
+    path.write_text(json.dumps(before | {"metrics": metrics}))
     assert report.main([f"out={copy}"]) == 0
-    capsys.readouterr()
     assert "says other metrics than probes/" in (copy / "report.md").read_text(encoding="utf-8")
+    capsys.readouterr()
     assert run(report, f"out={copy}") == 2
     assert "says other metrics than probes/" in capsys.readouterr().err
+    changes = {"dataset": "cifar10", "seed": 5, "metrics": metrics, "untrained": {}, "baseline": {}, "knn_curve": []}
+    path.write_text(json.dumps(before | changes))
     assert run(train, f"out={copy}") == 0
-    assert "says other metrics than its artifacts; it is written anew" in capsys.readouterr().out
-    assert json.loads(path.read_bytes())["metrics"] == json.loads(before)["metrics"]
-
-
-@pytest.mark.parametrize(("key", "value"), [("seed", 5), ("dataset", "cifar10"), ("untrained", {}), ("knn_curve", [])])
-def test_what_an_edited_result_says_is_mended(copy, capsys, key, value):
-    (path,) = copy.rglob("metrics.json")
-    before = json.loads(path.read_bytes())
-    path.write_text(json.dumps(before | {key: value}))
-    assert run(train, f"out={copy}") == 0
-    assert f"says other {key} than its artifacts" in capsys.readouterr().out
-    assert json.loads(path.read_bytes())[key] == before[key]
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"says other {', '.join(changes)} than its artifacts; it is written anew" in said
+    assert json.loads(path.read_bytes()) == before

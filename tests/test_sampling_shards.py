@@ -130,7 +130,7 @@ def test_a_damaged_shard_is_made_again_and_one_of_another_generator_refused(
     assert prepare_data.main([*words, "shard=2/2"]) == 0
     first, second = artifacts(tmp_path / "out", "datasets")
     note = json.loads((second / "part.json").read_text())
-    (second / "part.json").write_text(json.dumps({**note, "made_from": {"generator": "0" * 64}}))
+    write_sealed(second / "part.json", {**note, "made_from": {"generator": "0" * 64}})
     content = bytearray((first / "latents.npy").read_bytes())
     content[-1] ^= 1
     (first / "latents.npy").write_bytes(content)
@@ -138,7 +138,7 @@ def test_a_damaged_shard_is_made_again_and_one_of_another_generator_refused(
     told = capsys.readouterr()
     assert "latents.npy does not match its checksum. Its images are made again" in told.out
     assert "cannot be joined: it was made from another generator" in told.err
-    (second / "part.json").write_text(json.dumps(note))
+    write_sealed(second / "part.json", note)
     assert prepare_data.main(words) == 0
     assert "took over 64 of 128 images" in capsys.readouterr().out
     assert_same_data(tmp_path / "out", sampled_run)
@@ -262,7 +262,8 @@ def interrupt_sampling(monkeypatch, words: list[str]) -> None:
 def test_a_shard_that_ends_after_the_whole_was_joined_leaves_nothing(
     words: list[str], sampled_run: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    from assimilate.data import parts
+    from assimilate.checked_files import write_sealed
+from assimilate.data import parts
 
     seal = parts.seal
 

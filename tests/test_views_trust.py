@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from assimilate import make_views
+from assimilate.checked_files import write_sealed
 from assimilate.data import parts
 from assimilate.data.row_writer import RowWriter
 from tests.chain_run import artifacts, run
@@ -76,7 +77,7 @@ def test_verify_finds_a_wrong_parent(made, capsys):
     (generator,) = (views.parents[2] / "generators").glob("*/*/")
     manifest = json.loads((generator / "manifest.json").read_text())
     manifest["digest"] = "0" * 64
-    (generator / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(generator / "manifest.json", manifest)
     assert "its generator was rebuilt with other bytes" in refused(capsys, "verify=true", *words)
 
 
@@ -118,7 +119,7 @@ def test_a_shard_of_other_networks_is_not_joined(unmade, perturbed, capsys):
     note = json.loads((part / "part.json").read_text())
     assert {"generator", "latents"} == note["made_from"].keys()
     note["made_from"]["generator"] = "0" * 64
-    (part / "part.json").write_text(json.dumps(note))
+    write_sealed(part / "part.json", note)
     error = refused(capsys, *words)
     assert "cannot be joined: it was made from another generator" in error
     assert part.is_dir()
