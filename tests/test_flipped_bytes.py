@@ -19,6 +19,7 @@ from assimilate.artifacts.store import Artifact, Built, Store, damage, read_mani
 from assimilate.checked_files import check_zip, read_sealed, seal_zip, write_sealed
 from assimilate.data import parts
 from assimilate.data.bulk_decoding import decode_into
+from assimilate.data.decoding import Decoded
 from assimilate.data.images import ImageArrays
 from assimilate.data.progress import silent
 from assimilate.data.row_writer import RowWriter
@@ -364,10 +365,10 @@ def test_a_row_that_changes_while_others_are_made_is_not_sealed(tmp_path):
 def test_every_byte_of_half_decoded_images(tmp_path):
     names = [f"{index}.png" for index in range(5)]
 
-    def decode(name: str) -> np.ndarray:
-        return np.random.default_rng(int(name[0])).integers(0, 256, (3, 4, 4), dtype=np.uint8)
+    def decode(name: str) -> Decoded:
+        return Decoded(np.random.default_rng(int(name[0])).integers(0, 256, (3, 4, 4), dtype=np.uint8), int(name[0]))
 
-    def fails(name: str) -> np.ndarray:
+    def fails(name: str) -> Decoded:
         if name == "4.png":
             raise ValueError("not now")
         return decode(name)
@@ -383,8 +384,10 @@ def test_every_byte_of_half_decoded_images(tmp_path):
             for each, bytes_of in half.items():
                 each.write_bytes(bytes_of)
             flip(file, offset)
-            decode_into(path, names, decode, image_size=4)
+            _, failed, bits = decode_into(path, names, decode, image_size=4)
             assert path.read_bytes() == whole, (file, offset)
+            assert not failed
+            assert bits.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_every_byte_of_the_note_of_a_part(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from assimilate import prepare_data
+from assimilate.checked_files import write_sealed
 from tests.fake_run import TOY, artifacts
 
 pytestmark = pytest.mark.xdist_group("imagenet_fake")
@@ -262,8 +263,7 @@ def interrupt_sampling(monkeypatch, words: list[str]) -> None:
 def test_a_shard_that_ends_after_the_whole_was_joined_leaves_nothing(
     words: list[str], sampled_run: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    from assimilate.checked_files import write_sealed
-from assimilate.data import parts
+    from assimilate.data import parts
 
     seal = parts.seal
 

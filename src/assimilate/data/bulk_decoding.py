@@ -32,9 +32,9 @@ def decode_into(
 
     ``decode`` runs in threads (Pillow decodes and resizes without the interpreter's lock). A done-map beside the array
     remembers the rows that are safely on disk, and their checksums: the next call with the same names goes on from
-    there, and decodes a row again of which a byte has changed. Returns the array behind a read-only memory map, one line
-    for every image that ``decode`` failed on (those are tried again by the next call), and the bits that each image uses
-    (``Decoded``). Call ``forget_progress`` when the folder is finished.
+    there, and decodes a row again of which a byte has changed. Returns the array behind a read-only memory map, one
+    line for every image that ``decode`` failed on (those are tried again by the next call), and the bits that each
+    image uses (``Decoded``). Call ``forget_progress`` when the folder is finished.
     """
     assert names, "nothing to decode"
     path.parent.mkdir(parents=True, exist_ok=True)

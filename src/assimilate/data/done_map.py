@@ -49,7 +49,7 @@ class DoneMap:
         return differing
 
     def note(self, row: int, content: Sequence[bytes], *, tag: int = 0) -> None:
-        """Remember what was written to a row, the bytes of each array, until `flush`; and with it a number of 31 bits."""
+        """Remember what was written to a row, the bytes of each array, and a number with it, until `flush`."""
         self._unsynced[row] = _number(row, content, tag)
 
     def tags(self) -> NDArray[np.uint8]:
