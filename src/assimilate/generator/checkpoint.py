@@ -139,7 +139,8 @@ def parse_stylegan2(
     ]
     for name in noiseless:
         content[name] = {**content[name], **_seeded_noise(generator_ema)}
-    lacking = f"{path.name}: {', '.join(noiseless)} without noise maps (noises.*), which are drawn from a fixed seed"
+    file = origin.rsplit("/", 1)[-1]
+    lacking = f"{file}: {', '.join(noiseless)} without noise maps (noises.*), which are drawn from a fixed seed"
     for name, network in (("g_ema", generator_ema), ("g", generator), ("d", discriminator)):
         if network is not None:
             load_strictly(network, content[name], origin=f"{origin}: {name}")
