@@ -1,13 +1,12 @@
 """Two gloo processes with half the batch each against one process with all of it."""
 
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ranks
 import torch
-import torch.multiprocessing
+from tests.ranks_of_a_test import start_two_ranks
 
 # One process runs them all: the ranks are started once.
 pytestmark = pytest.mark.xdist_group("ranks")
@@ -16,10 +15,7 @@ pytestmark = pytest.mark.xdist_group("ranks")
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(ranks.run_rank, (2, port, str(folder)), nprocs=2)
+    start_two_ranks(ranks.run_rank, folder)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 

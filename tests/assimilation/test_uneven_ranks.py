@@ -1,19 +1,15 @@
 """A last batch that two ranks cannot share evenly, trained on."""
 
 import math
-import socket
 from pathlib import Path
 
 import torch
-import torch.multiprocessing
 import uneven_ranks
+from tests.ranks_of_a_test import start_two_ranks
 
 
 def test_two_ranks_train_without_drop_last(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(uneven_ranks.train, (2, port, str(tmp_path)), nprocs=2)
+    start_two_ranks(uneven_ranks.train, tmp_path)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     # 27 = 3 * 8 + 3, of which two ranks share 2.
     for rank in ranks:

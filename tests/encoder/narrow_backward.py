@@ -51,20 +51,21 @@ def difference(network: nn.Module, images: torch.Tensor, *, reference: nn.Module
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     worst: dict[str, float] = {}
     for width in range(1, 17):
-        for size, stride in ((8, 2), (64, 2), (96, 2), (64, (1, 2)), (96, 3)):
+        for size, stride in ((8, 2), (64, (1, 2)), (96, 2)):
             network = Shortcut(width, stride)
             reference = copy.deepcopy(network)
             subsample_before_narrow_pointwise(network)
             key = f"convolution {width} {size} {stride}"
-            worst[key] = difference(network, torch.randn(4, width, size, size), reference=reference)
+            worst[key] = difference(network, torch.randn(2, width, size, size), reference=reference)
         encoder = Encoder.from_spec(EncoderSpec(width=width, hidden_dim=8, output_dim=8))
-        worst[f"resnet18 {width}"] = difference(encoder, torch.randn(4, 3, 16, 16))
+        worst[f"resnet18 {width}"] = difference(encoder, torch.randn(2, 3, 16, 16))
     imagenet = make_backbone("resnet18", width=5, stem="imagenet")
-    worst["resnet18 imagenet"] = difference(imagenet, torch.randn(4, 3, 96, 96))
-    worst["resnet50"] = difference(make_backbone("resnet50", width=3), torch.randn(4, 3, 32, 32))
+    worst["resnet18 imagenet"] = difference(imagenet, torch.randn(2, 3, 96, 96))
+    worst["resnet50"] = difference(make_backbone("resnet50", width=3), torch.randn(2, 3, 32, 32))
     print(json.dumps(worst))
 
 

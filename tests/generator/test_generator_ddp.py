@@ -1,13 +1,12 @@
 """Two gloo processes that share each batch against one process with all of it."""
 
-import socket
 from pathlib import Path
 from typing import Any
 
 import generator_ranks
 import pytest
 import torch
-import torch.multiprocessing
+from tests.ranks_of_a_test import start_two_ranks
 
 from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.ranks import Ranks, check_ranks
@@ -19,10 +18,7 @@ pytestmark = pytest.mark.xdist_group("generator_ranks")
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(generator_ranks.run_rank, (2, port, str(folder)), nprocs=2)
+    start_two_ranks(generator_ranks.run_rank, folder)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
