@@ -194,6 +194,9 @@ def test_the_environment_names_the_project_unless_an_override_does(offline, monk
     ],
 )
 def test_what_wandb_cannot_use_is_one_line(offline, monkeypatch, tmp_path, capsys, environment, why):
+    import wandb
+
+    wandb.teardown()  # in one process it reads its environment once
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     refused(tmp_path, capsys, why)
