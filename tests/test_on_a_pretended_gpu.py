@@ -392,7 +392,8 @@ def test_a_rank_takes_its_own_gpu_before_it_loads_anything(gpu, monkeypatch):
     """Else generator and f of every rank, and a CUDA context each, would be on the first."""
     calls = []
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv(launch.TARGET, "encoders/a")
+    monkeypatch.setenv(launch.RANK_TARGET, "encoders/a")
+    monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
     monkeypatch.setattr(launch, "_train", lambda session, artifact: calls.append("train"))
     artifact = SimpleNamespace(label="encoders/a", parents={"generator": "its generator"})
