@@ -273,7 +273,7 @@ def test_a_folder_of_options_is_seen_kept_and_handed_on(spelling, folder, tmp_pa
     (job,), code = jobs_of("dataset=cifar10", *flag, "loss=mine", "budget=smoke", f"out={tmp_path / 'out'}")
     assert (code, job.config["loss"]["name"]) == (0, "ntxent")
     assert (job.config["loss"]["temperature"], job.config["loss"]["alpha"]) == (0.3, 0.25)  # not the recipe's
-    write_metrics(job, {"artifacts": {}, "metrics": {}})
+    write_metrics(job, {"artifacts": {}, "metrics": {}}, print)
     assert read_metrics(job.run_dir)["overrides"] == list(job.overrides)
     assert f'hydra.searchpath=["file://{folder}"]' in job.overrides
     # Ranks, shards and children are given these overrides; a printed command is typed.
