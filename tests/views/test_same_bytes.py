@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.data.row_writer import RowWriter
+from assimilate.data.row_writer import CHECKSUMS, DONE, RowWriter
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.generator.architecture import Architecture, stylegan2_channels
 from assimilate.generator.stylegan2 import Generator
@@ -60,7 +60,7 @@ def test_a_search_in_batches_of_any_size(networks, tmp_path):
         cache(tmp_path / str(batch), batch, lambda indices, write: search(networks, indices, write), FIELDS)
         for batch in (64, 7, 1)
     ]
-    assert caches[0].keys() == {"images.npy", "done.npy", *(f"{name}.npy" for name in FIELDS)}
+    assert caches[0].keys() == {"images.npy", DONE, CHECKSUMS, *(f"{name}.npy" for name in FIELDS)}
     assert len(set(np.load(tmp_path / "64" / "steps.npy").tolist())) > 1
     assert caches[0] == caches[1] == caches[2]
 
