@@ -11,7 +11,7 @@ import torch
 
 from assimilate import invert, make_views, train_generator
 from assimilate.artifacts.origins import brought_artifact
-from assimilate.artifacts.own_source import source_digest
+from assimilate.graph.source import source_digest
 from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.generator.architecture import Architecture, stylegan2_channels

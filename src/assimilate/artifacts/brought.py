@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.given import file_content
-from assimilate.artifacts.own_source import source_digest
+from assimilate.graph.source import source_digest
 from assimilate.errors import UserError
 from assimilate.settings.identity import OWN
 

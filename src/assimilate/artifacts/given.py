@@ -1,11 +1,10 @@
 """`checkpoint=`: weights that somebody else trained, to be probed in place of a row's own. Torch-free."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assimilate.checked_files import digest_file
+from assimilate.checked_files import digest_once
 from assimilate.errors import UserError
 from assimilate.settings.identity import SAMPLED_DATA
 
@@ -24,13 +23,7 @@ def file_content(path: str, key: str) -> dict[str, str]:
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"{key}={path}: there is no such file")
-    status = file.stat()
-    return {"sha256": _digest(file.resolve(), status.st_size, status.st_mtime_ns)}
-
-
-@functools.lru_cache(maxsize=32)
-def _digest(path: Path, size: int, modified: int) -> str:
-    return digest_file(path)
+    return {"sha256": digest_once(file)}
 
 
 def given_content(checkpoint: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a generator of the user's own is made of: the file that defines it, and what that imports from beside it.
+"""What a class from outside this package is made of: the file that defines it, and what that imports from beside it.
 
 Nothing is imported or run to know it, so a plan stays quick.
 """
@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def source_digest(target: str) -> str | None:
-    """Digest of the source behind `generator._target_`, byte for byte.
+    """Digest of the source behind a dotted name, byte for byte.
 
     Counted are the module's file, the `__init__.py` of the packages that hold it, and every module of its own package,
     or of its own folder where it is in none, that these import by name, directly or not. Where the files lie does not
@@ -27,8 +27,10 @@ def source_digest(target: str) -> str | None:
     Returns:
         None for a target of this package, or one that cannot be found, which is said when it is imported.
     """
-    importlib.invalidate_caches()
     top = target.split(".")[0]
+    if top == __package__.split(".")[0]:
+        return None
+    importlib.invalidate_caches()
     spec = _find(top)
     if spec is None or _folder(spec) / top == PACKAGE:
         return None

@@ -1,0 +1,94 @@
+"""The transformations of images by name: what decides the views that each draws."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from assimilate.graph.settings import Allowed, At, Count, From, Positive, Probability, Settings
+
+
+def _range(values: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < values[0] <= values[1]:
+        raise ValueError("not in order")
+    return values
+
+
+Side = Annotated[Count | None, Allowed("null or a whole number ≥ 1")]
+Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Expert(Settings):
+    """RandomResizedCrop, flip, ColorJitter, grayscale (PROTOCOLS 1-3)."""
+
+    crop_scale: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]],
+        AfterValidator(_range),
+        Allowed("[low, high], shares of the image's area with 0 < low ≤ high ≤ 1"),
+    ]
+    crop_ratio: Annotated[
+        tuple[Positive, Positive], AfterValidator(_range), Allowed("[low, high], width over height with 0 < low ≤ high")
+    ]
+    jitter: Annotated[
+        tuple[Strength, Strength, Strength, Annotated[float, Field(ge=0, le=0.5)]],
+        Allowed("[brightness, contrast, saturation, hue], each ≥ 0 and the last at most 0.5"),
+    ]
+    jitter_probability: Probability
+    grayscale_probability: Probability
+    interpolation: Literal["bilinear", "bicubic"]
+    order: Literal["crop_first", "jitter_first"]
+
+
+class Transform(Settings):
+    """Turns stored images into views. Subclasses are chosen by their word, or by a dotted path.
+
+    Attributes:
+        shows_whole_images: whether its views are as large as the images, so that they cannot stand beside larger crops.
+    """
+
+    shows_whole_images: ClassVar[bool] = False
+    image_size: Annotated[int, From("dataset.image_size")]
+    crop_size: Annotated[Side, From("data.crop_size")]
+
+
+class Flipping(Transform):
+    """A transformation that flips images as the data set may be."""
+
+    flip: Annotated[Probability, From("dataset.flip")]
+
+
+class ExpertView(Flipping, word="expert"):
+    """The expert view."""
+
+    expert: Annotated[Expert, At("data.expert")]
+
+
+class BasicView(Flipping, word="basic"):
+    """RandomResizedCrop and flip (PROTOCOLS 8)."""
+
+
+class Crop50(Flipping, word="crop50"):
+    """A crop of at least half the area, and a flip."""
+
+
+class Crop70(Flipping, word="crop70"):
+    """A crop of at least 70% of the area, and a flip."""
+
+
+class Crop90(Flipping, word="crop90"):
+    """A crop of at least 90% of the area, and a flip."""
+
+
+class WeakCrop(Flipping, word="weak_crop"):
+    """A1's crop of at least 90% of the area, and a flip (Section 4)."""
+
+
+class Flip(Flipping, word="flip"):
+    """A flip alone."""
+
+    shows_whole_images: ClassVar[bool] = True
+
+
+class NoTransform(Transform, word="none"):
+    """The image as it is."""
+
+    shows_whole_images: ClassVar[bool] = True

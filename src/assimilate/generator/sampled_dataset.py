@@ -1,0 +1,25 @@
+"""Images that a generator makes as a data set: what decides them."""
+
+from typing import Annotated, ClassVar
+
+from assimilate.data.dataset import Dataset
+from assimilate.generator.step import Generator
+from assimilate.graph.settings import Allowed, Count, From, Positive, Seed
+
+
+class Sampled(Dataset):
+    """Images of latents that are drawn, so that the latent of each is known (Table 4)."""
+
+    latents_are_known: ClassVar[bool] = True
+    generator: Generator
+    num_images: Count
+    seed: Seed
+    tile: Count
+    truncation: Annotated[float | None, From("generator.truncation")] = None
+    latent_limit: Annotated[
+        Positive | None, From("generator.latent_limit"), Allowed("null (a normal distribution) or a number > 0")
+    ] = None
+
+    def available(self) -> int:
+        """As many as are asked for."""
+        return self.num_images

@@ -1,0 +1,148 @@
+"""The generators: what decides the networks of each, trained here or brought by the user."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from assimilate.data.dataset import Images
+from assimilate.data.transform import Expert
+from assimilate.graph.settings import (
+    NEUTRAL,
+    Allowed,
+    At,
+    Count,
+    File,
+    From,
+    NotNegative,
+    Positive,
+    Probability,
+    Seed,
+    Whole,
+)
+from assimilate.graph.step import Step
+
+NO_TRAINING = "a generator that is brought is not trained"
+Truncation = Annotated[float, Field(gt=0, le=1), Allowed("a number in (0, 1]; 1 switches it off")]
+
+
+class Generator(Step):
+    """Makes images from latents."""
+
+    kind: ClassVar[str] = "generators"
+    title: ClassVar[str] = "Making the generator"
+    image_size: Annotated[int, From("dataset.image_size")]
+
+    @property
+    def is_brought(self) -> bool:
+        """Whether the user brings it, so that it depends on no images."""
+        return True
+
+    @property
+    def synthesis(self) -> Mapping[str, Any]:
+        """How latents become images beside the networks: part of whatever is made with the generator."""
+        return {}
+
+    @property
+    def has_discriminator(self) -> bool:
+        """Whether a discriminator comes with it."""
+        return False
+
+
+class StyleGAN2(Generator):
+    """StyleGAN2 in the rosinality layout (PROTOCOLS 4)."""
+
+    images: Annotated[Images | None, Field(default=None)]
+    flip: Annotated[Probability, From("dataset.flip")]
+    expert: Annotated[Expert | None, At("data.expert")] = None
+    checkpoint: File | None = None
+    seed: Seed
+    max_channels: Count
+    channel_multiplier: Count
+    channel_base: Count | None
+    latent_dim: Count
+    num_mapping_layers: Count
+    truncation: Annotated[Truncation, NEUTRAL]
+    num_steps: Count
+    batch_size: Annotated[int, Field(ge=1), Allowed("a whole number ≥ 1, below 4 or a multiple of 4")]
+    lr: Positive
+    r1_weight: Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
+    r1_every: Annotated[Count, Allowed("a whole number of steps ≥ 1")]
+    path_length_weight: Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
+    path_length_every: Annotated[Count, Allowed("a whole number of steps ≥ 1")]
+    path_length_batch_shrink: Count
+    mixing_probability: Probability
+    # Beyond 1e15, the decay of a step rounds to 1.
+    ema_half_life_steps: Annotated[float, Field(gt=0, le=1e15), Allowed("a number of steps > 0, at most 1e15")]
+    augment: Literal["none", "leak", "diffaugment"] = "none"
+    augment_probability: Probability = 0.5
+    checkpoint_every: Annotated[Count, NEUTRAL, Allowed("a whole number of steps ≥ 1")]
+    sample_every: Annotated[Whole, NEUTRAL, Allowed("a whole number ≥ 0 (0: off)")] = 0
+    save_every_images: Annotated[Whole, NEUTRAL, Allowed("a whole number ≥ 0 (0: off)")] = 0
+    frechet: Annotated[Literal["none", "inception", "encoder"], NEUTRAL] = "none"
+    frechet_every: Annotated[Count, NEUTRAL] = 10000
+    frechet_images: Annotated[int, NEUTRAL, Field(ge=2), Allowed("a whole number ≥ 2")] = 10000
+    frechet_encoder: Annotated[File | None, NEUTRAL] = None
+
+    @property
+    def is_brought(self) -> bool:
+        """Whether there is a checkpoint of the user's."""
+        return self.checkpoint is not None
+
+    @property
+    def label(self) -> str:
+        """As its folder is called."""
+        return "imported" if self.is_brought else "stylegan2"
+
+    @property
+    def synthesis(self) -> Mapping[str, Any]:
+        """Truncation (PROTOCOLS 5)."""
+        return {"truncation": self.truncation}
+
+    @property
+    def has_discriminator(self) -> bool:
+        """The one that it was trained against; of a checkpoint, this is known when it is read."""
+        return True
+
+    def unused(self) -> Mapping[str, str]:
+        """All of the training for a checkpoint, and what belongs to an augmentation or measurement that is off."""
+        if self.is_brought:
+            kept = {"checkpoint", "truncation", "image_size"}
+            return {name: NO_TRAINING for name in type(self).model_fields if name not in kept}
+        found = {}
+        if self.augment != "leak":
+            found |= dict.fromkeys(("augment_probability", "expert"), f"generator.augment={self.augment} draws none")
+        if self.frechet == "none":
+            found |= dict.fromkeys(("frechet_every", "frechet_images"), "generator.frechet=none measures no distance")
+        if self.frechet != "encoder":
+            found["frechet_encoder"] = f"generator.frechet={self.frechet} looks through no encoder"
+        return found
+
+
+class BigBiGAN(Generator):
+    """BigBiGAN's generator from a state dict in the layout of its PyTorch port (PROTOCOLS 12)."""
+
+    checkpoint: File
+    latent_width: Count
+    latent_limit: Annotated[
+        Positive | None, NEUTRAL, Allowed("null (a normal distribution) or a number > 0")
+    ]  # of sampling
+    truncation: Annotated[Truncation, NEUTRAL]
+
+    @property
+    def synthesis(self) -> Mapping[str, Any]:
+        """Truncation: z is multiplied by it."""
+        return {"truncation": self.truncation}
+
+
+class Own(Generator):
+    """A generator of the user's own code: `generator._target_` names a class or function of theirs."""
+
+    target: str
+    arguments: dict[str, Any]
+    truncation: ClassVar[None] = None
+
+    @property
+    def label(self) -> str:
+        """The target's name."""
+        return "".join(letter if letter.isalnum() else "_" for letter in self.target.rpartition(".")[2])

@@ -1,0 +1,66 @@
+"""A step: one artifact, as the settings that decide it and the steps that it is made from."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, ClassVar
+
+from assimilate.graph.identity import content_hash
+from assimilate.graph.settings import Settings
+
+
+class Step(Settings):
+    """One artifact. Fields whose type is a Step are what it is made from; all others are its settings."""
+
+    # The folder of its artifacts: "generators", "views", …
+    kind: ClassVar[str]
+    # What people call it, in a sentence or a table.
+    title: ClassVar[str] = ""
+
+    @property
+    def label(self) -> str:
+        """What its artifact's folder is called, before the key."""
+        return type(self).__name__.lower()
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it leaves an artifact; otherwise it is made while another step is, which it only helps to identify."""
+        return True
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the identity, with that of every step that it is made from."""
+        return content_hash(self.identity)
+
+    @property
+    def known_as(self) -> str:
+        """Its key."""
+        return self.key
+
+    @property
+    def parents(self) -> dict[str, "Step"]:
+        """What it is made from, by field."""
+        unused = self.unused()
+        named = {name: getattr(self, name) for name in type(self).model_fields if name not in unused}
+        return {name: value for name, value in named.items() if isinstance(value, Step)}
+
+    @property
+    def sources(self) -> dict[str, "Step"]:
+        """The artifacts that it is made from: those of its parents, or of theirs where a parent is not stored."""
+        found: dict[str, Step] = {}
+        for name, parent in self.parents.items():
+            found |= {name: parent} if parent.is_stored else parent.sources
+        return found
+
+    def upstream(self) -> Iterator["Step"]:
+        """Every stored step before this one, in an order of building, each once."""
+        found: dict[str, Step] = {}
+        for parent in self.parents.values():
+            found |= {step.key: step for step in parent.upstream()}
+            if parent.is_stored:
+                found[parent.key] = parent
+        yield from found.values()
+
+    def tree(self) -> dict[str, Any]:
+        """The identity with that of each parent in the place of its key: what two runs differ in, for people."""
+        return {**self.identity, **{name: parent.tree() for name, parent in self.parents.items()}}
+

@@ -1,0 +1,56 @@
+"""The probe of an encoder as a step."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator
+
+from assimilate.data.dataset import Dataset, Images
+from assimilate.encoder.step import Encoder
+from assimilate.graph.settings import NEUTRAL, Allowed, Count, From, Positive, Probability, Seed
+from assimilate.graph.step import Step
+
+OPTIONAL = "null (the protocol's) or a whole number ≥ 1"
+
+
+def _different(seeds: list[int]) -> list[int]:
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError("not different")
+    return seeds
+
+
+def _with_five(neighbours: list[int]) -> list[int]:
+    if 5 not in neighbours:
+        raise ValueError("no 5")
+    return neighbours
+
+
+class Probe(Step):
+    """kNN and a linear classifier on the frozen features of an encoder, under one protocol (PROTOCOLS 1-3, 12, 14)."""
+
+    kind: ClassVar[str] = "probes"
+    title: ClassVar[str] = "Probing"
+    encoder: Encoder
+    images: Images
+    evaluation: Dataset | None = None
+    flip: Annotated[Probability, From("dataset.flip")]
+    name: str
+    seeds: Annotated[
+        list[Seed],
+        AfterValidator(_different),
+        Allowed("a list of different whole numbers from 0 to 2⁶⁴ − 1, at least one"),
+    ]
+    num_epochs: Annotated[Count | None, Allowed("null or a whole number ≥ 1")]
+    batch_size: Annotated[Count | None, Allowed(OPTIONAL)]
+    lr: Annotated[Positive | None, Allowed("null (the protocol's) or a number > 0")]
+    augmentation_seed: Seed
+    num_draws: Annotated[Count | None, Allowed("null (new draws in every epoch) or a whole number ≥ 1")]
+    draws: Literal["shared", "independent"]
+    neighbours: Annotated[
+        list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")
+    ]
+
+    @property
+    def label(self) -> str:
+        """As its encoder's."""
+        return self.encoder.label
