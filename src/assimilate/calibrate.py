@@ -24,10 +24,10 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
 
     with session.terminal.bar("Measuring ε1") as progress:
         measured = calibrate(
-            load_reference(session, artifact.parents["encoder"]),
+            load_reference(session, artifact.parents["reference"]),
             session.dataset.train.images,
             make_transforms(session.config)("expert"),
-            seed=artifact.content["seed"],
+            seed=0,
             device=session.device,
             progress=progress,
         )

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pkgutil
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -28,6 +29,7 @@ from assimilate.composing import (
     table_groups,
 )
 from assimilate.errors import UserError
+from assimilate.generator.step import Generator
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.settings.analysis import check_analysis
 from assimilate.settings.budget import apply_budget
@@ -136,7 +138,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     given = {override.key_or_group: override for override in parsed}
     plain = _plain(config)
-    _check_additions(parsed, own=plain["generator"].get("_target_") is not None)
+    _check_additions(parsed, own=_is_own(str(plain["generator"]["_target_"])))
     check_composed(plain)
     if "view" in given and not uses_view(plain):  # nor is what the view would bring for its data set
         kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
@@ -203,7 +205,7 @@ def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, A
     Arguments are the keys that the command line gives and those that no shipped generator has; a recipe's settings of
     StyleGAN2's training are none. Without a target the group stays as it is.
     """
-    if generator.get("_target_") is None:
+    if not _is_own(str(generator["_target_"])):
         return generator
     shipped: set[str] = set()
     for path in (CONF / "generator").glob("*.yaml"):
@@ -211,6 +213,15 @@ def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, A
     given = {key.split(".")[1] for key in keys if key.startswith("generator.")}
     names = [name for name in generator if name != "_target_" and (name in given or name not in shipped)]
     return {"name": OWN, "_target_": str(generator["_target_"]), "arguments": {name: generator[name] for name in names}}
+
+
+def _is_own(target: str) -> bool:
+    """Whether a generator's target is the user's code and no step; one that is not there is refused when it is made."""
+    try:
+        found = pkgutil.resolve_name(target)
+    except Exception:  # it is the user's code: it may raise anything
+        return True
+    return not (isinstance(found, type) and issubclass(found, Generator))
 
 
 def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.store import Artifact, Built
+from assimilate.assimilation.step import Trained
 from assimilate.config import Job
 from assimilate.jobs.command import stage
 from assimilate.jobs.runs import PROBED
@@ -55,7 +56,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         ]
 
     train_y, test_y = torch.as_tensor(dataset.train.labels), torch.as_tensor(dataset.test.labels)
-    fresh = Encoder.from_spec(encoder.spec, init_seed=artifact.parents["encoder"].content.get("seed", 0))
+    fresh = Encoder.from_spec(encoder.spec, init_seed=getattr(artifact.parents["encoder"].step, "seed", 0))
     freeze(fresh.to(session.device))
     untrained_bank, untrained_queries = features_of(fresh)
     untrained = knn_metrics(untrained_bank, train_y, untrained_queries, test_y, k=min(5, len(train_y)))
@@ -218,13 +219,13 @@ def uninformed_note(encoder: Artifact, num_images: int) -> list[str]:
     from assimilate.assimilation.objective import LossSpec, uninformed
     from assimilate.train import HISTORY, read_rows
 
-    content, rows = encoder.content, read_rows(encoder.path / HISTORY)
-    if "loss" not in content or not rows or rows[-1]["step"] < STEPS_OF_A_TRAINING:
+    step, rows = encoder.step, read_rows(encoder.path / HISTORY)
+    if not isinstance(step, Trained) or not rows or rows[-1]["step"] < STEPS_OF_A_TRAINING:
         return []
-    spec, batch = LossSpec.from_dict(content["loss"]), content["batch_size"]
+    spec, batch = LossSpec.from_dict(step.loss_settings), step.batch_size
     full, rest = divmod(num_images, batch)
-    sizes = [batch] * full + ([rest] if rest and not content["drop_last"] else [])
-    by_size = {size: uninformed(spec, batch_size=size, num_views=len(content["slots"])) for size in set(sizes)}
+    sizes = [batch] * full + ([rest] if rest and not step.drop_last else [])
+    by_size = {size: uninformed(spec, batch_size=size, num_views=len(step.slots)) for size in set(sizes)}
     reference = sum(by_size[size] for size in sizes) / len(sizes)
     loss = rows[-1].get("base", rows[-1]["loss"] / spec.scale)
     if loss < reference - 1e-3:  # of a collapsed network they agree to 1e-6

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts.given import TIMM
 from assimilate.artifacts.store import Artifact, Built
+from assimilate.encoder.step import GivenEncoder
 
 if TYPE_CHECKING:
     from assimilate.encoder.encoder import Encoder
@@ -55,9 +56,8 @@ def import_given(session: "Session", artifact: Artifact, staging: Path, target: 
         mean, std, whose = _three(wanted["mean"]), _three(wanted["std"]), "input.mean and input.std"
     elif statistics is not None:
         (mean, std), whose = statistics, "the mean and std that come with the weights"
-    elif artifact.content["normalisation"] is not None:
-        data = artifact.content["normalisation"]
-        mean, std, whose = _three(data["mean"]), _three(data["std"]), "the data set's mean and std"
+    elif isinstance(artifact.step, GivenEncoder) and artifact.step.mean is not None:
+        mean, std, whose = _three(artifact.step.mean), _three(artifact.step.std), "the data set's mean and std"
     else:
         mean, std, whose = NO_MEAN, UNIT_STD, "nothing: pixels in [0, 1] (data.normalize=false)"
     size = session.dataset.train.image_size

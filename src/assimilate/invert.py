@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assimilate.artifacts.brought import lacking_discriminator
-from assimilate.artifacts.chain import KNOWN_LATENTS
 from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
 from assimilate.errors import UserError
@@ -71,8 +69,8 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         ValueError: a checkpoint or latents that the user brings do not fit, the perceptual network cannot be had, or
             training is not finite.
     """
-    if artifact.name == KNOWN_LATENTS:
-        return _link_known(artifact.parents["data"].path, staging)
+    if artifact.step.is_known:
+        return _link_known(artifact.parents["dataset"].path, staging)
     from assimilate.inversion.invert import invert
 
     images = session.dataset.train
@@ -148,7 +146,7 @@ def _prepare(session: Session, artifact: Artifact) -> _Room:
     config = session.config["inversion"]
     generator = load_generator(session, artifact.parents["generator"])
     discriminator, optimizer, widest = _beside_generator(session, artifact.parents["generator"])
-    if discriminator is None and (lacking := lacking_discriminator(config)):
+    if discriminator is None and (lacking := artifact.step.lacking_discriminator()):
         raise UserError(lacking)
     channels: tuple[int, ...] = ()  # an encoder that is brought has its own
     trains = config["checkpoint"] is None
@@ -247,7 +245,7 @@ def _optimize_shard(session: Session, artifact: Artifact, text: str) -> None:
 
     if session.config["inversion"]["latents"] is not None:
         raise UserError(f"shard={text}: inversion.latents are taken as they are, there is nothing to share")
-    if artifact.name == KNOWN_LATENTS:
+    if artifact.step.is_known:
         raise UserError(
             f"shard={text}: the latents of dataset={session.data.dataset} are known, nothing is inverted; "
             "what can be shared is the sampling of its images, by prepare_data"
@@ -298,7 +296,7 @@ def _features(session: Session, artifact: Artifact, discriminator: "Discriminato
     if kind == "encoder":
         from assimilate.train import load_trained
 
-        encoder, mean, std = load_trained(artifact.parents["encoder"])
+        encoder, mean, std = load_trained(artifact.parents["reference"])
         return ResNetFeatures(encoder.backbone, mean, std).to(session.device)
     assert discriminator is not None, "_prepare sees to it"
     return DiscriminatorFeatures(discriminator).to(session.device)

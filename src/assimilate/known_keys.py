@@ -113,7 +113,7 @@ def check_composed(config: Mapping[str, Any]) -> None:
     Raises:
         UserError: the first of them, with the nearest names.
     """
-    own = config["generator"].get("_target_") is not None
+    own = "arguments" in config["generator"] or not str(config["generator"]["_target_"]).startswith("assimilate.")
     for key, _ in leaves(config):
         setting = key.removeprefix(OWN_SETTINGS)
         if setting in _known_nodes() or (own and key.startswith("generator.")):

@@ -7,18 +7,19 @@ python -m assimilate.prepare_data dataset=imagenet_fake generator.checkpoint=/my
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
+from assimilate.data.dataset import Dataset
 from assimilate.data.directory import in_line
 from assimilate.errors import UserError
+from assimilate.generator.sampled_dataset import Sampled
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import RowWork, describe_missing, discard_all, fill_shard, fill_whole
-from assimilate.settings.identity import SAMPLED_DATA, data_is_sampled
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
@@ -39,15 +40,16 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     from assimilate.data.images import FILES, add_notes, set_statistics
     from assimilate.data.twins import describe_twins
 
-    config = session.dataset_config(artifact)
-    if config["kind"] == SAMPLED_DATA:
-        return _sample(session, artifact, config, staging)
-    with session.terminal.bar(f"Preparing {config['name']}") as progress:
-        dataset = _prepare(config, staging, session.job.out, progress)
-        mean, std = config.get("mean"), config.get("std")
-        if (mean is not None and tuple(mean) != dataset.mean) or (std is not None and tuple(std) != dataset.std):
+    step = artifact.step
+    assert isinstance(step, Dataset)
+    if isinstance(step, Sampled):
+        return _sample(session, artifact, step, staging)
+    with session.terminal.bar(f"Preparing {step.name}") as progress:
+        dataset = step.prepare(staging, progress)
+        mean, std = (None if value is None else tuple(value) for value in (step.mean, step.std))
+        if (mean is not None and mean != dataset.mean) or (std is not None and std != dataset.std):
             dataset = set_statistics(staging, mean or dataset.mean, std or dataset.std)
-        dataset = _limited(staging, dataset, {"train": config["max_train_images"], "test": config["max_test_images"]})
+        dataset = _limited(staging, dataset, {"train": step.max_train_images, "test": step.max_test_images})
         if (twins := describe_twins(dataset.train, dataset.test)) is not None:
             dataset = add_notes(staging, [twins])
     facts = {
@@ -61,21 +63,21 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     return Built(facts, volatile=frozenset({FILES}))
 
 
-def _sample(session: Session, artifact: Artifact, config: dict[str, Any], staging: Path) -> Built:
+def _sample(session: Session, artifact: Artifact, step: Sampled, staging: Path) -> Built:
     """Fill `staging` with images that the generator makes, and the latents that it makes them from."""
     from assimilate.data.images import ImageArrays, save_prepared
 
     fill_whole(session, artifact, _sampling(session, artifact), staging)
     images = np.load(staging / f"{SAMPLES}.npy", mmap_mode="r")
-    limit = artifact.content["latent_limit"]
+    limit = step.latent_limit
     drawn = "N(0, I)" if limit is None else f"N(0, I) truncated at ±{limit:g}"
-    note = f"{config['name']}: {len(images):,} images sampled from {artifact.parents['generator'].name}"
-    if artifact.content["truncation"] is not None:
-        note += f", latents from {drawn}, truncation {artifact.content['truncation']:g}"
-    mean, std = (None if config[key] is None else tuple(config[key]) for key in ("mean", "std"))
+    note = f"{step.name}: {len(images):,} images sampled from {artifact.parents['generator'].name}"
+    if step.truncation is not None:
+        note += f", latents from {drawn}, truncation {step.truncation:g}"
+    mean, std = (None if value is None else tuple(value) for value in (step.mean, step.std))
     dataset = save_prepared(
         staging,
-        name=config["name"],
+        name=step.name,
         train=ImageArrays(images, None),
         test=None,
         class_names=(),
@@ -98,14 +100,15 @@ def _sampling(session: Session, artifact: Artifact) -> RowWork:
     from assimilate.generator.sampling import SamplingSettings, sample_images
     from assimilate.train_generator import load_generator
 
-    config = session.dataset_config(artifact)
-    generator, size = load_generator(session, artifact.parents["generator"]), config["image_size"]
+    step = artifact.step
+    assert isinstance(step, Sampled)
+    generator, size = load_generator(session, artifact.parents["generator"]), step.image_size
     if generator.image_size != size:
         raise UserError(f"dataset.image_size={size}: the generator makes images of {generator.image_size}²")
-    settings = SamplingSettings(tile=config["tile"], seed=config["seed"])
+    settings = SamplingSettings(tile=step.tile, seed=step.seed)
     return RowWork(
-        title=f"Sampling {config['name']}",
-        count=artifact.content["num_images"],
+        title=f"Sampling {step.name}",
+        count=step.count(),
         image_shape=(3, size, size),
         fields={LATENTS: ((generator.num_codes, generator.latent_dim), "<f4")},
         fill=lambda write, pending, progress: sample_images(
@@ -152,57 +155,6 @@ def _limited(staging: Path, dataset: "ImageDataset", limits: dict[str, int | Non
     )
 
 
-def _prepare(config: dict[str, Any], staging: Path, out: Path, progress: Any) -> Any:
-    size, kind = config["image_size"], config["kind"]
-    statistics = {key: tuple(config[key]) for key in ("mean", "std") if config.get(key) is not None}
-    if kind == "digits":
-        from assimilate.data.digits import prepare_digits
-
-        return prepare_digits(staging, image_size=size, progress=progress)
-    if kind == "folder":
-        from assimilate.data.folder import prepare_folder
-
-        return prepare_folder(
-            staging,
-            config["root"],
-            image_size=size,
-            test_fraction=config["test_fraction"],
-            name=config["name"],
-            **statistics,
-            out=out,
-            progress=progress,
-        )
-    if kind in ("cifar10", "cifar100"):
-        from assimilate.data.cifar import prepare_cifar
-
-        if size != 32:
-            raise UserError(f"dataset.image_size={size}: {kind} has images of 32²")
-        root = Path(config["root"]).expanduser()
-        return prepare_cifar(staging, root, variant=kind, download=config["download"], **statistics, progress=progress)
-    if kind == "tinyimagenet":
-        from assimilate.data.tinyimagenet import IMAGE_SIZE, prepare_tinyimagenet
-
-        if size != IMAGE_SIZE:
-            raise UserError(f"dataset.image_size={size}: tinyimagenet has images of {IMAGE_SIZE}²")
-        root = Path(config["root"]).expanduser()
-        return prepare_tinyimagenet(staging, root, download=config["download"], **statistics, progress=progress)
-    if kind == "imagenet":
-        from assimilate.data.imagenet import prepare_imagenet
-
-        return prepare_imagenet(
-            staging,
-            Path(config["root"]).expanduser(),
-            image_size=size,
-            max_train_images=config["max_train_images"],
-            max_test_images=config["max_test_images"],
-            **statistics,
-            progress=progress,
-        )
-    raise UserError(
-        f"dataset.kind={kind} is unknown; known: digits, folder, cifar10, cifar100, tinyimagenet, imagenet, sampled"
-    )
-
-
 @stage("prepare_data")
 def main(job: Job) -> None:
     """Prepare the images and say what they are."""
@@ -214,7 +166,7 @@ def main(job: Job) -> None:
     if job.config["shard"] is not None:
         fill_shard(session, data, str(job.config["shard"]), lambda: _sampling(session, data))
         return
-    if session.prepare == "never" and data_is_sampled(job.config) and not data.path.is_dir():
+    if session.prepare == "never" and isinstance(data.step, Sampled) and not data.path.is_dir():
         raise UserError(describe_missing(session, data))
     if job.config["force"]:
         discard_all(session, data)

@@ -10,15 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts.brought import IMPORTED
-from assimilate.artifacts.chain import GIVEN
 from assimilate.artifacts.store import Artifact, Built
+from assimilate.assimilation.step import GENERATED, Trained
 from assimilate.config import Job, rank
+from assimilate.data.transform import ExpertView, Transform
+from assimilate.encoder.step import GivenEncoder, ImportedEncoder
 from assimilate.import_encoder import NO_MEAN, UNIT_STD, import_given, import_reference
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-from assimilate.settings.identity import GENERATED
 from assimilate.tracking.tracker import EVERY_N_STEPS
+from assimilate.views.step import LearnedView, OnlineSearch, Viewmaker
 
 if TYPE_CHECKING:
     from assimilate.assimilation.contrastive import ContrastiveModule
@@ -108,9 +109,9 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """
     from assimilate.launch import launch_ranks
 
-    if artifact.name == IMPORTED:
+    if isinstance(artifact.step, ImportedEncoder):
         return import_reference(session, staging, ENCODER)
-    if artifact.name == GIVEN:
+    if isinstance(artifact.step, GivenEncoder):
         return import_given(session, artifact, staging, ENCODER)
     trainer = session.config["trainer"]
     if trainer["devices"] != 1:
@@ -120,25 +121,35 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     return Built({"ranks": trainer["devices"]}, frozenset({HISTORY, CURVE}), frozenset(RESUMABLE))
 
 
-def _slots(session: Session, artifact: Artifact) -> "list[ViewSlot]":
+def _transform(step: Transform, *, compiled: bool = False) -> "Augmentation":
+    from assimilate.data.augmentation import make_transform
+
+    size, flip = step.crop_size or step.image_size, getattr(step, "flip", 0.0)
+    expert = step.expert.model_dump() if isinstance(step, ExpertView) else {}
+    assert step.word is not None
+    return make_transform(step.word, size, flip=flip, expert=expert, compiled=compiled)
+
+
+def _slots(session: Session, step: Trained) -> "list[ViewSlot]":
     """The views of a step. Those of a Viewmaker or an online search are made in the module, from the images."""
     from assimilate.data.views import ViewSlot
 
-    content = artifact.content
-    transform = make_transforms(session.config, compiled=session.config["data"]["compile_augmentation"])
-    if _is_online(artifact):
-        generated = ViewSlot("image", transform("none"))
-    elif "viewmaker" in content:
-        generated = ViewSlot("image", transform(content["generated_transform"]))
-    elif GENERATED in content["slots"]:
-        probability = content.get("probability", 1.0)
-        otherwise = transform("expert") if probability < 1 else None
-        generated = ViewSlot("generated", transform(content["generated_transform"]), probability, otherwise)
-    return [generated if slot == GENERATED else ViewSlot("image", transform(slot)) for slot in content["slots"]]
-
-
-def _is_online(artifact: Artifact) -> bool:
-    return bool(artifact.content.get("view", {}).get("name") == "online")
+    compiled = session.config["data"]["compile_augmentation"]
+    generated = None
+    if isinstance(step.view, LearnedView):
+        generated = ViewSlot("image", _transform(step.view.given_images, compiled=compiled))
+    elif step.generated_transform is not None:
+        otherwise = _transform(step.otherwise, compiled=compiled) if step.otherwise is not None else None
+        changed = _transform(step.generated_transform, compiled=compiled)
+        generated = ViewSlot("generated", changed, step.probability, otherwise)
+    slots = []
+    for slot in step.slots:
+        if isinstance(slot, Transform):
+            slots.append(ViewSlot("image", _transform(slot, compiled=compiled)))
+        else:
+            assert generated is not None
+            slots.append(generated)
+    return slots
 
 
 def _attach_search(session: Session, artifact: Artifact, module: "ContrastiveModule") -> None:
@@ -147,16 +158,18 @@ def _attach_search(session: Session, artifact: Artifact, module: "ContrastiveMod
     from assimilate.train_generator import load_generator
 
     assert isinstance(module, OnlineSearchTraining)
-    frozen = load_reference(session, artifact.parents["encoder"]) if "encoder" in artifact.parents else None
+    transform = artifact.step.generated_transform
+    assert transform is not None
+    frozen = load_reference(session, artifact.parents["reference"]) if "reference" in artifact.parents else None
     module.attach(
         load_generator(session, artifact.parents["generator"]),
         load_latents(artifact.parents["latents"]),
-        make_transforms(session.config)(artifact.content["generated_transform"]),
+        _transform(transform),
         frozen,
     )
 
 
-def _module(artifact: Artifact, mean: Sequence[float], std: Sequence[float]) -> "ContrastiveModule":
+def _module(step: Trained, mean: Sequence[float], std: Sequence[float]) -> "ContrastiveModule":
     from assimilate.assimilation.a1 import A1
     from assimilate.assimilation.a2 import A2
     from assimilate.assimilation.adversarial import ViewmakerTraining
@@ -164,40 +177,38 @@ def _module(artifact: Artifact, mean: Sequence[float], std: Sequence[float]) -> 
     from assimilate.assimilation.simclr import SimCLR
     from assimilate.assimilation.simsiam import SimSiam
 
-    content = artifact.content
     # Views of a cache that are expert views of the image are real ones.
-    synthetic = not ("views" in artifact.parents and artifact.parents["views"].name == "expert")
-    settings = {
-        "encoder": content["encoder"],
-        "loss": content["loss"],
-        "optimizer": {**content["optimizer"], "epochs": content["epochs"]},
+    synthetic = step.view is not None and not step.view.real
+    settings: dict[str, Any] = {
+        "encoder": step.network.model_dump(),
+        "loss": step.loss_settings,
+        "optimizer": {**step.optimizer_settings, "epochs": step.epochs},
         "mean": mean,
         "std": std,
-        "batchnorm": content["batchnorm"],
-        "generated_views": [i for i, slot in enumerate(content["slots"]) if slot == GENERATED and synthetic],
-        "init_seed": content["seed"],
+        "batchnorm": step.batchnorm,
+        "generated_views": [i for i, slot in enumerate(step.slots) if slot == GENERATED and synthetic],
+        "init_seed": step.seed,
     }
-    if "viewmaker" in content:
-        viewmaker = content["viewmaker"]
-        return ViewmakerTraining(viewmaker=viewmaker, viewmaker_lr=viewmaker["lr"], **settings)
-    if _is_online(artifact):
-        view = content["view"]
-        return OnlineSearchTraining(online={**view, "uniformity_weight": view["lambda"]}, **settings)
+    view = step.view
+    if isinstance(view, Viewmaker):
+        viewmaker = {"distortion_budget": view.distortion_budget, "width": view.width, "lr": view.lr}
+        return ViewmakerTraining(viewmaker=viewmaker, viewmaker_lr=view.lr, **settings)
+    if isinstance(view, OnlineSearch):
+        return OnlineSearchTraining(online=view.settings, **settings)
     modules: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2}
-    return (SimSiam if content["loss"]["name"] == "simsiam" else modules[content["assim"]])(**settings)
+    return (SimSiam if step.loss.needs_predictor else modules[step.assim])(**settings)
 
 
 def fresh_views(session: Session, artifact: Artifact) -> "FreshViews":
     """The source of an encoder's views that are made while it trains."""
     from assimilate.invert import load_latents
     from assimilate.train_generator import load_generator
-    from assimilate.view_makers import move_of
     from assimilate.views.synthesis import FreshViews
 
     return FreshViews(
         load_generator(session, artifact.parents["generator"]),
         load_latents(artifact.parents["latents"]),
-        move_of(artifact.content["view"]),
+        artifact.step.view.move(),
     )
 
 
@@ -212,29 +223,29 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     from assimilate.probes.monitor import KNNMonitor
     from assimilate.views.cache import CachedViews
 
-    content, dataset, trainer = artifact.content, session.dataset, session.config["trainer"]
+    step, dataset, trainer = artifact.step, session.dataset, session.config["trainer"]
+    assert isinstance(step, Trained)
     source: ViewSource | None = None
-    if "views" in artifact.parents:
-        source = CachedViews.open(artifact.parents["views"].path, num_used=content.get("views_used"))
-    elif "view" in content and not _is_online(artifact):
+    if "view" in artifact.parents:
+        source = CachedViews.open(artifact.parents["view"].path, num_used=step.views_used)
+    elif step.view is not None and not isinstance(step.view, LearnedView):
         source = fresh_views(session, artifact)
-    used = content["normalisation"] or {"mean": NO_MEAN, "std": UNIT_STD}
-    mean, std = used["mean"], used["std"]
+    mean, std = step.mean or NO_MEAN, step.std or UNIT_STD
     datamodule = ContrastiveDataModule(
         dataset.train,
         mean=mean,
         std=std,
-        slots=_slots(session, artifact),
-        batch_size=content["batch_size"],
-        seed=content["seed"],
+        slots=_slots(session, step),
+        batch_size=step.batch_size,
+        seed=step.seed,
         view_source=source,
-        drop_last=content["drop_last"],
+        drop_last=step.drop_last,
         placement=session.config["data"]["placement"],
     )
     if isinstance(trainer["devices"], int) and (note := datamodule.describe_left_out(trainer["devices"])):
         session.terminal.say(f"  {note}")
-    module = _module(artifact, mean, std)
-    if _is_online(artifact):
+    module = _module(step, mean, std)
+    if isinstance(step.view, OnlineSearch):
         _attach_search(session, artifact, module)
     if compiling := trainer["compile"]:
         module.compile_networks(None if compiling is True else compiling)
@@ -259,13 +270,13 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
         record = fit(
             module,
             datamodule,
-            max_epochs=content["epochs"],
+            max_epochs=step.epochs,
             workdir=staging,
             accelerator="gpu" if session.device == "cuda" else "cpu",
             devices=ranks,
             strategy="ddp" if ranks != 1 else "auto",
             precision=trainer["precision"],
-            accumulate_grad_batches=content["accumulate_grad_batches"],
+            accumulate_grad_batches=step.accumulate_grad_batches,
             cudnn_benchmark=trainer["cudnn_benchmark"],
             checkpoint_every_n_epochs=trainer["checkpoint_every_n_epochs"],
             callbacks=[*monitors, *watchers],
@@ -276,7 +287,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
     if not module.trainer.is_global_zero:
         return
     module.save_encoder(staging / ENCODER)
-    if "viewmaker" in content:
+    if isinstance(step.view, Viewmaker):
         module.save_viewmaker(staging / VIEWMAKER)  # type: ignore[operator]
     _write_rows(staging / HISTORY, record.rows)
     curve = [{"epoch": epoch, "knn5": accuracy} for monitor in monitors for epoch, accuracy in monitor.curve]

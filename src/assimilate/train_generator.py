@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assimilate.artifacts.brought import BIGBIGAN
 from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
+from assimilate.generator.step import BigBiGAN, Own
 from assimilate.generator_record import CURVE, make_observers, read_curve, recorded_files, write_curve
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-from assimilate.settings.identity import OWN
 
 if TYPE_CHECKING:
     from assimilate.generator.protocol import LatentGenerator
@@ -37,12 +36,12 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         UserError: generator._target_ is no generator of images of that size, or a rank failed.
     """
     config, size = session.config["generator"], session.config["dataset"]["image_size"]
-    if config["name"] == OWN:
+    if isinstance(artifact.step, Own):
         from assimilate.own_generator import describe, make_own_generator
 
         describe(make_own_generator(config, image_size=size, device=session.device), config, staging / DESCRIPTION)
         return Built({"imported": True})
-    if config["name"] == BIGBIGAN:
+    if isinstance(artifact.step, BigBiGAN):
         from assimilate.generator.bigbigan_checkpoint import load_bigbigan, save_bigbigan
 
         path = Path(config["checkpoint"]).expanduser()
@@ -172,11 +171,11 @@ def load_state(artifact: Artifact) -> "GeneratorState":
 def load_generator(session: Session, artifact: Artifact) -> "LatentGenerator":
     """g of a generator artifact: frozen, truncated, on the session's device."""
     config = session.config["generator"]
-    if config["name"] == OWN:
+    if isinstance(artifact.step, Own):
         from assimilate.own_generator import make_own_generator
 
-        return make_own_generator(config, image_size=artifact.content["image_size"], device=session.device)
-    if config["name"] == BIGBIGAN:
+        return make_own_generator(config, image_size=artifact.step.image_size, device=session.device)
+    if isinstance(artifact.step, BigBiGAN):
         from assimilate.generator.bigbigan_checkpoint import load_bigbigan
         from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
 
@@ -188,6 +187,19 @@ def load_generator(session: Session, artifact: Artifact) -> "LatentGenerator":
     from assimilate.generator.truncated import TruncatedStyleGAN2
 
     return TruncatedStyleGAN2.from_state(load_state(artifact), truncation=config["truncation"]).to(session.device)
+
+
+def check_own(session: Session) -> None:
+    """Make the generator of the user's own, if it is one, to see whether it is a generator at all.
+
+    Raises:
+        UserError: it is none.
+    """
+    from assimilate.own_generator import make_own_generator
+
+    config = session.config["generator"]
+    if "arguments" in config:
+        make_own_generator(config, image_size=session.config["dataset"]["image_size"], device=session.device)
 
 
 @stage("train_generator")

@@ -10,12 +10,11 @@ import numpy as np
 from assimilate.artifacts.store import Artifact
 from assimilate.data.progress import Progress
 from assimilate.jobs.session import Session
+from assimilate.views.step import CachedExpert, External, Synthesised, WSearch
 
 if TYPE_CHECKING:
     from assimilate.views.search import FoundViews
-    from assimilate.views.synthesis import Move
 
-TITLES = {"wperturb": "W-perturb", "wmix": "W-mix", "reconstruction": "Reconstructions"}
 UNMEASURED = "not measured (NaN): these views are made without f"
 # Writes the views of one image and what was measured of them.
 Write = Callable[..., None]
@@ -46,15 +45,8 @@ class Making:
 
 def making_of(session: Session, artifact: Artifact) -> Making:
     """The way to make the views of `artifact`; loads nothing yet."""
-    ways = {
-        "wsearch": _search,
-        "wperturb": _synthesize,
-        "wmix": _synthesize,
-        "reconstruction": _synthesize,
-        "external": _pack,
-        "expert": _draw_expert,
-    }
-    return ways[artifact.content["name"]](session, artifact)
+    ways = {WSearch: _search, Synthesised: _synthesize, External: _pack, CachedExpert: _draw_expert}
+    return next(way for kind, way in ways.items() if isinstance(artifact.step, kind))(session, artifact)
 
 
 def _image_size(session: Session) -> int:
@@ -65,7 +57,7 @@ def epsilons(session: Session, artifact: Artifact) -> tuple[float, float]:
     """ε1 and ε2 of a W-search cache: the configuration's numbers, or measured and 5/3·ε1 where they are "auto"."""
     from assimilate.calibrate import read_calibration
 
-    epsilon1, epsilon2 = artifact.content["epsilon1"], artifact.content["epsilon2"]
+    epsilon1, epsilon2 = artifact.step.epsilon1, artifact.step.epsilon2
     if epsilon1 == "auto":
         epsilon1 = read_calibration(artifact.parents["calibration"])["epsilon1"]
     return float(epsilon1), float(5 / 3 * epsilon1 if epsilon2 == "auto" else epsilon2)
@@ -80,32 +72,32 @@ def search_views(
     from assimilate.train_generator import load_generator
     from assimilate.views.search import SearchEngine, SearchSettings
 
-    content, search = artifact.content, artifact.content["search"]
+    step, search = artifact.step, artifact.step.search
     epsilon1, epsilon2 = epsilons(session, artifact)
     settings = SearchSettings(
-        num_views=int(content["n_cached"]),
+        num_views=int(step.n_cached),
         epsilon1=epsilon1,
         epsilon2=epsilon2,
-        uniformity_weight=content["lambda"],
-        hinge=content["hinge"],
-        anchor=content["anchor"],
-        optimizer=search["optimizer"],
-        lr=search["lr"],
-        iterations=search["iterations"],
-        tolerance=search["tolerance"],
-        tolerance_relative=search["tolerance_relative"],
-        initial_noise=search["initial_noise"],
-        noise_first_view=search["noise_first_view"],
-        width=search["width"],
-        seed=content["seed"],
-        stop=search["stop"],
-        space=search["space"],
-        projection=search["projection"],
-        precision=search["precision"],
-        compiled=search["compile"],
+        uniformity_weight=step.uniformity_weight,
+        hinge=step.hinge,
+        anchor=step.anchor,
+        optimizer=search.optimizer,
+        lr=search.lr,
+        iterations=search.iterations,
+        tolerance=search.tolerance,
+        tolerance_relative=search.tolerance_relative,
+        initial_noise=search.initial_noise,
+        noise_first_view=search.noise_first_view,
+        width=search.width,
+        seed=step.seed,
+        stop=search.stop,
+        space=search.space,
+        projection=search.projection,
+        precision=search.precision,
+        compiled=search.compile,
     )
     generator = load_generator(session, artifact.parents["generator"])
-    embedding = load_reference(session, artifact.parents["encoder"])
+    embedding = load_reference(session, artifact.parents["reference"])
     SearchEngine(generator, embedding, settings, device=session.device).run(
         load_latents(artifact.parents["latents"]), session.dataset.train.images, indices, emit, progress
     )
@@ -113,9 +105,9 @@ def search_views(
 
 def _search(session: Session, artifact: Artifact) -> Making:
     epsilon1, epsilon2 = epsilons(session, artifact)
-    num_views = int(artifact.content["n_cached"])
+    num_views = int(artifact.step.n_cached)
     session.terminal.say(f"  W-search: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {num_views} views an image")
-    _foretell_capping(session, artifact.content, epsilon1, epsilon2)
+    _foretell_capping(session, artifact.step, epsilon1, epsilon2)
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
         def emit(found: "FoundViews") -> None:
@@ -146,12 +138,12 @@ def _search(session: Session, artifact: Artifact) -> Making:
     return Making("W-search", num_views, _image_size(session), fields, fill, summarize)
 
 
-def _foretell_capping(session: Session, content: Mapping[str, Any], epsilon1: float, epsilon2: float) -> None:
+def _foretell_capping(session: Session, step: "WSearch", epsilon1: float, epsilon2: float) -> None:
     """Say so if no anchor can converge, or all of them have before the first step."""
     from assimilate.views.objective import least_loss, spread_bound
 
-    tolerance, num_views = content["search"]["tolerance"], content["n_cached"]
-    least = least_loss(epsilon1, epsilon2, content["lambda"], num_views)
+    tolerance, num_views = step.search.tolerance, step.n_cached
+    least = least_loss(epsilon1, epsilon2, step.uniformity_weight, num_views)
     if tolerance is not None and least > tolerance:
         session.terminal.say(
             f"  warning: no anchor can converge: at distance ε1 of it {num_views} views spread to "
@@ -159,37 +151,37 @@ def _foretell_capping(session: Session, content: Mapping[str, Any], epsilon1: fl
             f"{least:.2g} and view.search.tolerance={tolerance:g} is never met: every anchor takes all "
             "view.search.iterations. A smaller view.epsilon2 or view.lambda helps"
         )
-    if tolerance is not None and content["search"]["tolerance_relative"] is None and 0 < epsilon1**2 <= tolerance:
+    if tolerance is not None and step.search.tolerance_relative is None and 0 < epsilon1**2 <= tolerance:
         session.terminal.say(
             f"  warning: view.search.tolerance={tolerance:g} lets views stay at the anchor: ε1 off by a square of "
             f"{epsilon1**2:.2g}. A smaller view.search.tolerance, or view.search.tolerance_relative=0.05, helps"
         )
 
 
-def _stored_share(content: Mapping[str, Any], arrays: Mapping[str, Any], eps1: float, eps2: float) -> float | None:
+def _stored_share(step: "WSearch", arrays: Mapping[str, Any], eps1: float, eps2: float) -> float | None:
     """Share of the anchors whose stored views, 8 bits deep, are within the tolerance; None where that is not known."""
-    search, weight = content["search"], content["lambda"]
-    if content["hinge"] == "view" and weight > 0:  # needs the mean distances of single views, which are not kept
+    search, weight = step.search, step.uniformity_weight
+    if step.hinge == "view" and weight > 0:  # needs the mean distances of single views, which are not kept
         return None
     boundary = ((arrays["distances"].astype(np.float64) - eps1) ** 2).mean(axis=1)
-    uniformity = np.maximum(0, eps2 - arrays["spread"].astype(np.float64)) if content["n_cached"] > 1 else 0
+    uniformity = np.maximum(0, eps2 - arrays["spread"].astype(np.float64)) if step.n_cached > 1 else 0
     within = np.ones(len(boundary), dtype=bool)
-    if search["tolerance"] is not None:
-        within &= boundary + weight * uniformity <= search["tolerance"]
-    if search["tolerance_relative"] is not None:
-        within &= np.sqrt(boundary) <= search["tolerance_relative"] * eps1
+    if search.tolerance is not None:
+        within &= boundary + weight * uniformity <= search.tolerance
+    if search.tolerance_relative is not None:
+        within &= np.sqrt(boundary) <= search.tolerance_relative * eps1
     return float(within.mean())
 
 
 def _search_summary(artifact: Artifact, folder: Path, epsilon1: float, epsilon2: float) -> dict[str, Any]:
     from assimilate.views.objective import spread_bound
 
-    content, search = artifact.content, artifact.content["search"]
+    step, search = artifact.step, artifact.step.search
     arrays = {name: np.load(folder / f"{name}.npy") for name in ("distances", "steps", "converged", "spread")}
     rms = float(np.sqrt(np.mean((arrays["distances"].astype(np.float64) - epsilon1) ** 2)))
     return {
         "view": "wsearch",
-        "anchor": content["anchor"],
+        "anchor": step.anchor,
         "epsilon1": epsilon1,
         "epsilon2": epsilon2,
         "distance_mean": float(arrays["distances"].mean()),
@@ -197,11 +189,11 @@ def _search_summary(artifact: Artifact, folder: Path, epsilon1: float, epsilon2:
         "boundary_rms": rms,
         "boundary_rms_relative": rms / epsilon1 if epsilon1 > 0 else None,
         "spread_mean": float(arrays["spread"].mean()),
-        "spread_bound": spread_bound(epsilon1, content["n_cached"]),
+        "spread_bound": spread_bound(epsilon1, step.n_cached),
         "steps_mean": float(arrays["steps"].mean()),
         "capped_share": float(1 - arrays["converged"].mean()),
-        "stored_share": _stored_share(content, arrays, epsilon1, epsilon2),
-        "converged_asked": search["tolerance"] is not None or search["tolerance_relative"] is not None,
+        "stored_share": _stored_share(step, arrays, epsilon1, epsilon2),
+        "converged_asked": search.tolerance is not None or search.tolerance_relative is not None,
     }
 
 
@@ -238,26 +230,9 @@ def _unmeasured(num_views: int) -> tuple[dict[str, tuple[tuple[int, ...], str]],
     return fields, {"distances": nowhere, "distances_original": nowhere, "steps": np.zeros((), dtype=np.int32)}
 
 
-def move_of(view: Mapping[str, Any]) -> "Move":
-    """W-perturb, W-mix or neither (the reconstruction) with the settings of conf/view."""
-    from assimilate.views.mixing import Mixing
-    from assimilate.views.perturbation import Perturbation
-
-    if view["name"] == "wmix":
-        return Mixing(view["split"])
-    if view["name"] == "reconstruction":
-        return Perturbation(0.0)
-    sigma = view["sigma"]
-    return Perturbation(
-        tuple(sigma) if isinstance(sigma, list | tuple) else float(sigma),
-        view["projected"],
-        view["noise_limit"],
-    )
-
-
 def _synthesize(session: Session, artifact: Artifact) -> Making:
-    content = artifact.content
-    fields, unmeasured = _unmeasured(content["n_cached"])
+    step = artifact.step
+    fields, unmeasured = _unmeasured(step.n_cached)
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
         from assimilate.invert import load_latents
@@ -268,20 +243,19 @@ def _synthesize(session: Session, artifact: Artifact) -> Making:
             load_generator(session, artifact.parents["generator"]),
             load_latents(artifact.parents["latents"]),
             pending,
-            move_of(content),
+            step.move(),
             lambda index, views: write(index, views.numpy(), **unmeasured),
-            num_views=content["n_cached"],
-            batch=content["batch"],
-            seed=content.get("seed", 0),
+            num_views=step.n_cached,
+            batch=step.batch,
+            seed=step.seed,
             device=session.device,
             progress=progress,
         )
 
     def summarize(folder: Path) -> dict[str, Any]:
-        settings = {key: content[key] for key in ("sigma", "projected", "noise_limit", "split") if key in content}
-        return {"view": content["name"], "distances": UNMEASURED, **settings}
+        return {"view": step.name, "distances": UNMEASURED, **step.moved_by}
 
-    return Making(TITLES[content["name"]], content["n_cached"], _image_size(session), fields, fill, summarize)
+    return Making(step.title, step.n_cached, step.side, fields, fill, summarize)
 
 
 def _pack(session: Session, artifact: Artifact) -> Making:
@@ -290,7 +264,7 @@ def _pack(session: Session, artifact: Artifact) -> Making:
     from assimilate.views.external import check_external, in_order, read_external, scan_external
     from assimilate.views.pairing import describe_pairing
 
-    num_views, image_size = artifact.content["n_cached"], _image_size(session)
+    num_views, image_size = artifact.step.num_views, _image_size(session)
     fields, unmeasured = _unmeasured(num_views)
     names = load_files(session.data.path)
     found = in_order(scan_external(Path(session.config["view"]["path"])), None if names is None else names["train"])
@@ -316,9 +290,9 @@ def _pack(session: Session, artifact: Artifact) -> Making:
 
 
 def _draw_expert(session: Session, artifact: Artifact) -> Making:
-    content = artifact.content
-    fields, unmeasured = _unmeasured(content["n_cached"])
-    shared = content["draw_batch"] if content.get("draws") == "shared" else None
+    step = artifact.step
+    fields, unmeasured = _unmeasured(step.n_cached)
+    shared = step.draw_batch if step.draws == "shared" else None
 
     def fill(write: Write, pending: list[int], progress: Progress) -> None:
         from assimilate.train import make_transforms
@@ -329,8 +303,8 @@ def _draw_expert(session: Session, artifact: Artifact) -> Making:
             pending,
             make_transforms(session.config)("expert"),
             lambda index, views: write(index, views.numpy(), **unmeasured),
-            num_views=content["n_cached"],
-            seed=content["seed"],
+            num_views=step.n_cached,
+            seed=step.seed,
             shared_by=shared,
             progress=progress,
         )
@@ -339,5 +313,4 @@ def _draw_expert(session: Session, artifact: Artifact) -> Making:
         draws = "independent for every image" if shared is None else f"shared by {shared} images in turn"
         return {"view": "expert", "distances": UNMEASURED, "draws": draws}
 
-    size = content["crop_size"] or _image_size(session)
-    return Making("Expert views", content["n_cached"], size, fields, fill, summarize)
+    return Making(step.title, step.n_cached, step.side, fields, fill, summarize)

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.brought import brought_generator
-
 
 def check_inversion_inputs(config: Mapping[str, Any], num_images: int) -> None:
     """Read what the user brings for the inversion, and get the perceptual network's weights.
@@ -21,7 +19,7 @@ def check_inversion_inputs(config: Mapping[str, Any], num_images: int) -> None:
         ValueError: a file cannot be read or does not fit, or VGG19 cannot be had.
     """
     inversion, size = config["inversion"], config["dataset"]["image_size"]
-    trained = brought_generator(config["generator"]) is None
+    trained = "arguments" not in config["generator"] and config["generator"].get("checkpoint") is None
     # PROTOCOLS 4: 2·log2(size) − 2 codes.
     num_codes = 2 * int(size).bit_length() - 4 if trained else None
     latent_dim = config["generator"]["latent_dim"] if trained else None

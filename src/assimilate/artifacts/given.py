@@ -6,7 +6,8 @@ from typing import Any
 
 from assimilate.checked_files import digest_once
 from assimilate.errors import UserError
-from assimilate.settings.identity import SAMPLED_DATA
+
+SAMPLED_DATA = "sampled"
 
 TIMM = "timm/"
 STAGES = ("evaluate", "report", "prepare_data")

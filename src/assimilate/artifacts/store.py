@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from assimilate.artifacts.refused_write import refused_write
 from assimilate.artifacts.seen_files import SeenFiles
 from assimilate.checked_files import digest_file, read_sealed, write_sealed
 from assimilate.errors import UserError
+from assimilate.graph.identity import canonical, content_hash
+from assimilate.graph.step import Step
 from assimilate.provenance import provenance
-from assimilate.settings.identity import canonical, content_hash
 from assimilate.whole_file import sync_folder
 
 # 2: the manifest ends with a checksum of itself. Artifacts of schema 1 are used as they are.
@@ -27,6 +27,11 @@ KINDS = ("datasets", "generators", "latents", "encoders", "calibrations", "views
 # Files up to this size are hashed by every job that uses them. Larger ones are hashed again when their times, place or
 # size have changed since they were found sound; verify=true hashes all.
 HASH_UP_TO_BYTES = 512 * 2**20
+
+
+def artifact_root(out: Path) -> Path:
+    """Where artifacts are kept below `out`."""
+    return out / "artifacts"
 
 
 @dataclass(frozen=True)
@@ -48,35 +53,51 @@ class Built:
 
 @dataclass(frozen=True)
 class Artifact:
-    """What one artifact is made of; its key is a hash of that, so equal content is built once.
+    """A step's place on disk. Its key is a hash of what decides its bytes, so equal content is built once.
 
     Attributes:
-        kind: one of KINDS.
+        step: what it is and what it is made from.
         dataset: name of the data set, a folder level.
-        name: what a reader calls it, e.g. "stylegan2" or "a2-wsearch".
-        content: every value that decides the artifact's bytes, as plain containers.
-        parents: the artifacts that it is built from.
-        stage: the command that builds it, without overrides, e.g. "make_views".
-        stage_version: raised when the stage's output changes for the same content.
         root: the folder `artifacts/`.
+        parents: the artifacts that it is built from, by the step's field.
     """
 
-    kind: str
+    step: Any
     dataset: str
-    name: str
-    content: Mapping[str, Any]
-    parents: Mapping[str, "Artifact"]
-    stage: str
-    stage_version: int
     root: Path = field(repr=False)
+    parents: Mapping[str, "Artifact"]
 
-    @cached_property
+    @classmethod
+    def of(cls, step: Step, dataset: str, root: Path) -> "Artifact":
+        """The place of a step and of what it is made from.
+
+        Args:
+            step: the step.
+            dataset: name of the run's data set; a data set's own name wins.
+            root: the folder `artifacts/`.
+        """
+        parents = {role: cls.of(parent, dataset, root) for role, parent in step.sources.items()}
+        return cls(step, step.place or dataset, root, parents)
+
+    @property
+    def kind(self) -> str:
+        """The step's kind."""
+        return self.step.kind
+
+    @property
+    def name(self) -> str:
+        """What a reader calls it, e.g. "stylegan2" or "a2-wsearch"."""
+        return self.step.label
+
+    @property
+    def stage(self) -> str:
+        """The command that builds it, without overrides, e.g. "make_views"."""
+        return self.step.stage
+
+    @property
     def key(self) -> str:
-        """Hash of content, parents' keys and stage version."""
-        parents = {role: parent.key for role, parent in self.parents.items()}
-        return content_hash(
-            {"content": self.content, "parents": parents, "stage": self.stage, "stage_version": self.stage_version}
-        )
+        """Hash of the step and of what it is made from."""
+        return self.step.key
 
     @property
     def path(self) -> Path:
@@ -152,13 +173,12 @@ def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
         "key": artifact.key,
         "digest": content_hash(lasting, 64),
         "stage": artifact.stage,
-        "stage_version": artifact.stage_version,
-        "content": canonical(artifact.content),
+        "content": canonical(artifact.step.identity),
         "parents": {
             role: {"path": parent.label, "key": parent.key, "digest": parent.manifest()["digest"]}
             for role, parent in artifact.parents.items()
         },
-        "seed": artifact.content.get("seed"),
+        "seed": getattr(artifact.step, "seed", None),
         "config": canonical(config),
         "facts": dict(built.facts),
         "provenance": provenance(),

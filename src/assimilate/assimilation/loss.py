@@ -55,6 +55,4 @@ class Alignment(Settings):
     """α and the anchors of Eq. 4's alignment of appended views."""
 
     alpha: NotNegative
-    align_anchors: Annotated[
-        list[Literal[0, 1]], Allowed("[0, 1] (Eq. 4), [0] (the reference code) or [1]")
-    ]
+    align_anchors: Annotated[list[Literal[0, 1]], Allowed("[0, 1] (Eq. 4), [0] (the reference code) or [1]")]

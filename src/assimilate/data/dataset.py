@@ -3,13 +3,19 @@
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from assimilate.data.progress import Progress
 from assimilate.data.statistics import MEANS, STDS, is_mean, is_std
-from assimilate.graph.settings import NEUTRAL, Allowed, Count, From, Probability, Seed, Settings
+from assimilate.errors import UserError
+from assimilate.graph.cost import Effort
+from assimilate.graph.settings import NEUTRAL, Allowed, Count, From, Probability, Settings
 from assimilate.graph.step import Step
+
+if TYPE_CHECKING:
+    from assimilate.data.images import ImageDataset
 
 
 def _folder_name(name: str) -> str:
@@ -18,20 +24,23 @@ def _folder_name(name: str) -> str:
     return name
 
 
-def _mean(values: list[float]) -> list[float]:
+Three = tuple[float, float, float]
+
+
+def _mean(values: Three) -> Three:
     if not is_mean(values):
         raise ValueError("out of range")
     return values
 
 
-def _std(values: list[float]) -> list[float]:
+def _std(values: Three) -> Three:
     if not is_std(values):
         raise ValueError("out of range")
     return values
 
 
-Mean = Annotated[list[float], AfterValidator(_mean), Allowed(MEANS)]
-Std = Annotated[list[float], AfterValidator(_std), Allowed(STDS)]
+Mean = Annotated[Three, AfterValidator(_mean), Allowed(MEANS)]
+Std = Annotated[Three, AfterValidator(_std), Allowed(STDS)]
 
 
 class Images(Settings):
@@ -41,8 +50,8 @@ class Images(Settings):
     num_train: Annotated[int, NEUTRAL] = 0
     labelled: Annotated[bool, NEUTRAL] = True
     has_test: Annotated[bool, NEUTRAL] = True
-    mean: Annotated[tuple[float, ...], NEUTRAL] = ()
-    std: Annotated[tuple[float, ...], NEUTRAL] = ()
+    mean: Annotated[Three, NEUTRAL] = (0.0, 0.0, 0.0)
+    std: Annotated[Three, NEUTRAL] = (1.0, 1.0, 1.0)
 
     @property
     def known_as(self) -> str:
@@ -54,6 +63,7 @@ class Dataset(Step):
     """Images of one size as uint8 arrays, a training and perhaps a test part, with labels or without."""
 
     kind: ClassVar[str] = "datasets"
+    stage: ClassVar[str] = "prepare_data"
     title: ClassVar[str] = "Preparing images"
     name: Annotated[
         str, AfterValidator(_folder_name), NEUTRAL, Allowed("the name of one folder, without / or \\")
@@ -73,6 +83,11 @@ class Dataset(Step):
         """The images' size."""
         return f"{self.image_size}px"
 
+    @property
+    def place(self) -> str:
+        """Its own name."""
+        return self.name
+
     def count(self) -> int:
         """Training images, before anything is prepared."""
         found = self.available()
@@ -82,6 +97,24 @@ class Dataset(Step):
         """Training images that there are, before any limit."""
         raise NotImplementedError
 
+    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+        """Decode all images into arrays.
+
+        Raises:
+            ValueError: the data set is not there, is another, or is damaged; all images that cannot be read are listed.
+        """
+        raise NotImplementedError
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """The mean and std that are given, rather than measured."""
+        given = {"mean": self.mean, "std": self.std}
+        return {name: tuple(value) for name, value in given.items() if value is not None}
+
+    def effort(self, images: int) -> Effort:
+        """Decoding."""
+        return Effort(images * 0.02, images * 1.2 * 3 * self.image_size**2 / 1e6)
+
 
 class Digits(Dataset):
     """scikit-learn's 1,797 scans of handwritten digits."""
@@ -90,16 +123,52 @@ class Digits(Dataset):
         """Of the fixed split."""
         return 1437
 
+    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+        """Enlarge the scans."""
+        from assimilate.data.digits import prepare_digits
+
+        return prepare_digits(into, image_size=self.image_size, progress=progress)
+
 
 class Downloaded(Dataset):
-    """A published data set below `root`, fetched if it is not there."""
+    """A published data set below `root`, fetched if it is not there.
+
+    Attributes:
+        published_size: side of its images.
+    """
 
     root: Annotated[str, NEUTRAL, Allowed("a folder")]
     download: Annotated[bool, NEUTRAL]
+    published_size: ClassVar[int]
+
+    @model_validator(mode="after")
+    def _of_its_size(self) -> "Downloaded":
+        if self.image_size != self.published_size:
+            raise ValueError(
+                f"dataset.image_size={self.image_size} cannot be used: allowed is {self.published_size}, the side of "
+                f"{type(self).__name__}'s images"
+            )
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """`root`."""
+        return Path(self.root).expanduser()
 
 
 class CIFAR(Downloaded):
     """CIFAR-10 and CIFAR-100."""
+
+    published_size: ClassVar[int] = 32
+    variant: ClassVar[Literal["cifar10", "cifar100"]]
+
+    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+        """Read the published arrays."""
+        from assimilate.data.cifar import prepare_cifar
+
+        return prepare_cifar(
+            into, self.folder, variant=self.variant, download=self.download, **self.statistics, progress=progress
+        )
 
     def available(self) -> int:
         """Of the published split."""
@@ -109,13 +178,25 @@ class CIFAR(Downloaded):
 class CIFAR10(CIFAR):
     """CIFAR-10."""
 
+    variant: ClassVar[Literal["cifar10", "cifar100"]] = "cifar10"
+
 
 class CIFAR100(CIFAR):
     """CIFAR-100."""
 
+    variant: ClassVar[Literal["cifar10", "cifar100"]] = "cifar100"
+
 
 class TinyImageNet(Downloaded):
     """TinyImageNet."""
+
+    published_size: ClassVar[int] = 64
+
+    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+        """Decode the published JPEGs."""
+        from assimilate.data.tinyimagenet import prepare_tinyimagenet
+
+        return prepare_tinyimagenet(into, self.folder, download=self.download, **self.statistics, progress=progress)
 
     def available(self) -> int:
         """Of the published split."""
@@ -133,7 +214,10 @@ class Folder(Dataset):
     def _listing(self) -> Any:
         from assimilate.data.listing import scan_folder
 
-        return scan_folder(self.root, out=Path(self.out).expanduser().resolve())
+        try:
+            return scan_folder(self.root, out=Path(self.out).expanduser().resolve())
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     def content(self) -> Mapping[str, Any]:
         """The listing of the folder."""
@@ -143,6 +227,21 @@ class Folder(Dataset):
         """As the folder is split."""
         train, _ = self._listing().split(self.test_fraction)
         return len(train)
+
+    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+        """Decode the files."""
+        from assimilate.data.folder import prepare_folder
+
+        return prepare_folder(
+            into,
+            self.root,
+            image_size=self.image_size,
+            test_fraction=self.test_fraction,
+            name=self.name,
+            **self.statistics,
+            out=Path(self.out).expanduser().resolve(),
+            progress=progress,
+        )
 
 
 class ImageNet(Dataset):
@@ -158,11 +257,28 @@ class ImageNet(Dataset):
         """Files of the training part."""
         return _scan_imagenet(self.root)[1]
 
+    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+        """Decode the files, or so many as are asked for."""
+        from assimilate.data.imagenet import prepare_imagenet
+
+        return prepare_imagenet(
+            into,
+            Path(self.root).expanduser(),
+            image_size=self.image_size,
+            max_train_images=self.max_train_images,
+            max_test_images=self.max_test_images,
+            **self.statistics,
+            progress=progress,
+        )
+
 
 @functools.lru_cache(maxsize=4)
 def _scan_imagenet(root: str) -> tuple[str, int]:
     # A million file names take seconds to list: once a process.
     from assimilate.data.imagenet import scan_imagenet
 
-    listing = scan_imagenet(root)
+    try:
+        listing = scan_imagenet(root)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     return listing.key, len(listing.train)

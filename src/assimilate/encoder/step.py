@@ -1,9 +1,10 @@
 """Encoders: what decides the network, and the step whose artifact is a trained one."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from assimilate.data.dataset import Images
+from assimilate.data.dataset import Images, Three
+from assimilate.graph.cost import Effort
 from assimilate.graph.settings import Allowed, Count, File, Settings
 from assimilate.graph.step import Step
 
@@ -30,19 +31,62 @@ class Network(Settings):
             return {"hidden_dim": "encoder.projector=linear has no hidden layer"}
         return {}
 
+    def gflop(self, image_size: int) -> float:
+        """Of one image, forward: torchvision's ResNets with the CIFAR stem at 32² have 1.1, 2.3 and 2.6."""
+        published = {"resnet18": 1.1, "resnet34": 2.3, "resnet50": 2.6}[self.backbone]
+        return published * (image_size / 32) ** 2 * (self.width / 64) ** 2
+
 
 class Encoder(Step):
     """An encoder: a backbone with a projector, and how its inputs are normalised."""
 
     kind: ClassVar[str] = "encoders"
+    stage: ClassVar[str] = "train"
     title: ClassVar[str] = "Training encoder"
+
+    @property
+    def gflop(self) -> float:
+        """Of one image, forward; as much as a ResNet-18's where the network is not known before it is read."""
+        return 2.0
+
+    @property
+    def width(self) -> float:
+        """Of the network, as a share of the published one's."""
+        return 1.0
+
+
+class GivenEncoder(Encoder):
+    """Weights that somebody else trained, to be probed in place of a row's own (`checkpoint=`)."""
+
+    stage: ClassVar[str] = "evaluate"
+    title: ClassVar[str] = "Importing encoder"
+    images: Images
+    weights: Mapping[str, str]
+    reading: Mapping[str, Any]  # how they read images (`input`)
+    mean: Three | None
+    std: Three | None
+
+    @property
+    def label(self) -> str:
+        """As its folder is called."""
+        return "given"
+
+    def effort(self, images: int) -> Effort:
+        """A ResNet-50; nothing is trained."""
+        return Effort(megabytes=100.0)
 
 
 class ImportedEncoder(Encoder):
     """f from a file of the user's (`view.encoder.checkpoint`)."""
 
+    title: ClassVar[str] = "Importing encoder"
     images: Images
     checkpoint: File
+
+    @property
+    def is_brought(self) -> bool:
+        """It is."""
+        return True
 
     @property
     def label(self) -> str:

@@ -144,7 +144,7 @@ class Gallery:
 
         from assimilate.views.embedding import from_pixels
 
-        if own and kind.name in WITH_LATENTS and kind.cache.content.get("anchor") != "original":
+        if own and kind.name in WITH_LATENTS and kind.cache.step.starts_from_reconstruction:
             return self.reconstruct(kind)
         return from_pixels(torch.from_numpy(self.originals))
 

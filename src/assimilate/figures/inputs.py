@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.analysis.canvas import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
-from assimilate.artifacts.estimates import estimate
 from assimilate.artifacts.store import Artifact
 from assimilate.composing import compose, table_groups
 from assimilate.config import Job, make_job
@@ -18,7 +17,6 @@ from assimilate.errors import UserError
 from assimilate.jobs.session import Session
 from assimilate.known_keys import CONF
 from assimilate.settings.analysis import CACHED, ORIGINAL, RECONSTRUCTION, VIEWMAKER
-from assimilate.settings.identity import views_used
 
 NAMES = {
     ORIGINAL: "original",
@@ -67,13 +65,14 @@ class Kind:
     @property
     def num_used(self) -> int:
         """How many views of an image the cache serves, the first ones (view.n_used)."""
-        return views_used(self.maker.config) or int(self.cache.content["n_cached"])
+        return int(self.cache.step.num_used)
 
     @property
     def labels_of_cache(self) -> list[str]:
         """The cache, and how many views of it where that is not all: what numbers of these views are made from."""
-        used = views_used(self.maker.config)
-        return [self.cache.label, *([] if used is None else [f"first {used} of {self.cache.label}"])]
+        step = self.cache.step
+        used = step.num_used < step.n_cached
+        return [self.cache.label, *([f"first {step.num_used} of {self.cache.label}"] if used else [])]
 
     @property
     def maker(self) -> Session:
@@ -142,15 +141,10 @@ def needs_of(kind: Kind, *, whole: bool) -> list[Artifact]:
     chain, store = kind.session.chain, kind.session.store
     if kind.name == RECONSTRUCTION:
         return [artifact for artifact in (chain.generator, chain.latents) if artifact is not None]
-    builds_few = kind.session.prepare in ("auto", "plan") and not _made_together(kind.cache)
+    builds_few = kind.session.prepare in ("auto", "plan") and not kind.cache.step.made_together
     if whole or store.has(kind.cache) or not builds_few:
         return [kind.cache]
     return list(kind.cache.parents.values())
-
-
-def _made_together(cache: Artifact) -> bool:
-    """Whether views of an image depend on the other images of the cache (stop=batch)."""
-    return bool(cache.content.get("search", {}).get("stop") == "batch")
 
 
 Need = tuple[Session, Artifact]
@@ -190,12 +184,12 @@ def print_plan(
         if owner.store.has(artifact):
             say(f"  exists  {artifact.label}")
             continue
-        cost = estimate(artifact, owner.config, images=owner.num_train, on_gpu=owner.gpu_is_likely())
+        cost = owner.cost_of(artifact, on_gpu=owner.gpu_is_likely())
         hours, disk = hours + cost.hours, disk + cost.megabytes
         say(f"  build   {artifact.label:<60} about {cost.text}   {owner.command_for(artifact)}")
     for kind in few:
         count = min(num_images, kind.maker.num_train)
-        cost = estimate(kind.cache, kind.maker.config, images=count, on_gpu=session.gpu_is_likely())
+        cost = kind.maker.cost_of(kind.cache, images=count, on_gpu=session.gpu_is_likely())
         hours += cost.hours
         time = cost.text.split(",")[0]
         say(f"  make    {kind.label} views of {count} images, for this figure alone: about {time}")
@@ -214,7 +208,7 @@ def ensure(session: Session, needs: Sequence[Need]) -> bool:
     if missing and session.prepare != "never":
         session.terminal.say(f"to build, on {session.device_name} (rough estimates):")
         for owner, artifact in missing:
-            cost = estimate(artifact, owner.config, images=owner.num_train, on_gpu=session.device == "cuda")
+            cost = owner.cost_of(artifact, on_gpu=session.device == "cuda")
             session.terminal.say(f"  {artifact.label:<60} about {cost.text}")
     for owner, artifact in needs:
         owner.ensure(artifact)

@@ -21,7 +21,7 @@ from assimilate.jobs.runs import (
 from assimilate.jobs.session import Session
 from assimilate.provenance import provenance
 from assimilate.settings.analysis import view_words
-from assimilate.settings.identity import GENERATED, measures_generated, views_used
+from assimilate.settings.identity import GENERATED, measures_generated
 
 if TYPE_CHECKING:
     from assimilate.analysis.pairs import PairMeasurement, SeenViews
@@ -220,7 +220,7 @@ def _open(session: Session, views: Any) -> "np.ndarray[Any, np.dtype[np.uint8]]"
     from assimilate.views.cache import IMAGES
 
     stored: np.ndarray[Any, np.dtype[np.uint8]] = np.load(views.path / IMAGES, mmap_mode="r")
-    return stored[:, : views_used(session.config)]
+    return stored[:, : views.step.num_used]
 
 
 def _seen(session: Session, cached: "np.ndarray[Any, np.dtype[np.uint8]] | None") -> "SeenViews":

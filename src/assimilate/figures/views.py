@@ -282,10 +282,10 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
 
     from assimilate.data.seeding import generator as seeded
     from assimilate.jobs.sharing import repeatable_kernels
-    from assimilate.view_makers import move_of, search_views
+    from assimilate.view_makers import search_views
 
-    session, content = kind.maker, kind.cache.content
-    count, indices = int(content["n_cached"]), gallery.indices.tolist()
+    session, step = kind.maker, kind.cache.step
+    count, indices = step.n_cached, gallery.indices.tolist()
     shown = min(gallery.num_views, kind.num_used)
     if kind.name == "wsearch":
         found: dict[int, tuple[Tensor, Tensor]] = {}
@@ -299,9 +299,9 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
             )
         codes, pixels = (torch.stack([found[index][part] for index in indices]) for part in (0, 1))
         return codes[:, :shown].cpu(), pixels[:, :shown]
-    generator, move, moved = gallery.generator_of(kind), move_of(content), []
+    generator, move, moved = gallery.generator_of(kind), step.move(), []
     for index, code in zip(indices, gallery.codes(kind), strict=True):
-        rng = seeded(content.get("seed", 0), move.purpose, index)
+        rng = seeded(step.seed, move.purpose, index)
         drawn = move.draw(generator, count, code.shape, rng)[:shown].to(session.device)
         with torch.no_grad():
             moved.append(move.apply(generator, code.expand(len(drawn), -1, -1), drawn).cpu())

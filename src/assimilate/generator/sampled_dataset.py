@@ -1,9 +1,11 @@
 """Images that a generator makes as a data set: what decides them."""
 
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from assimilate.data.dataset import Dataset
 from assimilate.generator.step import Generator
+from assimilate.graph.cost import Effort
 from assimilate.graph.settings import Allowed, Count, From, Positive, Seed
 
 
@@ -23,3 +25,9 @@ class Sampled(Dataset):
     def available(self) -> int:
         """As many as are asked for."""
         return self.num_images
+
+    def effort(self, images: int) -> Effort:
+        """A forward pass of the generator each."""
+        return replace(
+            super().effort(images), gflop=images * self.generator.synthesis_gflop, width=self.generator.width
+        )

@@ -1,12 +1,16 @@
 """The generators: what decides the networks of each, trained here or brought by the user."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from assimilate.checked_files import digest_once
 from assimilate.data.dataset import Images
 from assimilate.data.transform import Expert
+from assimilate.errors import UserError
+from assimilate.graph.cost import Effort
 from assimilate.graph.settings import (
     NEUTRAL,
     Allowed,
@@ -20,8 +24,11 @@ from assimilate.graph.settings import (
     Seed,
     Whole,
 )
+from assimilate.graph.source import source_digest
 from assimilate.graph.step import Step
 
+# Of an image at 32² and full width: rosinality's StyleGAN2 (DESIGN §6).
+STYLEGAN2_GFLOP = 8.0
 NO_TRAINING = "a generator that is brought is not trained"
 Truncation = Annotated[float, Field(gt=0, le=1), Allowed("a number in (0, 1]; 1 switches it off")]
 
@@ -30,6 +37,7 @@ class Generator(Step):
     """Makes images from latents."""
 
     kind: ClassVar[str] = "generators"
+    stage: ClassVar[str] = "train_generator"
     title: ClassVar[str] = "Making the generator"
     image_size: Annotated[int, From("dataset.image_size")]
 
@@ -47,6 +55,16 @@ class Generator(Step):
     def has_discriminator(self) -> bool:
         """Whether a discriminator comes with it."""
         return False
+
+    @property
+    def width(self) -> float:
+        """Of its widest layer, as a share of the published network's; one of the user's own is taken for that."""
+        return 1.0
+
+    @property
+    def synthesis_gflop(self) -> float:
+        """Of one image."""
+        return STYLEGAN2_GFLOP * (self.image_size / 32) ** 2 * self.width**2
 
 
 class StyleGAN2(Generator):
@@ -95,6 +113,16 @@ class StyleGAN2(Generator):
         return "imported" if self.is_brought else "stylegan2"
 
     @property
+    def width(self) -> float:
+        """As the published network has 512 channels."""
+        return self.max_channels / 512
+
+    def effort(self, images: int) -> Effort:
+        """Both networks forward and backward, twice, and the lazy regularisers; a checkpoint is only read."""
+        steps = 0 if self.is_brought else self.num_steps
+        return Effort(steps * self.batch_size * self.synthesis_gflop * 12, 400 * self.width**2 + 1, self.width)
+
+    @property
     def synthesis(self) -> Mapping[str, Any]:
         """Truncation (PROTOCOLS 5)."""
         return {"truncation": self.truncation}
@@ -109,7 +137,7 @@ class StyleGAN2(Generator):
         if self.is_brought:
             kept = {"checkpoint", "truncation", "image_size"}
             return {name: NO_TRAINING for name in type(self).model_fields if name not in kept}
-        found = {}
+        found: dict[str, str] = {}
         if self.augment != "leak":
             found |= dict.fromkeys(("augment_probability", "expert"), f"generator.augment={self.augment} draws none")
         if self.frechet == "none":
@@ -130,6 +158,16 @@ class BigBiGAN(Generator):
     truncation: Annotated[Truncation, NEUTRAL]
 
     @property
+    def label(self) -> str:
+        """As its folder is called."""
+        return "bigbigan"
+
+    @property
+    def synthesis_gflop(self) -> float:
+        """Of one image: 40.2 at 128² and full width (counted with torch's FLOP counter)."""
+        return 40.2 * (self.image_size / 128) ** 2
+
+    @property
     def synthesis(self) -> Mapping[str, Any]:
         """Truncation: z is multiplied by it."""
         return {"truncation": self.truncation}
@@ -140,9 +178,34 @@ class Own(Generator):
 
     target: str
     arguments: dict[str, Any]
-    truncation: ClassVar[None] = None
+
+    def content(self) -> Mapping[str, Any]:
+        """The source behind the target."""
+        source = source_digest(self.target)
+        return {} if source is None else {"source": source}
+
+    @property
+    def is_brought(self) -> bool:
+        """It is."""
+        return True
 
     @property
     def label(self) -> str:
         """The target's name."""
         return "".join(letter if letter.isalnum() else "_" for letter in self.target.rpartition(".")[2])
+
+
+def by_content(arguments: Mapping[str, Any], prefix: str = "generator") -> dict[str, Any]:
+    """The arguments of a generator of the user's own, files by what is in them."""
+    found: dict[str, Any] = {}
+    for name, value in arguments.items():
+        key = f"{prefix}.{name}"
+        if isinstance(value, Mapping):
+            found[name] = by_content(value, key)
+        elif isinstance(value, str) and (name == "checkpoint" or Path(value).expanduser().is_file()):
+            if not Path(value).expanduser().is_file():
+                raise UserError(f"{key}={value}: there is no such file")
+            found[name] = {"sha256": digest_once(Path(value).expanduser())}
+        else:
+            found[name] = value
+    return found

@@ -41,7 +41,7 @@ class At:
 
 
 class When:
-    """The field has a value only where another holds one of these: `Annotated[Encoder | None, When("epsilon1", "auto")]`.
+    """The field has a value only where another holds one of these: `When("epsilon1", "auto")`.
 
     Elsewhere it is None, and a step that it would be is not made.
     """

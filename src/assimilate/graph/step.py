@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
 
+from assimilate.graph.cost import Effort
 from assimilate.graph.identity import content_hash
 from assimilate.graph.settings import Settings
 
@@ -13,7 +14,9 @@ class Step(Settings):
 
     # The folder of its artifacts: "generators", "views", …
     kind: ClassVar[str]
-    # What people call it, in a sentence or a table.
+    # The command that builds it, without overrides: "make_views".
+    stage: ClassVar[str]
+    # What a progress bar says while it is built.
     title: ClassVar[str] = ""
 
     @property
@@ -22,8 +25,18 @@ class Step(Settings):
         return type(self).__name__.lower()
 
     @property
+    def place(self) -> str | None:
+        """The folder level of its data set, where that is not the run's."""
+        return None
+
+    @property
+    def is_brought(self) -> bool:
+        """Whether the user brings it, so that it is read before anything long is built."""
+        return False
+
+    @property
     def is_stored(self) -> bool:
-        """Whether it leaves an artifact; otherwise it is made while another step is, which it only helps to identify."""
+        """Whether it leaves an artifact; otherwise it only helps to identify the step in which it is made."""
         return True
 
     @cached_property
@@ -60,7 +73,10 @@ class Step(Settings):
                 found[parent.key] = parent
         yield from found.values()
 
+    def effort(self, images: int) -> Effort:
+        """What building it takes, of so many training images."""
+        return Effort()
+
     def tree(self) -> dict[str, Any]:
         """The identity with that of each parent in the place of its key: what two runs differ in, for people."""
         return {**self.identity, **{name: parent.tree() for name, parent in self.parents.items()}}
-

@@ -1,4 +1,4 @@
-"""A configuration becomes steps: classes by `_target_`, upstream steps by their role, and what was read is remembered."""
+"""A configuration becomes steps: classes by `_target_`, upstream steps by their role; what was read is remembered."""
 
 import pkgutil
 from collections.abc import Callable, Mapping

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import model_validator
+
 from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import Encoder
 from assimilate.generator.step import Generator
+from assimilate.graph.cost import Effort
 from assimilate.graph.settings import (
     NEUTRAL,
     Allowed,
@@ -31,13 +34,21 @@ class Latents(Step):
     """A latent for each training image, before truncation."""
 
     kind: ClassVar[str] = "latents"
+    stage: ClassVar[str] = "invert"
     title: ClassVar[str] = "Inverting images"
     generator: Generator
+    # Whether nothing has to be found: the images were made from them.
+    is_known: ClassVar[bool] = False
+
+    def lacking_discriminator(self) -> str | None:
+        """What to tell a user whose generator has no discriminator; None where none is needed."""
+        return None
 
 
 class KnownLatents(Latents):
     """Those of images that the generator made."""
 
+    is_known: ClassVar[bool] = True
     dataset: Dataset
 
     @property
@@ -87,6 +98,38 @@ class InDomain(Latents):
     def label(self) -> str:
         """As its folder is called."""
         return "imported" if self.latents is not None else "indomain"
+
+    def effort(self, images: int) -> Effort:
+        """The encoder's training, then the optimisation of every image."""
+        each = self.optimization.num_steps * self.generator.synthesis_gflop * 6
+        training = self.num_steps * self.batch_size * self.generator.synthesis_gflop * 12
+        floats = 14 * getattr(self.generator, "latent_dim", 512)
+        return Effort(training + images * each, images * floats * 4 / 1e6, self.generator.width)
+
+    def lacking_discriminator(self) -> str | None:
+        """What to tell a user whose generator has no discriminator; None if the inversion needs none."""
+        if self.latents is not None:
+            return None
+        trained = self.checkpoint is None
+        needing = []
+        if trained and self.adversarial_weight > 0:
+            needing.append(f"inversion.adversarial_weight={self.adversarial_weight:g}")
+        if self.perceptual == "discriminator":
+            needing.append("inversion.perceptual=discriminator")
+        if not needing:
+            return None
+        helping = ["inversion.adversarial_weight=0"] if trained else []
+        helping.append("inversion.perceptual=none|vgg19|encoder")
+        return f"{', '.join(needing)}: the generator comes without a discriminator (d); give {' '.join(helping)}"
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> "InDomain":
+        if self.latents is None and self.perceptual == "vgg19" and self.image_size < VGG_SMALLEST:
+            raise ValueError(
+                f"inversion.perceptual=vgg19 halves images four times: dataset.image_size={self.image_size} cannot be "
+                f"used, allowed is {VGG_SMALLEST} and more; or give inversion.perceptual=discriminator|encoder|none"
+            )
+        return self
 
     def content(self) -> Mapping[str, Any]:
         """How the generator makes images."""

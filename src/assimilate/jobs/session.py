@@ -9,25 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts.brought import IMPORTED, LackingDiscriminator
-from assimilate.artifacts.chain import (
-    BUILDER_OF,
-    GIVEN,
-    KNOWN_LATENTS,
-    UNKNOWN_FINGERPRINT,
-    Chain,
-    DataFacts,
-    build_chain,
-    is_brought,
-)
-from assimilate.artifacts.estimates import estimate
+from assimilate.artifacts.chain import Chain, build_chain
 from assimilate.artifacts.foresight import check_inversion_inputs
-from assimilate.artifacts.origins import count_train_images, data_artifact, evaluation_config
-from assimilate.artifacts.store import Artifact, Built, Store
+from assimilate.artifacts.store import Artifact, Built, Store, artifact_root
 from assimilate.config import Job, rank
+from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
+from assimilate.graph.cost import Cost
 from assimilate.jobs.terminal import Terminal
-from assimilate.settings.identity import OWN
+from assimilate.run.recipe import LackingDiscriminator, Recipe
 from assimilate.tracking.tracker import open_tracker
 from assimilate.words import shell_word
 
@@ -43,15 +33,6 @@ DRIVER = Path("/proc/driver/nvidia/version")
 PROBING_STAGES = ("train", "evaluate", "report")
 # The stage that looks at views through f, whatever made them.
 MEASURING_STAGE = "analyze"
-TITLES = {
-    "datasets": "Preparing images",
-    "generators": "Making the generator",
-    "latents": "Inverting images",
-    "encoders": "Training encoder",
-    "calibrations": "Measuring ε1",
-    "views": "Making views",
-    "probes": "Probing",
-}
 
 
 class Session:
@@ -72,7 +53,8 @@ class Session:
         self.terminal = Terminal(quiet=rank() not in (None, 0), log=job.log)
         self.tracker = job.ending.enter_context(open_tracker(job, self.terminal.say))
         self.store = Store(self.prepare, self.command_for, self.terminal.say)
-        self.data = data_artifact(job.config, job.out)
+        data = Recipe(job.config).dataset
+        self.data = Artifact.of(data, data.name, artifact_root(job.out))
         self._started = time.monotonic()
         self._looked_ahead = False
         for notice in job.notices:
@@ -84,14 +66,14 @@ class Session:
     def chain(self) -> Chain:
         """The artifacts of the job. Prepares the images first, unless this is only a plan."""
         if self.prepare == "plan" and not self.store.has(self.data):
-            facts = DataFacts(UNKNOWN_FINGERPRINT, 0, labelled=True, has_test=True)
+            images = None
         else:
             self.ensure(self.data)
             dataset = self.dataset
             self.terminal.say(f"{dataset.name}: {dataset.summary}")
-            facts = DataFacts(
-                dataset.fingerprint,
-                len(dataset.train),
+            images = Images(
+                fingerprint=dataset.fingerprint,
+                num_train=len(dataset.train),
                 labelled=dataset.train.labels is not None,
                 has_test=dataset.test is not None,
                 mean=dataset.mean,
@@ -100,15 +82,14 @@ class Session:
         stage = self.job.stage
         try:
             return build_chain(
-                self.config, self.job.out, facts, probed=stage in PROBING_STAGES, measured=stage == MEASURING_STAGE
+                self.config, self.job.out, images, probed=stage in PROBING_STAGES, measured=stage == MEASURING_STAGE
             )
         except LackingDiscriminator:
-            from assimilate.own_generator import make_own_generator
-
             # A target that is no generator is the error to tell, not what it would lack if it were one.
-            if self.config["generator"]["name"] == OWN and self.prepare != "plan":
-                size = self.config["dataset"]["image_size"]
-                make_own_generator(self.config["generator"], image_size=size, device=self.device)
+            if self.prepare != "plan":
+                from assimilate.train_generator import check_own
+
+                check_own(self)
             raise
 
     @cached_property
@@ -135,13 +116,6 @@ class Session:
             raise UserError(f"dataset.evaluation.name={dataset.name}: has no {lacking}, so nothing can be probed on it")
         return dataset
 
-    def dataset_config(self, artifact: Artifact) -> dict[str, Any]:
-        """The group `dataset` that a data set's artifact was made from: the run's, or that of its evaluation."""
-        config = evaluation_config(self.config)
-        if artifact.label == self.data.label or config is None:
-            return dict(self.config["dataset"])
-        return dict(config["dataset"])
-
     @cached_property
     def num_train(self) -> int:
         """Training images, prepared or not."""
@@ -150,7 +124,8 @@ class Session:
     def _count(self, data: Artifact) -> int:
         if self.store.has(data):
             return int(data.manifest()["facts"]["num_train"])
-        return count_train_images({"dataset": self.dataset_config(data)}, self.job.out)
+        assert isinstance(data.step, Dataset)
+        return data.step.count()
 
     def _images_of(self, artifact: Artifact) -> int:
         """Training images that an artifact is made from: a probe's are those of `dataset.evaluation` where that is."""
@@ -158,6 +133,10 @@ class Session:
         if evaluation is not None and (artifact.kind == "probes" or artifact.label == evaluation.label):
             return self._count(evaluation)
         return self.num_train
+
+    def cost_of(self, artifact: Artifact, *, on_gpu: bool, images: int | None = None) -> Cost:
+        """What building an artifact may take, of its training images or of so many."""
+        return artifact.step.effort(self._images_of(artifact) if images is None else images).cost(on_gpu=on_gpu)
 
     def ensure(self, artifact: Artifact) -> Path:
         """Find the artifact or build it, its parents first.
@@ -170,7 +149,7 @@ class Session:
         """
         if artifact.kind != "datasets" and artifact not in self.data.parents.values():
             self._look_ahead()
-        for parent in sorted(artifact.parents.values(), key=lambda parent: not is_brought(parent)):
+        for parent in sorted(artifact.parents.values(), key=lambda parent: not parent.step.is_brought):
             self.ensure(parent)
         if self.store.has(artifact):
             self.store.reuse(artifact)
@@ -183,16 +162,14 @@ class Session:
         self.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
         if artifact.kind != "datasets" and artifact not in self.data.parents.values():
             self.dataset  # noqa: B018  images first, whatever else is missing
-        builder = importlib.import_module(BUILDER_OF[artifact.kind]).build
+        builder = importlib.import_module(f"assimilate.{artifact.stage}").build
         use_threads(self.config)
 
         def build(staging: Path) -> Built:
             started = time.monotonic()
             built: Built = builder(self, artifact, staging)
             seconds = time.monotonic() - started
-            imported = artifact.kind == "encoders" and artifact.name in (IMPORTED, GIVEN)
-            title = "Importing encoder" if imported else TITLES[artifact.kind]
-            self.terminal.say(f"  {title} ({artifact.name}): done in {seconds:.1f} s")
+            self.terminal.say(f"  {artifact.step.title} ({artifact.name}): done in {seconds:.1f} s")
             facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
             return replace(built, facts=facts)
 
@@ -208,7 +185,7 @@ class Session:
     def _look_ahead(self) -> None:
         """Read what the inversion will need, once, before anything long is built: a damaged file costs no hours."""
         latents = self.chain.latents
-        if self._looked_ahead or latents is None or latents.name == KNOWN_LATENTS:
+        if self._looked_ahead or latents is None or latents.step.is_known:
             return
         self._looked_ahead = True
         builds = self.prepare != "never" and rank() is None and self.job.stage != "train_generator"
@@ -252,7 +229,7 @@ class Session:
             if self.store.has(artifact):
                 say(f"  exists  {artifact.label}")
                 continue
-            cost = estimate(artifact, self.config, images=self._images_of(artifact), on_gpu=on_gpu)
+            cost = self.cost_of(artifact, on_gpu=on_gpu)
             hours, disk = hours + cost.hours, disk + cost.megabytes
             label = artifact.label if facts_known or artifact.kind == "datasets" else f"{artifact.kind}/{artifact.name}"
             say(f"  build   {label:<60} about {cost.text}   {self.command_for(artifact)}")
@@ -278,9 +255,7 @@ class Session:
         if not missing:
             return
         on_gpu = self.device == "cuda"
-        costs = [
-            estimate(artifact, self.config, images=self._images_of(artifact), on_gpu=on_gpu) for artifact in missing
-        ]
+        costs = [self.cost_of(artifact, on_gpu=on_gpu) for artifact in missing]
         say = self.terminal.say
         say(f"to build, on {self.device_name} (rough estimates):")
         for artifact, cost in zip(missing, costs, strict=True):

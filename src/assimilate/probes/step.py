@@ -1,13 +1,13 @@
 """The probe of an encoder as a step."""
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
 from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import Encoder
-from assimilate.graph.settings import NEUTRAL, Allowed, Count, From, Positive, Probability, Seed
+from assimilate.graph.cost import Effort
+from assimilate.graph.settings import Allowed, Count, From, Positive, Probability, Seed
 from assimilate.graph.step import Step
 
 OPTIONAL = "null (the protocol's) or a whole number ≥ 1"
@@ -29,6 +29,7 @@ class Probe(Step):
     """kNN and a linear classifier on the frozen features of an encoder, under one protocol (PROTOCOLS 1-3, 12, 14)."""
 
     kind: ClassVar[str] = "probes"
+    stage: ClassVar[str] = "evaluate"
     title: ClassVar[str] = "Probing"
     encoder: Encoder
     images: Images
@@ -46,9 +47,13 @@ class Probe(Step):
     augmentation_seed: Seed
     num_draws: Annotated[Count | None, Allowed("null (new draws in every epoch) or a whole number ≥ 1")]
     draws: Literal["shared", "independent"]
-    neighbours: Annotated[
-        list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")
-    ]
+    neighbours: Annotated[list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")]
+
+    def effort(self, images: int) -> Effort:
+        """A forward pass an image and epoch, or for each of the draws that the epochs share."""
+        return Effort(
+            (self.num_draws or self.num_epochs or 100) * images * self.encoder.gflop, width=self.encoder.width
+        )
 
     @property
     def label(self) -> str:

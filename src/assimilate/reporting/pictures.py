@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from assimilate.artifacts.chain import KNOWN_LATENTS
 from assimilate.jobs.session import Session
 from assimilate.reporting.run_page import PICTURES, PICTURES_FILE
+from assimilate.views.step import Synthesised, Viewmaker
 from assimilate.whole_file import write_bytes_atomically, write_text_atomically
 
 # Pictures on a page.
@@ -52,7 +52,6 @@ def _view_section(session: Session, folder: Path) -> Section | None:
     from assimilate.analysis.grids import picture_grid
     from assimilate.analysis.plots import plot_distances
     from assimilate.make_views import read_summary
-    from assimilate.reporting.run_page import VIEWS
     from assimilate.views.cache import IMAGES
 
     views = session.chain.views
@@ -78,8 +77,7 @@ def _view_section(session: Session, folder: Path) -> Section | None:
                 scale=_scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1]),
                 gap_after=(leading - 1,),
             ),
-            f"{what}, and the {cached.shape[1]} cached {VIEWS.get(views.name, views.name)} views of {len(chosen)} "
-            "training images.",
+            f"{what}, and the {cached.shape[1]} cached {views.step.title} views of {len(chosen)} training images.",
         )
     ]
     summary = read_summary(views)
@@ -121,23 +119,22 @@ def _view_section(session: Session, folder: Path) -> Section | None:
 def _drawn_section(session: Session, folder: Path) -> Section | None:
     """Views of runs that make theirs while training, drawn anew for the page."""
     from assimilate.analysis.grids import picture_grid
-    from assimilate.reporting.run_page import VIEWS
 
-    content, train = session.chain.encoder.content, session.dataset.train
+    view, train = session.chain.encoder.step.view, session.dataset.train
     chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
-    if "viewmaker" in content:
+    if isinstance(view, Viewmaker):
         drawn, kind = _viewmaker_views(session, train.images[chosen]), "Viewmaker"
-    elif "view" in content and content["view"]["name"] != "online":  # those belong to a moment of the training
-        drawn, kind = _fresh_views(session, chosen), VIEWS[content["view"]["name"]]
+    elif isinstance(view, Synthesised):
+        drawn, kind = _fresh_views(session, chosen), view.title
     else:
         return None
     rows = [[train.images[index], *views] for index, views in zip(chosen, drawn, strict=True)]
     grid = picture_grid(rows, scale=_scale(train.image_size, 1 + NUM_DRAWN), gap_after=(0,))
     caption = f"Original, and {NUM_DRAWN} {kind} views, drawn for this page: training makes new ones at every step."
     facts: list[list[str]] = []
-    if "viewmaker" in content:
+    if isinstance(view, Viewmaker):
         change = float(np.abs(drawn.astype(np.float64) - train.images[chosen][:, None]).mean() / 255)
-        budget = content["viewmaker"]["distortion_budget"]
+        budget = view.distortion_budget
         facts.append(["mean change of a pixel in [0, 1], asked for", f"{budget:.4f}"])
         facts.append(["of these pictures, clamped and rounded", f"{change:.4f}"])
     return Section("Views", figures=[_save(folder, "views.png", grid, caption)], facts=facts)
@@ -218,7 +215,7 @@ def _reconstruct(session: Session, indices: list[int]) -> "np.ndarray[Any, np.dt
 
     chain = session.chain
     # An image that was made from its latent is its own reconstruction.
-    if chain.generator is None or chain.latents is None or chain.latents.name == KNOWN_LATENTS or not indices:
+    if chain.generator is None or chain.latents is None or chain.latents.step.is_known or not indices:
         return None
     codes = torch.from_numpy(np.array(load_latents(chain.latents)[indices])).to(session.device)
     with torch.no_grad():

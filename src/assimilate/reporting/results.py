@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts import store as artifacts
-from assimilate.artifacts.origins import artifact_root
+from assimilate.artifacts.store import artifact_root
 from assimilate.jobs.runs import IDENTITY, METRICS, disagreement
 from assimilate.tables.paper_rows import PaperRow, parse_row
 from assimilate.tables.results import Run, parse_place, parse_result

@@ -8,21 +8,27 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+from assimilate.artifacts.given import given_content
 from assimilate.assimilation.loss import Alignment, Loss
 from assimilate.assimilation.step import GENERATED, Trained
 from assimilate.data.dataset import Dataset, Images
 from assimilate.data.transform import Transform
-from assimilate.encoder.step import Encoder, ImportedEncoder, Network
+from assimilate.encoder.step import Encoder, GivenEncoder, ImportedEncoder, Network
 from assimilate.errors import UserError
-from assimilate.generator.step import Generator
+from assimilate.generator.step import Generator, Own, by_content
 from assimilate.graph.wiring import Wiring, find_class
 from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.step import Probe
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import View
 
+TIMM = "timm/"
 UNKNOWN = Images(fingerprint="not prepared yet")
 OWN_SETTINGS = "view.encoder.training"
+
+
+class LackingDiscriminator(UserError):
+    """The inversion is to use the discriminator of a generator that has none."""
 
 
 class Recipe:
@@ -82,11 +88,18 @@ class Recipe:
     @cached_property
     def evaluation(self) -> Dataset | None:
         """The images that probes use, where they are not the run's own."""
-        return None if self.wiring.select("dataset.evaluation") is None else self.wiring.make("dataset.evaluation", Dataset)
+        return (
+            None
+            if self.wiring.select("dataset.evaluation") is None
+            else self.wiring.make("dataset.evaluation", Dataset)
+        )
 
     @cached_property
     def generator(self) -> Generator:
         """g."""
+        node = self.config["generator"]
+        if node.get("arguments") is not None:
+            return self.wiring.make("generator", Own, target=node["_target_"], arguments=by_content(node["arguments"]))
         return self.wiring.make("generator", Generator)
 
     @cached_property
@@ -94,7 +107,10 @@ class Recipe:
         """A latent for each image."""
         if self.dataset.latents_are_known:
             return self.wiring.make(None, KnownLatents)
-        return self.wiring.make("inversion", Latents)
+        made = self.wiring.make("inversion", Latents)
+        if not made.generator.has_discriminator and (lacking := made.lacking_discriminator()):
+            raise LackingDiscriminator(lacking)
+        return made
 
     @cached_property
     def view(self) -> View | None:
@@ -168,12 +184,35 @@ class Recipe:
             given["views_used"] = used
         if self.wiring.select("assim.probability") is not None:
             given["probability"] = self.wiring.take("assim.probability")
+            if given["probability"] < 1:
+                given["otherwise"] = self._transform(self.wiring, "expert")
         return given
 
     @cached_property
+    def given(self) -> GivenEncoder:
+        """The encoder of `checkpoint=`."""
+        checkpoint = str(self.wiring.take("checkpoint"))
+        content = given_content(checkpoint)
+        if checkpoint.startswith(TIMM):
+            from assimilate.encoder.timm_backbone import describe_timm
+
+            try:
+                found = describe_timm(content["timm"])
+            except ValueError as error:
+                raise UserError(f"checkpoint={checkpoint}: {error}") from error
+            content = {"timm": found.name, "source": found.source}
+        reading = {key: value for key, value in self.config["input"].items() if key != "prefix" or value is not None}
+        normalisation = self._normalisation(self.wiring)
+        return self.wiring.make(None, GivenEncoder, weights=content, reading=reading, **normalisation)
+
+    def probe_of(self, encoder: Encoder) -> Probe:
+        """What measures an encoder."""
+        return self.wiring.make("probe", Probe, encoder=encoder)
+
+    @cached_property
     def probe(self) -> Probe:
-        """What measures the encoder."""
-        return self.wiring.make("probe", Probe, encoder=self.encoder)
+        """What measures the run's own."""
+        return self.probe_of(self.encoder)
 
     # ------------------------------------------------------------------------------------------------------- parts
 

@@ -163,7 +163,7 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     of a run without generated views or images, the inversion of one without views or with known latents, and all that
     concerns training where given weights are probed.
     """
-    identity = {key: value for key, value in config.items() if key not in NEUTRAL_KEYS}
+    identity = {key: _without_class(value) for key, value in config.items() if key not in NEUTRAL_KEYS}
     if config["checkpoint"] is None:
         del identity["checkpoint"], identity["input"]
     else:
@@ -198,6 +198,12 @@ def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
         identity["dataset"] = {name: value for name, value in identity["dataset"].items() if name != "root"}
     result: dict[str, Any] = canonical(identity)
     return result
+
+
+def _without_class(value: Any) -> Any:
+    if not isinstance(value, Mapping) or "arguments" in value:
+        return value
+    return {key: _without_class(item) for key, item in value.items() if key != "_target_"}
 
 
 def _measurement(identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from assimilate.data.dataset import Images
-from assimilate.data.transform import ExpertView, Transform
+from assimilate.data.transform import ExpertView, NoTransform, Transform
 from assimilate.encoder.step import Encoder
 from assimilate.generator.step import Generator
+from assimilate.graph.cost import Effort
 from assimilate.graph.settings import (
     NEUTRAL,
     Allowed,
@@ -17,17 +19,18 @@ from assimilate.graph.settings import (
     Count,
     From,
     NotNegative,
-    Number,
     Positive,
     Seed,
     Settings,
     When,
     Whole,
-    settings_type,
 )
 from assimilate.graph.step import Step
 from assimilate.inversion.step import Latents
 from assimilate.views.calibration_step import Calibration
+
+if TYPE_CHECKING:
+    from assimilate.views.synthesis import Move
 
 NOT_CACHED = "view.cached=false makes views while it trains"
 Used = Annotated[Count | None, NEUTRAL, Allowed("null (all that are cached) or a whole number ≥ 1")]
@@ -43,6 +46,7 @@ class View(Step):
     """Where a generated view comes from."""
 
     kind: ClassVar[str] = "views"
+    stage: ClassVar[str] = "make_views"
     title: ClassVar[str] = "Making views"
     name: Annotated[str, NEUTRAL]  # what its option is called
     # Whether a training of another loss than a contrastive one can make these views itself.
@@ -68,6 +72,11 @@ class View(Step):
         return None
 
     @property
+    def made_together(self) -> bool:
+        """Whether views of an image depend on the other images of the cache."""
+        return False
+
+    @property
     def real(self) -> bool:
         """Whether its views are expert views of the image."""
         return False
@@ -84,6 +93,26 @@ class Cached(View):
     images: Images
     n_cached: NCached
     n_used: Used = None
+
+    @property
+    def side(self) -> int:
+        """Of a view, in pixels."""
+        raise NotImplementedError
+
+    def effort(self, images: int) -> Effort:
+        """The pictures."""
+        count = images * self.n_cached
+        return Effort(self.effort_of_a_view * count, count * 3 * self.side**2 / 1e6, self.effort_width)
+
+    @property
+    def effort_of_a_view(self) -> float:
+        """GFLOP."""
+        return 0.0
+
+    @property
+    def effort_width(self) -> float:
+        """Of the networks that make a view, as a share of the published ones'."""
+        return 1.0
 
     @property
     def num_used(self) -> int:
@@ -108,6 +137,26 @@ class FromLatents(Cached):
     generator: Generator
     latents: Latents
     image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
+
+    @property
+    def side(self) -> int:
+        """As large as the images."""
+        return self.image_size
+
+    @property
+    def starts_from_reconstruction(self) -> bool:
+        """Whether a view is a move away from the reconstruction."""
+        return True
+
+    @property
+    def effort_of_a_view(self) -> float:
+        """A forward pass of the generator."""
+        return self.generator.synthesis_gflop
+
+    @property
+    def effort_width(self) -> float:
+        """Of the generator."""
+        return self.generator.width
 
     def content(self) -> Mapping[str, Any]:
         """How the generator makes images."""
@@ -151,6 +200,22 @@ class WSearch(FromLatents):
     hinge: Literal["image", "view"]
     search: Search
 
+    @property
+    def effort_of_a_view(self) -> float:
+        """Most anchors converge within about a seventh of the steps that they may take."""
+        steps = max(1, self.search.iterations / 7)
+        return steps * (self.generator.synthesis_gflop + self.reference.gflop) * 2
+
+    @property
+    def made_together(self) -> bool:
+        """With stop=batch (the reference code)."""
+        return self.search.stop == "batch"
+
+    @property
+    def starts_from_reconstruction(self) -> bool:
+        """Whether the anchor is f(g(w)) (PROTOCOLS 17)."""
+        return self.anchor == "reconstruction"
+
     @model_validator(mode="after")
     def _tolerance_is_of_something(self) -> "WSearch":
         if self.epsilon1 == 0 and self.search.tolerance_relative is not None:
@@ -173,6 +238,15 @@ class Synthesised(FromLatents):
         """Whether they are cached."""
         return self.cached
 
+    def move(self) -> "Move":
+        """How a latent becomes that of a view."""
+        raise NotImplementedError
+
+    @property
+    def moved_by(self) -> dict[str, Any]:
+        """The settings of the move, for the summary of a cache."""
+        return {}
+
     def unused(self) -> Mapping[str, str]:
         """What a cache alone has."""
         return {} if self.cached else dict.fromkeys(("n_cached", "n_used", "seed", "batch"), NOT_CACHED)
@@ -182,11 +256,21 @@ class WPerturb(Synthesised):
     """Noise in W+ (Section 3.1)."""
 
     title: ClassVar[str] = "W-perturb"
-    sigma: Annotated[
-        NotNegative | list[NotNegative], Allowed("a standard deviation ≥ 0, or a list with one a code")
-    ]
+    sigma: Annotated[NotNegative | list[NotNegative], Allowed("a standard deviation ≥ 0, or a list with one a code")]
     noise_limit: Annotated[Positive | None, Allowed("null (a normal distribution) or standard deviations > 0")]
     projected: bool
+
+    def move(self) -> "Move":
+        """Noise in W+."""
+        from assimilate.views.perturbation import Perturbation
+
+        sigma = tuple(self.sigma) if isinstance(self.sigma, list) else float(self.sigma)
+        return Perturbation(sigma, self.projected, self.noise_limit)
+
+    @property
+    def moved_by(self) -> dict[str, Any]:
+        """The noise."""
+        return {"sigma": self.sigma, "projected": self.projected, "noise_limit": self.noise_limit}
 
     @model_validator(mode="after")
     def _fits(self) -> "WPerturb":
@@ -214,6 +298,17 @@ class WMix(Synthesised):
     title: ClassVar[str] = "W-mix"
     split: Annotated[Whole, Allowed("a whole number of codes ≥ 0, at most 2·log2(image_size) − 2")]
 
+    def move(self) -> "Move":
+        """The codes of another image."""
+        from assimilate.views.mixing import Mixing
+
+        return Mixing(self.split)
+
+    @property
+    def moved_by(self) -> dict[str, Any]:
+        """Where the other image's codes begin."""
+        return {"split": self.split}
+
     @model_validator(mode="after")
     def _fits(self) -> "WMix":
         if self.split > self.num_codes:
@@ -228,6 +323,12 @@ class Reconstruction(Synthesised):
 
     title: ClassVar[str] = "Reconstructions"
 
+    def move(self) -> "Move":
+        """None."""
+        from assimilate.views.perturbation import Perturbation
+
+        return Perturbation(0.0)
+
 
 class External(Cached):
     """Views that somebody else made: a folder `<index>/<k>.png`, or an array."""
@@ -236,6 +337,34 @@ class External(Cached):
     path: Annotated[str, NEUTRAL, Allowed("a folder or a .npy file")]
     n_cached: Annotated[Count | None, NEUTRAL, Allowed("null (all) or a whole number ≥ 1")]  # type: ignore[assignment]
     image_size: Annotated[int, From("dataset.image_size")]
+
+    @property
+    def side(self) -> int:
+        """As large as the images."""
+        return self.image_size
+
+    def _found(self) -> Any:
+        from assimilate.views.external import scan_external
+
+        return scan_external(Path(self.path))
+
+    @property
+    def num_views(self) -> int:
+        """Views of an image: as many as are asked for, or as there are."""
+        return int(self._found().num_views) if self.n_cached is None else self.n_cached
+
+    @property
+    def num_used(self) -> int:
+        """All of them."""
+        return self.num_views
+
+    def content(self) -> Mapping[str, Any]:
+        """The listing of the folder, or of the array."""
+        return {"listing": self._found().key, "n_cached": self.num_views}
+
+    def effort(self, images: int) -> Effort:
+        """The pictures."""
+        return Effort(0.0, images * self.num_views * 3 * self.side**2 / 1e6)
 
 
 class CachedExpert(Cached):
@@ -248,6 +377,11 @@ class CachedExpert(Cached):
     draw_batch: Count
     transform: Annotated[ExpertView, At("")]
 
+    @property
+    def side(self) -> int:
+        """As large as the crops."""
+        return self.transform.crop_size or self.transform.image_size
+
     def unused(self) -> Mapping[str, str]:
         """The batch of shared draws where there are none."""
         if self.draws == "shared":
@@ -258,6 +392,11 @@ class CachedExpert(Cached):
     def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
         """By the expert transformation, unless it is cached."""
         return None if take("view.cached") else "expert"
+
+    @property
+    def made_together(self) -> bool:
+        """Whether views of an image depend on the other images of the cache."""
+        return False
 
     @property
     def real(self) -> bool:
@@ -293,6 +432,11 @@ class LearnedView(View):
         """It leaves no cache."""
         return False
 
+    @property
+    def given_images(self) -> Transform:
+        """How the images look that it makes views of."""
+        raise NotImplementedError
+
 
 class Viewmaker(LearnedView):
     """Learned perturbations (Tamkin et al. 2021; PROTOCOLS 10)."""
@@ -302,6 +446,11 @@ class Viewmaker(LearnedView):
     distortion_budget: Annotated[Positive, Allowed("a mean change of a pixel in [0, 1], above 0")]
     width: Count
     lr: Positive
+
+    @property
+    def given_images(self) -> Transform:
+        """Under `view.transform`."""
+        return self.transform
 
     @property
     def uses_transform(self) -> bool:
@@ -325,6 +474,18 @@ class OnlineSearch(LearnedView):
     epsilon2: Distance2
     uniformity_weight: Annotated[NotNegative, Field(alias="lambda")]
     hinge: Literal["image", "view"]
+    as_stored: Annotated[NoTransform, NEUTRAL, At("")]
+
+    @property
+    def given_images(self) -> Transform:
+        """As they are stored."""
+        return self.as_stored
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As the training module takes them."""
+        names = ("objective", "threshold", "step_size", "initial_noise", "epsilon1", "epsilon2", "hinge")
+        return {**{name: getattr(self, name) for name in names}, "uniformity_weight": self.uniformity_weight}
 
     def unused(self) -> Mapping[str, str]:
         """What the other objective has."""
