@@ -19,11 +19,13 @@ import torch
 from assimilate.artifacts.store import Artifact, Built, Store, damage
 from assimilate.data.array_file import ArrayFile
 from assimilate.errors import UserError
-from assimilate.settings.identity import canonical, content_hash, differing_keys
+from assimilate.graph.identity import canonical, content_hash, differing_keys
+from assimilate.views.step import Original
+from tests.made_up_step import Thing
 
 
 def artifact(root: Path, content=None, parents=None, kind="generators", version=1) -> Artifact:
-    return Artifact(kind, "digits", "thing", content or {"a": 1}, parents or {}, "train_generator", version, root)
+    return Artifact(Thing(content or {"a": 1}, parents or {}, kind, version), "digits", root, parents or {})
 
 
 def store(prepare="auto", said=None) -> Store:
@@ -167,7 +169,8 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
         """
         import sys, time, pathlib
         from assimilate.artifacts.store import Artifact, Built, Store
-        made = Artifact("generators", "digits", "thing", {"a": 1}, {}, "train_generator", 1, pathlib.Path(sys.argv[1]))
+        from assimilate.views.step import Original
+        made = Artifact.of(Original(name="original"), "digits", pathlib.Path(sys.argv[1]))
         def build(staging):
             for part in range(5):
                 path = staging / f"part{part}"
@@ -183,7 +186,7 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
         Store("auto", str, lambda line: None).build(made, {}, build)
         """
     )
-    made = artifact(tmp_path)
+    made = Artifact.of(Original(name="original"), "digits", tmp_path)
     for delay in (0.0, 0.03, 0.06, 0.09, 0.11, 0.13):
         process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None

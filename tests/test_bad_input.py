@@ -12,11 +12,11 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from assimilate import prepare_data, train
-from assimilate.artifacts.origins import count_train_images
 from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.data import cifar, tinyimagenet
 from assimilate.jobs.session import Session
+from assimilate.run.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 
@@ -159,12 +159,12 @@ def test_a_plan_counts_the_images_that_are_there(tmp_path):
     overrides = ["dataset=folder", f"dataset.root={tmp_path / 'images'}", "dataset.image_size=8", f"out={tmp_path}/out"]
     job = make_job("train", compose(overrides), overrides)
     planned = Session(job, prepare="plan")
-    assert planned.num_train == count_train_images(job.config, job.out) == 10  # one of six is held out
+    assert planned.num_train == Recipe(job.config).dataset.count() == 10  # one of six is held out
     session = Session(job)
     session.ensure(session.data)
     assert session.num_train == len(session.dataset.train) == 10
     limited = make_job("train", compose([*overrides, "dataset.max_train_images=7"]), [])
-    assert count_train_images(limited.config, limited.out) == 7
+    assert Recipe(limited.config).dataset.count() == 7
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_plan_counts_the_images_that_are_there(tmp_path):
 )
 def test_known_data_sets_are_known(dataset, count):
     job = make_job("train", compose([f"dataset={dataset}"]), [])
-    assert count_train_images(job.config, job.out) == count
+    assert Recipe(job.config).dataset.count() == count
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

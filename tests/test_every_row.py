@@ -161,11 +161,12 @@ def test_equal_runs_are_one_run_and_no_others_are():
 
 def test_f_of_simsiam_runs_is_the_simclr_row(tmp_path):
     """Table 12's W-search-SimCLR: its f and its views are those of Table 3, found by content."""
-    from assimilate.artifacts.chain import DataFacts, build_chain
+    from assimilate.artifacts.chain import build_chain
+    from assimilate.data.dataset import Images
 
     def chain(table, row):
         words = [f"+{table}={row}", "dataset=cifar10"]
-        facts = DataFacts("stand-in", 50_000, labelled=True, has_test=True)
+        facts = Images(fingerprint="stand-in", num_train=50_000)
         return build_chain(make_job("train", compose(words), words).config, tmp_path, facts)
 
     simclr, plain = chain("table3", "expert_expert_simclr"), chain("table3", "expert_expert_wsearch_a2")

@@ -31,6 +31,7 @@ from assimilate.inversion.tiles import TileFolder
 from assimilate.plain_files import load_plain, save_plain
 from assimilate.resume_points import load_resume_point, previous_of, save_resume_point
 from tests.chain_run import run
+from tests.made_up_step import Thing
 
 TINY = Architecture(image_size=8, latent_dim=8, num_mapping_layers=2, channels=(8, 8))
 GAN = TrainingSettings(
@@ -129,7 +130,7 @@ def large(root: Path, size: int) -> Artifact:
             stream.truncate(size)
         return Built({})
 
-    artifact = Artifact("views", "digits", "large", {"size": size}, {}, "make_views", 1, root)
+    artifact = Artifact(Thing({"size": size}, kind="views"), "digits", root, {})
     Store("auto", lambda wanted: "", print).build(artifact, {}, build)
     return artifact
 

@@ -8,9 +8,10 @@ import torch
 
 from assimilate import make_views, train_generator
 from assimilate.artifacts import foresight
-from assimilate.artifacts.chain import DataFacts, build_chain
+from assimilate.artifacts.chain import build_chain
 from assimilate.composing import compose
 from assimilate.config import make_job
+from assimilate.data.dataset import Images
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.errors import UserError
@@ -18,7 +19,7 @@ from assimilate.inversion.checkpoint import save_inversion_encoder
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
 from tests.chain_run import artifacts, run
 
-FACTS = DataFacts("0" * 12, 128, labelled=True, has_test=True, mean=(0.5,) * 3, std=(0.2,) * 3)
+FACTS = Images(fingerprint="0" * 12, num_train=128, labelled=True, has_test=True, mean=(0.5,) * 3, std=(0.2,) * 3)
 DIGITS = ["view=wperturb", "loss=ntxent", "logger=none"]
 
 

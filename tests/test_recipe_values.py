@@ -3,9 +3,10 @@
 import pytest
 
 from assimilate import known_keys
-from assimilate.artifacts.chain import DataFacts, build_chain
+from assimilate.artifacts.chain import build_chain
 from assimilate.composing import compose
 from assimilate.config import make_job
+from assimilate.data.dataset import Images
 from assimilate.errors import UserError
 
 
@@ -109,11 +110,13 @@ def test_settings_that_came_later_are_named_where_they_differ_alone(tmp_path, ke
         [f"{key}={'default' if usual else '[0.2,0.2,0.3]'}"], True
     )):  # fmt: skip
         job = job_of("dataset=cifar10", "assim=a2", *words)
-        chain = build_chain(job.config, tmp_path, DataFacts("facts", 50_000, True, True, (0.5,) * 3, (0.25,) * 3))
+        chain = build_chain(
+            job.config, tmp_path, Images(fingerprint="facts", num_train=50_000, mean=(0.5,) * 3, std=(0.25,) * 3)
+        )
         assert (name in job.identity[group]) is there
         for trained in (chain.encoder, chain.reference):  # f inherits both
-            of_encoder = "initialization" in trained.content["encoder"]
-            of_data = list(trained.content["normalisation"]["std"]) != [0.25] * 3
+            of_encoder = trained.step.network.initialization != "fan_out"
+            of_data = trained.step.std != (0.25,) * 3
             assert (of_encoder, of_data) == (there and group == "encoder", there and group == "data")
 
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from assimilate.artifacts.chain import DataFacts, build_chain
+from assimilate.artifacts.chain import build_chain
 from assimilate.composing import compose, hydra_ready
 from assimilate.config import make_job
+from assimilate.data.dataset import Images
 from assimilate.errors import UserError
 
-FACTS = DataFacts("0" * 12, 50000, labelled=True, has_test=True, mean=(0.5,) * 3, std=(0.2,) * 3)
+FACTS = Images(fingerprint="0" * 12, num_train=50000, labelled=True, has_test=True, mean=(0.5,) * 3, std=(0.2,) * 3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,30 +31,30 @@ def chain_of(*overrides):
 def test_a2_on_the_views_of_a_simsiam_f_is_trained_as_its_baseline():
     # Table 12's W-search-SimSiam + A2-InfoNCE: SimSiam's f (PROTOCOLS 11), CIFAR-10's recipe for the run (Table 9).
     chain = chain_of("view=wsearch", "assim=a2", "view_encoder=simsiam")
-    run, f = chain.encoder.content, chain.reference.content
-    assert (run["loss"]["name"], run["optimizer"]["weight_decay"]) == ("infonce", 5e-5)
-    assert (run["encoder"]["projector"], run["encoder"]["predictor_dim"]) == ("essl", None)
-    assert (f["loss"]["name"], f["optimizer"]["weight_decay"]) == ("simsiam", 5e-4)
-    assert (f["encoder"]["projector"], f["encoder"]["predictor_dim"]) == ("simsiam", 512)
+    run, f = chain.encoder.step, chain.reference.step
+    assert (run.loss.word, run.optimizer.weight_decay) == ("infonce", 5e-5)
+    assert (run.network.projector, run.network.predictor_dim) == ("essl", None)
+    assert (f.loss.word, f.optimizer.weight_decay) == ("simsiam", 5e-4)
+    assert (f.network.projector, f.network.predictor_dim) == ("simsiam", 512)
     # It is the SimSiam row's own encoder, and its views are those of A2-SimSiam.
     assert chain.reference.label == chain_of("recipe=simsiam", "assim=simclr").encoder.label
     a2_simsiam = chain_of("recipe=simsiam", "view=wsearch", "assim=a2", "loss=simsiam")
     assert chain.views.label == a2_simsiam.views.label
     # Beside another f the run's training is the same.
     ordinary = chain_of("view=wsearch", "assim=a2")
-    assert ordinary.encoder.content == run
-    assert ordinary.reference.content["optimizer"] == run["optimizer"]
+    assert ordinary.encoder.step.identity["network"] == run.identity["network"]
+    assert ordinary.reference.step.optimizer == run.optimizer
 
 
 def test_a_budget_caps_what_f_has_of_its_own():
     small = chain_of("view_encoder=simsiam", "budget=smoke").reference
-    assert small.content["encoder"]["hidden_dim"] == 64
+    assert small.step.network.hidden_dim == 64
     assert small.label == chain_of("recipe=simsiam", "assim=simclr", "budget=smoke").encoder.label
 
 
 def test_f_follows_the_run_in_all_else():
-    f = chain_of("view_encoder=simsiam", "epochs=100", "optimizer.lr=0.02").reference.content
-    assert (f["epochs"], f["optimizer"]["lr"], f["optimizer"]["weight_decay"]) == (100, 0.02, 5e-4)
+    f = chain_of("view_encoder=simsiam", "epochs=100", "optimizer.lr=0.02").reference.step
+    assert (f.epochs, f.optimizer.lr, f.optimizer.weight_decay) == (100, 0.02, 5e-4)
 
 
 def test_another_f_is_another_run():
@@ -83,4 +84,4 @@ def test_an_inversion_that_looks_through_f_needs_no_search():
     chain = chain_of("view=wperturb", "inversion.perceptual=encoder")
     assert chain.reference is not None
     assert chain.reference.label == chain_of("assim=simclr").encoder.label
-    assert chain.latents.parents["encoder"] is chain.reference
+    assert chain.latents.parents["reference"].label == chain.reference.label

@@ -46,7 +46,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
         return _sample(session, artifact, step, staging)
     with session.terminal.bar(f"Preparing {step.name}") as progress:
         dataset = step.prepare(staging, progress)
-        mean, std = (None if value is None else tuple(value) for value in (step.mean, step.std))
+        mean, std = step.mean, step.std
         if (mean is not None and mean != dataset.mean) or (std is not None and std != dataset.std):
             dataset = set_statistics(staging, mean or dataset.mean, std or dataset.std)
         dataset = _limited(staging, dataset, {"train": step.max_train_images, "test": step.max_test_images})
@@ -74,7 +74,7 @@ def _sample(session: Session, artifact: Artifact, step: Sampled, staging: Path) 
     note = f"{step.name}: {len(images):,} images sampled from {artifact.parents['generator'].name}"
     if step.truncation is not None:
         note += f", latents from {drawn}, truncation {step.truncation:g}"
-    mean, std = (None if value is None else tuple(value) for value in (step.mean, step.std))
+    mean, std = step.mean, step.std
     dataset = save_prepared(
         staging,
         name=step.name,

@@ -10,7 +10,6 @@ import torch
 import torchvision
 from torch import nn
 
-from assimilate.artifacts.brought import VGG_SMALLEST
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.discriminator import Discriminator
 from assimilate.inversion.perceptual import (
@@ -20,6 +19,7 @@ from assimilate.inversion.perceptual import (
     no_features,
     perceptual_distance,
 )
+from assimilate.inversion.step import VGG_SMALLEST
 
 
 @pytest.mark.parametrize("power", [1, 2])

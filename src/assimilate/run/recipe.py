@@ -19,6 +19,7 @@ from assimilate.generator.step import Generator, Own, by_content
 from assimilate.graph.wiring import Wiring, find_class
 from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.step import Probe
+from assimilate.settings.options import UNAUGMENTED_PROBES
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import View
 
@@ -99,7 +100,8 @@ class Recipe:
         """g."""
         node = self.config["generator"]
         if node.get("arguments") is not None:
-            return self.wiring.make("generator", Own, target=node["_target_"], arguments=by_content(node["arguments"]))
+            given = {"target": node["_target_"], "arguments": by_content(node["arguments"])}
+            return self.wiring.fill("generator", Own, given)
         return self.wiring.make("generator", Generator)
 
     @cached_property
@@ -207,7 +209,10 @@ class Recipe:
 
     def probe_of(self, encoder: Encoder) -> Probe:
         """What measures an encoder."""
-        return self.wiring.make("probe", Probe, encoder=encoder)
+        made = self.wiring.make("probe", Probe, encoder=encoder)
+        if made.name in UNAUGMENTED_PROBES:
+            self.wiring.read -= {f"probe.{name}" for name in ("num_draws", "augmentation_seed", "draws")}
+        return made
 
     @cached_property
     def probe(self) -> Probe:
