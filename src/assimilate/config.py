@@ -1,5 +1,6 @@
 """Where conf/ and experiments/ are, and how overrides become a job."""
 
+import contextlib
 import itertools
 import os
 import pkgutil
@@ -17,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.artifacts.given import check_given, given_content
+from assimilate.artifacts.given import check_given
 from assimilate.composing import (
     CONFIG_NAME,
     SWEEP,
@@ -30,21 +31,17 @@ from assimilate.composing import (
 )
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
+from assimilate.graph.identity import content_hash
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
+from assimilate.run.recipe import LackingDiscriminator, Recipe
 from assimilate.settings.analysis import check_analysis
 from assimilate.settings.budget import apply_budget
-from assimilate.settings.checks import check_homes, check_ignored_overrides, check_stage, check_values, read_numbers
-from assimilate.settings.identity import (
-    CHECKPOINTING,
-    GENERATOR_RECORDS,
-    OWN,
-    content_hash,
-    data_is_sampled,
-    run_identity,
-    uses_view,
-)
+from assimilate.settings.checks import accumulation_notice, check_homes, check_stage
+from assimilate.settings.objective import check_objective
 from assimilate.words import SEARCH_PATH, shell_word
 
+# The stage that looks at views through f, whatever made them.
+MEASURING_STAGE = "analyze"
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {
     "dataset.root": "dataset=folder needs the folder of your images: dataset.root=/path/to/images",
@@ -58,7 +55,6 @@ SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
 NEUTRAL_OVERRIDES = (
     *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective", "hydra"),
     *("data.placement", "data.compile_augmentation", "dataset.download"),
-    *(f"generator.{key}" for key in sorted(GENERATOR_RECORDS)),
 )
 
 
@@ -112,9 +108,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
             dataset["root"] = str(Path(str(dataset["root"])).expanduser().resolve())
     if plain["view"].get("path") is not None:
         plain["view"]["path"] = str(Path(str(plain["view"]["path"])).expanduser().resolve())
-    settings = {str(key): value for key, value in plain.items() if key != "hydra"}
-    read_numbers(settings)
-    return settings
+    return {str(key): value for key, value in plain.items() if key != "hydra"}
 
 
 def _node_of(config: DictConfig, key: str) -> tuple[Any, str]:
@@ -140,28 +134,29 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     plain = _plain(config)
     _check_additions(parsed, own=_is_own(str(plain["generator"]["_target_"])))
     check_composed(plain)
-    if "view" in given and not uses_view(plain):  # nor is what the view would bring for its data set
+    if "view" in given and not Recipe(plain).uses_view:  # nor is what the view would bring for its data set
         kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
         plain = _plain(compose(kept)) | {"view": plain["view"]}
     plain["generator"] = own_generator(plain["generator"], list(given))
     row = plain.get("row")
+    with contextlib.suppress(UserError):  # for the numbers that are written as text; what is wrong is said below
+        Recipe(plain).check(measured=stage_name == MEASURING_STAGE)
     capped = apply_budget(plain)
-    check_values(plain)
-    check_stage(plain, stage_name)
+    recipe = Recipe(plain)
+    check_stage(recipe.job, stage_name, samples=recipe.dataset.latents_are_known)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
     check_analysis(plain, list(given), stage_name)
-    # f has its settings in `view.encoder`, whether or not there is a view.
-    concerned = [key for key in given if stage_name != "analyze" or not key.startswith("view.encoder.")]
-    notices = check_ignored_overrides(plain, concerned) if strict and plain["checkpoint"] is None else []
+    with contextlib.suppress(LackingDiscriminator):  # said once it is known whether the generator is one at all
+        recipe.check(measured=stage_name == MEASURING_STAGE)
+    check_objective(plain)
+    notices = _check_used(recipe, plain, list(given)) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
         if line.split(" ")[0] in asked:
             notices.append(f"budget={plain['budget']['name']} caps {line}")
-    identity = run_identity(plain)
-    if plain["checkpoint"] is not None:  # a file is what is in it, wherever it lies
-        identity["checkpoint"] = given_content(str(plain["checkpoint"]))
+    identity = recipe.identity
     whole_row = None
-    if row is not None and identity == _row_identity(given, sampled=data_is_sampled(plain)):
+    if row is not None and identity == _row_identity(given, sampled=recipe.dataset.latents_are_known):
         whole_row = row
     out = Path(str(plain["out"])).expanduser().resolve()
     setting = {
@@ -170,6 +165,27 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     place = whole_row or f"adhoc/{_override_slug(parsed)}-{content_hash(setting, 8)}"
     run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
     return Job(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices))
+
+
+def _check_used(recipe: Recipe, plain: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Refuse overrides that nothing in the run reads; `view=` itself only gets a notice.
+
+    Returns:
+        Notices to print.
+
+    Raises:
+        UserError: such keys, and why nothing reads them.
+    """
+    assim, notices = plain["assim"]["name"], []
+    if "view" in keys and not recipe.uses_view:
+        notices.append(f"assim={assim} contrasts two expert views: view={plain['view']['name']} is not used")
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    concerned = [key for key in keys if key not in groups and key not in table_groups() and not is_neutral(key)]
+    ignored = recipe.ignored(concerned)
+    if ignored:
+        reasons = list(dict.fromkeys(reason for _, reason in ignored))
+        raise UserError(f"{', '.join(key for key, _ in ignored)} would be ignored: {'; '.join(reasons)}")
+    return notices + accumulation_notice(plain)
 
 
 def _check_additions(parsed: Sequence[Override], *, own: bool) -> None:
@@ -212,7 +228,8 @@ def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, A
         shipped |= {key.split(".")[1] for key in settings_in(path)}
     given = {key.split(".")[1] for key in keys if key.startswith("generator.")}
     names = [name for name in generator if name != "_target_" and (name in given or name not in shipped)]
-    return {"name": OWN, "_target_": str(generator["_target_"]), "arguments": {name: generator[name] for name in names}}
+    arguments = {name: generator[name] for name in names}
+    return {"name": "own", "_target_": str(generator["_target_"]), "arguments": arguments}
 
 
 def _is_own(target: str) -> bool:
@@ -229,7 +246,7 @@ def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, 
     kept = [override.input_line for key, override in given.items() if key in companions or key == SEARCH_PATH]
     plain = _plain(compose([line for line in kept if line is not None]))
     apply_budget(plain)
-    return run_identity(plain)
+    return Recipe(plain).identity
 
 
 def _override_slug(overrides: Sequence[Override]) -> str:
@@ -247,7 +264,7 @@ def _override_slug(overrides: Sequence[Override]) -> str:
 
 def is_neutral(key: str) -> bool:
     """Whether a key of an override says where and how a run is computed, not what."""
-    if key.rpartition(".")[2].startswith(CHECKPOINTING):
+    if key.rpartition(".")[2].startswith("checkpoint_every"):
         return True
     return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)
 

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from assimilate.errors import UserError
-from assimilate.settings.reference import OWN_SETTINGS
-from assimilate.settings.rules import CHECKS
+from assimilate.run.keys import known_keys
+from assimilate.run.recipe import OWN_SETTINGS
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -58,7 +58,7 @@ def _files_by_key() -> dict[str, list[Path]]:
 
 @functools.cache
 def _known() -> frozenset[str]:
-    return frozenset(_files_by_key()) | {check.key for check in CHECKS}
+    return frozenset(_files_by_key()) | frozenset(known_keys())
 
 
 @functools.cache

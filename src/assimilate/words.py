@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 
 from assimilate.errors import UserError
 from assimilate.known_keys import CONF
-from assimilate.settings.rules import PATHS
+from assimilate.run.keys import known_keys
 
 SEARCH_PATH = "hydra.searchpath"
 # What begins so is a path, whatever the key.
@@ -136,7 +136,9 @@ def readable(word: str, *, multirun: bool) -> str:
     two paths, unless the whole is there.
     """
     key, sign, value = word.partition("=")
-    if not sign or not (key.lstrip("+") in PATHS or value.startswith(BEGINNINGS_OF_PATHS)):
+    named = key.lstrip("+")
+    holds_a_path = known_keys().get(named, named == "analysis.viewmaker")
+    if not sign or not (holds_a_path or value.startswith(BEGINNINGS_OF_PATHS)):
         return word
     read = _parsed(word)
     several = multirun and "," in value and not Path(value).expanduser().exists()

@@ -2,18 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from assimilate.assimilation.arrangement import GENERATED as GENERATED
+from assimilate.assimilation.arrangement import Replacement
 from assimilate.assimilation.loss import Alignment, Loss
 from assimilate.assimilation.optimizers import Optimizer
 from assimilate.data.dataset import Images, Three
 from assimilate.data.transform import Transform
 from assimilate.encoder.step import Encoder, Network
 from assimilate.graph.cost import Effort
-from assimilate.graph.settings import Allowed, At, Count, From, Seed
+from assimilate.graph.settings import Allowed, At, Count, Flag, From, Seed
 from assimilate.views.step import View
-
-GENERATED = "generated"
 
 
 class Trained(Encoder):
@@ -32,7 +32,7 @@ class Trained(Encoder):
         Allowed("a whole number ≥ 2 (contrastive losses need negatives)"),
     ]
     accumulate_grad_batches: Annotated[Count, From("accumulate_grad_batches")]
-    drop_last: Annotated[bool, From("drop_last")]
+    drop_last: Annotated[Flag, From("drop_last")]
     batchnorm: Annotated[Literal["per_view", "concatenated", "per_view_backbone", "per_source"], From("batchnorm")]
     precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed", "64-true"], From("trainer.precision")]
     mean: Three | None
@@ -45,9 +45,34 @@ class Trained(Encoder):
     generated_transform: Transform | None = None
     views_used: int | None = None
     otherwise: Transform | None = None  # of an image whose view is not replaced
-    probability: Annotated[float, Field(gt=0, le=1), Allowed("a probability above 0, up to 1")] = 1.0
+    replaced: Replacement | None = None
     seed: Annotated[Seed, From("seed")]
     called: str = "simclr"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Trained":
+        if self.loss.needs_predictor and self.network.predictor_dim is None:
+            raise ValueError(
+                f"loss={self.loss.word} needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam for the "
+                "run, or view_encoder=simsiam for f"
+            )
+        if self.loss.needs_predictor and self.view is not None and self.view.needs_contrastive_loss:
+            raise ValueError(
+                f"view={self.view.name} trains with a contrastive loss: loss={self.loss.word} cannot be combined "
+                "with it"
+            )
+        warmup = getattr(self.optimizer.schedule, "warmup_epochs", 0)
+        if warmup > self.epochs:
+            raise ValueError(
+                f"optimizer.warmup_epochs={warmup:g} exceeds epochs={self.epochs}: give "
+                f"optimizer.warmup_epochs={self.epochs // 10} too"
+            )
+        return self
+
+    @property
+    def probability(self) -> float:
+        """That a view is replaced by a generated one."""
+        return 1.0 if self.replaced is None else self.replaced.probability
 
     @property
     def loss_settings(self) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from assimilate.data.progress import Progress
-from assimilate.data.statistics import MEANS, STDS, is_mean, is_std
+from assimilate.data.statistics import MEANS, STDS, divided_by_255, is_mean, is_std
 from assimilate.errors import UserError
 from assimilate.graph.cost import Effort
-from assimilate.graph.settings import NEUTRAL, Allowed, Count, From, Probability, Settings
+from assimilate.graph.settings import NEUTRAL, PATH, Allowed, Count, Flag, From, Probability, Settings
 from assimilate.graph.step import Step
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def _std(values: Three) -> Three:
     return values
 
 
-Mean = Annotated[Three, AfterValidator(_mean), Allowed(MEANS)]
-Std = Annotated[Three, AfterValidator(_std), Allowed(STDS)]
+Mean = Annotated[Three, AfterValidator(_mean), Allowed(MEANS, divided_by_255)]
+Std = Annotated[Three, AfterValidator(_std), Allowed(STDS, divided_by_255)]
 
 
 class Images(Settings):
@@ -48,8 +48,8 @@ class Images(Settings):
 
     fingerprint: str
     num_train: Annotated[int, NEUTRAL] = 0
-    labelled: Annotated[bool, NEUTRAL] = True
-    has_test: Annotated[bool, NEUTRAL] = True
+    labelled: Annotated[Flag, NEUTRAL] = True
+    has_test: Annotated[Flag, NEUTRAL] = True
     mean: Annotated[Three, NEUTRAL] = (0.0, 0.0, 0.0)
     std: Annotated[Three, NEUTRAL] = (1.0, 1.0, 1.0)
 
@@ -73,8 +73,8 @@ class Dataset(Step):
     flip: Annotated[Probability, NEUTRAL] = 0.5
     max_train_images: Annotated[Count | None, Allowed("null or a whole number ≥ 1")]
     max_test_images: Annotated[Count | None, Allowed("null or a whole number ≥ 1")] = None
-    mean: Annotated[Mean | None, Allowed(MEANS)] = None
-    std: Annotated[Std | None, Allowed(STDS)] = None
+    mean: Annotated[Mean | None, Allowed(MEANS, divided_by_255)] = None
+    std: Annotated[Std | None, Allowed(STDS, divided_by_255)] = None
     # Known for every image (`dataset=imagenet_fake`), so nothing is inverted.
     latents_are_known: ClassVar[bool] = False
 
@@ -137,8 +137,8 @@ class Downloaded(Dataset):
         published_size: side of its images.
     """
 
-    root: Annotated[str, NEUTRAL, Allowed("a folder")]
-    download: Annotated[bool, NEUTRAL]
+    root: Annotated[str, NEUTRAL, PATH, Allowed("a folder")]
+    download: Annotated[Flag, NEUTRAL]
     published_size: ClassVar[int]
 
     @model_validator(mode="after")
@@ -207,7 +207,7 @@ class Folder(Dataset):
     """A folder of images of the user's, known by the names, sizes and times of its files."""
 
     version: ClassVar[int] = 2
-    root: Annotated[str, NEUTRAL, Allowed("a folder")]
+    root: Annotated[str, NEUTRAL, PATH, Allowed("a folder")]
     out: Annotated[str, NEUTRAL, From("out")]
     test_fraction: Annotated[float, Field(gt=0, lt=1), Allowed("a share between 0 and 1")]
 
@@ -247,7 +247,7 @@ class Folder(Dataset):
 class ImageNet(Dataset):
     """ImageNet as ILSVRC2012 lays it out, known by the names of its files."""
 
-    root: Annotated[str, NEUTRAL, Allowed("a folder")]
+    root: Annotated[str, NEUTRAL, PATH, Allowed("a folder")]
 
     def content(self) -> Mapping[str, Any]:
         """The listing of the folder."""

@@ -59,6 +59,7 @@ class GivenEncoder(Encoder):
     """Weights that somebody else trained, to be probed in place of a row's own (`checkpoint=`)."""
 
     stage: ClassVar[str] = "evaluate"
+    builder: ClassVar[str | None] = "train"
     title: ClassVar[str] = "Importing encoder"
     images: Images
     weights: Mapping[str, str]

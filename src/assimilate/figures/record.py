@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.config import Job
+from assimilate.graph.identity import content_hash
 from assimilate.provenance import provenance
-from assimilate.settings.identity import content_hash
 from assimilate.whole_file import write_bytes_atomically, write_text_atomically
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from assimilate.figures.found_runs import FoundRun, find_runs
 from assimilate.figures.gallery import embed
 from assimilate.figures.inputs import ensure, print_plan
 from assimilate.figures.record import Analysis
+from assimilate.graph.identity import content_hash
 from assimilate.jobs.session import Session
-from assimilate.settings.identity import content_hash
 
 CURVE = "5-NN accuracy on test images (%)"
 

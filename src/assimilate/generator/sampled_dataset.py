@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
+from pydantic import model_validator
+
 from assimilate.data.dataset import Dataset
 from assimilate.generator.step import Generator
 from assimilate.graph.cost import Effort
@@ -21,6 +23,14 @@ class Sampled(Dataset):
     latent_limit: Annotated[
         Positive | None, From("generator.latent_limit"), Allowed("null (a normal distribution) or a number > 0")
     ] = None
+
+    @model_validator(mode="after")
+    def _comes_from_a_trained_one(self) -> "Sampled":
+        if not self.generator.is_brought:
+            raise ValueError(
+                f"dataset={self.name} is sampled from a generator that is trained already: give generator.checkpoint="
+            )
+        return self
 
     def available(self) -> int:
         """As many as are asked for."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from assimilate.checked_files import digest_once
 from assimilate.data.dataset import Images
@@ -23,14 +23,22 @@ from assimilate.graph.settings import (
     Probability,
     Seed,
     Whole,
+    listed,
 )
 from assimilate.graph.source import source_digest
 from assimilate.graph.step import Step
 
+STYLEGAN2_SIZES = (8, 16, 32, 64, 128, 256)
 # Of an image at 32² and full width: rosinality's StyleGAN2 (DESIGN §6).
 STYLEGAN2_GFLOP = 8.0
 NO_TRAINING = "a generator that is brought is not trained"
 Truncation = Annotated[float, Field(gt=0, le=1), Allowed("a number in (0, 1]; 1 switches it off")]
+
+
+def _shareable(size: int) -> int:
+    if size >= 4 and size % 4:
+        raise ValueError("no multiple of 4")
+    return size
 
 
 class Generator(Step):
@@ -82,7 +90,7 @@ class StyleGAN2(Generator):
     num_mapping_layers: Count
     truncation: Annotated[Truncation, NEUTRAL]
     num_steps: Count
-    batch_size: Annotated[int, Field(ge=1), Allowed("a whole number ≥ 1, below 4 or a multiple of 4")]
+    batch_size: Annotated[Count, AfterValidator(_shareable), Allowed("a whole number ≥ 1, below 4 or a multiple of 4")]
     lr: Positive
     r1_weight: Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
     r1_every: Annotated[Count, Allowed("a whole number of steps ≥ 1")]
@@ -101,6 +109,16 @@ class StyleGAN2(Generator):
     frechet_every: Annotated[Count, NEUTRAL] = 10000
     frechet_images: Annotated[int, NEUTRAL, Field(ge=2), Allowed("a whole number ≥ 2")] = 10000
     frechet_encoder: Annotated[File | None, NEUTRAL] = None
+
+    @model_validator(mode="after")
+    def _doubles_from_four(self) -> "StyleGAN2":
+        if self.image_size not in STYLEGAN2_SIZES:
+            raise ValueError(
+                f"dataset.image_size={self.image_size} cannot be used: allowed is "
+                f"{listed([str(size) for size in STYLEGAN2_SIZES])}: StyleGAN2 doubles from 4 (a run without generated "
+                "views, assim=simclr, or a generator of your own, generator._target_=, takes other sizes)"
+            )
+        return self
 
     @property
     def is_brought(self) -> bool:
@@ -150,12 +168,21 @@ class StyleGAN2(Generator):
 class BigBiGAN(Generator):
     """BigBiGAN's generator from a state dict in the layout of its PyTorch port (PROTOCOLS 12)."""
 
-    checkpoint: File
+    checkpoint: File | None
     latent_width: Count
     latent_limit: Annotated[
         Positive | None, NEUTRAL, Allowed("null (a normal distribution) or a number > 0")
     ]  # of sampling
     truncation: Annotated[Truncation, NEUTRAL]
+
+    @model_validator(mode="after")
+    def _is_given(self) -> "BigBiGAN":
+        if self.checkpoint is None:
+            raise ValueError(
+                "generator=bigbigan is not trained here: give generator.checkpoint=/path/to/a/BigBiGAN/state_dict.pth "
+                "(keys as in PROTOCOLS 12), or sample from another generator with generator="
+            )
+        return self
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from assimilate.errors import UserError
-from assimilate.graph.settings import Settings, allowed_in, listed, settings_type
+from assimilate.graph.settings import MISSING_FILE, Settings, advice_of, allowed_in, listed, settings_type
 
 
 def refused(error: ValidationError, cls: type[Settings], places: Mapping[str, str]) -> UserError:
@@ -34,11 +34,17 @@ def refused(error: ValidationError, cls: type[Settings], places: Mapping[str, st
             break
         cls, name, key = nested, str(part), f"{key}.{part}"
     field = cls.model_fields[name]
-    shown = repr(value) if isinstance(value, str) and _spells_a_number(value) else value
-    if kind in ("value_error", "assertion_error") and not allowed_in(field).startswith("a "):
-        return UserError(f"{key}={shown} cannot be used: {_said(first)}")
-    said = f" ({_said(first)})" if kind == "value_error" and "there is no" in _said(first) else ""
-    return UserError(f"{key}={shown} cannot be used: allowed is {allowed_in(field)}{said}")
+    shown = repr(value) if isinstance(value, str) and _spells_a_number(value) else as_typed(value)
+    if kind == "value_error" and _said(first) == MISSING_FILE:
+        return UserError(f"{key}={value}: {MISSING_FILE}")
+    return UserError(f"{key}={shown} cannot be used: allowed is {allowed_in(field)}{advice_of(field, value)}")
+
+
+def as_typed(value: Any) -> Any:
+    """A value as one types it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _said(fault: Mapping[str, Any]) -> str:
@@ -55,7 +61,7 @@ def _spells_a_number(text: str) -> bool:
 
 def unknown_word(key: str, word: Any, words: Iterable[str]) -> UserError:
     """A word that chooses no class."""
-    known = sorted(words)
+    known = list(words)
     return UserError(f"{key}={word} cannot be used: allowed is {listed([*known, 'module.Class of your own'])}")
 
 

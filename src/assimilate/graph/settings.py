@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,12 +52,24 @@ class When:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a field may hold, for people: "a whole number ≥ 1"."""
+    """What a field may hold, for people: "a whole number ≥ 1".
+
+    Attributes:
+        text: in words.
+        advice: what to say beside it of a value that the field may not hold; "" for none.
+    """
 
     text: str
+    advice: Callable[[Any], str] = lambda value: ""
+
+
+@dataclass(frozen=True)
+class IsPath:
+    """The field can hold nothing but a path, so that its text may be quoted for Hydra."""
 
 
 NEUTRAL = Neutral()
+PATH = IsPath()
 
 
 def _no_boolean(value: Any) -> Any:
@@ -76,7 +88,11 @@ Number = Annotated[_Float, Allowed("a number")]
 Positive = Annotated[_Float, Field(gt=0), Allowed("a number > 0")]
 NotNegative = Annotated[_Float, Field(ge=0), Allowed("a number ≥ 0")]
 Probability = Annotated[_Float, Field(ge=0, le=1), Allowed("a probability, 0 to 1")]
+Flag = Annotated[bool, Field(strict=True), Allowed("true or false")]
 Text = Annotated[str, Field(pattern=r"\S"), Allowed("a word")]
+
+
+MISSING_FILE = "there is no such file"
 
 
 class File(str):
@@ -89,7 +105,7 @@ class File(str):
     @classmethod
     def _check(cls, path: str) -> Self:
         if not Path(path).expanduser().is_file():
-            raise ValueError("there is no such file")
+            raise ValueError(MISSING_FILE)
         return cls(path)
 
     @property
@@ -167,6 +183,17 @@ def is_neutral(field: FieldInfo) -> bool:
     return any(isinstance(mark, Neutral) for mark in field.metadata)
 
 
+def holds_a_path(field: FieldInfo) -> bool:
+    """Whether a field can hold nothing but a path."""
+    return any(isinstance(mark, IsPath) for mark in field.metadata) or File in _parts(field.annotation)
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        return tuple(part for each in typing.get_args(annotation) for part in _parts(each))
+    return (annotation,)
+
+
 def settings_type(annotation: Any) -> "type[Settings] | None":
     """The class of settings that a field holds, also where it may be None; None for a field of other values."""
     if typing.get_origin(annotation) is Annotated:
@@ -194,6 +221,11 @@ def allowed_in(field: FieldInfo) -> str:
     return marks[-1] if marks else _allowed_by(field.annotation)
 
 
+def advice_of(field: FieldInfo, value: Any) -> str:
+    """What to say of a value that a field may not hold."""
+    return "".join(mark.advice(value) for mark in field.metadata if isinstance(mark, Allowed))
+
+
 def _allowed_by(annotation: Any) -> str:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
@@ -210,7 +242,7 @@ def _allowed_by(annotation: Any) -> str:
     base = settings_type(annotation)
     if base is not None and (words := sorted(choices(base))):
         return listed([*words, "module.Class of your own"])
-    known = {type(None): "null", bool: "true or false", int: "a whole number", float: "a number", File: "a file"}
+    known = {type(None): "null", bool: "true or false", int: "a whole number", float: "a number", File: "a path"}
     return known.get(annotation, "a word" if annotation is str else "settings")
 
 

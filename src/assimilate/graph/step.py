@@ -16,6 +16,8 @@ class Step(Settings):
     kind: ClassVar[str]
     # The command that builds it, without overrides: "make_views".
     stage: ClassVar[str]
+    # The module of the package that builds it, where that is not the stage.
+    builder: ClassVar[str | None] = None
     # What a progress bar says while it is built.
     title: ClassVar[str] = ""
 

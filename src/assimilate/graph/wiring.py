@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from assimilate.errors import UserError
-from assimilate.graph.refusal import refused, unknown_word
-from assimilate.graph.settings import At, From, Settings, When, choices, settings_type
+from assimilate.graph.refusal import as_typed, refused, unknown_word
+from assimilate.graph.settings import At, From, Settings, When, choices, holds_a_path, settings_type
+from assimilate.graph.step import Step
 
 TARGET = "_target_"
 T = TypeVar("T", bound=Settings)
@@ -32,6 +33,7 @@ class Wiring:
         self.config = config
         self.read: set[str] = set()
         self.unread: dict[str, str] = {}
+        self._chosen: dict[str, tuple[Any, type[Settings]]] = {}
         self._roles = roles
         self._made: dict[str, Any] = {}
 
@@ -100,6 +102,7 @@ class Wiring:
                 self.read -= {key for key in self.read if path and key.startswith(f"{path}.{name}.")}
             else:
                 self.read.add(place)
+                self.put_back(place, getattr(made, name))
         return made
 
     def _value(self, name: str, field: FieldInfo, place: str | None) -> Any:
@@ -108,13 +111,21 @@ class Wiring:
         if nested is not None and name in self._roles:
             return self.role(name)
         value = _ABSENT if place is None else self._find(place)
-        if nested is None or value is _ABSENT or value is None or isinstance(value, Settings):
+        if nested is None or value is _ABSENT or isinstance(value, Settings):
             return value
+        if value is None and not field.is_required():
+            return None
         assert place is not None
         if isinstance(value, Mapping):
             spread = any(isinstance(mark, At) for mark in field.metadata)
             return self.fill(place, nested if spread else self.class_at(place, nested))
+        if not choices(nested):
+            raise UserError(
+                f"{place}={as_typed(value)} cannot be used: allowed is a setting in it, {place}.<name>=… "
+                "(all keys: --cfg job)"
+            )
         # A word: the class that it chooses, whose settings stand beside it.
+        self._chosen[place] = value, nested
         return self.fill(place.rpartition(".")[0], find_class(place, value, nested))
 
     def _find(self, path: str) -> Any:
@@ -122,6 +133,23 @@ class Wiring:
         for part in path.split(".") if path else ():
             node = node.get(part, _ABSENT) if isinstance(node, Mapping) else _ABSENT
         return node
+
+    def put_back(self, place: str, value: Any) -> None:
+        """Let the configuration hold a number where it held the text of one."""
+        if isinstance(self._find(place), str) and isinstance(value, int | float):
+            group, _, name = place.rpartition(".")
+            self._find(group)[name] = value
+
+    def why(self, key: str) -> str | None:
+        """Why nothing reads a key; None where only the run as a whole explains it."""
+        if key in self.unread:
+            return self.unread[key]
+        for place, (word, base) in self._chosen.items():
+            group = place.rpartition(".")[0]
+            siblings = {name for other in choices(base).values() for name in other.model_fields}
+            if key.rpartition(".")[0] == group and key.rpartition(".")[2] in siblings:
+                return f"{place}={word} does not read it"
+        return None
 
     def is_read(self, key: str) -> bool:
         """Whether a key, or one of the settings below it, decides something in this run."""
@@ -146,8 +174,14 @@ def _is_wanted(field: FieldInfo, values: Mapping[str, Any]) -> bool:
     return all(values.get(mark.field) in mark.values for mark in _conditions(field))
 
 
-def find_class(key: str, name: Any, base: type[T]) -> type[T]:
+def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = ()) -> type[T]:
     """The subclass of `base` that a word chooses, or a dotted path.
+
+    Args:
+        key: where the name stands.
+        name: the word or path.
+        base: what it must be.
+        beside: other words that the key may hold, for the message.
 
     Raises:
         UserError: there is none; says what there is.
@@ -156,7 +190,7 @@ def find_class(key: str, name: Any, base: type[T]) -> type[T]:
     if name in known:
         return known[name]  # type: ignore[return-value]
     if not isinstance(name, str) or "." not in name:
-        raise unknown_word(key, name, known)
+        raise unknown_word(key, name, [*beside, *known])
     try:
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -164,3 +198,34 @@ def find_class(key: str, name: Any, base: type[T]) -> type[T]:
     if not isinstance(found, type) or not issubclass(found, base):
         raise UserError(f"{key}={name} cannot be used: allowed is a subclass of {base.__module__}.{base.__qualname__}")
     return found
+
+
+def places_of(path: str | None, base: type[Settings]) -> dict[str, bool]:
+    """Every key that a class, or a subclass that may stand in its place, reads at or below a path.
+
+    Args:
+        path: where its settings stand; None for one that has no place of its own.
+        base: the class.
+
+    Returns:
+        By key, whether it can hold nothing but a path.
+    """
+    found: dict[str, bool] = {}
+    for cls in (base, *_subclasses(base)):
+        for name, field in cls.model_fields.items():
+            place, nested = _place_of(name, field, path), settings_type(field.annotation)
+            if place is None:
+                continue
+            found[place] = found.get(place, False) or holds_a_path(field)
+            if nested is not None and not issubclass(nested, Step):
+                beside = place.rpartition(".")[0] if choices(nested) and not _is_elsewhere(field) else place
+                found |= places_of(beside, nested)
+    return {key: is_path for key, is_path in found.items() if key}
+
+
+def _is_elsewhere(field: FieldInfo) -> bool:
+    return any(isinstance(mark, From | At) for mark in field.metadata)
+
+
+def _subclasses(cls: type[T]) -> list[type[T]]:
+    return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]

@@ -7,7 +7,7 @@ from pydantic import model_validator
 
 from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import Encoder
-from assimilate.generator.step import Generator
+from assimilate.generator.step import STYLEGAN2_SIZES, Generator
 from assimilate.graph.cost import Effort
 from assimilate.graph.settings import (
     NEUTRAL,
@@ -22,6 +22,7 @@ from assimilate.graph.settings import (
     Settings,
     When,
     Whole,
+    listed,
 )
 from assimilate.graph.step import Step
 
@@ -121,6 +122,16 @@ class InDomain(Latents):
         helping = ["inversion.adversarial_weight=0"] if trained else []
         helping.append("inversion.perceptual=none|vgg19|encoder")
         return f"{', '.join(needing)}: the generator comes without a discriminator (d); give {' '.join(helping)}"
+
+    @model_validator(mode="after")
+    def _halves_to_four(self) -> "InDomain":
+        if self.latents is None and self.checkpoint is None and self.image_size not in STYLEGAN2_SIZES:
+            raise ValueError(
+                f"dataset.image_size={self.image_size} cannot be used: allowed is "
+                f"{listed([str(size) for size in STYLEGAN2_SIZES])}: the encoder of the inversion halves down to 4 "
+                "(other sizes need latents of your own, inversion.latents=)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _large_enough(self) -> "InDomain":

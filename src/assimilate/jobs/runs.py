@@ -9,7 +9,7 @@ from assimilate.artifacts.store import artifact_root, read_manifest
 from assimilate.checked_files import digest_file
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.settings.identity import differing_keys, kept_identity
+from assimilate.graph.identity import differing_keys
 from assimilate.whole_file import write_text_atomically
 
 IDENTITY = "identity.json"
@@ -34,7 +34,7 @@ def check_run_folder(job: Job) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         found = {}
-    different = differing_keys(kept_identity(found) if isinstance(found, dict) else {}, job.identity)
+    different = differing_keys(found if isinstance(found, dict) else {}, job.identity)
     if different:
         raise UserError(
             f"{job.run_dir} holds another run ({'; '.join(different[:8])}): choose another out= or dataset.name=, "

@@ -162,7 +162,7 @@ class Session:
         self.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
         if artifact.kind != "datasets" and artifact not in self.data.parents.values():
             self.dataset  # noqa: B018  images first, whatever else is missing
-        builder = importlib.import_module(f"assimilate.{artifact.stage}").build
+        builder = importlib.import_module(f"assimilate.{artifact.step.builder or artifact.stage}").build
         use_threads(self.config)
 
         def build(staging: Path) -> Built:

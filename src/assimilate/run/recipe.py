@@ -4,21 +4,24 @@ images → generator → latents ─┐
    └→ encoder f → ε1 ─────────┴→ views → encoder → probe
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 from assimilate.artifacts.given import given_content
+from assimilate.assimilation.arrangement import GENERATED, Arrangement, Drawing, Replacement
 from assimilate.assimilation.loss import Alignment, Loss
-from assimilate.assimilation.step import GENERATED, Trained
+from assimilate.assimilation.step import Trained
 from assimilate.data.dataset import Dataset, Images
 from assimilate.data.transform import Transform
 from assimilate.encoder.step import Encoder, GivenEncoder, ImportedEncoder, Network
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator, Own, by_content
+from assimilate.graph.identity import canonical
 from assimilate.graph.wiring import Wiring, find_class
 from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.step import Probe
+from assimilate.run.job_settings import JobSettings
 from assimilate.settings.options import UNAUGMENTED_PROBES
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import View
@@ -53,15 +56,22 @@ class Recipe:
     # ------------------------------------------------------------------------------------------------- arrangement
 
     @cached_property
-    def slots(self) -> list[str]:
-        """The views of a step by their words: two are contrasted, the rest appended."""
-        take = self.wiring.take
-        words = [take("assim.view1"), take("assim.view2")]
-        third = take("assim.view3")
-        if third is not None:
-            count = take("view.n_sampled") if third == GENERATED else 1
-            words += [third] * count
-        return [self._drawn if word == GENERATED and self._drawn is not None else word for word in words]
+    def arrangement(self) -> Arrangement:
+        """Which views are contrasted, and which are appended."""
+        return self.wiring.make("assim", Arrangement)
+
+    @cached_property
+    def slots(self) -> list[tuple[str, str | None]]:
+        """(key, word) of the views of a step: two are contrasted, the rest appended."""
+        found: list[tuple[str, str | None]] = []
+        for place, word in enumerate(self.arrangement.words, start=1):
+            count = self._num_sampled if place > 2 and word == GENERATED else 1
+            found += [(f"assim.view{place}", word)] * count
+        return [(key, self._drawn if word == GENERATED and self._drawn else word) for key, word in found]
+
+    @cached_property
+    def _num_sampled(self) -> int:
+        return self.wiring.fill("view", Drawing).n_sampled
 
     @cached_property
     def _drawn(self) -> str | None:
@@ -71,13 +81,12 @@ class Recipe:
     @property
     def uses_view(self) -> bool:
         """Whether the chosen view has a place in the arrangement."""
-        assim = self.config["assim"]
-        return GENERATED in (assim["view1"], assim["view2"], assim.get("view3"))
+        return GENERATED in self.arrangement.words
 
     @property
     def generates(self) -> bool:
         """Whether views are generated, rather than drawn from the image by a transformation."""
-        return GENERATED in self.slots
+        return any(word == GENERATED for _, word in self.slots)
 
     # ------------------------------------------------------------------------------------------------------- steps
 
@@ -89,11 +98,18 @@ class Recipe:
     @cached_property
     def evaluation(self) -> Dataset | None:
         """The images that probes use, where they are not the run's own."""
-        return (
-            None
-            if self.wiring.select("dataset.evaluation") is None
-            else self.wiring.make("dataset.evaluation", Dataset)
-        )
+        if self.wiring.select("dataset.evaluation") is None:
+            return None
+        made = self.wiring.make("dataset.evaluation", Dataset)
+        try:
+            made.key  # noqa: B018  looks at the files
+        except UserError as error:
+            raise UserError(
+                f"dataset={self.dataset.name} is probed on {made.name} "
+                f"({str(error).replace('dataset.root', 'dataset.evaluation.root')}): give dataset.evaluation.root=, or "
+                "dataset.evaluation=null to train without a probe"
+            ) from error
+        return made
 
     @cached_property
     def generator(self) -> Generator:
@@ -117,14 +133,25 @@ class Recipe:
     @cached_property
     def view(self) -> View | None:
         """Where generated views come from; None where there are none."""
-        return self.wiring.make("view", View) if self.generates else None
+        if not self.generates:
+            return None
+        made = self.wiring.make("view", View)
+        wanted = [word for _, word in self.slots].count(GENERATED)
+        available = made.num_available
+        if available is not None and wanted > available:
+            raise UserError(
+                f"{wanted} generated views are in a step ({', '.join(str(word) for _, word in self.slots)}, "
+                f"view.n_sampled={self._num_sampled}), which exceeds the {available} views that every image has: "
+                "distinct views are drawn, so at most as many as are cached"
+            )
+        return made
 
     @cached_property
     def reference(self) -> Encoder:
         """f: the data set's SimCLR row, whatever this run's loss, assimilation and seed are; or one that is brought."""
         take = self.wiring.take
         if take("view.encoder.checkpoint") is not None:
-            return self.wiring.make("view.encoder", ImportedEncoder)
+            return self.wiring.fill("view.encoder", ImportedEncoder)
         own = self.wiring.select(OWN_SETTINGS) or {}
         merged = _merged(self.config, own)
         wiring = Wiring(merged, self._roles)
@@ -134,7 +161,7 @@ class Recipe:
             Trained,
             loss=wiring.fill("loss", chosen),
             network=self._network(wiring, chosen),
-            slots=tuple(self._transform(wiring, word) for word in ("expert", "expert")),
+            slots=(self._transform("assim.view1", "expert", wiring), self._transform("assim.view2", "expert", wiring)),
             seed=take("view.encoder.seed") or 0,
             assim="simclr",
             **self._normalisation(wiring),
@@ -150,23 +177,23 @@ class Recipe:
         return self.wiring.make(None, Calibration)
 
     @cached_property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> Trained:
         """The run's own."""
-        slots, view = self.slots, self.view
-        appended = slots[2:]
-        wiring = self.wiring
+        view, wiring = self.view, self.wiring
+        appended = self.slots[2:]
+        words = [str(word) for _, word in self.slots]
         loss_class = wiring.class_at("loss", Loss)
         given: dict[str, Any] = dict(_NO_VIEWS)
         if appended and loss_class.aligns:
             given["alignment"] = wiring.fill("loss", Alignment)
         if view is not None:
             given |= self._generated(view)
-        assim = str(self.config["assim"]["name"]) if view is not None or appended else "simclr"
-        called = "-".join(slots) if not self.uses_view else str(self.config["view"]["name"])
+        assim = self.arrangement.name if view is not None or appended else "simclr"
+        called = "-".join(words) if not self.uses_view else str(self.config["view"]["name"])
         return wiring.make(
             None,
             Trained,
-            slots=tuple(word if word == GENERATED else self._transform(wiring, word) for word in slots),
+            slots=tuple(GENERATED if word == GENERATED else self._transform(key, word) for key, word in self.slots),
             network=self._network(wiring, loss_class),
             assim=assim,
             called=assim if assim == "simclr" else f"{assim}-{called}",
@@ -178,16 +205,20 @@ class Recipe:
         """What a training with generated views has beside them."""
         given: dict[str, Any] = {"view": view}
         if view.uses_transform:
-            given["generated_transform"] = self._transform(
-                self.wiring, self.wiring.take("assim.generated_transform"), "assim.generated_transform"
-            )
+            key = "assim.generated_transform"
+            given["generated_transform"] = self._transform(key, self.wiring.take(key), of_images=not view.real)
         used, available = getattr(view, "n_used", None), getattr(view, "n_cached", None)
         if view.is_stored and used is not None and (available is None or used < available):
             given["views_used"] = used
         if self.wiring.select("assim.probability") is not None:
-            given["probability"] = self.wiring.take("assim.probability")
-            if given["probability"] < 1:
-                given["otherwise"] = self._transform(self.wiring, "expert")
+            replaced = given["replaced"] = self.wiring.fill("assim", Replacement)
+            if replaced.probability < 1:
+                if not view.replaces:
+                    raise UserError(
+                        f"assim.probability={replaced.probability} cannot be used with view={view.name}: only views of "
+                        "a cache, or of a generator (view.cached=false), are replaced now and then"
+                    )
+                given["otherwise"] = self._transform("assim.probability", "expert")
         return given
 
     @cached_property
@@ -219,10 +250,112 @@ class Recipe:
         """What measures the run's own."""
         return self.probe_of(self.encoder)
 
+    # ------------------------------------------------------------------------------------------------------ the run
+
+    @cached_property
+    def job(self) -> JobSettings:
+        """How the run is computed."""
+        return self.wiring.fill("", JobSettings)
+
+    def check(self, *, measured: bool) -> None:
+        """Make every step, so that each setting is looked at.
+
+        Args:
+            measured: whether the stage looks at views through f, whatever they are.
+
+        Raises:
+            UserError: a setting that cannot be used, or two that contradict each other.
+        """
+        job = self.job
+        if self.config["checkpoint"] is not None:
+            self.probe_of(self.given)
+            return
+        self.probe  # noqa: B018  with all that it is made from
+        if measured:
+            self.reference  # noqa: B018
+        batch_size, devices = self.encoder.batch_size, job.trainer.devices
+        if batch_size % devices:
+            raise UserError(
+                f"batch_size={batch_size} is global and must divide by trainer.devices={devices}: "
+                f"take {batch_size // devices * devices} or {(batch_size // devices + 1) * devices}"
+            )
+        self._check_cuda_graphs()
+
+    def _check_cuda_graphs(self) -> None:
+        """Refuse trainings whose tensors a CUDA graph would overwrite: each replay takes the memory of the last."""
+        compiling = self.job.trainer.compile
+        if isinstance(compiling, bool):
+            return
+        instead = "which CUDA graphs overwrite; take trainer.compile=true"
+        for step in [*self.encoder.upstream(), self.encoder]:
+            if isinstance(step, Trained) and step.accumulate_grad_batches > 1:
+                raise UserError(
+                    f"trainer.compile={compiling} cannot be used with "
+                    f"accumulate_grad_batches={step.accumulate_grad_batches}: it adds to the gradients of the batch "
+                    f"before, {instead}"
+                )
+        if self.view is not None and self.view.looks_through_the_trained:
+            raise UserError(
+                f"trainer.compile={compiling} cannot be used with view={self.view.name} and view.frozen=false: the "
+                f"search looks through the backbone and then the projector without gradients, {instead}"
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the run's numbers, as nested plain values; two runs of the same are one."""
+        place = {"seed": self.config["seed"], "budget": self.config["budget"]["name"]}
+        if (pair := self.config["analysis"].get("pair")) is not None:  # a line of Table 1: nothing is trained
+            measured = {"images": self.dataset, "reference": self.reference}
+            if GENERATED in pair and self.view is not None:
+                measured["view"] = self.view
+            settings = {key: self.config["analysis"][key] for key in ("pair", "mine")}
+            trees: dict[str, Any] = canonical({name: step.tree() for name, step in measured.items()})
+            return {**trees, "analysis": canonical(settings), **place}
+        final = self.probe if self.config["checkpoint"] is None else self.probe_of(self.given)
+        found: dict[str, Any] = canonical({**final.tree(), "images": self.dataset.tree()})
+        return {**found, **place}
+
+    def ignored(self, keys: Iterable[str]) -> list[tuple[str, str]]:
+        """(key, reason) of those of the given keys that decide nothing in this run."""
+        return [(key, self.why(key)) for key in keys if not self.wiring.is_read(key)]
+
+    def why(self, key: str) -> str:
+        """Why nothing in this run reads a key."""
+        if (reason := self.wiring.why(key)) is not None:
+            return reason
+        if not self.uses_view:
+            return f"two views of the image are contrasted (assim={self.arrangement.name}), none is generated"
+        if self._drawn is not None:
+            return f"view={self.config['view']['name']} is drawn anew by a transformation of the image"
+        return (
+            f"nothing in this run (assim={self.arrangement.name}, view={self.config['view']['name']}, "
+            f"loss={self.config['loss']['name']}) reads it"
+        )
+
     # ------------------------------------------------------------------------------------------------------- parts
 
-    def _transform(self, wiring: Wiring, word: str, key: str = "assim") -> Transform:
-        return wiring.fill(None, find_class(key, word, Transform))
+    def _transform(
+        self, key: str, word: str | None, wiring: Wiring | None = None, *, of_images: bool = True
+    ) -> Transform:
+        """The transformation that a word chooses.
+
+        Args:
+            key: where the word stands.
+            word: what stands there.
+            wiring: of another configuration than the run's.
+            of_images: whether what it transforms is as large as the images.
+
+        Raises:
+            UserError: there is none, or it shows whole images that are smaller than the crops beside them.
+        """
+        made = (wiring or self.wiring).fill(None, find_class(key, word, Transform, beside=(GENERATED,)))
+        crop = made.crop_size
+        if of_images and made.shows_whole_images and crop is not None and crop > made.image_size:
+            raise UserError(
+                f"{key}={word} shows images of {made.image_size}² beside crops of data.crop_size={crop}: give "
+                f"data.crop_size={made.image_size} or less, or a transform that crops"
+            )
+        return made
 
     def _network(self, wiring: Wiring, loss: type[Loss]) -> Network:
         return wiring.fill("encoder", Network, {} if loss.needs_predictor else {"predictor_dim": None})
@@ -238,7 +371,8 @@ _NO_VIEWS: dict[str, Any] = {
     "view": None,
     "generated_transform": None,
     "views_used": None,
-    "probability": 1.0,
+    "replaced": None,
+    "otherwise": None,
     "alignment": None,
 }
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from assimilate.run.recipe import OWN_SETTINGS
 from assimilate.settings.identity import GENERATED, view_slots
-from assimilate.settings.reference import OWN_SETTINGS, reference_overrides
 
 
 def apply_caps(config: dict[str, Any], caps: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -34,7 +34,7 @@ def apply_budget(config: dict[str, Any]) -> list[str]:
     """
     caps = config["budget"].get("caps") or {}
     caps = {**caps, "view": _caps_of_views(config, caps.get("view") or {})}
-    own = reference_overrides(config)
+    own = config["view"].get("encoder", {}).get("training") or {}
     changed = apply_caps(config, caps) + apply_caps(own, caps, OWN_SETTINGS)
     if "epochs" in caps:
         epochs = config["epochs"]

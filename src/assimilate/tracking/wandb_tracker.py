@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.settings.identity import content_hash
+from assimilate.graph.identity import content_hash
 from assimilate.tracking.tracker import Tracker
 from assimilate.words import shell_word
 

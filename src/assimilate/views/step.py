@@ -10,13 +10,16 @@ from pydantic import Field, model_validator
 from assimilate.data.dataset import Images
 from assimilate.data.transform import ExpertView, NoTransform, Transform
 from assimilate.encoder.step import Encoder
+from assimilate.errors import UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.cost import Effort
 from assimilate.graph.settings import (
     NEUTRAL,
+    PATH,
     Allowed,
     At,
     Count,
+    Flag,
     From,
     NotNegative,
     Positive,
@@ -32,6 +35,8 @@ from assimilate.views.calibration_step import Calibration
 if TYPE_CHECKING:
     from assimilate.views.synthesis import Move
 
+# A Viewmaker halves images twice, and its first convolution reflects 4 pixels at their edges.
+SMALLEST_OF_VIEWMAKER = 8
 NOT_CACHED = "view.cached=false makes views while it trains"
 Used = Annotated[Count | None, NEUTRAL, Allowed("null (all that are cached) or a whole number ≥ 1")]
 NCached = Annotated[Count, Allowed("a whole number ≥ 1")]
@@ -70,6 +75,16 @@ class View(Step):
     def num_available(self) -> int | None:
         """Views of an image that a step can draw distinct ones from; None: as many as it asks for."""
         return None
+
+    @property
+    def looks_through_the_trained(self) -> bool:
+        """Whether it looks at images through the encoder that is being trained."""
+        return False
+
+    @property
+    def replaces(self) -> bool:
+        """Whether an expert view can stand in its place now and then (`assim.probability`)."""
+        return True
 
     @property
     def made_together(self) -> bool:
@@ -181,9 +196,9 @@ class Search(Settings):
     space: Literal["wplus", "w"]
     projection: Literal["none", "sphere"]
     precision: Literal["fp32", "bf16"]
-    compile: bool
+    compile: Flag
     initial_noise: Annotated[NotNegative, Allowed("a standard deviation ≥ 0")]
-    noise_first_view: bool
+    noise_first_view: Flag
 
 
 class WSearch(FromLatents):
@@ -229,7 +244,7 @@ class WSearch(FromLatents):
 class Synthesised(FromLatents):
     """Views that need the generator alone, so that a training can make them too."""
 
-    cached: Annotated[bool, NEUTRAL]
+    cached: Annotated[Flag, NEUTRAL]
     batch: Count
     seed: Seed = 0
 
@@ -258,7 +273,7 @@ class WPerturb(Synthesised):
     title: ClassVar[str] = "W-perturb"
     sigma: Annotated[NotNegative | list[NotNegative], Allowed("a standard deviation ≥ 0, or a list with one a code")]
     noise_limit: Annotated[Positive | None, Allowed("null (a normal distribution) or standard deviations > 0")]
-    projected: bool
+    projected: Flag
 
     def move(self) -> "Move":
         """Noise in W+."""
@@ -334,7 +349,7 @@ class External(Cached):
     """Views that somebody else made: a folder `<index>/<k>.png`, or an array."""
 
     title: ClassVar[str] = "Packing views"
-    path: Annotated[str, NEUTRAL, Allowed("a folder or a .npy file")]
+    path: Annotated[str, NEUTRAL, PATH, Allowed("a folder or a .npy file")]
     n_cached: Annotated[Count | None, NEUTRAL, Allowed("null (all) or a whole number ≥ 1")]  # type: ignore[assignment]
     image_size: Annotated[int, From("dataset.image_size")]
 
@@ -346,7 +361,10 @@ class External(Cached):
     def _found(self) -> Any:
         from assimilate.views.external import scan_external
 
-        return scan_external(Path(self.path))
+        try:
+            return scan_external(Path(self.path))
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     @property
     def num_views(self) -> int:
@@ -372,7 +390,7 @@ class CachedExpert(Cached):
 
     title: ClassVar[str] = "Expert views"
     seed: Seed
-    cached: Annotated[bool, NEUTRAL]
+    cached: Annotated[Flag, NEUTRAL]
     draws: Literal["independent", "shared"]
     draw_batch: Count
     transform: Annotated[ExpertView, At("")]
@@ -428,6 +446,11 @@ class LearnedView(View):
     needs_contrastive_loss: ClassVar[bool] = True
 
     @property
+    def replaces(self) -> bool:
+        """It is in every step."""
+        return False
+
+    @property
     def is_stored(self) -> bool:
         """It leaves no cache."""
         return False
@@ -443,9 +466,22 @@ class Viewmaker(LearnedView):
 
     title: ClassVar[str] = "Viewmaker"
     transform: Transform
+    image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
+    crop_size: Annotated[int | None, NEUTRAL, From("data.crop_size")]
     distortion_budget: Annotated[Positive, Allowed("a mean change of a pixel in [0, 1], above 0")]
     width: Count
     lr: Positive
+
+    @model_validator(mode="after")
+    def _can_be_halved_twice(self) -> "Viewmaker":
+        side = self.crop_size or self.image_size
+        if side % 4 or side < SMALLEST_OF_VIEWMAKER:
+            key = "dataset.image_size" if self.crop_size is None else "data.crop_size"
+            raise ValueError(
+                f"{key}={side} cannot be used with view={self.name}, which halves images twice: allowed is a multiple "
+                f"of 4, at least {SMALLEST_OF_VIEWMAKER}"
+            )
+        return self
 
     @property
     def given_images(self) -> Transform:
@@ -465,7 +501,7 @@ class OnlineSearch(LearnedView):
     generator: Generator
     latents: Latents
     reference: Annotated[Encoder | None, When("frozen", True)] = None
-    frozen: bool
+    frozen: Flag
     objective: Literal["cosine", "eq3"]
     threshold: Annotated[float, Field(ge=-1, le=1), Allowed("a cosine, −1 to 1")]
     step_size: Positive
@@ -480,6 +516,21 @@ class OnlineSearch(LearnedView):
     def given_images(self) -> Transform:
         """As they are stored."""
         return self.as_stored
+
+    @property
+    def looks_through_the_trained(self) -> bool:
+        """Unless f is asked for instead."""
+        return not self.frozen
+
+    @model_validator(mode="after")
+    def _has_distances(self) -> "OnlineSearch":
+        for name in ("epsilon1", "epsilon2"):
+            if getattr(self, name) == "auto":
+                raise ValueError(
+                    f"view.{name}=auto cannot be used with view={self.name}: give a number "
+                    "(python -m assimilate.calibrate view=wsearch view.epsilon1=auto measures ε1)"
+                )
+        return self
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""How the views of a step are arranged: two are contrasted, a third may be appended and aligned (Section 4)."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from assimilate.graph.settings import NEUTRAL, Allowed, Count, Settings
+
+GENERATED = "generated"
+
+
+class Arrangement(Settings):
+    """The views of a step by their words: a transformation of the image, or `generated`.
+
+    Attributes:
+        aligns: whether a third view is appended.
+    """
+
+    aligns: ClassVar[bool] = False
+    name: Annotated[str, NEUTRAL]
+    view1: str | None
+    view2: str | None
+    view3: str | None = None
+
+    @property
+    def words(self) -> tuple[str | None, ...]:
+        """The views in order."""
+        return (self.view1, self.view2) if self.view3 is None else (self.view1, self.view2, self.view3)
+
+    @model_validator(mode="after")
+    def _as_many_as_it_has(self) -> "Arrangement":
+        if self.aligns and self.view3 is None:
+            raise ValueError(
+                f"assim.view3=null cannot be used with assim={self.name}, which aligns a third view: take assim=simclr"
+            )
+        if not self.aligns and self.view3 is not None:
+            raise ValueError(
+                f"assim.view3={self.view3} cannot be used with assim={self.name}, which has two views: take assim=a2"
+            )
+        return self
+
+
+class SimCLRViews(Arrangement):
+    """Two views of the image."""
+
+
+class A1Views(Arrangement):
+    """A1: a generated view takes the place of one of the two."""
+
+    @model_validator(mode="after")
+    def _one_is_generated(self) -> "A1Views":
+        if GENERATED not in self.words:
+            raise ValueError(
+                f"assim.view1={self.view1} and assim.view2={self.view2} leave assim={self.name} without a generated "
+                "view: give one of them as generated, or take assim=simclr"
+            )
+        return self
+
+
+class A2Views(Arrangement):
+    """A2: a third view is appended and aligned with the two (Eq. 4)."""
+
+    aligns: ClassVar[bool] = True
+
+
+class Drawing(Settings):
+    """How many of an image's generated views a step has, where they are appended (Section 5.3)."""
+
+    n_sampled: Count
+
+
+class Replacement(Settings):
+    """Whether a view is replaced, drawn anew for every image at every step; else it is an expert one."""
+
+    probability: Annotated[float, Field(gt=0, le=1), Allowed("a probability above 0, up to 1")] = 1.0
