@@ -135,8 +135,8 @@ def test_which_of_two_networks_is_probed_is_asked_and_kept_apart(out, tmp_path, 
     jobs = [
         make_job("evaluate", compose(words), words) for words in ([given], [given, "input.prefix=module.encoder_q."])
     ]
-    assert "prefix" not in jobs[0].identity["input"]  # as runs of files with one network are known by
-    assert jobs[1].identity["input"]["prefix"] == "module.encoder_q."
+    assert "prefix" not in jobs[0].identity["encoder"]["reading"]  # as runs of files with one network are known by
+    assert jobs[1].identity["encoder"]["reading"]["prefix"] == "module.encoder_q."
 
 
 def test_an_encoder_of_ours_brings_its_own_architecture_and_normalisation(out, tmp_path, capsys):

@@ -14,7 +14,8 @@ from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.probes import linear
 from assimilate.probes.features import freeze
 from assimilate.probes.linear import ProbeResult, linear_probe
-from assimilate.probes.protocol import PROTOCOLS, ResizedCenterCrop
+from assimilate.probes.crops import ResizedCenterCrop
+from assimilate.probes.protocol import PROTOCOLS
 
 STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 

@@ -10,21 +10,26 @@ from assimilate.errors import UserError
 from assimilate.graph.settings import MISSING_FILE, Settings, advice_of, allowed_in, listed, settings_type
 
 
-def refused(error: ValidationError, cls: type[Settings], places: Mapping[str, str]) -> UserError:
+def refused(
+    error: ValidationError, cls: type[Settings], places: Mapping[str, str], values: Mapping[str, Any]
+) -> UserError:
     """The first fault that pydantic found, as a user may act on it.
 
     Args:
         error: what making an instance of `cls` raised.
         cls: the class.
         places: the dotted key of each of its fields.
+        values: what it was made of.
     """
     first = error.errors(include_url=False)[0]
     location, kind = first["loc"], first["type"]
     if not location:  # of several fields together: the class itself says what is wrong
         return UserError(_said(first))
     name = str(location[0])
-    key, value = places.get(name, name), first["input"]
-    if kind == "missing":
+    called = {field.alias or known: known for known, field in cls.model_fields.items()}
+    name = called.get(name, name)
+    key, value = places.get(name, name), values.get(name, first["input"])
+    if kind == "missing" and len(location) == 1:
         return UserError(f"{key} has no value: give {key}=…")
     if kind == "extra_forbidden":
         return UserError(f"{key}={value} cannot be used: nothing reads it. {nearest(key, places.values())}")
@@ -32,7 +37,7 @@ def refused(error: ValidationError, cls: type[Settings], places: Mapping[str, st
         nested = settings_type(cls.model_fields[name].annotation) if name in cls.model_fields else None
         if nested is None or part not in nested.model_fields:
             break
-        cls, name, key = nested, str(part), f"{key}.{part}"
+        cls, name, key, value = nested, str(part), f"{key}.{part}", first["input"]
     field = cls.model_fields[name]
     shown = repr(value) if isinstance(value, str) and _spells_a_number(value) else as_typed(value)
     if kind == "value_error" and _said(first) == MISSING_FILE:

@@ -92,7 +92,7 @@ class Wiring:
         try:
             made = cls(**values)
         except ValidationError as error:
-            raise refused(error, cls, {name: place or name for name, place in places.items()}) from error
+            raise refused(error, cls, {name: place or name for name, place in places.items()}, values) from error
         unused = made.unused()
         for name, place in places.items():
             if place is None or name in given:

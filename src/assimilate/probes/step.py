@@ -1,5 +1,6 @@
 """The probe of an encoder as a step."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
@@ -7,8 +8,9 @@ from pydantic import AfterValidator
 from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import Encoder
 from assimilate.graph.cost import Effort
-from assimilate.graph.settings import Allowed, Count, From, Positive, Probability, Seed
+from assimilate.graph.settings import Allowed, Count, From, Positive, Probability, Seed, listed
 from assimilate.graph.step import Step
+from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 
 OPTIONAL = "null (the protocol's) or a whole number ≥ 1"
 
@@ -17,6 +19,12 @@ def _different(seeds: list[int]) -> list[int]:
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError("not different")
     return seeds
+
+
+def _known(name: str) -> str:
+    if name not in PROTOCOLS:
+        raise ValueError("no protocol")
+    return name
 
 
 def _with_five(neighbours: list[int]) -> list[int]:
@@ -35,7 +43,7 @@ class Probe(Step):
     images: Images
     evaluation: Dataset | None = None
     flip: Annotated[Probability, From("dataset.flip")]
-    name: str
+    name: Annotated[str, AfterValidator(_known), Allowed(listed(list(PROTOCOLS)))]
     seeds: Annotated[
         list[Seed],
         AfterValidator(_different),
@@ -54,6 +62,30 @@ class Probe(Step):
         return Effort(
             (self.num_draws or self.num_epochs or 100) * images * self.encoder.gflop, width=self.encoder.width
         )
+
+    @property
+    def protocol(self) -> ProbeProtocol:
+        """What it does."""
+        return PROTOCOLS[self.name]
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that it can leave in metrics.json.
+
+        Few images or classes may lack one of them: acc5 needs more than 5 classes, knn200 200 training images.
+        """
+        found = ["acc1", "acc5"]
+        if self.protocol.report == "best":
+            found += ["acc1_last", "acc5_last"]
+        found += [f"knn{k}" for k in sorted({5, *self.neighbours})]
+        return list(dict.fromkeys([*found, "knn5_euclidean", "knn200"]))
+
+    def unused(self) -> Mapping[str, str]:
+        """The draws, of a protocol that trains on the features of whole images."""
+        if self.protocol.train != "none":
+            return {}
+        why = f"probe.name={self.name} trains on the features of whole images and draws nothing"
+        return dict.fromkeys(("num_draws", "augmentation_seed", "draws"), why)
 
     @property
     def label(self) -> str:

@@ -1,20 +1,5 @@
 """Names that the rooms accept, for checks that must not import torch; a test compares them with the rooms' own."""
 
-PROBES = (
-    "essl",
-    "essl_as_coded",
-    "supcontrast_best",
-    "supcontrast_last",
-    "htdt",
-    "genrep",
-    "dkobak_precomputed",
-    "dkobak_augmented",
-    "clsp",
-)
-# Their classifier is trained on the features of whole images: nothing is drawn.
-UNAUGMENTED_PROBES = ("essl_as_coded", "htdt", "dkobak_precomputed")
-# They report their best epoch, and the last one's accuracies beside it.
-BEST_PROBES = ("supcontrast_best",)
 TRANSFORMS = ("flip", "weak_crop", "crop50", "crop70", "crop90", "basic", "expert", "none")
 LOSSES = ("infonce", "ntxent", "full", "simsiam", "viewmaker")
 OPTIMIZERS = ("sgd", "adam")
