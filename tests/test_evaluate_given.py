@@ -197,7 +197,7 @@ def test_a_timm_model(out, monkeypatch):
     assert (weights["mean"], weights["image_size"]) == ([0.5, 0.4, 0.3], 24)
     assert "16² resized to 24² (bicubic)" in result["protocols"]["knn5"]
     manifest = json.loads((encoder_file(out).parent / "manifest.json").read_text())
-    assert manifest["content"]["checkpoint"] == {"timm": "tiny.a1", "source": "timm/tiny.a1"}
+    assert manifest["content"]["weights"] == {"timm": "tiny.a1", "source": "timm/tiny.a1"}
     # Once imported, the weights need no network.
     monkeypatch.setitem(sys.modules, "timm", fake_timm(network=False))
     assert run(evaluate, "checkpoint=timm/tiny", "probe.lr=1", f"out={out}") == 0

@@ -61,7 +61,10 @@ class Wiring:
         """
         node = self._find(path)
         target = node.get(TARGET) if isinstance(node, Mapping) else None
-        return base if target is None else find_class(f"{path}.{TARGET}", target, base)
+        if target is None:
+            return base
+        self.read.add(f"{path}.{TARGET}")
+        return find_class(f"{path}.{TARGET}", target, base)
 
     def make(self, path: str | None, base: type[T], **given: Any) -> T:
         """The component whose settings stand at `path`.
