@@ -44,10 +44,11 @@ class Step(Settings):
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the artifact's bytes, as plain values; steps before it by their keys."""
+        """Everything that decides the artifact's bytes, as plain values; stored steps before it by their keys."""
         fields = type(self).model_fields
-        keys = {name: parent.key for name, parent in self.parents.items() if not is_neutral(fields[name])}
-        return {**self.decided, **self.content(), **keys}
+        parents = {name: parent for name, parent in self.parents.items() if not is_neutral(fields[name])}
+        known = {name: parent.key if parent.is_stored else parent.identity for name, parent in parents.items()}
+        return {**self.decided, **self.content(), **known}
 
     @cached_property
     def key(self) -> str:

@@ -103,7 +103,7 @@ class Recipe:
 
     @cached_property
     def _evaluation(self) -> Dataset | None:
-        if self.wiring.select("dataset.evaluation") is None:
+        if self.wiring.take("dataset.evaluation") is None:
             return None
         return self.wiring.make("dataset.evaluation", Dataset)
 
