@@ -26,6 +26,7 @@ from assimilate.composing import (
     rows_of,
     suggestion,
     table_groups,
+    whole_path,
 )
 from assimilate.errors import UserError
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
@@ -107,9 +108,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         if dataset.get("kind") == "folder" and not str(dataset["root"] or "").strip():  # the working directory, else
             raise UserError(f"dataset.root={dataset['root']} cannot be used: {MISSING_HINTS['dataset.root']}")
         if dataset.get("kind") == "folder":  # the same folder from any working directory
-            dataset["root"] = str(Path(str(dataset["root"])).expanduser().resolve())
+            dataset["root"] = whole_path(dataset["root"])
     if plain["view"].get("path") is not None:
-        plain["view"]["path"] = str(Path(str(plain["view"]["path"])).expanduser().resolve())
+        plain["view"]["path"] = whole_path(plain["view"]["path"])
     settings = {str(key): value for key, value in plain.items() if key != "hydra"}
     read_numbers(settings)
     return settings
@@ -149,7 +150,8 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
     check_analysis(plain, list(given), stage_name)
     # f has its settings in `view.encoder`, whether or not there is a view.
-    concerned = [key for key in given if stage_name != "analyze" or not key.startswith("view.encoder.")]
+    keys = [leaf for key, override in given.items() for leaf, _ in leaves({key: override.value()})]
+    concerned = [key for key in keys if stage_name != "analyze" or not key.startswith("view.encoder.")]
     notices = check_ignored_overrides(plain, concerned) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
@@ -161,7 +163,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     whole_row = None
     if row is not None and identity == _row_identity(given, sampled=data_is_sampled(plain)):
         whole_row = row
-    out = Path(str(plain["out"])).expanduser().resolve()
+    out = Path(whole_path(plain["out"]))
     setting = {
         key: value for key, value in identity.items() if key != "seed"
     }  # the seeds of one setting lie side by side

@@ -324,6 +324,8 @@ class _Projection:
             found = scan_external(Path(view["path"]))
         except ValueError as error:
             raise UserError(str(error)) from error
+        except OSError as error:
+            raise UserError(f"view.path={view['path']}: it cannot be read ({error.strerror})") from error
         count = found.num_views if view["n_cached"] is None else view["n_cached"]
         check_enough_views(self._config, count, f"the {count} views that every image has at view.path={view['path']}")
         return {"n_cached": count, "listing": found.key, "image_size": self._config["dataset"]["image_size"]}

@@ -19,13 +19,16 @@ def file_content(path: str, key: str) -> dict[str, str]:
     """What a file of the user's is known by: its bytes, wherever it lies.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it cannot be read.
     """
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"{key}={path}: there is no such file")
-    status = file.stat()
-    return {"sha256": _digest(file.resolve(), status.st_size, status.st_mtime_ns)}
+    try:
+        if not file.is_file():
+            raise UserError(f"{key}={path}: there is no such file")
+        status = file.stat()
+        return {"sha256": _digest(file.resolve(), status.st_size, status.st_mtime_ns)}
+    except OSError as error:
+        raise UserError(f"{key}={path}: it cannot be read ({error.strerror})") from error
 
 
 @functools.lru_cache(maxsize=32)

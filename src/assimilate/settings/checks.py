@@ -10,7 +10,7 @@ from assimilate.settings.arrangement import check_arrangement
 from assimilate.settings.identity import data_is_sampled, needs_generator, uses_view
 from assimilate.settings.ignored import check_used
 from assimilate.settings.objective import check_objective
-from assimilate.settings.reference import OWN_SETTINGS, check_reference, reference_overrides
+from assimilate.settings.reference import OWN_SETTINGS, check_reference, reference_overrides, reference_run
 from assimilate.settings.rules import CHECKS
 from assimilate.settings.view import check_view
 
@@ -258,6 +258,12 @@ def check_ignored_overrides(config: Mapping[str, Any], keys: Sequence[str]) -> l
             why += ", images whose latents are known"
         raise UserError(f"{', '.join(ignored)} would be ignored: this run (assim={assim}, {why}) does not use it")
     check_used(config, keys)
+    for key in keys:
+        if key.startswith(OWN_SETTINGS):
+            try:
+                check_ignored_overrides(reference_run(config), [key.removeprefix(OWN_SETTINGS)])
+            except UserError as error:
+                raise UserError(f"{OWN_SETTINGS}{error}") from error
     return notices + accumulation_notice(config)
 
 

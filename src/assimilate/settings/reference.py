@@ -44,6 +44,13 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     return result
 
 
+def reference_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """f's training as a run: two expert views, and the loss that f learns by."""
+    f = reference_config(config)
+    arranged = {"name": "simclr", "view1": "expert", "view2": "expert", "view3": None}
+    return f | {"assim": {**f["assim"], **arranged}, "loss": {**f["loss"], "name": config["simclr_loss"]}}
+
+
 def check_reference(config: Mapping[str, Any]) -> None:
     """Refuse settings that f's training has not, and a SimSiam f without a predictor.
 
