@@ -82,7 +82,9 @@ def test_classes_that_only_sound_like_a_split_stay_classes(tmp_path: Path) -> No
     assert scan_folder(tree(tmp_path / "a", *people)).class_names == ("running", "walking")
     assert scan_folder(tree(tmp_path / "b", "train/ice/1.png", "car/vw/1.png")).class_names == ("car", "train")
     people = scan_folder(tmp_path / "a").notes
-    assert any("running/, walking/ are the classes, though all of them hold the same folders" in note for note in people)
+    assert any(
+        "running/, walking/ are the classes, though all of them hold the same folders" in note for note in people
+    )
     assert not scan_folder(tmp_path / "b").notes
     assert scan_folder(tree(tmp_path / "c", "only/1.png", "only/deeper/2.png")).class_names == ("only",)
 

@@ -90,8 +90,9 @@ def scan_folder(root: Path | str, *, out: Path | None = None) -> FolderListing:
     Layouts: ``root/<class>/...`` (class folders, searched to any depth), ``root/train/<class>/...`` with an optional
     ``root/test`` (or val, valid, validation, dev; training and testing, in any case) of the same classes, or images
     directly in ``root`` (or ``root/train``): unlabelled. A single folder that holds class folders or a split stands for
-    ``root``, and one that holds class folders for a part of a split. Passed over with a note: hidden files, what operating systems leave in folders, links that lead back up
-    or to a folder that is listed anyway, pipes, results below ``out``, and files without the extension of an image.
+    ``root``, and one that holds class folders for a part of a split. Passed over with a note: hidden files, what
+    operating systems leave in folders, links that lead back up or to a folder that is listed anyway, pipes, results
+    below ``out``, and files without the extension of an image.
     Raises ValueError, naming ``dataset.root``, if there is no such folder, no image, a class folder without images,
     images beside class folders, a test class that is no training class, folders that look like a split but cannot be
     one, or something that cannot be read.
