@@ -14,7 +14,7 @@ IMAGES = "images.npy"
 
 
 class CachedViews:
-    """Serves views from an array [N, n, 3, H, W]: behind its memory map, or where `place` puts it (a ViewSource).
+    """Serves cached views while a model trains (a ViewSource): from behind a memory map, or where `place` puts them.
 
     Args:
         images: uint8 [N, n, 3, H, W].
