@@ -107,8 +107,12 @@ def test_types_ship_with_the_package():
 # ------------------------------------------------------------------------------------------------ a finished run
 
 
+def scripts() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
 def test_the_documented_script_runs(chain, monkeypatch, capsys):
-    (script,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), flags=re.MULTILINE | re.DOTALL)
+    script, _ = scripts()
     lines = [line for line in script.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 30
     (chain.parent / "outputs").symlink_to(chain)
@@ -122,6 +126,20 @@ def test_the_documented_script_runs(chain, monkeypatch, capsys):
     assert namespace["knn"] == namespace["run"].metrics["knn5"].mean
     assert torch.isfinite(namespace["loss"])
     assert "| digits" in capsys.readouterr().out
+
+
+def test_the_documented_training_runs(tmp_path, monkeypatch):
+    _, script = scripts()
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    exec(compile(script, str(DOCUMENT), "exec"), namespace)
+    rows, model = namespace["record"].rows, namespace["model"]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    # The features are those of the weights that were trained, normalised as in training.
+    pixels = (torch.tensor(namespace["images"]) / 255 - 0.5) / 0.25
+    with torch.no_grad():
+        expected = model.encoder.eval().features(pixels)
+    torch.testing.assert_close(namespace["features"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_run_is_what_its_files_say(chain):
@@ -258,6 +276,21 @@ def test_losses_against_a_loop():
 def test_embeddings_of_other_shapes_are_refused(call, said):
     with pytest.raises(ValueError, match=said):
         call(torch.ones(5, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: assimilate.ImageArrays(np.zeros((2, 8, 8, 3), np.uint8)), r"images are uint8 \[2, 8, 8, 3\]; needed"),
+        (lambda: assimilate.ImageArrays(np.zeros((2, 3, 8, 8))), r"images are float64 .*; needed is uint8"),
+        (lambda: assimilate.ImageArrays(np.zeros((2, 3, 8, 8), np.uint8), np.zeros(3, np.int64)), r"int64 \[2\]"),
+        (lambda: assimilate.CachedViews(np.zeros((2, 3, 8, 8), np.uint8)), r"needed is uint8 \[N, n, 3, height, width"),
+        (lambda: assimilate.CachedViews(np.zeros((2, 1, 3, 8, 8), np.uint8), num_used=2), "holds 1 views of each"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
 
 
 @pytest.mark.parametrize("transform", [assimilate.ExpertAugmentation(8), assimilate.make_transform("crop50", 8)])
