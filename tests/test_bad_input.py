@@ -195,3 +195,29 @@ def test_a_plan_asks_which_gpus_are_visible(tmp_path, capsys, monkeypatch, hidde
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert train.main(["assim=simclr", "prepare=plan", f"out={tmp_path}"]) == 0
     assert f"MB on {machine}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["loop", "x" * 300], ids=["a link to itself", "a name that is too long"])
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["dataset=folder", "dataset.image_size=16", "assim=simclr"], "dataset."),
+        (["dataset=digits", "view=external"], "view.path"),
+        (["dataset=digits", "view=wsearch"], "view.encoder.checkpoint"),
+        (["dataset=digits", "view=wsearch"], "generator.checkpoint"),
+        (["dataset=digits", "view=wsearch"], "inversion.latents"),
+    ],
+)
+def test_paths_that_lead_nowhere(tmp_path, capsys, path, words, key):
+    (tmp_path / "loop").symlink_to("loop")
+    out = tmp_path / "out"
+    refused(capsys, train, [*words, "prepare=plan", f"{key}={tmp_path / path}"], re.escape(key), out)
+
+
+@pytest.mark.parametrize("path", ["loop", "x" * 300], ids=["a link to itself", "a name that is too long"])
+def test_an_out_that_leads_nowhere(tmp_path, capsys, path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert train.main(["prepare=plan", f"out={tmp_path / path}"]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be written" in error
+    assert error.count("\n") == 1

@@ -131,11 +131,12 @@ def test_stored_distances_are_those_of_the_stored_pixels(chain):
     assert float(went_on["state"][0]["step"]) == float(gan["state"][0]["step"]) + 12 + 1  # one of them with R1
     assert json.loads((latents / "manifest.json").read_text())["facts"]["discriminator_optimizer"] == "continued"
     parent = json.loads((views / "manifest.json").read_text())["parents"]["encoder"]["path"]
-    encoder, mean, std = load_encoder(chain / "artifacts" / parent / "encoder.pt")
+    encoder = load_encoder(chain / "artifacts" / parent / "encoder.pt")
     g = TruncatedStyleGAN2.from_state(load_stylegan2(generator / "generator.pt"), truncation=0.7)
 
     def f(images):
-        normalised = (images.float() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        normalised = images.float() / 255 - torch.tensor(encoder.mean).view(3, 1, 1)
+        normalised /= torch.tensor(encoder.std).view(3, 1, 1)
         return torch.nn.functional.normalize(encoder(normalised), dim=1)
 
     with torch.no_grad():
@@ -249,8 +250,8 @@ def test_views_of_a_viewmaker(copy):
     (encoder,) = (path for path in artifacts(copy, "encoders") if path.name.startswith("a2-viewmaker"))
     from assimilate.encoder.checkpoint import load_encoder
 
-    trained, _, std = load_encoder(encoder / "encoder.pt")
-    assert (trained.spec.initialization, std) == ("default", (0.247, 0.243, 0.261))
+    trained = load_encoder(encoder / "encoder.pt")
+    assert (trained.spec.initialization, trained.std) == ("default", (0.247, 0.243, 0.261))
     history = (encoder / "history.csv").read_text().splitlines()
     assert {"loss", "viewmaker", "change"} <= set(history[0].split(","))
     (report,) = (path for path in copy.rglob("report.html") if "a2-viewmaker" in path.read_text())

@@ -110,7 +110,7 @@ def test_a_torchvision_resnet(out, tmp_path, capsys):
     assert second["metrics"]["knn1"]["mean"] == pytest.approx(expected)
     assert len(list((out / "artifacts" / "encoders").rglob("encoder.pt"))) == 1
     # The imported weights are untouched by two probes: BatchNorm's statistics are the file's own.
-    ours, _, _ = load_encoder(encoder_file(out))
+    ours = load_encoder(encoder_file(out))
     for name, value in ours.backbone.state_dict().items():
         assert torch.equal(value, theirs.state_dict()[name])
 
@@ -130,7 +130,7 @@ def test_which_of_two_networks_is_probed_is_asked_and_kept_apart(out, tmp_path, 
     (result,) = results(out)
     assert result["weights"]["prefix"] == "module.encoder_q."
     assert result["weights"]["left_out"] == ["module.encoder_k"]
-    loaded, _, _ = load_encoder(encoder_file(out))
+    loaded = load_encoder(encoder_file(out))
     assert torch.equal(loaded.backbone.state_dict()["conv1.weight"], state["conv1.weight"])
     jobs = [
         make_job("evaluate", compose(words), words) for words in ([given], [given, "input.prefix=module.encoder_q."])
@@ -148,8 +148,8 @@ def test_an_encoder_of_ours_brings_its_own_architecture_and_normalisation(out, t
     assert result["weights"]["kind"] == "assimilate"
     assert "resnet34 of width 2" in result["protocols"]["acc1"]
     assert "come with the weights" in result["protocols"]["acc1"]
-    loaded, mean, std = load_encoder(encoder_file(out))
-    assert (loaded.spec, mean, std) == (spec, MEAN, STD)
+    loaded = load_encoder(encoder_file(out))
+    assert (loaded.spec, loaded.mean, loaded.std) == (spec, MEAN, STD)
     # The page can be written again, and a second run finds everything.
     (page,) = out.rglob("report.html")
     assert "mine.pt on digits" in page.read_text()
@@ -167,8 +167,8 @@ def test_input_says_how_images_are_read(out, tmp_path):
     assert run(evaluate, f"checkpoint={path}", *changes, f"out={out}") == 0
     (result,) = results(out)
     assert "images of 16² resized to 24² (bicubic), normalised by input.mean and input.std" in result["weights"]["text"]
-    loaded, mean, std = load_encoder(encoder_file(out))
-    assert (loaded.spec.input_size, loaded.spec.stem, mean, std) == (24, "cifar_maxpool", MEAN, STD)
+    loaded = load_encoder(encoder_file(out))
+    assert (loaded.spec.input_size, loaded.spec.stem, loaded.mean, loaded.std) == (24, "cifar_maxpool", MEAN, STD)
 
 
 def test_the_identity_is_the_content(out, tmp_path):

@@ -214,6 +214,18 @@ def test_a_file_of_torch_save_without_a_seal_never_loads_with_wrong_values(tmp_p
         flip(path, offset)
 
 
+def test_a_file_that_was_cut_is_not_taken_for_one_without_a_seal(tmp_path):
+    """The seal is the archive's comment, behind all else: what is cut off there leaves an archive that can be read."""
+    path = tmp_path / "ours.pt"
+    save_plain(path, {"weight": torch.arange(3.0)})
+    whole = path.read_bytes()
+    check_zip(path)
+    for changed in (*(whole[:-cut] for cut in (1, 17, 64, 81, 82, 83, 200)), whole + b"\n"):
+        path.write_bytes(changed)
+        with pytest.raises(ValueError):
+            check_zip(path)
+
+
 def test_other_programs_read_a_sealed_file(tmp_path):
     save_plain(tmp_path / "ours.pt", {"weight": torch.arange(3.0)})
     assert torch.load(tmp_path / "ours.pt", weights_only=True)["weight"].tolist() == [0, 1, 2]

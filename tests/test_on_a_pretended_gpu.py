@@ -30,7 +30,7 @@ from assimilate.own_generator import make_own_generator
 from assimilate.probes.linear import linear_probe
 from assimilate.probes.monitor import KNNMonitor
 from assimilate.views.cache import CachedViews
-from assimilate.views.calibration import calibrate
+from assimilate.views.calibration import measure_epsilon1
 from assimilate.views.mixing import Mixing
 from assimilate.views.perturbation import Perturbation
 from assimilate.views.search import SearchEngine, SearchSettings
@@ -344,7 +344,7 @@ def test_memory_that_torch_keeps_is_free(gpu, monkeypatch):
 def test_measurements(gpu):
     embedding = worlds.linear_embedding().to("cuda")
     pixels = np.random.default_rng(1).integers(0, 256, (16, 3, worlds.SIZE, worlds.SIZE), dtype=np.uint8)
-    assert calibrate(embedding, pixels, EXPERT, seed=0, batch_size=6, device="cuda").epsilon1 > 0
+    assert measure_epsilon1(embedding, pixels, EXPERT, seed=0, batch_size=6, device="cuda").epsilon1 > 0
     seen = SeenViews(embedding, pixels, EXPERT, np.stack([pixels] * 2, axis=1), seed=0, batch_size=6, device="cuda")
     mine = MineSettings(batch_size=8, num_epochs=1)
     assert np.isfinite(measure_pair(seen, ("expert", "generated"), mine, seed=0, device="cuda").information.mean)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from assimilate.settings.rules import CHECKS
 
 from assimilate.composing import compose, hydra_ready
 from assimilate.config import make_job
@@ -14,7 +15,6 @@ from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.runs import read_metrics, write_metrics
 from assimilate.known_keys import CONF, settings_in
-from assimilate.settings.rules import CHECKS
 from assimilate.words import read_command_line, shell_word
 
 
@@ -45,8 +45,13 @@ TYPOS = [
     ("train", ["+data.num_workers=4"], "data"),
     ("train", ["+knn.k=200"], "knn"),
     ("train", ["+view.encoder.training.optimizer.betas=[0.9,0.99]"], "view.encoder"),
+    ("train", ["+view.encoder.training.optimizer.milestones=[0.5]"], "optimizer.schedule=cosine_with_warmup"),
+    ("train", ["+view.encoder.training.loss.alpha=1"], "loss.alpha would be ignored"),
+    ("train", ["+view.encoder.training={optimizer: {gamma: 0.1}}"], "view.encoder.training.optimizer.gamma"),
     ("train", ["+logger.project=mine"], "logger=wandb"),
     ("train", ["+budget.epochs=3"], "budget"),
+    ("train", ["++hydra.jobs.chdir=true"], "Did you mean job?"),
+    ("train", ["+hydra.job.cwd=/x"], "Hydra has no setting cwd there"),
     ("train", ["+recipe.epochs=3"], "recipe"),
     ("train", ["+dataset_view.epsilon1=0.1"], "dataset_view"),
     ("train", ["+view_encoder.seed=1"], "view_encoder"),
@@ -98,6 +103,7 @@ def test_every_group_has_its_typo():
     ("words", "key", "value"),
     [
         (["++view.epsilon1=0.3"], "view.epsilon1", 0.3),
+        (["+hydra.job.env_set.X=1", "++hydra.job.chdir=false", "view.epsilon1=0.3"], "view.epsilon1", 0.3),
         (["+optimizer.final=0.01", "recipe=supcontrast"], "optimizer.final", 0.01),
         (["+view.encoder.training.epochs=3"], "view.encoder.training.epochs", 3),
         (["+view.encoder.training={optimizer: {lr: 0.5}}"], "view.encoder.training.optimizer.lr", 0.5),

@@ -20,10 +20,10 @@ CALIBRATION = "calibration.json"
 def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """Fill `staging` with the distances and cosines of the three pairs of PROTOCOLS 9."""
     from assimilate.train import load_reference, make_transforms
-    from assimilate.views.calibration import calibrate
+    from assimilate.views.calibration import measure_epsilon1
 
     with session.terminal.bar("Measuring ε1") as progress:
-        measured = calibrate(
+        measured = measure_epsilon1(
             load_reference(session, artifact.parents["reference"]),
             session.dataset.train.images,
             make_transforms(session.config)("expert"),

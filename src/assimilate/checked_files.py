@@ -18,6 +18,8 @@ _JSON_SEAL_BYTES = len(b',\n "sha256": ""\n}\n') + 64
 # The comment of a zip file, which other programs skip: a checksum of all bytes before it.
 _ZIP_SEAL = b"assimilate sha256 "
 _ZIP_SEAL_BYTES = len(_ZIP_SEAL) + 64
+# The record before the comment, which ends with the comment's length.
+_ZIP_END_BYTES = 22
 _CHUNK = 2**20
 
 
@@ -96,7 +98,12 @@ def check_zip(path: Path) -> None:
                 return
         try:
             with zipfile.ZipFile(stream) as archive:
-                damaged = "its seal" if len(archive.comment) == _ZIP_SEAL_BYTES else archive.testzip()
+                # A seal that was cut off: zipfile takes what is left of a comment.
+                found = len(archive.comment)
+                stream.seek(max(0, size - found - _ZIP_END_BYTES))
+                end = stream.read(_ZIP_END_BYTES)
+                cut = end.startswith(b"PK\5\6") and int.from_bytes(end[-2:], "little") != found
+                damaged = "its seal" if cut or found == _ZIP_SEAL_BYTES else archive.testzip()
         except Exception as error:  # a damaged directory makes zipfile raise anything
             raise ValueError(f"its zip directory cannot be read ({error})") from None
         if damaged is not None:

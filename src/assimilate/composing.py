@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from os.path import expanduser  # leaves ~ as it is where there is no home, to be refused with its key
+from os.path import expanduser, realpath  # the first leaves ~ where there is no home, to be refused with its key
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,14 @@ class ExperimentsSearchPath(SearchPathPlugin):
             search_path.append(SEARCH_PATH, folder)
 
 
+def whole_path(path: object) -> str:
+    """The absolute path without links. Unlike `Path.resolve`, it takes a link that leads to itself as it is."""
+    return realpath(expanduser(str(path)))
+
+
 Plugins.instance().register(ExperimentsSearchPath)
 OmegaConf.register_new_resolver(
-    "basename", lambda path: re.sub(r"[^\w.-]+", "_", Path(expanduser(str(path))).resolve().name), replace=True
+    "basename", lambda path: re.sub(r"[^\w.-]+", "_", Path(whole_path(path)).name), replace=True
 )
 
 

@@ -28,6 +28,7 @@ from assimilate.composing import (
     rows_of,
     suggestion,
     table_groups,
+    whole_path,
 )
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
@@ -107,9 +108,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         if dataset.get("kind") == "folder" and not str(dataset["root"] or "").strip():  # the working directory, else
             raise UserError(f"dataset.root={dataset['root']} cannot be used: {MISSING_HINTS['dataset.root']}")
         if dataset.get("kind") == "folder":  # the same folder from any working directory
-            dataset["root"] = str(Path(str(dataset["root"])).expanduser().resolve())
+            dataset["root"] = whole_path(dataset["root"])
     if plain["view"].get("path") is not None:
-        plain["view"]["path"] = str(Path(str(plain["view"]["path"])).expanduser().resolve())
+        plain["view"]["path"] = whole_path(plain["view"]["path"])
     return {str(key): value for key, value in plain.items() if key != "hydra"}
 
 
@@ -151,7 +152,8 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     with contextlib.suppress(LackingDiscriminator):  # said once it is known whether the generator is one at all
         recipe.check(measured=stage_name == MEASURING_STAGE)
     check_objective(recipe)
-    notices = _check_used(recipe, plain, list(given)) if strict and plain["checkpoint"] is None else []
+    keys = [leaf for key, override in given.items() for leaf, _ in leaves({key: override.value()})]
+    notices = _check_used(recipe, plain, keys) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
         if line.split(" ")[0] in asked:
@@ -160,7 +162,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     whole_row = None
     if row is not None and identity == _row_identity(given, sampled=recipe.samples):
         whole_row = row
-    out = Path(str(plain["out"])).expanduser().resolve()
+    out = Path(whole_path(plain["out"]))
     setting = {
         key: value for key, value in identity.items() if key != "seed"
     }  # the seeds of one setting lie side by side

@@ -177,9 +177,10 @@ def _feature_space(session: Session) -> "FeatureSpace":
     else:
         path = Path(config["frechet_encoder"]).expanduser()
         try:
-            encoder, mean, std = load_encoder(path)
+            encoder = load_encoder(path)
         except (FileNotFoundError, ValueError) as error:
             raise UserError(f"generator.frechet_encoder={path}: {error}") from error
+        mean, std = encoder.mean, encoder.std
         label = f"backbone of {path.name} ({encoder.spec.backbone}, sha256 {digest_file(path)[:12]})"
     return FeatureSpace(label, PixelFeatures(encoder, mean=mean, std=std), encoder.feature_dim)
 

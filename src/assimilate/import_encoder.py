@@ -26,10 +26,10 @@ def import_reference(session: "Session", staging: Path, target: str) -> Built:
 
     given = Path(session.config["view"]["encoder"]["checkpoint"]).expanduser()
     try:
-        encoder, mean, std = load_encoder(given)
+        encoder = load_encoder(given)
     except ValueError as error:
         raise ValueError(f"view.encoder.checkpoint: {error}") from error
-    save_encoder(staging / target, encoder.spec, encoder.state_dict(), mean=mean, std=std)
+    save_encoder(staging / target, encoder.spec, encoder.state_dict(), mean=encoder.mean, std=encoder.std)
     return Built({"imported": True})
 
 
@@ -122,10 +122,10 @@ def _file(given: str, wanted: dict[str, Any]) -> "tuple[Encoder, dict[str, Any],
         for key in ("stem", "prefix"):
             if wanted[key] is not None:
                 raise ValueError(f"input.{key}={wanted[key]} would be ignored: this file is an encoder of assimilate")
-        encoder, mean, std = load_encoder(path)
+        encoder = load_encoder(path)
         spec = encoder.spec
         text = f"{origin}: an encoder of assimilate, {spec.backbone} of width {spec.width}, stem {spec.stem}"
-        return encoder, {**weights, "kind": "assimilate", "text": text}, (mean, std)
+        return encoder, {**weights, "kind": "assimilate", "text": text}, (encoder.mean, encoder.std)
     found = find_resnet(content, stem=wanted["stem"], prefix=wanted["prefix"])
     encoder = Encoder.from_spec(found.spec)
     encoder.load_state_dict(found.state_dict)

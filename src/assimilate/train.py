@@ -314,16 +314,16 @@ def load_trained(artifact: Artifact) -> tuple["Encoder", tuple[float, float, flo
     """(encoder on the CPU in eval mode, mean, std) of an encoder artifact."""
     from assimilate.encoder.checkpoint import load_encoder
 
-    return load_encoder(artifact.path / ENCODER)
+    encoder = load_encoder(artifact.path / ENCODER)
+    return encoder, encoder.mean, encoder.std
 
 
 def load_reference(session: Session, artifact: Artifact) -> "FrozenEmbedding":
     """f of an encoder artifact: frozen, normalising, on the session's device."""
-    from assimilate.encoder.encoder import EmbeddingOf
     from assimilate.views.embedding import FrozenEmbedding
 
-    encoder, mean, std = load_trained(artifact)
-    return FrozenEmbedding(EmbeddingOf(encoder), mean=mean, std=std).to(session.device)
+    encoder, _, _ = load_trained(artifact)
+    return FrozenEmbedding.of(encoder).to(session.device)
 
 
 if __name__ == "__main__":

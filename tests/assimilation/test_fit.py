@@ -185,8 +185,8 @@ def test_a_checkpoint_reloads_without_a_config(tmp_path: Path) -> None:
     expected, actual = weights(module), weights(loaded)
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
     module.save_encoder(tmp_path / "encoder.pt", {"epochs": 3})
-    encoder, mean, std = load_encoder(tmp_path / "encoder.pt")
-    assert (mean, std) == (module.mean, module.std)
+    encoder = load_encoder(tmp_path / "encoder.pt")
+    assert (encoder.mean, encoder.std) == (module.encoder.mean, module.encoder.std) == (module.mean, module.std)
     assert torch.equal(encoder.backbone.conv1.weight, module.encoder.backbone.conv1.weight)
 
 

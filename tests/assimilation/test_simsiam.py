@@ -9,7 +9,7 @@ from tiny_training import SIMSIAM, fit_tiny, tiny_data, tiny_module
 from torch import Tensor
 
 from assimilate.assimilation.objective import LossSpec, compute_loss
-from assimilate.assimilation.simsiam_loss import simsiam
+from assimilate.assimilation.simsiam_loss import simsiam_loss
 from assimilate.encoder.encoder import EmbeddingOf, Encoder, EncoderSpec
 from assimilate.encoder.predictor import make_predictor
 
@@ -46,7 +46,7 @@ def test_lightly() -> None:
 
     (z1, z2), (p1, p2) = tensors(2, 0), tensors(2, 1)
     theirs = 0.5 * (NegativeCosineSimilarity()(p1, z2) + NegativeCosineSimilarity()(p2, z1))
-    torch.testing.assert_close(simsiam(p1, p2, z1, z2), theirs, rtol=0, atol=1e-12)
+    torch.testing.assert_close(simsiam_loss(p1, p2, z1, z2), theirs, rtol=0, atol=1e-12)
 
 
 def test_gradients_stop_at_the_projections_and_fall_with_the_angle() -> None:
@@ -72,7 +72,7 @@ def test_alpha_zero_is_simsiam() -> None:
 
 def test_logits_stay_in_fp32() -> None:
     (z1, z2), (p1, p2) = ([view.bfloat16() for view in tensors(2, seed)] for seed in (0, 1))
-    assert simsiam(p1, p2, z1, z2).dtype == torch.float32
+    assert simsiam_loss(p1, p2, z1, z2).dtype == torch.float32
 
 
 def test_predictor_of_the_protocol() -> None:

@@ -42,6 +42,9 @@ def parts(names: str) -> list[str]:
         ("archive/train archive/test", 4, "holds one folder, so what is read is archive/"),
         ("a/b/train a/b/test", 4, "what is read is a/b/"),
         ("archive", None, "what is read is archive/"),
+        ("train/data test/data", 4, "train/ holds one folder, so what is read is train/data/"),
+        ("train/train test", 4, "train/ holds one folder, so what is read is train/train/"),
+        ("train val/images", 4, "val/ holds one folder, so what is read is val/images/"),
     ],
 )
 def test_common_layouts(tmp_path: Path, folders: str, test: int | None, words: str) -> None:
@@ -78,6 +81,11 @@ def test_classes_that_only_sound_like_a_split_stay_classes(tmp_path: Path) -> No
     people = [f"{action}/{person}/1.png" for action in ("running", "walking") for person in ("ann", "bob")]
     assert scan_folder(tree(tmp_path / "a", *people)).class_names == ("running", "walking")
     assert scan_folder(tree(tmp_path / "b", "train/ice/1.png", "car/vw/1.png")).class_names == ("car", "train")
+    people = scan_folder(tmp_path / "a").notes
+    assert any(
+        "running/, walking/ are the classes, though all of them hold the same folders" in note for note in people
+    )
+    assert not scan_folder(tmp_path / "b").notes
     assert scan_folder(tree(tmp_path / "c", "only/1.png", "only/deeper/2.png")).class_names == ("only",)
 
 

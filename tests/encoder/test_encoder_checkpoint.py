@@ -23,8 +23,8 @@ def saved(tmp_path: Path) -> tuple[Path, Encoder]:
 
 def test_round_trip(saved: tuple[Path, Encoder]) -> None:
     path, encoder = saved
-    loaded, mean, std = load_encoder(path)
-    assert (mean, std) == (MEAN, STD)
+    loaded = load_encoder(path)
+    assert (loaded.mean, loaded.std) == (MEAN, STD)
     assert loaded.spec == SPEC
     assert not loaded.training
     assert load_encoder_extra(path) == {"epochs": 3}

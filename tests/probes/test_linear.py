@@ -12,9 +12,9 @@ from assimilate.data.images import ImageArrays
 from assimilate.data.seeding import generator
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.probes import linear
+from assimilate.probes.crops import ResizedCenterCrop
 from assimilate.probes.features import freeze
 from assimilate.probes.linear import ProbeResult, linear_probe
-from assimilate.probes.crops import ResizedCenterCrop
 from assimilate.probes.protocol import PROTOCOLS
 
 STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}

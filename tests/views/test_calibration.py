@@ -6,20 +6,20 @@ import torch
 
 from assimilate.data.augmentation import FlipAugmentation, Identity
 from assimilate.data.seeding import generator as seeded
-from assimilate.views.calibration import calibrate
+from assimilate.views.calibration import measure_epsilon1
 from tests.views.worlds import linear_embedding
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 3, 8, 8), dtype=np.uint8)
 
 
 def test_no_transform_is_no_distance():
-    measured = calibrate(linear_embedding(), IMAGES, Identity(), seed=0)
+    measured = measure_epsilon1(linear_embedding(), IMAGES, Identity(), seed=0)
     assert measured.epsilon1 == pytest.approx(0, abs=1e-5)
     assert measured.cosine["expert1_expert2"]["mean"] == pytest.approx(1, abs=1e-6)
 
 
 def test_distances_equal_a_loop():
-    measured = calibrate(linear_embedding(), IMAGES, FlipAugmentation(0.5), seed=4)
+    measured = measure_epsilon1(linear_embedding(), IMAGES, FlipAugmentation(0.5), seed=4)
     rng, embedding = seeded(4, "calibrate", 0), linear_embedding()
     flips = [FlipAugmentation(0.5).draw(9, rng) for _ in range(2)]
     expected = {"original_expert1": [], "original_expert2": [], "expert1_expert2": []}

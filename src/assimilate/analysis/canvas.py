@@ -3,13 +3,14 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.legend import Legend
-    from matplotlib.text import Text
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 INK, SOFT, FAINT = "#1f2328", "#6b7280", "#d9dde3"
 # Okabe & Ito (2008), without the yellow that white paper swallows.
@@ -64,19 +65,15 @@ class Picture:
 LEGEND_SHARE = 0.4
 
 
-def new_figure(width: float, height: float, *, columns: int = 1, **subplots: Any) -> "tuple[Figure, list[Axes]]":
+def new_figure(width: float, height: float, *, columns: int = 1, **subplots: Any) -> tuple[Figure, list[Axes]]:
     """An empty figure of so many inches, with its axes side by side. To be called, and drawn on, inside `styled`."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     axes = figure.subplots(1, columns, squeeze=False, **subplots)
     return figure, list(axes[0])
 
 
-def make_room_beside(figure: "Figure", legend: "Legend") -> None:
+def make_room_beside(figure: Figure, legend: Legend) -> None:
     """Widen and heighten a figure for the legend at its right: many runs, or long names, would cover the axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     extent = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer())
     width, height = figure.get_size_inches()
     wide, high = extent.width / figure.dpi, extent.height / figure.dpi
@@ -85,15 +82,11 @@ def make_room_beside(figure: "Figure", legend: "Legend") -> None:
 
 def styled() -> Any:
     """A context in which figures look like ours."""
-    import matplotlib
-
     return matplotlib.rc_context(dict[Any, Any](STYLE))
 
 
-def _shrink_to_fit(figure: "Figure", text: "Text") -> None:
+def _shrink_to_fit(figure: Figure, text: Text) -> None:
     """Make a line smaller that a narrow figure would cut off."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     renderer, available = FigureCanvasAgg(figure).get_renderer(), 0.98 * figure.bbox.width
     # Letters stand on whole pixels, so that the width is not quite in proportion to the size.
     size = float(text.get_fontsize())
@@ -102,7 +95,7 @@ def _shrink_to_fit(figure: "Figure", text: "Text") -> None:
         text.set_fontsize(size)
 
 
-def print_figure(figure: "Figure", *, budget: str = "paper", dpi: int = DPI) -> Picture:
+def print_figure(figure: Figure, *, budget: str = "paper", dpi: int = DPI) -> Picture:
     """The figure as PNG and PDF; one of a reduced budget says so in its corner (a smoke number is no paper number)."""
     if budget != "paper":
         note: dict[str, Any] = {"x": 0.995, "ha": "right", "fontsize": 6, "color": VERMILION}

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from assimilate.analysis.canvas import COLOURS, DASHES, Picture, make_room_beside, new_figure, print_figure, styled
@@ -55,8 +56,6 @@ def draw_curves(curves: Mapping[str, Curve], *, y_label: str, budget: str) -> Pi
         y_label: what was measured.
         budget: of the runs.
     """
-    from matplotlib.ticker import MaxNLocator
-
     with styled():
         figure, (axes,) = new_figure(5.4, 3.4)
         for position, (label, curve) in enumerate(curves.items()):

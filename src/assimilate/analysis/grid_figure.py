@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from assimilate.analysis.canvas import SOFT, Picture, print_figure, styled
@@ -58,8 +59,6 @@ def draw_grid(panels: Sequence[Panel], *, budget: str) -> Picture:
         panels: with as many rows each.
         budget: of the run.
     """
-    from matplotlib.figure import Figure
-
     canvas, spans = mosaic(panels)
     side = max(panel.pictures.shape[-1] for panel in panels)
     scale = max(1, min(CELL // side, WIDEST // canvas.shape[1]))

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.manifold import TSNE
 
 
 def embed_offsets(
@@ -21,8 +22,6 @@ def embed_offsets(
     Raises:
         ValueError: `perplexity` is not below the number of samples.
     """
-    from sklearn.manifold import TSNE
-
     if perplexity >= len(offsets):
         raise ValueError(
             f"a perplexity of {perplexity:g} needs more than {perplexity:g} offsets, and there are {len(offsets)}: "

@@ -2,23 +2,20 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Mid greys and saturated mid tones have enough contrast on white and on near-black.
 INK = "#808890"
 COLOURS = ("#2f7fd6", "#e07a1f", "#2aa36b", "#b455c8")
 
 
-def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.subplots()
@@ -31,9 +28,7 @@ def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def _svg(figure: "Figure") -> str:
-    import matplotlib
-
+def _svg(figure: Figure) -> str:
     stream = io.StringIO()
     # A fixed salt and no date: the same numbers give the same bytes.
     with matplotlib.rc_context({"svg.hashsalt": "assimilate", "svg.fonttype": "none", "font.family": "sans-serif"}):
@@ -42,7 +37,7 @@ def _svg(figure: "Figure") -> str:
     return text[text.index("<svg") :]
 
 
-def _legend(axes: "Axes") -> None:
+def _legend(axes: Axes) -> None:
     legend: Any = axes.legend(frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_color(INK)

@@ -6,6 +6,7 @@ from typing import Any
 
 from assimilate.checked_files import digest_once
 from assimilate.errors import UserError
+from assimilate.graph.settings import MISSING_FILE
 
 SAMPLED_DATA = "sampled"
 
@@ -19,12 +20,15 @@ def file_content(path: str, key: str) -> dict[str, str]:
     """What a file of the user's is known by: its bytes, wherever it lies.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it cannot be read.
     """
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"{key}={path}: there is no such file")
-    return {"sha256": digest_once(file)}
+    try:
+        if not file.is_file():
+            raise UserError(f"{key}={path}: {MISSING_FILE}")
+        return {"sha256": digest_once(file)}
+    except OSError as error:
+        raise UserError(f"{key}={path}: it cannot be read ({error.strerror})") from error
 
 
 def given_content(checkpoint: str) -> dict[str, str]:

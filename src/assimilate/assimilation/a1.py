@@ -4,6 +4,9 @@ from assimilate.assimilation.contrastive import ContrastiveModule
 
 
 class A1(ContrastiveModule):
-    """The ordinary loss on (expert, generated): the data module's slots make the difference to SimCLR."""
+    """The ordinary loss on (expert, generated): the data module's slots make the difference to SimCLR.
+
+    Trains on batches of two views [batch, 3, height, width]; see `ContrastiveModule` for its arguments.
+    """
 
     max_views = 2

@@ -93,6 +93,7 @@ class ContrastiveModule(pl.LightningModule):
             logger=False,
         )
         self.encoder = Encoder.from_spec(self.encoder_spec, init_seed=init_seed)
+        self.encoder.mean, self.encoder.std = self.mean, self.std
 
     def setup(self, stage: str) -> None:
         """Under several ranks BatchNorm sees the global batch, so that ranks do not change the result."""

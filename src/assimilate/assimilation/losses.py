@@ -1,9 +1,9 @@
 """The contrastive losses of the paper: Eq. 1, 4, 12, 13 and their sums (Eq. 14).
 
-All take embeddings that are not normalised, normalise them, and work in fp32 (fp64 for fp64 inputs) whatever the
-precision of the network. Equations 1, 12 and 13 are sums; ours are means over the anchors. With `gather=True` and
-several ranks the anchors are this rank's and the keys are everyone's: the mean over ranks, and of the gradients, is
-that of one process with the global batch.
+All take embeddings [batch, dim] that are not normalised, normalise them, and work in fp32 (fp64 for fp64 inputs)
+whatever the precision of the network. Equations 1, 12 and 13 are sums; ours are means over the anchors. With
+`gather=True` and several ranks the anchors are this rank's and the keys are everyone's: the mean over ranks, and of the
+gradients, is that of one process with the global batch.
 """
 
 import math
@@ -30,6 +30,14 @@ def _unit(z: Tensor) -> Tensor:
     return F.normalize(z, dim=1)
 
 
+def _check_batches(views: Sequence[Tensor]) -> None:
+    if len(views) < 2:
+        raise ValueError(f"a contrastive loss needs at least two views, got {len(views)}")
+    shapes = [tuple(view.shape) for view in views]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        raise ValueError(f"the views are {', '.join(map(str, shapes))}; needed is [batch, dim], the same for all")
+
+
 def _check_temperature(temperature: float, base_temperature: float | None) -> None:
     if not temperature > 0:
         raise ValueError(f"loss.temperature={temperature} must be above 0 (the paper uses 0.5)")
@@ -47,20 +55,28 @@ def info_nce(
     z1: Embedding,
     z2: Embedding,
     *,
-    temperature: float,
+    temperature: float = 0.5,
     base_temperature: float | None = None,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
-    """Equation 12 divided by its 2N anchors: ½CE(z1→z2) + ½CE(z2→z1); a view is contrasted with the other view only.
+    """InfoNCE, Equation 12 divided by its 2N anchors: ½CE(z1→z2) + ½CE(z2→z1).
+
+    A view is contrasted with the other view only.
 
     Args:
+        z1, z2: [batch, dim], row i of both showing image i; any scale.
         temperature: τ > 0.
         base_temperature: if given, the loss is multiplied by temperature / base_temperature.
+        gather: under several ranks, contrast with the keys of all of them.
+
+    Returns:
+        A number []; log N for embeddings that tell nothing.
 
     Raises:
-        ValueError: τ or the base temperature is not positive.
+        ValueError: τ or the base temperature is not positive, or the shapes differ.
     """
     scale = scale_of(temperature, base_temperature)
+    _check_batches((z1, z2))
     with torch.autocast(z1.device.type, enabled=False):
         z1, z2 = _unit(z1), _unit(z2)
         positive = (z1 * z2).sum(1).mean() / temperature
@@ -76,7 +92,7 @@ def info_nce(
 def multi_view_nt_xent(
     views: Sequence[Embedding],
     *,
-    temperature: float,
+    temperature: float = 0.5,
     base_temperature: float | None = None,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
@@ -85,11 +101,15 @@ def multi_view_nt_xent(
     Each of the V·N embeddings is an anchor; its positives P(i) are the V−1 other views of its image and its keys A(i)
     all V·N−1 others. Eq. 13 as printed carries a double minus; this is the loss that it means.
 
+    Args:
+        views: V ≥ 2 of [batch, dim], row i of each showing image i.
+        temperature, base_temperature, gather: see `info_nce`.
+
     Raises:
-        ValueError: τ or the base temperature is not positive.
+        ValueError: τ or the base temperature is not positive, there is one view, or the shapes differ.
     """
-    assert len(views) >= 2, f"a contrastive loss needs at least two views, got {len(views)}"
     scale = scale_of(temperature, base_temperature)
+    _check_batches(views)
     with torch.autocast(views[0].device.type, enabled=False):
         units = [_unit(view) for view in views]
         anchors = torch.cat(units)
@@ -110,14 +130,21 @@ def nt_xent(
     z1: Embedding,
     z2: Embedding,
     *,
-    temperature: float,
+    temperature: float = 0.5,
     base_temperature: float | None = None,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
-    """Equation 1 divided by its 2N anchors: the keys of an anchor are the 2N−1 other embeddings of the batch.
+    """NT-Xent, Equation 1 divided by its 2N anchors: an anchor's keys are the 2N−1 other embeddings of the batch.
+
+    Args:
+        z1, z2: [batch, dim], row i of both showing image i; any scale.
+        temperature, base_temperature, gather: see `info_nce`.
+
+    Returns:
+        A number []; log(2N − 1) for embeddings that tell nothing.
 
     Raises:
-        ValueError: τ or the base temperature is not positive.
+        ValueError: τ or the base temperature is not positive, or the shapes differ.
     """
     return multi_view_nt_xent((z1, z2), temperature=temperature, base_temperature=base_temperature, gather=gather)
 
@@ -126,7 +153,7 @@ def viewmaker_loss(
     z1: Embedding,
     z2: Embedding,
     *,
-    temperature: float,
+    temperature: float = 0.5,
     base_temperature: float | None = None,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
@@ -134,10 +161,15 @@ def viewmaker_loss(
 
     Anchors are view 1 alone; the keys a are all 2N embeddings of the batch, the anchor itself included.
 
+    Args:
+        z1, z2: [batch, dim], row i of both showing image i; any scale.
+        temperature, base_temperature, gather: see `info_nce`.
+
     Raises:
-        ValueError: τ or the base temperature is not positive.
+        ValueError: τ or the base temperature is not positive, or the shapes differ.
     """
     scale = scale_of(temperature, base_temperature)
+    _check_batches((z1, z2))
     with torch.autocast(z1.device.type, enabled=False):
         z1, z2 = _unit(z1), _unit(z2)
         positive = (z1 * z2).sum(1).mean() / temperature
@@ -149,21 +181,28 @@ def viewmaker_loss(
 
 
 def alignment(
-    anchors: Sequence[Embedding], appended: Sequence[Embedding], *, temperature: float, alpha: float
+    anchors: Sequence[Embedding], appended: Sequence[Embedding], *, temperature: float = 0.5, alpha: float = 0.5
 ) -> Float[Tensor, ""]:
-    """L_align of Equation 4 as a mean over anchors, to be subtracted: α/τ · mean_i 1/|k| Σ_{p∈k(i)} z_i·z_p.
+    """L_align of A2 (Equation 4), to be subtracted from a contrastive loss: α/τ · mean_i 1/|k| Σ_{p∈k(i)} z_i·z_p.
 
     The mean runs over the anchors given: with z1 alone (`align_anchors: [0]`, the authors' CIFAR-10 code) it is
     (α/τ)·mean z1·zp, not half of it. Gradients flow into both sides; nothing is contrasted, so nothing is gathered.
 
     Args:
-        anchors: the contrasted views to align, one or more.
-        appended: the |k| appended views, one or more.
+        anchors: the contrasted views to align, one or more of [batch, dim].
+        appended: the |k| appended views, one or more of [batch, dim]; row i shows the anchors' image i.
+        temperature: τ > 0.
+        alpha: α ≥ 0.
+
+    Returns:
+        A number [] in ±α/τ.
 
     Raises:
-        ValueError: τ is not positive, or α is negative.
+        ValueError: τ is not positive, α is negative, a side is empty, or the shapes differ.
     """
-    assert min(len(anchors), len(appended)) > 0, "alignment needs at least one anchor and one appended view"
+    if not anchors or not appended:
+        raise ValueError("alignment needs at least one anchor and one appended view")
+    _check_batches((*anchors, *appended))
     _check_temperature(temperature, None)
     if not alpha >= 0:
         raise ValueError(f"loss.alpha={alpha} must be at least 0 (the paper uses 0.5)")

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assimilate.assimilation.losses import alignment, info_nce, multi_view_nt_xent, nt_xent, scale_of, viewmaker_loss
-from assimilate.assimilation.simsiam_loss import simsiam, simsiam_alignment
+from assimilate.assimilation.simsiam_loss import simsiam_alignment, simsiam_loss
 
 LOSSES = ("infonce", "ntxent", "full", "simsiam", "viewmaker")
 _PAIRWISE = {"infonce": info_nce, "ntxent": nt_xent, "viewmaker": viewmaker_loss}
@@ -72,7 +72,7 @@ class LossSpec:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The minimised `total` = (base − alignment)·τ/τ_base, and its parts before that scale."""
+    """The minimised `total` = (base − alignment)·τ/τ_base, and its parts before that scale; numbers []."""
 
     total: Float[Tensor, ""]
     base: Float[Tensor, ""]
@@ -89,14 +89,21 @@ def compute_loss(
     """The loss of one step: views 0 and 1 are contrasted, any further ones are aligned with them (Eq. 4, 14, 16).
 
     Args:
-        views: projector outputs, not normalised, at least two.
-        predictions: the predictor's output for each view, for "simsiam" alone.
+        views: projector outputs, not normalised, at least two of [batch, dim].
+        predictions: the predictor's output for each view, [batch, dim] each, for "simsiam" alone.
         gather: contrast with the keys of all ranks.
+
+    Returns:
+        Numbers [].
+
+    Raises:
+        ValueError: there is one view, or the shapes differ.
     """
-    assert len(views) >= 2, f"a contrastive loss needs at least two views, got {len(views)}"
+    if len(views) < 2:
+        raise ValueError(f"a contrastive loss needs at least two views, got {len(views)}")
     if spec.name == "simsiam":
         assert predictions is not None, "SimSiam compares predictions with projections"
-        base = simsiam(predictions[0], predictions[1], views[0], views[1])
+        base = simsiam_loss(predictions[0], predictions[1], views[0], views[1])
         if len(views) == 2:
             return LossTerms(base, base, None)
         anchors = [views[index] for index in spec.align_anchors]

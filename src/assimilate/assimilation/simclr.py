@@ -4,6 +4,9 @@ from assimilate.assimilation.contrastive import ContrastiveModule
 
 
 class SimCLR(ContrastiveModule):
-    """The baseline: both views are expert views (or whatever a replacement table puts in their place)."""
+    """The baseline: both views are expert views (or whatever a replacement table puts in their place).
+
+    Trains on batches of two views [batch, 3, height, width]; see `ContrastiveModule` for its arguments.
+    """
 
     max_views = 2

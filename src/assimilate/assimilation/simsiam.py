@@ -11,7 +11,8 @@ from assimilate.assimilation.objective import LossTerms, compute_loss
 class SimSiam(ContrastiveModule):
     """Views 0 and 1 predict each other's projection; every further view predicts both with weight α (A2-SimSiam).
 
-    The predictor's learning rate is constant, whatever the schedule does to the rest (PROTOCOLS 11).
+    The predictor's learning rate is constant, whatever the schedule does to the rest (PROTOCOLS 11). Trains on batches
+    of two or more views [batch, 3, height, width]; see `ContrastiveModule` for its arguments.
     """
 
     def loss_terms(self, views: Sequence[Tensor]) -> LossTerms:

@@ -20,13 +20,18 @@ def mean_cosine(predictions: Embedding, targets: Embedding) -> Float[Tensor, ""]
         return F.cosine_similarity(predictions.to(dtype), targets.detach().to(dtype), dim=1).mean()
 
 
-def simsiam(p1: Embedding, p2: Embedding, z1: Embedding, z2: Embedding) -> Float[Tensor, ""]:
-    """½D(p1, sg z2) + ½D(p2, sg z1): between −1 and 1."""
+def simsiam_loss(p1: Embedding, p2: Embedding, z1: Embedding, z2: Embedding) -> Float[Tensor, ""]:
+    """½D(p1, sg z2) + ½D(p2, sg z1), D minus the cosine: between −1 and 1.
+
+    Args:
+        p1, p2: the predictor's outputs of the two views, [batch, dim]; any scale.
+        z1, z2: their projections, [batch, dim]; no gradient flows to them.
+    """
     return -0.5 * (mean_cosine(p1, z2) + mean_cosine(p2, z1))
 
 
 def simsiam_alignment(
-    predictions: Sequence[Embedding], anchors: Sequence[Embedding], *, alpha: float
+    predictions: Sequence[Embedding], anchors: Sequence[Embedding], *, alpha: float = 0.5
 ) -> Float[Tensor, ""]:
     """What A2-SimSiam subtracts: −(α/|k|)·Σ_j mean over the anchors of D(p_j, sg z) (Eq. 16 as PROTOCOLS 11 reads it).
 
@@ -34,13 +39,15 @@ def simsiam_alignment(
     with D = −cosine, as here and in the code, adding it pulls the views together.
 
     Args:
-        predictions: of the |k| appended views, one or more.
-        anchors: projections of the contrasted views to align with, one or more.
+        predictions: of the |k| appended views, one or more of [batch, dim].
+        anchors: projections of the contrasted views to align with, one or more of [batch, dim].
+        alpha: α ≥ 0.
 
     Raises:
-        ValueError: α is negative.
+        ValueError: α is negative, or a side is empty.
     """
-    assert min(len(predictions), len(anchors)) > 0, "alignment needs at least one appended view and one anchor"
+    if not predictions or not anchors:
+        raise ValueError("alignment needs at least one appended view and one anchor")
     if not alpha >= 0:
         raise ValueError(f"loss.alpha={alpha} must be at least 0 (the paper uses 0.5)")
     cosines = [mean_cosine(prediction, anchor) for prediction in predictions for anchor in anchors]

@@ -29,7 +29,10 @@ _SMALLEST_CROP = {"crop50": 0.5, "crop70": 0.7, "crop90": 0.9, "weak_crop": 0.9}
 
 
 class Augmentation(Protocol):
-    """Turns a batch of stored images into views in [0, 1], each image with parameters of its own."""
+    """Turns a batch of stored images into views in [0, 1], each image with parameters of its own.
+
+    Images are uint8 [batch, 3, height, width], views floats [batch, 3, size, size].
+    """
 
     def __call__(
         self, images: UInt8[Tensor, "batch 3 height width"], rng: torch.Generator
@@ -56,11 +59,15 @@ def central(images: Images, size: int | None) -> Images:
 
 @dataclass(frozen=True)
 class Identity:
-    """No change but to floats in [0, 1], and to the centre of what is larger than ``image_size``."""
+    """No change but to floats in [0, 1], and to the centre of what is larger than ``image_size``.
+
+    Calling it takes uint8 [batch, 3, height, width].
+    """
 
     image_size: int | None = None
 
-    def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 size size"]:
+    def __call__(self, images: Images, rng: torch.Generator | None = None) -> Float[Tensor, "batch 3 size size"]:
+        """uint8 [batch, 3, height, width] to floats in [0, 1]; draws nothing."""
         return unit_floats(central(images, self.image_size))
 
 
@@ -68,7 +75,8 @@ class Identity:
 class FlipAugmentation:
     """A horizontal flip with ``probability``: what a generated view gets by default (PROTOCOLS 8).
 
-    Of what is larger than ``image_size`` only the centre is shown.
+    Of what is larger than ``image_size`` only the centre is shown. Calling it takes uint8 [batch, 3, height, width] to
+    floats in [0, 1]. Raises ValueError for a probability outside [0, 1].
     """
 
     probability: float = 0.5
@@ -86,13 +94,19 @@ class FlipAugmentation:
         views = unit_floats(central(images, self.image_size))
         return torch.where(flip.to(images.device, non_blocking=True).view(-1, 1, 1, 1), views.flip(-1), views)
 
-    def __call__(self, images: Images, rng: torch.Generator) -> Float[Tensor, "batch 3 size size"]:
-        return self.apply(images, self.draw(len(images), rng))
+    def __call__(self, images: Images, rng: torch.Generator | None = None) -> Float[Tensor, "batch 3 size size"]:
+        """uint8 [batch, 3, height, width] to views in [0, 1]; without ``rng`` torch's global generator draws."""
+        return self.apply(images, self.draw(len(images), rng or torch.default_generator))
 
 
 @dataclass(frozen=True)
 class BasicAugmentation:
-    """RandomResizedCrop, then a horizontal flip; the default box is that of "basic" (Tables 5 and 19)."""
+    """RandomResizedCrop, then a horizontal flip; the default box is that of "basic" (Tables 5 and 19).
+
+    Calling it takes uint8 [batch, 3, height, width] to floats in [0, 1] [batch, 3, image_size, image_size], each image
+    with a box of its own: ``scale`` its area as a share of the image's, ``ratio`` its width over its height. Raises
+    ValueError for settings out of range.
+    """
 
     image_size: int
     scale: tuple[float, float] = (0.2, 1.0)
@@ -114,8 +128,14 @@ class BasicAugmentation:
         crops = crops.to(images.device)
         return resample_groups(images, crops, self.image_size, group_size, interpolation=self.interpolation)
 
-    def __call__(self, images: Images, rng: torch.Generator) -> Views:
-        return self.apply(images, self.draw(len(images), images.shape[-2], images.shape[-1], rng))
+    def __call__(self, images: Images, rng: torch.Generator | None = None) -> Views:
+        """uint8 [batch, 3, height, width] to views [batch, 3, image_size, image_size] in [0, 1].
+
+        Without ``rng`` torch's global generator draws.
+        """
+        return self.apply(
+            images, self.draw(len(images), images.shape[-2], images.shape[-1], rng or torch.default_generator)
+        )
 
 
 def normalize(
@@ -124,7 +144,10 @@ def normalize(
     std: tuple[float, float, float],
     out: Float[Tensor, "batch 3 height width"] | None = None,
 ) -> Float[Tensor, "batch 3 height width"]:
-    """Return (images - mean) / std a channel, in one pass over the batch; ``out`` may be ``images`` themselves."""
+    """Return (images - mean) / std a channel of images [batch, 3, height, width], in one pass over the batch.
+
+    ``mean`` and ``std`` are three numbers each; ``out`` may be ``images`` themselves.
+    """
     scale = torch.tensor(std, dtype=images.dtype).reciprocal_().view(1, 3, 1, 1)
     shift = -torch.tensor(mean, dtype=images.dtype).view(1, 3, 1, 1) * scale
     device = images.device
@@ -144,9 +167,16 @@ def crop_augmentation(
 
 
 def make_transform(
-    name: str, image_size: int, *, flip: float, expert: Mapping[str, Any], compiled: bool = False
+    name: str,
+    image_size: int,
+    *,
+    flip: float = 0.5,
+    expert: Mapping[str, Any] | None = None,
+    compiled: bool = False,
 ) -> Augmentation:
-    """Return the transform called ``name``, one of ``TRANSFORMS``; its views have ``image_size``.
+    """Return the transform called ``name``, one of ``TRANSFORMS``.
+
+    Calling it takes uint8 [batch, 3, height, width] to views [batch, 3, image_size, image_size] in [0, 1].
 
     ``flip`` is the data set's flip probability and holds for every transform but none (digits: 0). ``expert`` holds
     keyword arguments of ``ExpertAugmentation``; basic is the same whatever they are (PROTOCOLS 8). ``compiled`` is for
@@ -155,6 +185,7 @@ def make_transform(
     Raises ValueError for an unknown name or setting.
     """
     allowed = set(ExpertAugmentation.__dataclass_fields__) - {"image_size", "flip", "compiled"}
+    expert = expert or {}
     if unknown := set(expert) - allowed:
         raise ValueError(
             f"the expert augmentation has no setting {', '.join(sorted(unknown))}; "

@@ -98,7 +98,10 @@ def whole_image(image_height: int, image_width: int, flip: Bool[Tensor, " batch"
 def unit_floats(images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
     """Return images of bytes as new floats in [0, 1]."""
     # Floats would be divided where they lie, and they may be the data set's own.
-    assert images.dtype == torch.uint8, f"images are bytes, not {images.dtype}"
+    if images.dtype != torch.uint8:
+        raise TypeError(
+            f"images are bytes, not {images.dtype}: for floats in [0, 1] give (255 * images).round().byte()"
+        )
     return images.to(torch.float32).div_(255)
 
 

@@ -25,7 +25,7 @@ class ContrastiveBatch(NamedTuple):
 
 
 class ContrastiveDataModule(LightningDataModule):
-    """Serves ``ContrastiveBatch`` es of normalised views.
+    """Serves ``ContrastiveBatch`` es of normalised views, one [batch, 3, height, width] a slot.
 
     The loader yields indices; ``on_after_batch_transfer`` gathers uint8 images and generated views, augments all
     slots of one transform in one call on the model's device, and normalises. Every draw comes from a generator named
@@ -41,9 +41,9 @@ class ContrastiveDataModule(LightningDataModule):
         std: Statistics,
         slots: Sequence[ViewSlot],
         batch_size: int,
-        seed: int,
-        view_source: ViewSource | None,
-        drop_last: bool,
+        seed: int = 0,
+        view_source: ViewSource | None = None,
+        drop_last: bool = True,
         placement: Placement = "auto",
         num_samples: int | None = None,
     ) -> None:

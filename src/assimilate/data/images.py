@@ -23,17 +23,21 @@ _NAMES_SHOWN, _NAME_LENGTH = 10, 30
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """Images as uint8 [N, 3, H, W] (perhaps a memory map) and their labels as int64 [N], or None if unlabelled."""
+    """Images as uint8 [N, 3, H, W] (perhaps a memory map) and their labels as int64 [N], or None if unlabelled.
+
+    Raises ValueError for arrays of another type or shape.
+    """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        assert self.images.dtype == np.uint8, self.images.dtype
-        assert self.images.ndim == 4, self.images.shape
-        if self.labels is not None:
-            assert self.labels.dtype == np.int64, self.labels.dtype
-            assert self.labels.shape == self.images.shape[:1], (self.labels.shape, self.images.shape)
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+            found = f"{self.images.dtype} {list(self.images.shape)}"
+            raise ValueError(f"images are {found}; needed is uint8 [N, 3, height, width]")
+        labels = self.labels
+        if labels is not None and (labels.dtype != np.int64 or labels.shape != self.images.shape[:1]):
+            raise ValueError(f"labels are {labels.dtype} {list(labels.shape)}; needed is int64 [{len(self.images)}]")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -149,7 +153,7 @@ def load_prepared(folder: Path) -> ImageDataset:
             std=_three(description["std"]),
             notes=tuple(description["notes"]),
         )
-    except (OSError, ValueError, KeyError, AssertionError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{folder} holds no complete prepared data set ({error}); remove it to build it again"
         ) from error

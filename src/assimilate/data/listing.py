@@ -90,8 +90,9 @@ def scan_folder(root: Path | str, *, out: Path | None = None) -> FolderListing:
     Layouts: ``root/<class>/...`` (class folders, searched to any depth), ``root/train/<class>/...`` with an optional
     ``root/test`` (or val, valid, validation, dev; training and testing, in any case) of the same classes, or images
     directly in ``root`` (or ``root/train``): unlabelled. A single folder that holds class folders or a split stands for
-    ``root``. Passed over with a note: hidden files, what operating systems leave in folders, links that lead back up
-    or to a folder that is listed anyway, pipes, results below ``out``, and files without the extension of an image.
+    ``root``, and one that holds class folders for a part of a split. Passed over with a note: hidden files, what
+    operating systems leave in folders, links that lead back up or to a folder that is listed anyway, pipes, results
+    below ``out``, and files without the extension of an image.
     Raises ValueError, naming ``dataset.root``, if there is no such folder, no image, a class folder without images,
     images beside class folders, a test class that is no training class, folders that look like a split but cannot be
     one, or something that cannot be read.
@@ -124,16 +125,22 @@ def _scan(root: Path, out: Identity | None) -> FolderListing:
     if "train" in roles.values() and len(roles) == len(inner):
         return _scan_split(root, top, inner, roles)
     _refuse_split_among_classes(root, inner, roles)
-    below = top
-    while len(below.folders) == 1 and not below.images and not below.folders[0].linked:
-        below = below.folders[0]
-    if below is not top and not below.images and below.folders:
+    below = _unwrapped(top)
+    if below is not top:
         listing = _scan(below.path, out)
         note = f"folder: {shown(root)} holds one folder, so what is read is {displayed(below.relative)}/ in it."
         return replace(listing, notes=(note, *listing.notes))
     walk = Walk(top, [top])
     names, train = _scan_part(top, None, walk)
-    return _listing(root, names, train, None, [], walk)
+    return _listing(root, names, train, None, _note_on_equal_folders(inner), walk)
+
+
+def _unwrapped(folder: Directory) -> Directory:
+    """The folder that holds the class folders or the split: this one, or one that it holds and nothing beside it."""
+    below = folder
+    while len(below.folders) == 1 and not below.images and not below.folders[0].linked:
+        below = below.folders[0]
+    return folder if below.images or not below.folders else below
 
 
 def _scan_split(root: Path, top: Directory, inner: list[Directory], roles: dict[str, str]) -> FolderListing:
@@ -150,10 +157,20 @@ def _scan_split(root: Path, top: Directory, inner: list[Directory], roles: dict[
             )
     walk, notes = Walk(top, [by_role["train"][0], *tests]), list[str]()
     walk.note(top)
-    names, train = _scan_part(by_role["train"][0], None, walk)
+
+    def inside(part: Directory) -> Directory:
+        below = _unwrapped(part)
+        if below is not part:
+            walk.note(part)
+            what = f"{displayed(part.name)}/ holds one folder, so what is read is {displayed(below.relative)}/."
+            notes.append(f"folder: {what}")
+        return below
+
+    names, train = _scan_part(inside(by_role["train"][0]), None, walk)
     test = None
     if tests:
-        _, test = _scan_part(tests[0], names, walk)
+        as_it_is = {folder.name for folder in tests[0].folders} <= set(names)
+        _, test = _scan_part(tests[0] if as_it_is else inside(tests[0]), names, walk)
         notes.append(f"folder: {len(train)} training and {len(test)} test images, split as given.")
     unused = [folder for folder in inner if folder not in (by_role["train"][0], *tests)]
     if vals := [folder for folder in unused if roles[folder.name] != "unlabeled"]:
@@ -208,6 +225,17 @@ def _refuse_split_among_classes(root: Path, inner: list[Directory], roles: dict[
                 f"dataset.root: {shown(root)} holds {_named(inner)}, and {displayed(folder.name)}/ holds a split; "
                 f"give dataset.root={shown(folder.path)}"
             )
+
+
+def _note_on_equal_folders(inner: list[Directory]) -> list[str]:
+    """A sentence if all class folders hold the same folders and nothing else: trn/cat, trn/dog, tst/cat, tst/dog."""
+    below = [frozenset(inside.name for inside in folder.folders) for folder in inner if not folder.images]
+    if len(inner) < 2 or len(below) < len(inner) or len(set(below)) > 1 or len(below[0]) < 2:
+        return []
+    return [
+        f"folder: {_named(inner)} are the classes, though all of them hold the same folders; if they are the parts of "
+        f"a split, {_SPLIT_HINT}."
+    ]
 
 
 def _role_in(name: str) -> str | None:

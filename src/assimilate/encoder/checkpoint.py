@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from assimilate.encoder.encoder import Encoder, EncoderSpec
+from assimilate.encoder.encoder import Encoder, EncoderSpec, Normalization
 from assimilate.plain_files import check_weights, load_plain, save_plain
 
 _FORMAT = "assimilate-encoder-1"
-Normalization = tuple[float, float, float]
 
 
 def read_torch_file(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
@@ -57,8 +56,8 @@ def save_encoder(
     save_plain(Path(path), content)
 
 
-def load_encoder(path: Path) -> tuple[Encoder, Normalization, Normalization]:
-    """Reads an encoder written by `save_encoder`: (encoder on the CPU in eval mode, mean, std).
+def load_encoder(path: Path) -> Encoder:
+    """Reads an encoder written by `save_encoder`, with its `mean` and `std`: on the CPU, in eval mode.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -84,7 +83,8 @@ def load_encoder(path: Path) -> tuple[Encoder, Normalization, Normalization]:
         raise ValueError(
             f"{path}: weights do not fit the encoder {content['encoder']}: {' '.join(problems[:2])}{more}"
         ) from error
-    return encoder.eval(), mean, std
+    encoder.mean, encoder.std = mean, std
+    return encoder.eval()
 
 
 def _three(values: Any) -> Normalization:

@@ -13,6 +13,9 @@ from assimilate.encoder.backbone import INITIALIZATIONS, make_backbone
 from assimilate.encoder.predictor import make_predictor
 from assimilate.encoder.projector import make_projector
 
+Normalization = tuple[float, float, float]
+"""One number a channel, red, green, blue, for images in [0, 1]."""
+
 
 @dataclass(frozen=True)
 class EncoderSpec:
@@ -56,15 +59,20 @@ class EncoderSpec:
 
 
 class Encoder(nn.Module):
-    """f: images, already normalised by (mean, std), to features h and projections z.
+    """f: images [batch, 3, height, width], already normalised by (mean, std), to features h and projections z.
 
     Args:
         spec: the architecture. Parameters are drawn from torch's global generator: use `from_spec` for a seed.
+
+    Attributes:
+        mean, std: the normalisation of its inputs a channel, for images in [0, 1]; 0 and 1 until it is set.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.mean: Normalization = (0.0, 0.0, 0.0)
+        self.std: Normalization = (1.0, 1.0, 1.0)
         self.backbone = make_backbone(
             spec.backbone, width=spec.width, stem=spec.stem, initialization=spec.initialization
         )

@@ -166,7 +166,6 @@ def _spread(session: Session, encoder: Any) -> tuple[float, float]:
     from assimilate.analysis.sphere import alignment, uniformity
     from assimilate.data.seeding import generator as seeded
     from assimilate.encoder.checkpoint import load_encoder
-    from assimilate.encoder.encoder import EmbeddingOf
     from assimilate.train import ENCODER, make_transforms
     from assimilate.views.embedding import FrozenEmbedding
 
@@ -184,8 +183,7 @@ def _spread(session: Session, encoder: Any) -> tuple[float, float]:
     if wanted is not None and wanted < len(arrays):
         chosen = np.sort(np.random.default_rng([seed, 3]).choice(len(arrays), wanted, replace=False))
     images = torch.from_numpy(np.asarray(arrays.images[chosen]))
-    network, mean, std = load_encoder(encoder / ENCODER)
-    f = FrozenEmbedding(EmbeddingOf(network), mean=mean, std=std).to(session.device)
+    f = FrozenEmbedding.of(load_encoder(encoder / ENCODER)).to(session.device)
     expert = make_transforms(session.config)("expert")
     pair = [embed(session, f, expert(images, seeded(seed, "alignment", side)) * 2 - 1) for side in (0, 1)]
     return alignment(*pair, power=settings["power"]), uniformity(embed(session, f, images), t=settings["t"])

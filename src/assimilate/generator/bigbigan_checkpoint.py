@@ -1,6 +1,8 @@
 """BigBiGAN on disk: a bare state dict with the keys of PROTOCOLS 12."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +14,11 @@ from assimilate.plain_files import save_plain
 def save_bigbigan(path: Path, network: BigBiGAN) -> None:
     """Write the state dict atomically."""
     save_plain(path, dict(network.state_dict()))
+
+
+def is_bigbigan(content: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is a BigBiGAN's, by the names in it."""
+    return "shared.weight" in content
 
 
 def load_bigbigan(path: Path, *, image_size: int | None = None, latent_dim: int | None = None) -> BigBiGAN:

@@ -6,5 +6,5 @@ from torch import Tensor
 
 
 def to_pixels(images: Float[Tensor, "... 3 height width"]) -> UInt8[Tensor, "... 3 height width"]:
-    """Images in [−1, 1] (clamped) to the nearest of 256 levels."""
+    """Images [..., 3, height, width] in [−1, 1] (clamped) to the nearest of 256 levels, uint8."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round_().to(torch.uint8)

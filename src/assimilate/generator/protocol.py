@@ -10,6 +10,7 @@ from torch import Tensor
 class LatentGenerator(Protocol):
     """A frozen generator of square RGB images that is differentiable in its codes.
 
+    Latents z are [batch, dim], codes w [batch, codes, dim], images [batch, 3, size, size] in about [-1, 1].
     Its tensors move with ``to(device)``, which returns it; one without that method works on the CPU alone.
     Codes are *pre-truncation*: ``synthesize`` itself applies truncation. The same codes always give the same image, and
     an image depends on its own codes alone.
@@ -32,7 +33,7 @@ class LatentGenerator(Protocol):
 
     @property
     def latent_mean(self) -> Float[Tensor, " dim"]:
-        """The mean code, on the generator's device."""
+        """The mean code [dim], on the generator's device."""
         ...
 
     def sample_latents(self, count: int, rng: torch.Generator) -> Float[Tensor, "batch dim"]:

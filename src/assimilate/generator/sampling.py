@@ -66,9 +66,12 @@ def _make_tile(
 
 
 def draw_codes(
-    generator: LatentGenerator, indices: range, seed: int, device: torch.device | str
+    generator: LatentGenerator, indices: range, seed: int = 0, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "batch codes dim"]:
-    """Codes of the images ``indices``: a latent each from its own source, mapped, the same for every layer."""
+    """Codes [batch, codes, dim] of images drawn at random: a latent each, mapped, the same for every layer.
+
+    Those of image i are a function of (``seed``, i) alone. ``generator.synthesize(codes)`` makes the images.
+    """
     latents = [generator.sample_latents(1, seeded(seed, "sampled image", index)) for index in indices]
     codes = generator.map(torch.cat(latents).to(device))
     return codes[:, None].repeat(1, generator.num_codes, 1).float()

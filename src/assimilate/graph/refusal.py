@@ -40,8 +40,8 @@ def refused(
         cls, name, key, value = nested, str(part), f"{key}.{part}", first["input"]
     field = cls.model_fields[name]
     shown = repr(value) if isinstance(value, str) and _spells_a_number(value) else as_typed(value)
-    if kind == "value_error" and _said(first) == MISSING_FILE:
-        return UserError(f"{key}={value}: {MISSING_FILE}")
+    if kind == "value_error" and (_said(first) == MISSING_FILE or _said(first).startswith("it cannot be read")):
+        return UserError(f"{key}={value}: {_said(first)}")
     return UserError(f"{key}={shown} cannot be used: allowed is {allowed_in(field)}{advice_of(field, value)}")
 
 

@@ -104,8 +104,12 @@ class File(str):
 
     @classmethod
     def _check(cls, path: str) -> Self:
-        if not Path(path).expanduser().is_file():
-            raise ValueError(MISSING_FILE)
+        try:
+            if not Path(path).expanduser().is_file():
+                raise ValueError(MISSING_FILE)
+            digest_once(Path(path).expanduser())
+        except OSError as error:
+            raise ValueError(f"it cannot be read ({error.strerror})") from error
         return cls(path)
 
     @property

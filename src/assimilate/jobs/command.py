@@ -1,6 +1,7 @@
 """From a command line to its jobs: the guard against what would run by mistake, and the entry point of every stage."""
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import os
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -65,6 +67,24 @@ def _check_key(override: Override) -> None:
             raise UserError(f"{override.input_line} cannot be set by itself: give {instead}")
 
 
+def _check_hydra_key(override: Override) -> None:
+    """Refuse to add a setting that Hydra does not have; where it takes names of any kind (env_set, params), all are.
+
+    Raises:
+        UserError: so.
+    """
+    node: Any = HydraConf
+    for name in override.key_or_group.split(".")[1:]:
+        if not dataclasses.is_dataclass(node):
+            return
+        known = {field.name: field.type for field in dataclasses.fields(node)}
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(sorted(known))}"
+            raise UserError(f"{override.input_line} cannot be used: Hydra has no setting {name} there. {hint}")
+        node = known[name]
+
+
 def check_additions(overrides: Sequence[str]) -> None:
     """Refuse `+key` that is neither a table of rows nor a setting, and what is no row: the default would run silently.
 
@@ -96,6 +116,8 @@ def check_additions(overrides: Sequence[str]) -> None:
             raise UserError(f"{override.input_line}: one ready-made sweep at a time, without +, e.g. {SWEEP}=table13")
         elif (override.is_add() or override.is_force_add()) and (CONF / key).is_dir():
             raise UserError(f"{override.input_line}: an option of a group is given without +, {key}=…")
+        elif key.startswith("hydra.") and (override.is_add() or override.is_force_add()):
+            _check_hydra_key(override)
         elif override.is_add() and "." not in key and key != "hydra":
             near = difflib.get_close_matches(key, tables, n=1)
             hint = f"did you mean +{near[0]}=…?" if near else f"tables of rows: {', '.join(tables)}"

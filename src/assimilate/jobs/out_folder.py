@@ -37,10 +37,13 @@ def check_out(job: Job, *, only_shows: bool) -> None:
                 with tempfile.TemporaryFile(dir=place) as file:
                     _check_locks(place, file.fileno())
     except OSError as error:
-        finished = read_metrics(job.run_dir) is not None and not job.config["force"]
-        shown = job.out.is_dir() and (only_shows or finished or job.config["prepare"] == "plan")
-        if error.errno not in _PROTECTED or not shown:
+        if error.errno not in _PROTECTED or not _may_be_shown(job, only_shows=only_shows):
             raise UserError(f"out={place} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
+
+
+def _may_be_shown(job: Job, *, only_shows: bool) -> bool:
+    finished = read_metrics(job.run_dir) is not None and not job.config["force"]
+    return job.out.is_dir() and (only_shows or finished or job.config["prepare"] == "plan")
 
 
 def _check_locks(folder: Path, descriptor: int) -> None:

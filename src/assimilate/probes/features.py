@@ -2,9 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import TypeVar
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from assimilate.data.augmentation import Augmentation, Identity, normalize
@@ -12,8 +15,10 @@ from assimilate.data.images import ImageArrays, Statistics
 from assimilate.data.seeding import generator
 from assimilate.encoder.encoder import Encoder
 
+Module = TypeVar("Module", bound=nn.Module)
 
-def freeze(module: nn.Module) -> nn.Module:
+
+def freeze(module: Module) -> Module:
     """Puts a module in eval mode and takes the gradients from its parameters, for good; returns it."""
     return module.eval().requires_grad_(False)
 
@@ -73,20 +78,21 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 @torch.no_grad()
 def extract_features(
     encoder: Encoder,
-    images: ImageArrays,
+    images: ImageArrays | NDArray[np.uint8] | UInt8[Tensor, "n 3 height width"],
     *,
-    mean: Statistics,
-    std: Statistics,
+    mean: Statistics | None = None,
+    std: Statistics | None = None,
     batch_size: int = 512,
     device: torch.device | str | None = None,
     transform: Augmentation | None = None,
     seed: tuple[int | str, ...] = ("features",),
 ) -> Float[Tensor, "n feature_dim"]:
-    """The backbone's features of all images, in their order, on `device`.
+    """The backbone's features [n, feature_dim] of all images, in their order, on `device`; no gradients.
 
     Args:
         encoder: in eval mode; it is on `device` already.
-        mean, std: the normalisation of its inputs.
+        images: a data set's, or uint8 [n, 3, height, width].
+        mean, std: the normalisation of its inputs; None takes the encoder's own.
         device: None takes the encoder's.
         transform: what is done to the uint8 images; None only converts them. Chunk j of `batch_size` images draws from
             the generator named by (*seed, j), so draws depend on batch_size where there are any.
@@ -98,10 +104,13 @@ def extract_features(
     parameter = next(encoder.parameters())
     device = parameter.device if device is None else torch.device(device)
     transform = Identity() if transform is None else transform
+    mean, std = mean or encoder.mean, std or encoder.std
+    pixels = images.images if isinstance(images, ImageArrays) else images
     features = torch.empty(len(images), encoder.feature_dim, device=device, dtype=parameter.dtype)
     for chunk, start in enumerate(range(0, len(images), batch_size)):
+        some = pixels[start : start + batch_size]
         # A copy: the array may be a read-only memory map.
-        stored = torch.from_numpy(images.images[start : start + batch_size].copy()).to(device, non_blocking=True)
+        stored = (some if isinstance(some, Tensor) else torch.from_numpy(some.copy())).to(device, non_blocking=True)
         views = normalize(transform(stored, generator(*seed, chunk)), mean, std)
         features[start : start + len(stored)] = encoder.features(views.to(parameter.dtype))
     return features

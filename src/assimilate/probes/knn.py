@@ -40,7 +40,8 @@ def knn_predict(
     wherever they stand. Memory is bounded by chunks of queries.
 
     Args:
-        train_y: labels from 0.
+        train_x, train_y: the bank, [bank, dim], and its labels from 0, [bank].
+        test_x: the queries, [queries, dim].
         metric: "cosine" (rows are normalised) or "euclidean" (rows as they are).
         weighting: "majority" (a vote each) or "exponential" (a vote of exp(similarity/temperature); for "euclidean" the
             similarity is minus the distance).
@@ -270,7 +271,16 @@ def knn_accuracy(
     weighting: str = "majority",
     temperature: float = 0.1,
 ) -> float:
-    """Share of test vectors whose vote (see `knn_predict`) is right, in percent."""
+    """Share of test vectors whose vote (see `knn_predict`) is right, in percent.
+
+    Args:
+        train_x, train_y: the bank, [bank, dim], and its labels from 0, [bank].
+        test_x, test_y: the queries, [queries, dim], and their labels, [queries].
+        k, metric, weighting, temperature: see `knn_predict`.
+
+    Raises:
+        ValueError: k is not between 1 and the size of the bank, or a name is unknown.
+    """
     predicted = knn_predict(train_x, train_y, test_x, k=k, metric=metric, weighting=weighting, temperature=temperature)
     return 100.0 * int((predicted == test_y.to(predicted.device)).sum()) / len(test_y)
 

@@ -1,7 +1,7 @@
 """The linear probe: several seeds trained together on the same frozen features (DESIGN §6)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,8 +58,8 @@ def linear_probe(
     train: ImageArrays,
     test: ImageArrays,
     *,
-    mean: Statistics,
-    std: Statistics,
+    mean: Statistics | None = None,
+    std: Statistics | None = None,
     preset: str = "essl",
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     num_classes: int | None = None,
@@ -81,7 +81,8 @@ def linear_probe(
 
     Args:
         encoder: frozen (see `freeze`), on the device to use.
-        mean, std: the normalisation of its inputs.
+        train, test: labelled images, uint8 [n, 3, height, width] with int64 labels [n].
+        mean, std: the normalisation of its inputs; None takes the encoder's own.
         preset: a key of `PROTOCOLS`.
         num_classes: None takes one more than the largest training label.
         num_epochs, batch_size, lr: None takes the protocol's. A batch never exceeds the training set.
@@ -98,34 +99,24 @@ def linear_probe(
             features are not finite.
         DivergedError: the classifier of a seed diverged.
     """
-    if preset not in PROTOCOLS:
-        raise ValueError(f"probe.preset={preset!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
     if train.labels is None or test.labels is None:
         raise ValueError("a probe needs labelled training and test images; this data set is unlabelled")
-    if not seeds:
-        raise ValueError("probe.seeds is empty; give at least one seed")
     assert_frozen(encoder)
-    protocol = PROTOCOLS[preset]
-    num_epochs = protocol.num_epochs if num_epochs is None else num_epochs
-    num_draws = num_epochs if num_draws is None else num_draws
-    if num_epochs < 1 or num_draws < 1:
-        raise ValueError(f"probe.num_epochs={num_epochs} and probe.num_draws={num_draws} must be at least 1")
-    batch_size = protocol.batch_size if batch_size is None else batch_size
-    lr = protocol.lr if lr is None else lr
-    if batch_size < 1:
-        raise ValueError(f"probe.batch_size={batch_size} must be at least 1 (the protocol's is {protocol.batch_size})")
-    if not 0 < lr < math.inf:
-        raise ValueError(f"probe.lr={lr} must be above 0 (the protocol's is {protocol.lr})")
+    plan = _Plan.of(preset, seeds, num_epochs=num_epochs, batch_size=batch_size, lr=lr)
+    protocol, num_epochs = plan.protocol, plan.num_epochs
+    rounds = num_epochs if num_draws is None else num_draws
+    if rounds < 1:
+        raise ValueError(f"probe.num_draws={rounds} must be at least 1")
     if draws not in ("shared", "independent"):
         raise ValueError(f"probe.draws={draws!r} is unknown; choose shared or independent")
     if protocol.train == "none":
-        num_draws = 1
+        rounds = 1
     elif draws == "independent":
         return _merge(
             [
                 linear_probe(
                     encoder, train, test, mean=mean, std=std, preset=preset, seeds=(seed,), num_classes=num_classes,
-                    num_epochs=num_epochs, batch_size=batch_size, lr=lr, flip=flip, num_draws=num_draws,
+                    num_epochs=num_epochs, batch_size=plan.batch_size, lr=plan.lr, flip=flip, num_draws=rounds,
                     augmentation_seed=derive_seed("probe", "draws", augmentation_seed, seed),
                     feature_batch_size=feature_batch_size,
                     progress=_part_of(progress, index, len(seeds)),
@@ -145,23 +136,74 @@ def linear_probe(
     test_x = extract_features(
         encoder, test, mean=mean, std=std, batch_size=feature_batch_size, transform=protocol.test_transform()
     )
-    finite_features(test_x)
-    train_y = torch.as_tensor(train.labels, device=test_x.device)
-    test_y = torch.as_tensor(test.labels, device=test_x.device)
+    kept: dict[int, Tensor] = {}
+
+    def features_of_epoch(epoch: int) -> Tensor:
+        draw = epoch % rounds
+        if rounds < num_epochs:
+            return kept[draw] if draw in kept else kept.setdefault(draw, features_of_draw(draw))
+        return features_of_draw(draw)
+
+    train_y, test_y = torch.as_tensor(train.labels), torch.as_tensor(test.labels)
+    shared = _SHARED if protocol.train != "none" and len(seeds) > 1 else ""
+    return _fit(plan, features_of_epoch, train_y, finite_features(test_x), test_y, num_classes, shared, progress)
+
+
+def linear_probe_on_features(
+    train_x: Float[Tensor, "n dim"],
+    train_y: Int64[Tensor, " n"],
+    test_x: Float[Tensor, "m dim"],
+    test_y: Int64[Tensor, " m"],
+    *,
+    preset: str = "essl_as_coded",
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    num_classes: int | None = None,
+    num_epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    progress: Progress = silent,
+) -> ProbeResult:
+    """The classifiers of `linear_probe` on features that are there already, the same in every epoch.
+
+    Args:
+        train_x, test_x: [n, dim] and [m, dim], used as they are.
+        train_y, test_y: labels from 0, [n] and [m].
+        preset: a key of `PROTOCOLS`; its optimiser, schedule and sizes are used, its augmentation is not.
+        seeds, num_classes, num_epochs, batch_size, lr, progress: see `linear_probe`.
+
+    Raises:
+        ValueError: unknown preset, a setting out of range, features that are not finite, or sizes that do not fit.
+        DivergedError: the classifier of a seed diverged.
+    """
+    if train_x.shape[:1] != train_y.shape or test_x.shape[:1] != test_y.shape or train_x.shape[1:] != test_x.shape[1:]:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in (train_x, train_y, test_x, test_y))
+        raise ValueError(f"the shapes are {shapes}; needed are features [n, dim] and [m, dim], labels [n] and [m]")
+    plan = _Plan.of(preset, seeds, num_epochs=num_epochs, batch_size=batch_size, lr=lr)
+    features = finite_features(train_x.detach())
+    test_x = finite_features(test_x.detach())
+    return _fit(plan, lambda epoch: features, train_y, test_x, test_y, num_classes, _GIVEN, progress)
+
+
+def _fit(
+    plan: "_Plan",
+    features_of_epoch: Callable[[int], Float[Tensor, "n dim"]],
+    train_y: Int64[Tensor, " n"],
+    test_x: Float[Tensor, "m dim"],
+    test_y: Int64[Tensor, " m"],
+    num_classes: int | None,
+    remark: str,
+    progress: Progress,
+) -> ProbeResult:
+    protocol, num_epochs, seeds = plan.protocol, plan.num_epochs, plan.seeds
+    train_y, test_y = train_y.to(test_x.device), test_y.to(test_x.device)
     classes = int(train_y.max()) + 1 if num_classes is None else num_classes
     classifiers = _Classifiers(
-        seeds, classes, test_x.shape[1], num_images=len(train), like=test_x, lr=lr,
-        batch_size=min(batch_size, len(train)), protocol=protocol, num_epochs=num_epochs,
+        seeds, classes, test_x.shape[1], num_images=len(train_y), like=test_x, lr=plan.lr,
+        batch_size=min(plan.batch_size, len(train_y)), protocol=protocol, num_epochs=num_epochs,
     )  # fmt: skip
-    kept: dict[int, Tensor] = {}
     per_epoch: list[dict[str, list[float]]] = []
     for epoch in range(num_epochs):
-        draw = epoch % num_draws
-        if num_draws < num_epochs:
-            features = kept[draw] if draw in kept else kept.setdefault(draw, features_of_draw(draw))
-        else:
-            features = features_of_draw(draw)
-        loss = classifiers.train_epoch(epoch, features, train_y)
+        loss = classifiers.train_epoch(epoch, features_of_epoch(epoch), train_y)
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the linear probe diverged in epoch {epoch} (loss {loss}): lower probe.lr={classifiers.lr}"
@@ -172,17 +214,49 @@ def linear_probe(
     # Each seed's reported epoch: the last, or the first with the highest top-1.
     chosen = [max(per_epoch, key=lambda accuracies, s=s: accuracies["acc1"][s]) for s in range(len(seeds))]  # type: ignore[misc]
     values = {metric: tuple(at[metric][s] for s, at in enumerate(chosen)) for metric in per_epoch[0]}
-    draws_shared = _SHARED if protocol.train != "none" and len(seeds) > 1 else ""
-    labels = dict.fromkeys(values, protocol.label + draws_shared)
+    labels = dict.fromkeys(values, protocol.label + remark)
     if protocol.report == "best":
         last = {f"{metric}_last": tuple(accuracies) for metric, accuracies in per_epoch[-1].items()}
         values |= last
-        labels |= dict.fromkeys(last, protocol.label_last + draws_shared)
-    return ProbeResult(preset, labels["acc1"], tuple(seeds), values, labels, classifiers.weight, classifiers.bias)
+        labels |= dict.fromkeys(last, protocol.label_last + remark)
+    return ProbeResult(plan.preset, labels["acc1"], seeds, values, labels, classifiers.weight, classifiers.bias)
 
 
 _SHARED = "; seeds share augmentation draws"
 _INDEPENDENT = "; independent augmentation draws"
+_GIVEN = "; on features as they were given"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is trained: a protocol with the sizes that replace its own."""
+
+    preset: str
+    protocol: ProbeProtocol
+    seeds: tuple[int, ...]
+    num_epochs: int
+    batch_size: int
+    lr: float
+
+    @classmethod
+    def of(
+        cls, preset: str, seeds: Sequence[int], *, num_epochs: int | None, batch_size: int | None, lr: float | None
+    ) -> "_Plan":
+        if preset not in PROTOCOLS:
+            raise ValueError(f"probe.preset={preset!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+        if not seeds:
+            raise ValueError("probe.seeds is empty; give at least one seed")
+        own = PROTOCOLS[preset]
+        num_epochs = own.num_epochs if num_epochs is None else num_epochs
+        batch_size = own.batch_size if batch_size is None else batch_size
+        lr = own.lr if lr is None else lr
+        if num_epochs < 1:
+            raise ValueError(f"probe.num_epochs={num_epochs} must be at least 1 (the protocol's is {own.num_epochs})")
+        if batch_size < 1:
+            raise ValueError(f"probe.batch_size={batch_size} must be at least 1 (the protocol's is {own.batch_size})")
+        if not 0 < lr < math.inf:
+            raise ValueError(f"probe.lr={lr} must be above 0 (the protocol's is {own.lr})")
+        return cls(preset, own, tuple(seeds), num_epochs, batch_size, lr)
 
 
 def _merge(alone: Sequence[ProbeResult]) -> ProbeResult:

@@ -44,11 +44,12 @@ def parse_place(parts: Sequence[str]) -> Place:
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric of one run: mean and population standard deviation over `n` probe seeds."""
+    """One metric of one run: mean and population standard deviation over `n` probe seeds, and each seed's value."""
 
     mean: float
     std: float
     n: int
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,10 @@ def _measured(name: str, value: Any) -> Measured:
     std, n = value.get("std", 0.0), value.get("n", 1)
     if not _is_finite(std) or not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ValueError(f"metric {name} has std {std!r} over {n!r} seeds")
-    return Measured(float(value["mean"]), float(std), n)
+    values = value.get("values", [])
+    if not isinstance(values, list) or not all(map(_is_finite, values)):
+        raise ValueError(f"metric {name} has values {values!r}")
+    return Measured(float(value["mean"]), float(std), n, tuple(map(float, values)))
 
 
 def _is_finite(value: Any) -> bool:

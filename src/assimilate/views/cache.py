@@ -14,19 +14,23 @@ IMAGES = "images.npy"
 
 
 class CachedViews:
-    """Serves views from an array [N, n, 3, H, W]: behind its memory map, or where `place` puts it (a ViewSource).
+    """Serves cached views while a model trains (a ViewSource): from behind a memory map, or where `place` puts them.
 
     Args:
         images: uint8 [N, n, 3, H, W].
         num_used: only the first so many views of each image are served; None: all n.
+
+    Raises:
+        ValueError: an array of another type or shape, or more views wanted than there are.
     """
 
     def __init__(self, images: NDArray[np.uint8], *, num_used: int | None = None) -> None:
-        assert images.dtype == np.uint8, images.dtype
-        assert images.ndim == 5, images.shape
+        if images.dtype != np.uint8 or images.ndim != 5:
+            raise ValueError(f"views are {images.dtype} {list(images.shape)}; needed is uint8 [N, n, 3, height, width]")
         self._num_stored = int(images.shape[1])
         self._num_views = self._num_stored if num_used is None else num_used
-        assert 1 <= self._num_views <= self._num_stored, (num_used, self._num_stored)
+        if not 1 <= self._num_views <= self._num_stored:
+            raise ValueError(f"num_used={num_used}: the cache holds {self._num_stored} views of each image")
         self._images = images.reshape(-1, *images.shape[2:])
         self.place(torch.device("cpu"), placement="host")
 

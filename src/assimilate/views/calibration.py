@@ -28,17 +28,17 @@ class Calibration:
         return self.distance[PAIRS[0]]["mean"]
 
 
-def calibrate(
+def measure_epsilon1(
     embedding: FrozenEmbedding,
     images: NDArray[np.uint8],
     transform: Augmentation,
     *,
-    seed: int,
+    seed: int = 0,
     batch_size: int = 256,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Calibration:
-    """One pass over the training images with two expert views each.
+    """How far f sees images from their expert views: one pass over them with two views each.
 
     Args:
         embedding: f.

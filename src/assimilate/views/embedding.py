@@ -9,14 +9,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from assimilate.encoder.encoder import EmbeddingOf, Encoder
 from assimilate.generator.pixels import to_pixels as to_pixels
 
 
 class FrozenEmbedding(nn.Module):
     """f(x): images in [−1, 1] → projector output of norm 1, in eval mode and without weight gradients (PROTOCOLS 6).
 
+    Calling it takes floats [batch, 3, height, width] to [batch, dim]; `FrozenEmbedding.of(encoder)` makes one.
+
     Args:
-        encoder: maps normalised images to projector outputs.
+        encoder: maps normalised images to projector outputs; it is frozen in place.
         mean: of the images in [0, 1] on which the encoder was trained, a channel.
         std: likewise.
     """
@@ -31,6 +34,15 @@ class FrozenEmbedding(nn.Module):
         spread = torch.tensor(std, dtype=torch.float64).view(1, 3, 1, 1)
         self.register_buffer("scale", 0.5 / spread)
         self.register_buffer("shift", (0.5 - torch.tensor(mean, dtype=torch.float64).view(1, 3, 1, 1)) / spread)
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> "FrozenEmbedding":
+        """f as W-search and MINE use it: the encoder's predictor output if it has one, else its projector's.
+
+        Args:
+            encoder: frozen in place; its own `mean` and `std` normalise.
+        """
+        return cls(EmbeddingOf(encoder), mean=encoder.mean, std=encoder.std)
 
     def train(self, mode: bool = True) -> "FrozenEmbedding":
         """Stays in eval mode: f is frozen."""

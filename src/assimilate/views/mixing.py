@@ -14,7 +14,9 @@ from assimilate.generator.protocol import LatentGenerator
 
 @dataclass(frozen=True)
 class Mixing:
-    """Keeps the first `split` codes of the anchor and takes the others from a mapped random latent.
+    """W-mix: keeps the first `split` of the anchor's codes [batch, codes, dim], takes the others from a random latent.
+
+    See `move_codes`.
 
     Attributes:
         split: codes (layers, from the coarsest) that stay the anchor's. The strength of the view: all of them give the

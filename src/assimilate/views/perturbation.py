@@ -12,7 +12,7 @@ from assimilate.generator.truncated_normal import truncated_normal
 
 @dataclass(frozen=True)
 class Perturbation:
-    """Adds Gaussian noise to the whole W+.
+    """W-perturb: adds Gaussian noise to the whole W+, codes [batch, codes, dim]; see `move_codes`.
 
     Attributes:
         sigma: standard deviation of each element, one number or one a code (layer).

@@ -31,12 +31,12 @@ KICK_STD = 1e-3
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Everything of Eq. 3 and its solver; see conf/view/wsearch.yaml.
+    """Everything of Eq. 3 and its solver; the defaults are those of conf/view/wsearch.yaml.
 
     Attributes:
-        num_views: n, views an anchor.
         epsilon1: wanted distance to the anchor, 0 to 2.
-        epsilon2: wanted mean distance among the views.
+        epsilon2: wanted mean distance among the views, 0 to 2.
+        num_views: n, views an anchor.
         uniformity_weight: λ.
         hinge: "image" (Eq. 3) or "view" (reference code).
         anchor: "reconstruction" or "original".
@@ -58,21 +58,21 @@ class SearchSettings:
         compiled: run the networks of the loop through torch.compile.
     """
 
-    num_views: int
     epsilon1: float
     epsilon2: float
-    uniformity_weight: float
-    hinge: Hinge
-    anchor: str
-    optimizer: str
-    lr: float
-    iterations: int
-    tolerance: float | None
-    tolerance_relative: float | None
-    initial_noise: float
-    noise_first_view: bool
-    width: int
-    seed: int
+    num_views: int = 8
+    uniformity_weight: float = 0.01
+    hinge: Hinge = "image"
+    anchor: str = "reconstruction"
+    optimizer: str = "adam"
+    lr: float = 0.01
+    iterations: int = 1000
+    tolerance: float | None = 1e-3
+    tolerance_relative: float | None = None
+    initial_noise: float = 0.001
+    noise_first_view: bool = False
+    width: int = 16
+    seed: int = 0
     stop: Literal["anchor", "batch"] = "anchor"
     space: Literal["wplus", "w"] = "wplus"
     projection: Literal["none", "sphere"] = "none"

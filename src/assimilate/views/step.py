@@ -365,6 +365,8 @@ class External(Cached):
             return scan_external(Path(self.path))
         except ValueError as error:
             raise UserError(str(error)) from error
+        except OSError as error:
+            raise UserError(f"view.path={self.path}: it cannot be read ({error.strerror})") from error
 
     @property
     def num_views(self) -> int:

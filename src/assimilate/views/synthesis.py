@@ -47,6 +47,28 @@ class Move(Protocol):
         ...
 
 
+def move_codes(
+    generator: LatentGenerator,
+    codes: Float[Tensor, "batch codes dim"],
+    move: Move,
+    rng: torch.Generator | None = None,
+) -> Float[Tensor, "batch codes dim"]:
+    """Codes of one view of each anchor; `to_pixels(generator.synthesize(…))` makes the views.
+
+    Args:
+        generator: whose codes they are.
+        codes: of the anchors, [batch, codes, dim], before truncation; repeat them for several views.
+        move: `Perturbation` (W-perturb) or `Mixing` (W-mix).
+        rng: source of the draws, on the device of the codes; None: torch's global generator.
+
+    Raises:
+        ValueError: the move's settings do not fit the number of codes.
+    """
+    rng = torch.default_generator if rng is None else rng
+    drawn = move.draw(generator, len(codes), codes.shape[1:], rng)
+    return move.apply(generator, codes, drawn.to(codes.device))
+
+
 def synthesize_views(
     generator: LatentGenerator,
     latents: NDArray[np.float32],
@@ -168,8 +190,7 @@ class FreshViews:
         draws.manual_seed(int(torch.randint(2**62, (), generator=rng)))
         codes = torch.from_numpy(np.array(self._latents[indices.cpu().numpy()])).to(self._device)
         codes = codes.repeat_interleave(num_sampled, dim=0)
-        drawn = self._move.draw(self._generator, len(codes), codes.shape[1:], draws)
-        made = self._generator.synthesize(self._move.apply(self._generator, codes, drawn))
+        made = self._generator.synthesize(move_codes(self._generator, codes, self._move, draws))
         if not bool(torch.isfinite(made).all()):
             raise ValueError(f"views {_NOT_FINITE}")
         return to_pixels(made).unflatten(0, (len(indices), num_sampled))

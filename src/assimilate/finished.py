@@ -1,0 +1,376 @@
+"""Finished runs and the artifacts that they were made of, read back as plain objects. Needs neither torch nor Hydra."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assimilate.artifacts.store import MANIFEST, read_manifest
+from assimilate.data.images import ImageDataset, load_prepared
+from assimilate.tables.numbers import Spread, spread, spread_text
+from assimilate.tables.results import Place, parse_place, parse_result
+
+METRICS = "metrics.json"
+# Folders between `out` and a result.
+_DEPTH = 5
+
+
+class StoredArtifact:
+    """A finished artifact: a folder with a manifest, which says what it is and what it was made from.
+
+    Args:
+        path: the folder, e.g. a `StoredArtifact.parents` of another.
+
+    Attributes:
+        path: the folder, absolute.
+        manifest: what manifest.json holds: key, content, parents, config, facts, provenance, checksums.
+
+    Raises:
+        ValueError: there is no finished artifact, or a byte of its manifest has changed.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser().resolve()
+        try:
+            self.manifest: Mapping[str, Any] = read_manifest(self.path)
+        except OSError as error:
+            raise ValueError(f"{path} is no finished artifact: it holds no readable {MANIFEST}") from error
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.label})"
+
+    @property
+    def label(self) -> str:
+        """Kind, data set, name and key in one word, as a run's result lists it."""
+        return "/".join(self.path.parts[-3:])
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What was measured when it was built: seconds, device, errors, distances, …"""
+        facts: Mapping[str, Any] = self.manifest["facts"]
+        return facts
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """The settings that decide its bytes."""
+        content: Mapping[str, Any] = self.manifest["content"]
+        return content
+
+    @property
+    def parents(self) -> dict[str, Path]:
+        """The folders of the artifacts that it was built from, by role ("generator", "latents", "encoder", …)."""
+        root = self.path.parents[2]
+        return {role: root / parent["path"] for role, parent in self.manifest["parents"].items()}
+
+    def parent(self, role: str) -> "StoredArtifact":
+        """One of the artifacts that it was built from.
+
+        Raises:
+            ValueError: there is none in this role, or it is gone.
+        """
+        if role not in self.parents:
+            raise ValueError(f"{self.label} has no {role}; it was built from {', '.join(self.parents) or 'nothing'}")
+        return StoredArtifact(self.parents[role])
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The array in `<name>.npy`, behind a read-only memory map.
+
+        Raises:
+            ValueError: there is none.
+        """
+        path = self.path / f"{name}.npy"
+        if not path.is_file():
+            there = ", ".join(sorted(file.stem for file in self.path.glob("*.npy"))) or "no array"
+            raise ValueError(f"{self.label} has no {path.name}; it holds {there}")
+        array: NDArray[Any] = np.load(path, mmap_mode="r")
+        return array
+
+
+class ViewCache(StoredArtifact):
+    """A finished cache of N images' views, n of each; arrays are read-only memory maps.
+
+    Args:
+        path: its folder, `<out>/artifacts/views/<data set>/<name>-<key>`.
+
+    Raises:
+        ValueError: there is no finished cache, or a byte of its manifest has changed.
+    """
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """The views, uint8 [N, n, 3, height, width]; row i shows training image i."""
+        return self.array("images")
+
+    @property
+    def distances(self) -> NDArray[np.float32]:
+        """Of each stored view to its anchor as f sees them, float32 [N, n], 0 to 2; NaN for views made without f."""
+        return self.array("distances")
+
+    @property
+    def distances_original(self) -> NDArray[np.float32]:
+        """Of each stored view to the image itself, float32 [N, n], 0 to 2; NaN for views made without f."""
+        return self.array("distances_original")
+
+    @property
+    def steps(self) -> NDArray[np.int32]:
+        """Solver steps of each image, int32 [N]; 0 for views that are not searched for."""
+        return self.array("steps")
+
+    @property
+    def latents(self) -> NDArray[np.float32]:
+        """The inverted codes that the views were made from, float32 [N, codes, dim], before truncation.
+
+        Raises:
+            ValueError: they were made without, or the codes are gone.
+        """
+        return self.parent("latents").array("latents")
+
+    @cached_property
+    def dataset(self) -> ImageDataset:
+        """The images that the views are of; `dataset.train.images` is uint8 [N, 3, height, width].
+
+        Raises:
+            ValueError: they are gone.
+        """
+        return _find_dataset(self.path.parents[2], str(self.content["data"]))
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """The labels of the images, int64 [N]; None where there are none."""
+        return self.dataset.train.labels
+
+
+class Run:
+    """A finished run: its result as plain values, and the artifacts that it was made of.
+
+    Args:
+        folder: as the run left it, `<out>/<budget>/<table or adhoc>/<name>/<data set>/seed<n>`.
+
+    Attributes:
+        folder: absolute.
+        metrics: by name ("acc1", "acc5", "knn5", …): mean, std, n and values, in percent; over probe seeds.
+        protocols: how each metric was measured, by name.
+        seconds: of each artifact that it is made of, by label, in the order of building.
+        raw: the whole metrics.json.
+
+    Raises:
+        ValueError: there is no finished run, or its result says something else than its folder.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).expanduser().resolve()
+        try:
+            raw = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+            result = parse_result(raw, parse_place(self.folder.parts[-_DEPTH:]))
+        except OSError as error:
+            raise ValueError(f"{folder} is no finished run: it holds no readable {METRICS}") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{self.folder / METRICS} {error}") from error
+        self.raw: Mapping[str, Any] = raw
+        self.metrics, self.protocols, self.seconds = result.metrics, result.protocols, result.seconds
+        self._place: Place = result.place
+        self.notes: list[str] = result.notes
+        self.command, self.overrides = result.command, result.overrides
+
+    def __repr__(self) -> str:
+        return f"Run({self._place.folder})"
+
+    @property
+    def out(self) -> Path:
+        """The folder `out` that it lies below."""
+        return self.folder.parents[_DEPTH - 1]
+
+    @property
+    def name(self) -> str:
+        """The paper's row ("table3/expert_expert_simclr"), or "adhoc/<overrides>-<hash>"."""
+        return f"{self._place.group}/{self._place.setting}"
+
+    @property
+    def dataset_name(self) -> str:
+        """The data set's name."""
+        return self._place.dataset
+
+    @property
+    def budget(self) -> str:
+        """The budget's name; numbers of any but "paper" are not the paper's."""
+        return self._place.budget
+
+    @property
+    def seed(self) -> int:
+        """The seed of its own training."""
+        return self._place.seed
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved configuration, as nested mappings."""
+        config: Mapping[str, Any] = self.raw.get("config") or {}
+        return config
+
+    @property
+    def paper(self) -> Mapping[str, Any]:
+        """What the paper prints for this row and data set, by metric: a number, or {"mean", "std"}; often nothing."""
+        paper: Mapping[str, Any] = self.raw.get("paper", {})
+        return paper
+
+    @property
+    def knn_curve(self) -> list[tuple[int, float]]:
+        """(epochs completed, 5-NN accuracy in percent) while it trained, from 0 epochs on; empty without labels."""
+        return [(int(epoch), float(accuracy)) for epoch, accuracy in self.raw.get("knn_curve", [])]
+
+    @property
+    def untrained(self) -> Mapping[str, float]:
+        """Accuracies in percent of the encoder's random initialisation, by metric."""
+        untrained: Mapping[str, float] = self.raw.get("untrained", {})
+        return untrained
+
+    @property
+    def floors(self) -> Mapping[str, Mapping[str, float]]:
+        """Accuracies in percent that say nothing of an encoder, by floor ("commonest class") and metric."""
+        floors: Mapping[str, Mapping[str, float]] = self.raw.get("floors", {})
+        return floors
+
+    @property
+    def artifacts(self) -> dict[str, Path]:
+        """The folders of all artifacts that it was made of, by label."""
+        return {label: self.out / "artifacts" / label for label in self.raw.get("artifacts", {})}
+
+    @property
+    def encoder(self) -> StoredArtifact:
+        """Its trained encoder; `load_encoder(run)` reads it.
+
+        Raises:
+            ValueError: it is gone.
+        """
+        return StoredArtifact(self._path_of("encoders"))
+
+    @property
+    def generator(self) -> StoredArtifact:
+        """The generator of its views; `load_generator(run)` reads it.
+
+        Raises:
+            ValueError: it used none, or it is gone.
+        """
+        return StoredArtifact(self._path_of("generators"))
+
+    @property
+    def views(self) -> ViewCache:
+        """Its cached views.
+
+        Raises:
+            ValueError: it used none, or they are gone.
+        """
+        return ViewCache(self._path_of("views"))
+
+    @cached_property
+    def dataset(self) -> ImageDataset:
+        """The images that it was trained on, and those that it was tested on.
+
+        Raises:
+            ValueError: they are gone.
+        """
+        return _find_dataset(self.out / "artifacts", str(self.raw["data_fingerprint"]))
+
+    def _path_of(self, kind: str) -> Path:
+        # The run's own comes after that of f.
+        paths = [path for label, path in self.artifacts.items() if label.startswith(f"{kind}/")]
+        if not paths:
+            raise ValueError(f"{self.folder} was made without {kind}; it has {', '.join(self.artifacts)}")
+        if not paths[-1].is_dir():
+            raise ValueError(f"{paths[-1]} is gone; this makes it again: {self.command}")
+        return paths[-1]
+
+
+class Runs(tuple[Run, ...]):
+    """Finished runs in the order of their folders; printing it prints its table.
+
+    Attributes:
+        problems: results that could not be read, and why, by path.
+    """
+
+    problems: Mapping[Path, str] = MappingProxyType({})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A plain dict a run: name, dataset, budget, seed, and the mean of each metric (in percent)."""
+        return [
+            {"name": run.name, "dataset": run.dataset_name, "budget": run.budget, "seed": run.seed}
+            | {metric: value.mean for metric, value in run.metrics.items()}
+            for run in self
+        ]
+
+    def over_seeds(self) -> dict[tuple[str, str, str], dict[str, Spread]]:
+        """By (name, data set, budget), of each metric the mean, sample standard deviation and n over training seeds.
+
+        A metric that some seeds lack is averaged over the others.
+        """
+        values: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+        for run in self:
+            setting = values.setdefault((run.name, run.dataset_name, run.budget), {})
+            for metric, measured in run.metrics.items():
+                setting.setdefault(metric, []).append(measured.mean)
+        return {key: {metric: spread(found) for metric, found in each.items()} for key, each in values.items()}
+
+    def table(self, *metrics: str) -> str:
+        """A Markdown table, a line a setting: "mean ± std (n)" over training seeds; no metrics named: all."""
+        settings = self.over_seeds()
+        metrics = metrics or tuple(dict.fromkeys(metric for each in settings.values() for metric in each))
+        lines = [("run", "data set", "budget", *metrics)]
+        for key, each in settings.items():
+            lines.append((*key, *(spread_text(each[metric], 2) if metric in each else "–" for metric in metrics)))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        padded = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+        rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+        unread = [f"not read: {path}: {reason}" for path, reason in self.problems.items()]
+        return "\n".join([padded[0], rule, *padded[1:], *unread])
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def _repr_markdown_(self) -> str:  # what a notebook shows
+        return self.table()
+
+
+def runs(out: Path | str | None = None) -> Runs:
+    """Every finished run below `out`.
+
+    Args:
+        out: what `out=` was; None takes $ASSIMILATE_OUT, else ./outputs.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    root = Path(out if out is not None else os.environ.get("ASSIMILATE_OUT", "outputs")).expanduser()
+    if not root.is_dir():
+        raise ValueError(f"out={root}: there is no such folder")
+    found, problems = [], {}
+    for path in _results(root):
+        try:
+            found.append(Run(path.parent))
+        except ValueError as error:
+            problems[path] = str(error)
+    result = Runs(found)
+    result.problems = problems
+    return result
+
+
+def _results(out: Path) -> Iterator[Path]:
+    yield from sorted(out.glob(f"{'*/' * (_DEPTH - 1)}seed*/{METRICS}"))
+
+
+def _find_dataset(artifacts: Path, fingerprint: str) -> ImageDataset:
+    """The prepared data set of a fingerprint.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for path in sorted(artifacts.glob("datasets/*/*/dataset.json")):
+        if json.loads(path.read_text(encoding="utf-8")).get("fingerprint") == fingerprint:
+            return load_prepared(path.parent)
+    raise ValueError(f"the prepared images (fingerprint {fingerprint[:12]}) are not below {artifacts / 'datasets'}")
