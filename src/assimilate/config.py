@@ -18,7 +18,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.artifacts.given import check_given
 from assimilate.composing import (
     CONFIG_NAME,
     SWEEP,
@@ -34,6 +33,7 @@ from assimilate.errors import UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
+from assimilate.run.given import check_given
 from assimilate.run.recipe import LackingDiscriminator, Recipe
 from assimilate.settings.analysis import check_analysis
 from assimilate.settings.budget import apply_budget

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts.given import TIMM
 from assimilate.artifacts.store import Artifact, Built
 from assimilate.encoder.step import GivenEncoder
+from assimilate.run.given import TIMM
 
 if TYPE_CHECKING:
     from assimilate.encoder.encoder import Encoder
@@ -107,11 +107,11 @@ def _timm(given: str, wanted: dict[str, Any]) -> "tuple[Encoder, dict[str, Any],
 
 
 def _file(given: str, wanted: dict[str, Any]) -> "tuple[Encoder, dict[str, Any], tuple[Statistics, Statistics] | None]":
-    from assimilate.artifacts.given import file_content
     from assimilate.encoder.checkpoint import is_encoder_file, load_encoder
     from assimilate.encoder.encoder import Encoder
     from assimilate.encoder.foreign import find_resnet
     from assimilate.plain_files import load_plain
+    from assimilate.run.given import file_content
 
     path = Path(given).expanduser()
     content = load_plain(path)

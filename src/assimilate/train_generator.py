@@ -189,19 +189,6 @@ def load_generator(session: Session, artifact: Artifact) -> "LatentGenerator":
     return TruncatedStyleGAN2.from_state(load_state(artifact), truncation=config["truncation"]).to(session.device)
 
 
-def check_own(session: Session) -> None:
-    """Make the generator of the user's own, if it is one, to see whether it is a generator at all.
-
-    Raises:
-        UserError: it is none.
-    """
-    from assimilate.own_generator import make_own_generator
-
-    config = session.config["generator"]
-    if "arguments" in config:
-        make_own_generator(config, image_size=session.config["dataset"]["image_size"], device=session.device)
-
-
 @stage("train_generator")
 def main(job: Job) -> None:
     """Train the generator of this job's views."""

@@ -17,6 +17,7 @@ from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
 from assimilate.graph.cost import Cost
 from assimilate.jobs.terminal import Terminal
+from assimilate.own_generator import make_own_generator
 from assimilate.run.recipe import LackingDiscriminator, Recipe
 from assimilate.tracking.tracker import open_tracker
 from assimilate.words import shell_word
@@ -84,9 +85,9 @@ class Session:
         except LackingDiscriminator:
             # A target that is no generator is the error to tell, not what it would lack if it were one.
             if self.prepare != "plan":
-                from assimilate.train_generator import check_own
-
-                check_own(self)
+                generator, size = self.config["generator"], self.config["dataset"]["image_size"]
+                if "arguments" in generator:
+                    make_own_generator(generator, image_size=size, device=self.device)
             raise
 
     @cached_property

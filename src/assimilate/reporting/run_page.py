@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.given import TIMM
 from assimilate.jobs.out_folder import may_write
 from assimilate.reporting.results import file_inside, read_curve, read_manifest
+from assimilate.run.given import TIMM
 from assimilate.settings.identity import GENERATED, SAMPLED_DATA
 from assimilate.tables import page
 from assimilate.tables.comparison import compare

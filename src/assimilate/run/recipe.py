@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from assimilate.artifacts.given import given_content
 from assimilate.assimilation.arrangement import GENERATED, Arrangement, Drawing, Replacement
 from assimilate.assimilation.loss import Alignment, Loss
 from assimilate.assimilation.step import Trained
@@ -21,6 +20,7 @@ from assimilate.graph.identity import canonical
 from assimilate.graph.wiring import Wiring, find_class
 from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.step import Probe
+from assimilate.run.given import given_content
 from assimilate.run.job_settings import JobSettings
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import View
