@@ -130,7 +130,7 @@ def test_stored_distances_are_those_of_the_stored_pixels(chain):
     assert went_on["param_groups"][0]["lr"] == gan["param_groups"][0]["lr"]
     assert float(went_on["state"][0]["step"]) == float(gan["state"][0]["step"]) + 12 + 1  # one of them with R1
     assert json.loads((latents / "manifest.json").read_text())["facts"]["discriminator_optimizer"] == "continued"
-    parent = json.loads((views / "manifest.json").read_text())["parents"]["encoder"]["path"]
+    parent = json.loads((views / "manifest.json").read_text())["parents"]["reference"]["path"]
     encoder = load_encoder(chain / "artifacts" / parent / "encoder.pt")
     g = TruncatedStyleGAN2.from_state(load_stylegan2(generator / "generator.pt"), truncation=0.7)
 
@@ -377,10 +377,10 @@ def test_an_own_encoder_takes_the_place_of_f(copy):
 def test_a_folder_of_another_identity_is_refused(copy, capsys):
     identity = next(copy.rglob("identity.json"))
     found = json.loads(identity.read_text())
-    found["loss"]["alpha"] = 9
+    found["encoder"]["alignment"]["alpha"] = 9
     identity.write_text(json.dumps(found))
     assert run(train, f"out={copy}") == 2
-    assert "loss.alpha: 9 there, 0.5 here" in capsys.readouterr().err
+    assert "encoder.alignment.alpha: 9 there, 0.5 here" in capsys.readouterr().err
 
 
 def test_kill_while_making_views_then_the_same_command_completes(copy, chain):

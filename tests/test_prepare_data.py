@@ -88,7 +88,7 @@ def test_a_kill_while_preparing_then_the_same_command_completes(tmp_path: Path, 
     [
         (["dataset=cifar10", "dataset.download=false"], "dataset.root="),
         (["dataset=tinyimagenet", "dataset.download=false"], "dataset.root="),
-        (["dataset=tinyimagenet", "dataset.image_size=32"], "dataset.image_size=32: tinyimagenet has images of 64²"),
+        (["dataset=tinyimagenet", "dataset.image_size=32"], "dataset.image_size=32 cannot be used: allowed is 64"),
         (["dataset=imagenet"], "dataset.root: "),
     ],
 )

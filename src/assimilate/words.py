@@ -137,7 +137,7 @@ def readable(word: str, *, multirun: bool) -> str:
     """
     key, sign, value = word.partition("=")
     named = key.lstrip("+")
-    holds_a_path = known_keys().get(named, named == "analysis.viewmaker")
+    holds_a_path = known_keys().get(named, False)
     if not sign or not (holds_a_path or value.startswith(BEGINNINGS_OF_PATHS)):
         return word
     read = _parsed(word)

@@ -55,11 +55,6 @@ class Generator(Step):
         return True
 
     @property
-    def synthesis(self) -> Mapping[str, Any]:
-        """How latents become images beside the networks: part of whatever is made with the generator."""
-        return {}
-
-    @property
     def has_discriminator(self) -> bool:
         """Whether a discriminator comes with it."""
         return False
@@ -141,11 +136,6 @@ class StyleGAN2(Generator):
         return Effort(steps * self.batch_size * self.synthesis_gflop * 12, 400 * self.width**2 + 1, self.width)
 
     @property
-    def synthesis(self) -> Mapping[str, Any]:
-        """Truncation (PROTOCOLS 5)."""
-        return {"truncation": self.truncation}
-
-    @property
     def has_discriminator(self) -> bool:
         """The one that it was trained against; of a checkpoint, this is known when it is read."""
         return True
@@ -192,11 +182,6 @@ class BigBiGAN(Generator):
     def synthesis_gflop(self) -> float:
         """Of one image: 40.2 at 128² and full width (counted with torch's FLOP counter)."""
         return 40.2 * (self.image_size / 128) ** 2
-
-    @property
-    def synthesis(self) -> Mapping[str, Any]:
-        """Truncation: z is multiplied by it."""
-        return {"truncation": self.truncation}
 
 
 class Own(Generator):

@@ -1,7 +1,7 @@
 """The latents of the training images: inverted here, brought by the user, or known."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -77,6 +77,7 @@ class InDomain(Latents):
     images: Images
     reference: Annotated[Encoder | None, When("perceptual", "encoder")] = None
     image_size: Annotated[int, From("dataset.image_size")]
+    truncation: Annotated[float | None, From("generator.truncation")] = None
     flip: Annotated[Probability, From("dataset.flip")]
     checkpoint: File | None = None
     latents: File | None = None
@@ -142,17 +143,22 @@ class InDomain(Latents):
             )
         return self
 
-    def content(self) -> Mapping[str, Any]:
-        """How the generator makes images."""
-        return dict(self.generator.synthesis)
-
     def unused(self) -> Mapping[str, str]:
         """All but the latents of the user's where there are some; the encoder's training where its weights are."""
         if self.latents is not None:
-            kept = {"latents", "generator", "images"}
+            kept = {"latents", "generator", "images", "truncation"}
             return {name: "inversion.latents are taken" for name in type(self).model_fields if name not in kept}
         if self.checkpoint is not None:
-            kept = {"checkpoint", "generator", "images", "perceptual", "perceptual_norm", "reference", "optimization"}
+            kept = {
+                "checkpoint",
+                "generator",
+                "images",
+                "perceptual",
+                "perceptual_norm",
+                "reference",
+                "optimization",
+                "truncation",
+            }
             return {name: "inversion.checkpoint is taken" for name in type(self).model_fields if name not in kept}
         if self.perceptual == "none":
             return {"perceptual_norm": "inversion.perceptual=none compares no feature maps"}

@@ -8,6 +8,7 @@ from assimilate.data.dataset import Mean, Std
 from assimilate.data.shard import is_shard
 from assimilate.data.statistics import MEANS, STDS, divided_by_255
 from assimilate.graph.settings import PATH, Allowed, Count, Flag, Seed, Settings, Text, Whole
+from assimilate.run.analysis_settings import Analysis
 
 
 def _shard(text: str | None) -> str | None:
@@ -91,3 +92,4 @@ class JobSettings(Settings):
     trainer: Hardware
     logger: Logger
     input: Reading
+    analysis: Analysis

@@ -151,6 +151,7 @@ class FromLatents(Cached):
 
     generator: Generator
     latents: Latents
+    truncation: Annotated[float | None, From("generator.truncation")] = None
     image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
 
     @property
@@ -172,10 +173,6 @@ class FromLatents(Cached):
     def effort_width(self) -> float:
         """Of the generator."""
         return self.generator.width
-
-    def content(self) -> Mapping[str, Any]:
-        """How the generator makes images."""
-        return dict(self.generator.synthesis)
 
     @property
     def num_codes(self) -> int:
@@ -502,6 +499,7 @@ class OnlineSearch(LearnedView):
     title: ClassVar[str] = "Online W-search"
     generator: Generator
     latents: Latents
+    truncation: Annotated[float | None, From("generator.truncation")] = None
     reference: Annotated[Encoder | None, When("frozen", True)] = None
     frozen: Flag
     objective: Literal["cosine", "eq3"]
