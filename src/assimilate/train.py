@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from assimilate.artifacts.store import Artifact, Built
 from assimilate.assimilation.step import GENERATED, Trained
 from assimilate.config import Job, rank
-from assimilate.data.transform import ExpertView, Transform
+from assimilate.data.transform import Transform
 from assimilate.encoder.step import GivenEncoder, ImportedEncoder
 from assimilate.import_encoder import NO_MEAN, UNIT_STD, import_given, import_reference
 from assimilate.jobs.command import stage
@@ -121,15 +121,6 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     return Built({"ranks": trainer["devices"]}, frozenset({HISTORY, CURVE}), frozenset(RESUMABLE))
 
 
-def _transform(step: Transform, *, compiled: bool = False) -> "Augmentation":
-    from assimilate.data.augmentation import make_transform
-
-    size, flip = step.crop_size or step.image_size, getattr(step, "flip", 0.0)
-    expert = step.expert.model_dump() if isinstance(step, ExpertView) else {}
-    assert step.word is not None
-    return make_transform(step.word, size, flip=flip, expert=expert, compiled=compiled)
-
-
 def _slots(session: Session, step: Trained) -> "list[ViewSlot]":
     """The views of a step. Those of a Viewmaker or an online search are made in the module, from the images."""
     from assimilate.data.views import ViewSlot
@@ -137,15 +128,15 @@ def _slots(session: Session, step: Trained) -> "list[ViewSlot]":
     compiled = session.config["data"]["compile_augmentation"]
     generated = None
     if isinstance(step.view, LearnedView):
-        generated = ViewSlot("image", _transform(step.view.given_images, compiled=compiled))
+        generated = ViewSlot("image", step.view.given_images.augmentation(compiled=compiled))
     elif step.generated_transform is not None:
-        otherwise = _transform(step.otherwise, compiled=compiled) if step.otherwise is not None else None
-        changed = _transform(step.generated_transform, compiled=compiled)
+        otherwise = step.otherwise.augmentation(compiled=compiled) if step.otherwise is not None else None
+        changed = step.generated_transform.augmentation(compiled=compiled)
         generated = ViewSlot("generated", changed, step.probability, otherwise)
     slots = []
     for slot in step.slots:
         if isinstance(slot, Transform):
-            slots.append(ViewSlot("image", _transform(slot, compiled=compiled)))
+            slots.append(ViewSlot("image", slot.augmentation(compiled=compiled)))
         else:
             assert generated is not None
             slots.append(generated)
@@ -164,7 +155,7 @@ def _attach_search(session: Session, artifact: Artifact, module: "ContrastiveMod
     module.attach(
         load_generator(session, artifact.parents["generator"]),
         load_latents(artifact.parents["latents"]),
-        _transform(transform),
+        transform.augmentation(),
         frozen,
     )
 

@@ -1,10 +1,13 @@
 """The transformations of images by name: what decides the views that each draws."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from assimilate.graph.settings import Allowed, At, Count, From, Positive, Probability, Settings
+
+if TYPE_CHECKING:
+    from assimilate.data.augmentation import Augmentation
 
 
 def _range(values: tuple[float, float]) -> tuple[float, float]:
@@ -49,17 +52,56 @@ class Transform(Settings):
     image_size: Annotated[int, From("dataset.image_size")]
     crop_size: Annotated[Side, From("data.crop_size")]
 
+    @property
+    def size(self) -> int:
+        """Side of its views, in pixels; of whole images at most."""
+        return self.crop_size or self.image_size
 
-class Flipping(Transform):
+    def augmentation(self, *, compiled: bool = False) -> "Augmentation":
+        """What draws the views: (uint8 [B, 3, H, W], generator) → float [B, 3, size, size] in [0, 1].
+
+        Args:
+            compiled: through torch.compile, where that is of use.
+        """
+        raise NotImplementedError
+
+
+class Shipped(Transform):
+    """A transformation of the protocols."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it draws by, beside the size."""
+        return {"flip": 0.0, "expert": {}}
+
+    def augmentation(self, *, compiled: bool = False) -> "Augmentation":
+        """As the room of augmentation makes it."""
+        from assimilate.data.augmentation import make_transform
+
+        assert self.word is not None
+        return make_transform(self.word, self.size, **self.settings, compiled=compiled)
+
+
+class Flipping(Shipped):
     """A transformation that flips images as the data set may be."""
 
     flip: Annotated[Probability, From("dataset.flip")]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The flip."""
+        return {"flip": self.flip, "expert": {}}
 
 
 class ExpertView(Flipping, word="expert"):
     """The expert view."""
 
     expert: Annotated[Expert, At("data.expert")]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The flip, and the expert transformation."""
+        return {"flip": self.flip, "expert": self.expert.model_dump()}
 
 
 class BasicView(Flipping, word="basic"):
@@ -88,7 +130,7 @@ class Flip(Flipping, word="flip"):
     shows_whole_images: ClassVar[bool] = True
 
 
-class NoTransform(Transform, word="none"):
+class NoTransform(Shipped, word="none"):
     """The image as it is."""
 
     shows_whole_images: ClassVar[bool] = True
