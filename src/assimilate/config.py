@@ -147,7 +147,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     capped = apply_budget(plain)
     recipe = Recipe(plain, probed=stage_name in PROBING_STAGES)
     check_stage(recipe.job, stage_name, samples=recipe.samples)
-    check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
+    check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES, samples=recipe.samples)
     check_analysis(plain, list(given), stage_name)
     with contextlib.suppress(LackingDiscriminator):  # said once it is known whether the generator is one at all
         recipe.check(measured=stage_name == MEASURING_STAGE)

@@ -77,6 +77,8 @@ class Dataset(Step):
     std: Annotated[Std | None, Allowed(STDS, divided_by_255)] = None
     # Known for every image (`dataset=imagenet_fake`), so nothing is inverted.
     latents_are_known: ClassVar[bool] = False
+    # Whether it is one of the data sets that papers report numbers of, rather than images that have its name.
+    published: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
@@ -119,6 +121,8 @@ class Dataset(Step):
 class Digits(Dataset):
     """scikit-learn's 1,797 scans of handwritten digits."""
 
+    published: ClassVar[bool] = True
+
     def available(self) -> int:
         """Of the fixed split."""
         return 1437
@@ -137,6 +141,7 @@ class Downloaded(Dataset):
         published_size: side of its images.
     """
 
+    published: ClassVar[bool] = True
     root: Annotated[str, NEUTRAL, PATH, Allowed("a folder")]
     download: Annotated[Flag, NEUTRAL]
     published_size: ClassVar[int]
@@ -250,6 +255,8 @@ class Folder(Dataset):
 
 class ImageNet(Dataset):
     """ImageNet as ILSVRC2012 lays it out, known by the names of its files."""
+
+    published: ClassVar[bool] = True
 
     root: Annotated[str, NEUTRAL, PATH, Allowed("a folder")]
 

@@ -14,6 +14,7 @@ class Sampled(Dataset):
     """Images of latents that are drawn, so that the latent of each is known (Table 4)."""
 
     latents_are_known: ClassVar[bool] = True
+    published: ClassVar[bool] = True
     generator: Generator
     num_images: Count
     seed: Seed

@@ -10,6 +10,7 @@ from assimilate.checked_files import digest_file
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.graph.identity import differing_keys
+from assimilate.run.recipe import Recipe
 from assimilate.whole_file import write_text_atomically
 
 IDENTITY = "identity.json"
@@ -117,7 +118,7 @@ def _same(first: Any, second: Any) -> bool:
 def papers_numbers(job: Job) -> dict[str, Any]:
     """What the paper prints for the job's row and data set; nothing for a folder of images called "cifar10"."""
     dataset = job.config["dataset"]
-    if job.row is None or dataset["kind"] == "folder":
+    if job.row is None or not Recipe(job.config).dataset_class.published:
         return {}
     numbers: dict[str, Any] = job.config["paper"].get(dataset["name"], {})
     return numbers

@@ -8,8 +8,6 @@ from assimilate.checked_files import digest_once
 from assimilate.errors import UserError
 from assimilate.graph.settings import MISSING_FILE
 
-SAMPLED_DATA = "sampled"
-
 TIMM = "timm/"
 STAGES = ("evaluate", "report", "prepare_data")
 # What probing given weights depends on, beside where it is computed; every other override would be ignored.
@@ -42,7 +40,9 @@ def given_content(checkpoint: str) -> dict[str, str]:
     return file_content(checkpoint, "checkpoint")
 
 
-def check_given(config: Mapping[str, Any], keys: Sequence[str], stage: str, neutral: Sequence[str]) -> None:
+def check_given(
+    config: Mapping[str, Any], keys: Sequence[str], stage: str, neutral: Sequence[str], *, samples: bool
+) -> None:
     """Refuse what has no meaning with `checkpoint=`, and `input.` without it.
 
     Args:
@@ -50,6 +50,7 @@ def check_given(config: Mapping[str, Any], keys: Sequence[str], stage: str, neut
         keys: the keys of the command line's overrides.
         stage: the command.
         neutral: keys that may always be given.
+        samples: whether a generator makes the images.
 
     Raises:
         UserError: another stage than evaluate, an override that would be ignored, half a normalisation, a data
@@ -70,7 +71,7 @@ def check_given(config: Mapping[str, Any], keys: Sequence[str], stage: str, neut
     if ignored:
         raise UserError(f"{', '.join(ignored)} would be ignored: checkpoint= is probed as it is, nothing is trained")
     dataset = config["dataset"]
-    if dataset["kind"] == SAMPLED_DATA or dataset.get("evaluation") is not None:
+    if samples or dataset.get("evaluation") is not None:
         real = (dataset.get("evaluation") or {}).get("name", "<one with labels>")
         raise UserError(
             f"dataset={dataset['name']} cannot be used with checkpoint=, which is probed on the data set's own images: "

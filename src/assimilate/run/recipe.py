@@ -99,7 +99,12 @@ class Recipe:
     @property
     def samples(self) -> bool:
         """Whether a generator makes the images."""
-        return self.wiring.class_at("dataset", Dataset).latents_are_known
+        return self.dataset_class.latents_are_known
+
+    @property
+    def dataset_class(self) -> type[Dataset]:
+        """The class of the images, without a look at their settings."""
+        return self.wiring.class_at("dataset", Dataset)
 
     @cached_property
     def _evaluation(self) -> Dataset | None:
