@@ -23,10 +23,10 @@ from assimilate.encoder.checkpoint import read_torch_file
 from assimilate.errors import UserError
 from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.frechet import FeatureSpace, FrechetDistance
+from assimilate.generator.own import make_own_generator
 from assimilate.generator.training import train_stylegan2
 from assimilate.inversion.invert import invert
 from assimilate.inversion.settings import OptimizationSettings
-from assimilate.own_generator import make_own_generator
 from assimilate.probes.linear import linear_probe
 from assimilate.probes.monitor import KNNMonitor
 from assimilate.views.cache import CachedViews

@@ -12,9 +12,9 @@ from assimilate import invert, make_views, train_generator
 from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.generator.architecture import Architecture, stylegan2_channels
+from assimilate.generator.own import make_own_generator
 from assimilate.generator.stylegan2 import Generator
 from assimilate.graph.source import source_digest
-from assimilate.own_generator import make_own_generator
 from assimilate.run.recipe import Recipe
 
 pytestmark = pytest.mark.xdist_group("own_generator")

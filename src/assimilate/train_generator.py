@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from assimilate.artifacts.store import Artifact, Built
 from assimilate.config import Job
-from assimilate.generator.step import BigBiGAN, Own
+from assimilate.generator.step import GENERATOR, BigBiGAN, Own
 from assimilate.generator_record import CURVE, make_observers, read_curve, recorded_files, write_curve
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from assimilate.generator.settings import TrainingSettings
     from assimilate.generator.state import GeneratorState
 
-GENERATOR = "generator.pt"
 DESCRIPTION = "generator.json"
 HISTORY = "history.csv"
 # What an interrupted training goes on from; the last one is the finished generator.
@@ -37,7 +36,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     """
     config, size = session.config["generator"], session.config["dataset"]["image_size"]
     if isinstance(artifact.step, Own):
-        from assimilate.own_generator import describe, make_own_generator
+        from assimilate.generator.own import describe, make_own_generator
 
         describe(make_own_generator(config, image_size=size, device=session.device), config, staging / DESCRIPTION)
         return Built({"imported": True})
@@ -170,23 +169,8 @@ def load_state(artifact: Artifact) -> "GeneratorState":
 
 def load_generator(session: Session, artifact: Artifact) -> "LatentGenerator":
     """g of a generator artifact: frozen, truncated, on the session's device."""
-    config = session.config["generator"]
-    if isinstance(artifact.step, Own):
-        from assimilate.own_generator import make_own_generator
-
-        return make_own_generator(config, image_size=artifact.step.image_size, device=session.device)
-    if isinstance(artifact.step, BigBiGAN):
-        from assimilate.generator.bigbigan_checkpoint import load_bigbigan
-        from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
-
-        return TruncatedBigBiGAN(
-            load_bigbigan(artifact.path / GENERATOR),
-            truncation=config["truncation"],
-            latent_limit=config["latent_limit"],
-        ).to(session.device)
-    from assimilate.generator.truncated import TruncatedStyleGAN2
-
-    return TruncatedStyleGAN2.from_state(load_state(artifact), truncation=config["truncation"]).to(session.device)
+    generator: LatentGenerator = artifact.step.load(artifact.path, session.device)
+    return generator
 
 
 @stage("train_generator")

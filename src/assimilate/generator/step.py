@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -28,6 +28,11 @@ from assimilate.graph.settings import (
 from assimilate.graph.source import source_digest
 from assimilate.graph.step import Step
 
+if TYPE_CHECKING:
+    from assimilate.generator.protocol import LatentGenerator
+
+# Of a finished artifact.
+GENERATOR = "generator.pt"
 STYLEGAN2_SIZES = (8, 16, 32, 64, 128, 256)
 # Of an image at 32² and full width: rosinality's StyleGAN2 (DESIGN §6).
 STYLEGAN2_GFLOP = 8.0
@@ -58,6 +63,15 @@ class Generator(Step):
     def has_discriminator(self) -> bool:
         """Whether a discriminator comes with it."""
         return False
+
+    def load(self, folder: Path, device: str) -> "LatentGenerator":
+        """The frozen generator of a finished artifact.
+
+        Args:
+            folder: the artifact's.
+            device: "cpu" or "cuda".
+        """
+        raise NotImplementedError
 
     @property
     def width(self) -> float:
@@ -125,6 +139,14 @@ class StyleGAN2(Generator):
         """As its folder is called."""
         return "imported" if self.is_brought else "stylegan2"
 
+    def load(self, folder: Path, device: str) -> "LatentGenerator":
+        """The averaged network, truncated."""
+        from assimilate.generator.checkpoint import load_stylegan2
+        from assimilate.generator.truncated import TruncatedStyleGAN2
+
+        state = load_stylegan2(folder / GENERATOR)
+        return TruncatedStyleGAN2.from_state(state, truncation=self.truncation).to(device)
+
     @property
     def width(self) -> float:
         """As the published network has 512 channels."""
@@ -178,6 +200,16 @@ class BigBiGAN(Generator):
         """As its folder is called."""
         return "bigbigan"
 
+    def load(self, folder: Path, device: str) -> "LatentGenerator":
+        """The network, truncated."""
+        from assimilate.generator.bigbigan_checkpoint import load_bigbigan
+        from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
+
+        made = TruncatedBigBiGAN(
+            load_bigbigan(folder / GENERATOR), truncation=self.truncation, latent_limit=self.latent_limit
+        )
+        return made.to(device)
+
     @property
     def synthesis_gflop(self) -> float:
         """Of one image: 40.2 at 128² and full width (counted with torch's FLOP counter)."""
@@ -188,7 +220,15 @@ class Own(Generator):
     """A generator of the user's own code: `generator._target_` names a class or function of theirs."""
 
     target: str
-    arguments: dict[str, Any]
+    arguments: Annotated[dict[str, Any], NEUTRAL]
+    contents: dict[str, Any]  # the arguments, files by what is in them
+
+    def load(self, folder: Path, device: str) -> "LatentGenerator":
+        """What the target returns."""
+        from assimilate.generator.own import make_own_generator
+
+        called = {"_target_": self.target, "arguments": self.arguments}
+        return make_own_generator(called, image_size=self.image_size, device=device)
 
     def content(self) -> Mapping[str, Any]:
         """The source behind the target."""

@@ -15,9 +15,9 @@ from assimilate.artifacts.store import Artifact, Built, Store, artifact_root
 from assimilate.config import MEASURING_STAGE, PROBING_STAGES, Job, rank
 from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
+from assimilate.generator.own import make_own_generator
 from assimilate.graph.cost import Cost
 from assimilate.jobs.terminal import Terminal
-from assimilate.own_generator import make_own_generator
 from assimilate.run.recipe import LackingDiscriminator, Recipe
 from assimilate.tracking.tracker import open_tracker
 from assimilate.words import shell_word

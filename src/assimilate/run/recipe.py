@@ -122,7 +122,8 @@ class Recipe:
         """g."""
         node = self.config["generator"]
         if node.get("arguments") is not None:
-            given = {"target": node["_target_"], "arguments": by_content(node["arguments"])}
+            arguments = dict(node["arguments"])
+            given = {"target": node["_target_"], "arguments": arguments, "contents": by_content(arguments)}
             return self.wiring.fill("generator", Own, given)
         return self.wiring.make("generator", Generator)
 
