@@ -124,6 +124,7 @@ class Recipe:
         if node.get("arguments") is not None:
             arguments = dict(node["arguments"])
             given = {"target": node["_target_"], "arguments": arguments, "contents": by_content(arguments)}
+            self.wiring.read |= {"generator._target_", *(f"generator.{key}" for key in _leaves(arguments))}
             return self.wiring.fill("generator", Own, given)
         return self.wiring.make("generator", Generator)
 
