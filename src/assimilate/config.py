@@ -34,7 +34,7 @@ from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.run.given import check_given
-from assimilate.run.recipe import LackingDiscriminator, Recipe
+from assimilate.run.recipe import Recipe
 from assimilate.settings.analysis import check_analysis
 from assimilate.settings.budget import apply_budget
 from assimilate.settings.checks import accumulation_notice, check_homes, check_stage
@@ -149,8 +149,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     check_stage(recipe.job, stage_name, samples=recipe.samples)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES, samples=recipe.samples)
     check_analysis(plain, list(given), stage_name)
-    with contextlib.suppress(LackingDiscriminator):  # said once it is known whether the generator is one at all
-        recipe.check(measured=stage_name == MEASURING_STAGE)
+    recipe.check(measured=stage_name == MEASURING_STAGE)
     check_objective(recipe)
     keys = [leaf for key, override in given.items() for leaf, _ in leaves({key: override.value()})]
     notices = _check_used(recipe, plain, keys) if strict and plain["checkpoint"] is None else []

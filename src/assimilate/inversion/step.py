@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import Encoder
+from assimilate.errors import UserError
 from assimilate.generator.step import STYLEGAN2_SIZES, Generator
 from assimilate.graph.cost import Effort
 from assimilate.graph.settings import (
@@ -29,6 +30,10 @@ from assimilate.graph.step import Step
 Weight = Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
 # Side of the smallest images that VGG19 can look at, down to relu5_1.
 VGG_SMALLEST = 16
+
+
+class LackingDiscriminator(UserError):
+    """The inversion is to use the discriminator of a generator that has none."""
 
 
 class Latents(Step):
@@ -100,6 +105,11 @@ class InDomain(Latents):
     def label(self) -> str:
         """As its folder is called."""
         return "imported" if self.latents is not None else "indomain"
+
+    def require(self) -> None:
+        """A discriminator, if one is to be used."""
+        if not self.generator.has_discriminator and (lacking := self.lacking_discriminator()):
+            raise LackingDiscriminator(lacking)
 
     def effort(self, images: int) -> Effort:
         """The encoder's training, then the optimisation of every image."""

@@ -17,8 +17,9 @@ from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
 from assimilate.generator.own import make_own_generator
 from assimilate.graph.cost import Cost
+from assimilate.inversion.step import LackingDiscriminator
 from assimilate.jobs.terminal import Terminal
-from assimilate.run.recipe import LackingDiscriminator, Recipe
+from assimilate.run.recipe import Recipe
 from assimilate.tracking.tracker import open_tracker
 from assimilate.words import shell_word
 

@@ -30,10 +30,6 @@ UNKNOWN = Images(fingerprint="not prepared yet")
 OWN_SETTINGS = "view.encoder.training"
 
 
-class LackingDiscriminator(UserError):
-    """The inversion is to use the discriminator of a generator that has none."""
-
-
 class Recipe:
     """The steps of one run, made when they are asked for.
 
@@ -133,10 +129,7 @@ class Recipe:
         """A latent for each image."""
         if self.dataset.latents_are_known:
             return self.wiring.make(None, KnownLatents)
-        made = self.wiring.make("inversion", Latents)
-        if not made.generator.has_discriminator and (lacking := made.lacking_discriminator()):
-            raise LackingDiscriminator(lacking)
-        return made
+        return self.wiring.make("inversion", Latents)
 
     @cached_property
     def view(self) -> View | None:
