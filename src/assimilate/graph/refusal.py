@@ -10,21 +10,24 @@ from assimilate.errors import UserError
 from assimilate.graph.settings import MISSING_FILE, Settings, advice_of, allowed_in, listed, settings_type
 
 
-def refused(error: ValidationError, cls: type[Settings], places: Mapping[str, str]) -> UserError:
+def refused(
+    error: ValidationError, cls: type[Settings], places: Mapping[str, str], values: Mapping[str, Any]
+) -> UserError:
     """The first fault that pydantic found, as a user may act on it.
 
     Args:
         error: what making an instance of `cls` raised.
         cls: the class.
         places: the dotted key of each of its fields.
+        values: what each field was given.
     """
     first = error.errors(include_url=False)[0]
     location, kind = first["loc"], first["type"]
     if not location:  # of several fields together: the class itself says what is wrong
         return UserError(_said(first))
     name = str(location[0])
-    key, value = places.get(name, name), first["input"]
-    if kind == "missing":
+    key, value = places.get(name, name), values.get(name, first["input"])
+    if kind == "missing" and len(location) == 1:
         return UserError(f"{key} has no value: give {key}=…")
     if kind == "extra_forbidden":
         return UserError(f"{key}={value} cannot be used: nothing reads it. {nearest(key, places.values())}")
@@ -33,6 +36,7 @@ def refused(error: ValidationError, cls: type[Settings], places: Mapping[str, st
         if nested is None or part not in nested.model_fields:
             break
         cls, name, key = nested, str(part), f"{key}.{part}"
+        value = value.get(name) if isinstance(value, Mapping) else first["input"]
     field = cls.model_fields[name]
     shown = repr(value) if isinstance(value, str) and _spells_a_number(value) else as_typed(value)
     if kind == "value_error" and _said(first) == MISSING_FILE:
@@ -44,6 +48,8 @@ def as_typed(value: Any) -> Any:
     """A value as one types it."""
     if value is None:
         return "null"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(str(as_typed(item)) for item in value)}]"
     return str(value).lower() if isinstance(value, bool) else value
 
 

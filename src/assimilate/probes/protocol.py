@@ -4,43 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float, UInt8
-from torch import Tensor
-
-from assimilate.data.augmentation import Augmentation, BasicAugmentation, FlipAugmentation, Identity
-from assimilate.data.crop import Interpolation
-
-
-@dataclass(frozen=True)
-class ResizedCenterCrop:
-    """Bicubic resize by 9/8, then the central crop of the original size: 32 → 36 → 32 at CIFAR's size (E-SSL)."""
-
-    def __call__(
-        self, images: UInt8[Tensor, "batch 3 size size"], rng: torch.Generator
-    ) -> Float[Tensor, "batch 3 size size"]:
-        """Draws nothing."""
-        size = images.shape[-1]
-        larger = round(size * 9 / 8)
-        # antialias=True selects Pillow's cubic (a = −.5); torch's plain bicubic has −.75.
-        resized = F.interpolate(images.float().div_(255), size=(larger, larger), mode="bicubic", antialias=True)
-        start = round((larger - size) / 2)
-        return resized[..., start : start + size, start : start + size].clamp(0, 1)
-
-
-@dataclass(frozen=True)
-class CenterCrop:
-    """The central 7/8 of an image: 112 of 128 (GenRep)."""
-
-    def __call__(
-        self, images: UInt8[Tensor, "batch 3 size size"], rng: torch.Generator
-    ) -> Float[Tensor, "batch 3 crop crop"]:
-        """Draws nothing."""
-        size = images.shape[-1]
-        start = round(size / 16)
-        return images[..., start : size - start, start : size - start].float().div_(255)
-
 
 @dataclass(frozen=True)
 class ProbeProtocol:
@@ -67,7 +30,7 @@ class ProbeProtocol:
     report: Literal["last", "best"] = "last"
     test: Literal["whole", "resized", "centre"] = "whole"
     crop_scale: tuple[float, float] = (0.2, 1.0)
-    interpolation: Interpolation = "bilinear"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
@@ -75,24 +38,6 @@ class ProbeProtocol:
     gamma: float = 0.2
     final: float = 1e-4
     label_last: str = ""
-
-    def train_transform(self, image_size: int, flip: float) -> Augmentation:
-        """What is done to a training image."""
-        if self.train == "none":
-            return Identity()
-        if self.train == "flip":
-            return FlipAugmentation(flip)
-        size = image_size - 2 * round(image_size / 16) if self.test == "centre" else image_size
-        return BasicAugmentation(size, scale=self.crop_scale, flip=flip, interpolation=self.interpolation)
-
-    def test_transform(self) -> Augmentation:
-        """What is done to a test image."""
-        transforms: dict[str, Augmentation] = {
-            "whole": Identity(),
-            "resized": ResizedCenterCrop(),
-            "centre": CenterCrop(),
-        }
-        return transforms[self.test]
 
     def learning_rate(self, step: int, *, lr: float, num_epochs: int, steps_per_epoch: int) -> float:
         """The rate of an update, counted from 0."""

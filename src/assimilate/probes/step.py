@@ -1,5 +1,6 @@
 """The probe of an encoder as a step."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
@@ -7,8 +8,9 @@ from pydantic import AfterValidator
 from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import Encoder
 from assimilate.graph.cost import Effort
-from assimilate.graph.settings import Allowed, Count, From, Positive, Probability, Seed
+from assimilate.graph.settings import Allowed, Count, From, Positive, Probability, Seed, listed
 from assimilate.graph.step import Step
+from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 
 OPTIONAL = "null (the protocol's) or a whole number ≥ 1"
 
@@ -17,6 +19,12 @@ def _different(seeds: list[int]) -> list[int]:
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError("not different")
     return seeds
+
+
+def _known(name: str) -> str:
+    if name not in PROTOCOLS:
+        raise ValueError("unknown")
+    return name
 
 
 def _with_five(neighbours: list[int]) -> list[int]:
@@ -35,7 +43,7 @@ class Probe(Step):
     images: Images
     evaluation: Dataset | None = None
     flip: Annotated[Probability, From("dataset.flip")]
-    name: str
+    name: Annotated[str, AfterValidator(_known), Allowed(listed([*PROTOCOLS]))]
     seeds: Annotated[
         list[Seed],
         AfterValidator(_different),
@@ -48,6 +56,18 @@ class Probe(Step):
     num_draws: Annotated[Count | None, Allowed("null (new draws in every epoch) or a whole number ≥ 1")]
     draws: Literal["shared", "independent"]
     neighbours: Annotated[list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")]
+
+    @property
+    def protocol(self) -> ProbeProtocol:
+        """What its name stands for."""
+        return PROTOCOLS[self.name]
+
+    def unused(self) -> Mapping[str, str]:
+        """How images are drawn, where whole ones are looked at."""
+        if self.protocol.train != "none":
+            return {}
+        reason = f"probe.name={self.name} trains on the features of whole images and draws nothing"
+        return dict.fromkeys(("augmentation_seed", "num_draws", "draws"), reason)
 
     def effort(self, images: int) -> Effort:
         """A forward pass an image and epoch, or for each of the draws that the epochs share."""

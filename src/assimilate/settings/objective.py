@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.settings.options import BEST_PROBES
+from assimilate.probes.protocol import PROTOCOLS
 
 KNN_TRAIN = "knn5_train"
 
@@ -16,7 +16,7 @@ def known_objectives(config: Mapping[str, Any]) -> list[str]:
     """
     probe = config["probe"]
     metrics = ["acc1", "acc5"]
-    if probe["name"] in BEST_PROBES:
+    if PROTOCOLS[probe["name"]].report == "best":
         metrics += ["acc1_last", "acc5_last"]
     metrics += [f"knn{k}" for k in sorted({5, *probe["neighbours"]})]
     return [KNN_TRAIN, *dict.fromkeys([*metrics, "knn5_euclidean", "knn200"])]
