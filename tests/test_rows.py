@@ -8,6 +8,7 @@ import yaml
 from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.known_keys import EXPERIMENTS
+from assimilate.run.recipe import Recipe
 
 
 def job_of(*overrides):
@@ -50,7 +51,7 @@ def test_rooms_accept_what_every_budget_composes(dataset, budget):
     from assimilate.assimilation.schedule import OptimizerSpec
     from assimilate.encoder.encoder import EncoderSpec
 
-    config = job_of(f"dataset={dataset}", f"budget={budget}").config
-    OptimizerSpec.from_dict({**config["optimizer"], "epochs": config["epochs"]})
-    LossSpec.from_dict(config["loss"])
-    EncoderSpec.from_dict(config["encoder"])
+    trained = Recipe(job_of(f"dataset={dataset}", f"budget={budget}").config).encoder
+    OptimizerSpec.from_dict({**trained.optimizer_settings, "epochs": trained.epochs})
+    LossSpec.from_dict(trained.loss_settings)
+    EncoderSpec.from_dict(trained.network.model_dump())

@@ -151,8 +151,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     check_analysis(plain, list(given), stage_name)
     recipe.check(measured=stage_name == MEASURING_STAGE)
     check_objective(recipe)
-    keys = [leaf for key, override in given.items() for leaf, _ in leaves({key: override.value()})]
-    notices = _check_used(recipe, plain, keys) if strict and plain["checkpoint"] is None else []
+    notices = _check_used(recipe, plain, given) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
         if line.split(" ")[0] in asked:
@@ -170,7 +169,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     return Job(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices))
 
 
-def _check_used(recipe: Recipe, plain: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Override]) -> list[str]:
     """Refuse overrides that nothing in the run reads; `view=` itself only gets a notice.
 
     Returns:
@@ -180,11 +179,18 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], keys: Sequence[str]) -
         UserError: such keys, and why nothing reads them.
     """
     assim, notices = plain["assim"]["name"], []
-    if "view" in keys and not recipe.uses_view:
+    if "view" in given and not recipe.uses_view:
         notices.append(f"assim={assim} contrasts two expert views: view={plain['view']['name']} is not used")
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    keys = [leaf for key, override in given.items() for leaf, _ in leaves({key: override.value()})]
     concerned = [key for key in keys if key not in groups and key not in table_groups() and not is_neutral(key)]
     ignored = recipe.ignored(concerned)
+    for group in {*given} & (groups - {*plain}):  # one that has no place of its own: its option sets others' keys
+        option = CONF / group / f"{given[group].value()}.yaml"
+        brought = list(settings_in(option)) if option.is_file() else []
+        unread = recipe.ignored(brought)
+        if unread and len(unread) == len(brought):
+            ignored.append((group, unread[0][1]))
     if ignored:
         reasons = list(dict.fromkeys(reason for _, reason in ignored))
         raise UserError(f"{', '.join(key for key, _ in ignored)} would be ignored: {'; '.join(reasons)}")

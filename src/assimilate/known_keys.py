@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.errors import UserError
 from assimilate.run.keys import known_keys
-from assimilate.run.recipe import OWN_SETTINGS
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -94,7 +94,7 @@ def check_added(word: str, key: str, composed: Collection[str]) -> None:
     Raises:
         UserError: such a key; with the options that have it, or the nearest names.
     """
-    setting = key.removeprefix(OWN_SETTINGS) if "view.encoder" in composed else key
+    setting = key.removeprefix(f"{OWN_SETTINGS}.") if "view.encoder" in composed else key
     if key in composed or setting in composed:
         return
     having = options_with(setting)
@@ -115,7 +115,7 @@ def check_composed(config: Mapping[str, Any]) -> None:
     """
     own = "arguments" in config["generator"] or not str(config["generator"]["_target_"]).startswith("assimilate.")
     for key, _ in leaves(config):
-        setting = key.removeprefix(OWN_SETTINGS)
+        setting = key.removeprefix(f"{OWN_SETTINGS}.")
         if setting in _known_nodes() or (own and key.startswith("generator.")):
             continue
         parents = [key[:end] for end, letter in enumerate(key) if letter == "."]

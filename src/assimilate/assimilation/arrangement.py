@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from assimilate.graph.settings import NEUTRAL, Allowed, Count, Settings
+from assimilate.graph.settings import NAMED, NEUTRAL, Allowed, Count, Settings
 
 GENERATED = "generated"
 
@@ -17,7 +17,7 @@ class Arrangement(Settings):
     """
 
     aligns: ClassVar[bool] = False
-    name: Annotated[str, NEUTRAL]
+    name: Annotated[str, NEUTRAL, NAMED]
     view1: str | None
     view2: str | None
     view3: str | None = None
@@ -67,6 +67,13 @@ class Drawing(Settings):
     """How many of an image's generated views a step has, where they are appended (Section 5.3)."""
 
     n_sampled: Count
+
+
+class GeneratedTransform(Settings):
+    """What is done to a generated view."""
+
+    absent: ClassVar[str] = "no view of this run is a generated one"
+    generated_transform: str
 
 
 class Replacement(Settings):

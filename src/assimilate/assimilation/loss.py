@@ -54,5 +54,6 @@ class SimSiamLoss(Loss, word="simsiam"):
 class Alignment(Settings):
     """α and the anchors of Eq. 4's alignment of appended views."""
 
+    absent: ClassVar[str] = "this run aligns no appended view"
     alpha: NotNegative
     align_anchors: Annotated[list[Literal[0, 1]], Allowed("[0, 1] (Eq. 4), [0] (the reference code) or [1]")]

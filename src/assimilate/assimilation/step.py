@@ -1,6 +1,6 @@
 """The training of an encoder as a step."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,8 +12,19 @@ from assimilate.data.dataset import Images, Three
 from assimilate.data.transform import Transform
 from assimilate.encoder.step import Encoder, Network
 from assimilate.graph.cost import Effort
-from assimilate.graph.settings import Allowed, At, Count, Flag, From, Seed
+from assimilate.graph.settings import Allowed, At, Count, Flag, From, Seed, Settings
 from assimilate.views.step import View
+
+OWN_SETTINGS = "view.encoder.training"
+
+
+class TrainingOfF(Settings):
+    """How the training of f differs from the run's; its images and views are the run's."""
+
+    absent: ClassVar[str] = "it is about the training of f, and this run trains no f"
+    loss: Annotated[str, From("simclr_loss")]
+    seed: Annotated[Seed, From("view.encoder.seed")] = 0
+    training: Annotated[dict[str, Any] | None, From(OWN_SETTINGS)] = None
 
 
 class Trained(Encoder):
@@ -53,8 +64,8 @@ class Trained(Encoder):
     def _fits_together(self) -> "Trained":
         if self.loss.needs_predictor and self.network.predictor_dim is None:
             raise ValueError(
-                f"loss={self.loss.word} needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam for the "
-                "run, or view_encoder=simsiam for f"
+                f"{self.loss.word} needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam for the run "
+                "(loss), or view_encoder=simsiam for f (simclr_loss)"
             )
         if self.loss.needs_predictor and self.view is not None and self.view.needs_contrastive_loss:
             raise ValueError(

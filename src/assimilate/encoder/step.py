@@ -81,8 +81,9 @@ class ImportedEncoder(Encoder):
     """f from a file of the user's (`view.encoder.checkpoint`)."""
 
     title: ClassVar[str] = "Importing encoder"
+    absent: ClassVar[str] = "this run looks at nothing through f"
     images: Images
-    checkpoint: File
+    checkpoint: Annotated[File, Allowed("null or a path")]
 
     @property
     def is_brought(self) -> bool:

@@ -19,7 +19,7 @@ def refused(
         error: what making an instance of `cls` raised.
         cls: the class.
         places: the dotted key of each of its fields.
-        values: what it was made of.
+        values: what each field was given.
     """
     first = error.errors(include_url=False)[0]
     location, kind = first["loc"], first["type"]
@@ -37,7 +37,8 @@ def refused(
         nested = settings_type(cls.model_fields[name].annotation) if name in cls.model_fields else None
         if nested is None or part not in nested.model_fields:
             break
-        cls, name, key, value = nested, str(part), f"{key}.{part}", first["input"]
+        cls, name, key = nested, str(part), f"{key}.{part}"
+        value = value.get(name) if isinstance(value, Mapping) else first["input"]
     field = cls.model_fields[name]
     shown = repr(value) if isinstance(value, str) and _spells_a_number(value) else as_typed(value)
     if kind == "value_error" and (_said(first) == MISSING_FILE or _said(first).startswith("it cannot be read")):
@@ -49,6 +50,8 @@ def as_typed(value: Any) -> Any:
     """A value as one types it."""
     if value is None:
         return "null"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(str(as_typed(item)) for item in value)}]"
     return str(value).lower() if isinstance(value, bool) else value
 
 

@@ -68,7 +68,13 @@ class IsPath:
     """The field can hold nothing but a path, so that its text may be quoted for Hydra."""
 
 
+@dataclass(frozen=True)
+class Named:
+    """It says which option of its group was chosen; given by hand it would pass for what it is not."""
+
+
 NEUTRAL = Neutral()
+NAMED = Named()
 PATH = IsPath()
 
 
@@ -140,6 +146,8 @@ class Settings(BaseModel):
     is_upstream: ClassVar[bool] = False
     # How a class is chosen by a key that holds a word, e.g. optimizer.schedule=constant; others by their dotted path.
     word: ClassVar[str | None] = None
+    # What to say of its settings in a run that makes none: "this run trains no f".
+    absent: ClassVar[str] = ""
 
     def __init_subclass__(cls, word: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

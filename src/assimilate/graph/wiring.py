@@ -1,7 +1,8 @@
 """A configuration becomes steps: classes by `_target_`, upstream steps by their role; what was read is remembered."""
 
+import functools
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -9,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from assimilate.errors import UserError
 from assimilate.graph.refusal import as_typed, refused, unknown_word
-from assimilate.graph.settings import At, From, Settings, When, choices, holds_a_path, settings_type
+from assimilate.graph.settings import At, From, Settings, When, choices, settings_type
 from assimilate.graph.step import Step
 
 TARGET = "_target_"
@@ -34,14 +35,25 @@ class Wiring:
         self.read: set[str] = set()
         self.unread: dict[str, str] = {}
         self._chosen: dict[str, tuple[Any, type[Settings]]] = {}
+        self._families: dict[str, tuple[type[Settings], type[Settings]]] = {}
         self._roles = roles
-        self._made: dict[str, Any] = {}
+        self._made: dict[str, tuple[Any, set[str]]] = {}
 
     def role(self, name: str) -> Any:
         """The step of that role; None where the run has none."""
         if name not in self._made:
-            self._made[name] = self._roles[name]()
-        return self._made[name]
+            self._made[name] = self._reading(self._roles[name])
+        made, read = self._made[name]
+        self.read |= read  # also where it was made for what turned out not to use it
+        return made
+
+    def _reading(self, make: Callable[[], Any]) -> tuple[Any, set[str]]:
+        """What `make` makes, and the keys that it reads, which are not counted yet."""
+        outside, self.read = self.read, set()
+        try:
+            return make(), self.read
+        finally:
+            self.read = outside
 
     def select(self, path: str) -> Any:
         """What the configuration holds at a dotted path; None where it has none."""
@@ -63,8 +75,10 @@ class Wiring:
         target = node.get(TARGET) if isinstance(node, Mapping) else None
         if target is None:
             return base
+        found = find_class(f"{path}.{TARGET}", target, base)
+        self._families[path] = found, base
         self.read.add(f"{path}.{TARGET}")
-        return find_class(f"{path}.{TARGET}", target, base)
+        return found
 
     def make(self, path: str | None, base: type[T], **given: Any) -> T:
         """The component whose settings stand at `path`.
@@ -84,25 +98,30 @@ class Wiring:
         given = given or {}
         values: dict[str, Any] = {}
         places: dict[str, str | None] = {}
+        read: dict[str, set[str]] = {}
         for name, field in sorted(cls.model_fields.items(), key=lambda item: bool(_conditions(item[1]))):
             place = places[name] = _place_of(name, field, path)
             if name in given:
                 values[name] = given[name]
             elif not _is_wanted(field, values):
                 values[name] = None
-            elif (value := self._value(name, field, place)) is not _ABSENT:
-                values[name] = value
+            else:
+                value, read[name] = self._reading(functools.partial(self._value, name, field, place))
+                if value is not _ABSENT:
+                    values[name] = value
         try:
             made = cls(**values)
         except ValidationError as error:
-            raise refused(error, cls, {name: place or name for name, place in places.items()}, values) from error
+            named = {name: place or name for name, place in places.items()}
+            raise refused(error, cls, named, values) from error
         unused = made.unused()
         for name, place in places.items():
+            if name not in unused:
+                self.read |= read.get(name, set())
             if place is None or name in given:
                 continue
             if name in unused:
-                self.unread[place] = unused[name]
-                self.read -= {key for key in self.read if path and key.startswith(f"{path}.{name}.")}
+                self.leave(place, unused[name])
             else:
                 self.read.add(place)
                 self.put_back(place, getattr(made, name))
@@ -143,15 +162,25 @@ class Wiring:
             group, _, name = place.rpartition(".")
             self._find(group)[name] = value
 
+    def leave(self, key: str, reason: str) -> None:
+        """Say why a key, and all below it, is not read."""
+        self.unread[key] = reason
+
     def why(self, key: str) -> str | None:
         """Why nothing reads a key; None where only the run as a whole explains it."""
-        if key in self.unread:
-            return self.unread[key]
+        for known in (key, *(key[:end] for end in range(len(key) - 1, 0, -1) if key[end] == ".")):
+            if known in self.unread:
+                return self.unread[known]
         for place, (word, base) in self._chosen.items():
             group = place.rpartition(".")[0]
             siblings = {name for other in choices(base).values() for name in other.model_fields}
             if key.rpartition(".")[0] == group and key.rpartition(".")[2] in siblings:
                 return f"{place}={word} does not read it"
+        group, _, name = key.rpartition(".")
+        if group in self._families:
+            chosen, base = self._families[group]
+            if name not in chosen.model_fields and any(name in other.model_fields for other in _subclasses(base)):
+                return f"{group}={self.select(f'{group}.name')} has no {name}"
         return None
 
     def is_read(self, key: str) -> bool:
@@ -203,27 +232,26 @@ def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = 
     return found
 
 
-def places_of(path: str | None, base: type[Settings]) -> dict[str, bool]:
+def places_of(path: str | None, base: type[Settings]) -> Iterator[tuple[str, FieldInfo, type[Settings]]]:
     """Every key that a class, or a subclass that may stand in its place, reads at or below a path.
 
     Args:
         path: where its settings stand; None for one that has no place of its own.
         base: the class.
 
-    Returns:
-        By key, whether it can hold nothing but a path.
+    Yields:
+        The key, and the field and class that read it.
     """
-    found: dict[str, bool] = {}
     for cls in (base, *_subclasses(base)):
         for name, field in cls.model_fields.items():
             place, nested = _place_of(name, field, path), settings_type(field.annotation)
             if place is None:
                 continue
-            found[place] = found.get(place, False) or holds_a_path(field)
+            if place:
+                yield place, field, cls
             if nested is not None and not issubclass(nested, Step):
                 beside = place.rpartition(".")[0] if choices(nested) and not _is_elsewhere(field) else place
-                found |= places_of(beside, nested)
-    return {key: is_path for key, is_path in found.items() if key}
+                yield from places_of(beside, nested)
 
 
 def _is_elsewhere(field: FieldInfo) -> bool:

@@ -30,25 +30,25 @@ from assimilate.composing import (
 )
 from assimilate.config import Job, expand_sweep, make_job, own_words, plan_sweep, rank
 from assimilate.errors import UserError
+from assimilate.graph.wiring import TARGET
 from assimilate.jobs.out_folder import check_out, refusals_explained
 from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
 from assimilate.jobs.streams import keep_printing
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
 from assimilate.known_keys import CONF
+from assimilate.run.keys import is_settable
 from assimilate.words import CommandLine, read_command_line, sweep_word
 
 # What the option of a group, or a row, says of itself: by hand it would pass for what it is not.
 SAID_BY = {
     "row": "+table3=<a row>",
     "paper": "+table3=<a row>",
-    "budget.name": "budget=<its name>",
     "budget.caps": "budget=<its name>, or the settings themselves, e.g. epochs=10",
-    "view.name": "view=<its name>",
     "dataset.kind": "dataset=<its name>",
-    "generator.name": "generator=<its name>",
-    "logger.name": "logger=<its name>",
     "analysis.kind": "analysis=<its name>",
 }
+# A class that a user may name by hand, as its further keys are its arguments.
+OWN_CLASS = f"generator.{TARGET}"
 
 
 def _check_key(override: Override) -> None:
@@ -65,6 +65,10 @@ def _check_key(override: Override) -> None:
     for name, instead in SAID_BY.items():
         if key == name or key.startswith(f"{name}."):
             raise UserError(f"{override.input_line} cannot be set by itself: give {instead}")
+    group, _, name = key.partition(".")
+    chosen = (name == "name" and not is_settable(key)) or (name == TARGET and key != OWN_CLASS)
+    if chosen and (CONF / group).is_dir():
+        raise UserError(f"{override.input_line} cannot be set by itself: give {group}=<its name>")
 
 
 def _check_hydra_key(override: Override) -> None:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 from assimilate.data.dataset import Mean, Std
 from assimilate.data.shard import is_shard
 from assimilate.data.statistics import MEANS, STDS, divided_by_255
-from assimilate.graph.settings import PATH, Allowed, Count, Flag, Seed, Settings, Text, Whole
+from assimilate.graph.settings import NAMED, PATH, Allowed, Count, Flag, Seed, Settings, Text, Whole
 from assimilate.run.analysis_settings import Analysis
 
 
@@ -52,7 +52,7 @@ class Hardware(Settings):
 class Logger(Settings):
     """The group `logger`."""
 
-    name: str
+    name: Annotated[str, NAMED]
     project: Annotated[Text, Allowed("a name")] = "assimilate"
     entity: Annotated[Text | None, Allowed("null or a name")] = None
     mode: str = "auto"
@@ -75,7 +75,7 @@ class JobSettings(Settings):
     """The settings that stand in no group, and the groups of how a run is computed."""
 
     seed: Seed
-    out: Annotated[str | int | float, PATH, Allowed("a folder")]
+    out: Annotated[Text | int | float, PATH, Allowed("a folder")]
     prepare: Literal["auto", "only", "plan", "never"]
     force: Flag
     verify: Flag

@@ -2,14 +2,22 @@
 
 import functools
 
-from assimilate.assimilation.arrangement import A1Views, A2Views, Arrangement, Drawing, Replacement, SimCLRViews
+from assimilate.assimilation.arrangement import (
+    A1Views,
+    A2Views,
+    Arrangement,
+    Drawing,
+    GeneratedTransform,
+    Replacement,
+    SimCLRViews,
+)
 from assimilate.assimilation.loss import Alignment, Loss
-from assimilate.assimilation.step import Trained
+from assimilate.assimilation.step import Trained, TrainingOfF
 from assimilate.data.dataset import Dataset
 from assimilate.encoder.step import ImportedEncoder
 from assimilate.generator.sampled_dataset import Sampled
 from assimilate.generator.step import Generator
-from assimilate.graph.settings import Settings
+from assimilate.graph.settings import NAMED, Settings, holds_a_path
 from assimilate.graph.wiring import places_of
 from assimilate.inversion.step import Latents
 from assimilate.probes.step import Probe
@@ -35,19 +43,34 @@ PLACES: tuple[tuple[str | None, type[Settings]], ...] = (
     ("assim", Replacement),
     ("loss", Loss),
     ("loss", Alignment),
+    ("assim", GeneratedTransform),
     (None, Trained),
+    (None, TrainingOfF),
     (None, Calibration),
     ("probe", Probe),
 )
-# Read by the recipe itself.
-OTHERS = ("view.encoder.seed", "view.encoder.training", "simclr_loss", "assim.generated_transform")
 
 
 @functools.cache
 def known_keys() -> dict[str, bool]:
     """Every key that a component reads; whether it can hold nothing but a path."""
-    found = dict.fromkeys(OTHERS, False)
+    found: dict[str, bool] = {}
     for path, base in PLACES:
-        for key, is_path in places_of(path, base).items():
-            found[key] = found.get(key, False) or is_path
+        for key, field, _ in places_of(path, base):
+            found[key] = found.get(key, False) or holds_a_path(field)
     return found
+
+
+def is_settable(key: str) -> bool:
+    """Whether a component has the key as a setting of its own, rather than to say which option was chosen."""
+    fields = [field for path, base in PLACES for known, field, _ in places_of(path, base) if known == key]
+    return any(NAMED not in field.metadata for field in fields)
+
+
+def why_absent(key: str) -> str | None:
+    """What the class that reads a key, or one that it stands in, says of a run that makes none; None if nothing."""
+    for path, base in PLACES:
+        for known, _, cls in places_of(path, base):
+            if cls.absent and (key == known or key.startswith(f"{known}.")):
+                return cls.absent
+    return None

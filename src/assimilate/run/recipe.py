@@ -8,26 +8,27 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from assimilate.assimilation.arrangement import GENERATED, Arrangement, Drawing, Replacement
+from assimilate.assimilation.arrangement import GENERATED, Arrangement, Drawing, GeneratedTransform, Replacement
 from assimilate.assimilation.loss import Alignment, Loss
-from assimilate.assimilation.step import Trained
+from assimilate.assimilation.step import OWN_SETTINGS, Trained, TrainingOfF
 from assimilate.data.dataset import Dataset, Images
 from assimilate.data.transform import Transform
 from assimilate.encoder.step import Encoder, GivenEncoder, ImportedEncoder, Network
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator, Own, by_content
 from assimilate.graph.identity import canonical
-from assimilate.graph.wiring import Wiring, find_class
+from assimilate.graph.settings import choices, listed
+from assimilate.graph.wiring import Wiring, find_class, places_of
 from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.step import Probe
 from assimilate.run.given import given_content
 from assimilate.run.job_settings import JobSettings
+from assimilate.run.keys import why_absent
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import View
 
 TIMM = "timm/"
 UNKNOWN = Images(fingerprint="not prepared yet")
-OWN_SETTINGS = "view.encoder.training"
 
 
 class Recipe:
@@ -128,6 +129,7 @@ class Recipe:
     def latents(self) -> Latents:
         """A latent for each image."""
         if self.dataset.latents_are_known:
+            self.wiring.leave("inversion", f"dataset={self.dataset.name} is sampled, so that its latents are known")
             return self.wiring.make(None, KnownLatents)
         return self.wiring.make("inversion", Latents)
 
@@ -150,20 +152,20 @@ class Recipe:
     @cached_property
     def reference(self) -> Encoder:
         """f: the data set's SimCLR row, whatever this run's loss, assimilation and seed are; or one that is brought."""
-        take = self.wiring.take
-        if take("view.encoder.checkpoint") is not None:
+        if self.wiring.take("view.encoder.checkpoint") is not None:
             return self.wiring.fill("view.encoder", ImportedEncoder)
-        own = self.wiring.select(OWN_SETTINGS) or {}
-        merged = _merged(self.config, own)
-        wiring = Wiring(merged, self._roles)
-        chosen = find_class("simclr_loss", take("simclr_loss"), Loss)
+        training = self.wiring.fill(None, TrainingOfF)
+        own = training.training or {}
+        _check_own(own)
+        wiring = Wiring(_merged(self.config, own), self._roles)
+        chosen = find_class("simclr_loss", training.loss, Loss)
         made = wiring.make(
             None,
             Trained,
             loss=wiring.fill("loss", chosen),
             network=self._network(wiring, chosen),
             slots=(self._transform("assim.view1", "expert", wiring), self._transform("assim.view2", "expert", wiring)),
-            seed=take("view.encoder.seed") or 0,
+            seed=training.seed,
             assim="simclr",
             **self._normalisation(wiring),
             **_NO_VIEWS,
@@ -207,7 +209,8 @@ class Recipe:
         given: dict[str, Any] = {"view": view}
         if view.uses_transform:
             key = "assim.generated_transform"
-            given["generated_transform"] = self._transform(key, self.wiring.take(key), of_images=not view.real)
+            word = self.wiring.fill("assim", GeneratedTransform).generated_transform
+            given["generated_transform"] = self._transform(key, word, of_images=not view.real)
         used, available = getattr(view, "n_used", None), getattr(view, "n_cached", None)
         if view.is_stored and used is not None and (available is None or used < available):
             given["views_used"] = used
@@ -271,7 +274,7 @@ class Recipe:
             return
         self.probe  # noqa: B018  with all that it is made from
         if measured:
-            self.reference  # noqa: B018
+            self.wiring.role("reference")
         batch_size, devices = self.encoder.batch_size, job.trainer.devices
         if batch_size % devices:
             raise UserError(
@@ -343,16 +346,15 @@ class Recipe:
         """Why nothing in this run reads a key."""
         if (reason := self.wiring.why(key)) is not None:
             return reason
-        if self.samples and key.startswith("inversion."):
-            return f"nothing is inverted (assim={self.arrangement.name}): the images' latents are known"
+        view, loss = self.config["view"]["name"], self.config["loss"]["name"]
+        if self.uses_view and self._drawn is not None and key.startswith(("view.", "assim.")):
+            unless = " unless view.cached=true" if "cached" in self.wiring.class_at("view", View).model_fields else ""
+            return f"view={view} is drawn anew by a transformation of the image{unless}"
+        if (absent := why_absent(key)) is not None:
+            return f"{absent} (assim={self.arrangement.name}, view={view}, loss={loss})"
         if not self.uses_view:
             return f"two views of the image are contrasted (assim={self.arrangement.name}), none is generated"
-        if self._drawn is not None:
-            return f"view={self.config['view']['name']} is drawn anew by a transformation of the image"
-        return (
-            f"nothing in this run (assim={self.arrangement.name}, view={self.config['view']['name']}, "
-            f"loss={self.config['loss']['name']}) reads it"
-        )
+        return f"nothing in this run (assim={self.arrangement.name}, view={view}, loss={loss}) reads it"
 
     # ------------------------------------------------------------------------------------------------------- parts
 
@@ -380,10 +382,16 @@ class Recipe:
         return made
 
     def _network(self, wiring: Wiring, loss: type[Loss]) -> Network:
-        return wiring.fill("encoder", Network, {} if loss.needs_predictor else {"predictor_dim": None})
+        if loss.needs_predictor:
+            return wiring.fill("encoder", Network)
+        needing = [word for word, other in choices(Loss).items() if getattr(other, "needs_predictor", False)]
+        reason = f"only loss={listed(needing)} trains a predictor, and this run has loss={self.config['loss']['name']}"
+        self.wiring.leave("encoder.predictor_dim", reason)
+        return wiring.fill("encoder", Network, {"predictor_dim": None})
 
     def _normalisation(self, wiring: Wiring) -> dict[str, Any]:
         if not wiring.take("data.normalize"):
+            self.wiring.leave("data.std", "data.normalize=false leaves pixels in [0, 1]")
             return {"mean": None, "std": None}
         std = wiring.take("data.std")
         return {"mean": self.images.mean, "std": self.images.std if std is None else tuple(std)}
@@ -397,6 +405,19 @@ _NO_VIEWS: dict[str, Any] = {
     "otherwise": None,
     "alignment": None,
 }
+
+
+def _check_own(own: Mapping[str, Any]) -> None:
+    """Refuse settings of f's training that are none: images, and how it is computed, are the run's.
+
+    Raises:
+        UserError: so.
+    """
+    read = {key.partition(".")[0] for key, _, _ in places_of(None, Trained)}
+    allowed = sorted(read - {"dataset", *JobSettings.model_fields})
+    for group in own:
+        if group not in allowed:
+            raise UserError(f"{OWN_SETTINGS}.{group} is no setting of f's training: it may have {listed(allowed)}")
 
 
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

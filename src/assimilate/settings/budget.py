@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from assimilate.run.recipe import OWN_SETTINGS
+from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.settings.identity import GENERATED, view_slots
 
 
@@ -35,11 +35,11 @@ def apply_budget(config: dict[str, Any]) -> list[str]:
     caps = config["budget"].get("caps") or {}
     caps = {**caps, "view": _caps_of_views(config, caps.get("view") or {})}
     own = config["view"].get("encoder", {}).get("training") or {}
-    changed = apply_caps(config, caps) + apply_caps(own, caps, OWN_SETTINGS)
+    changed = apply_caps(config, caps) + apply_caps(own, caps, f"{OWN_SETTINGS}.")
     if "epochs" in caps:
         epochs = config["epochs"]
         changed += apply_caps(config, _caps_of_warmup(config, epochs))
-        changed += apply_caps(own, _caps_of_warmup(own, own.get("epochs", epochs)), OWN_SETTINGS)
+        changed += apply_caps(own, _caps_of_warmup(own, own.get("epochs", epochs)), f"{OWN_SETTINGS}.")
     return changed
 
 

@@ -14,6 +14,7 @@ from assimilate.errors import UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.cost import Effort
 from assimilate.graph.settings import (
+    NAMED,
     NEUTRAL,
     PATH,
     Allowed,
@@ -53,7 +54,7 @@ class View(Step):
     kind: ClassVar[str] = "views"
     stage: ClassVar[str] = "make_views"
     title: ClassVar[str] = "Making views"
-    name: Annotated[str, NEUTRAL]  # what its option is called
+    name: Annotated[str, NEUTRAL, NAMED]
     # Whether a training of another loss than a contrastive one can make these views itself.
     needs_contrastive_loss: ClassVar[bool] = False
 
