@@ -46,11 +46,11 @@ def test_row_files_follow_the_grammar(path):
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "digits"])
 def test_rooms_accept_what_every_budget_composes(dataset, budget):
-    from assimilate.assimilation.objective import LossSpec
-    from assimilate.assimilation.schedule import OptimizerSpec
+    from assimilate.assimilation.described import alignment_of, loss_of, optimizer_of
     from assimilate.encoder.encoder import EncoderSpec
 
     config = job_of(f"dataset={dataset}", f"budget={budget}").config
-    OptimizerSpec.from_dict({**config["optimizer"], "epochs": config["epochs"]})
-    LossSpec.from_dict(config["loss"])
+    optimizer_of(config).schedule.check(config["epochs"])
+    loss_of(config)
+    alignment_of(config)
     EncoderSpec.from_dict(config["encoder"])

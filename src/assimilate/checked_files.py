@@ -1,5 +1,6 @@
 """Files that show whether a byte of them has changed since they were written. Torch-free."""
 
+import functools
 import hashlib
 import json
 import os
@@ -26,6 +27,17 @@ def digest_file(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_once(path: Path) -> str:
+    """SHA-256 of a file, which is read again when its size or time has changed."""
+    status = path.stat()
+    return _digest_seen(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=32)
+def _digest_seen(path: Path, size: int, modified: int) -> str:
+    return digest_file(path)
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:

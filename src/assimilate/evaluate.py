@@ -215,17 +215,20 @@ def _warnings(session: Session, measured: Mapping[str, Any]) -> list[str]:
 
 def uninformed_note(encoder: Artifact, num_images: int) -> list[str]:
     """A sentence if the training's loss ends where embeddings that tell nothing have it; none of one that has begun."""
-    from assimilate.assimilation.objective import LossSpec, uninformed
+    from assimilate.assimilation.described import loss_of
     from assimilate.train import HISTORY, read_rows
 
     content, rows = encoder.content, read_rows(encoder.path / HISTORY)
     if "loss" not in content or not rows or rows[-1]["step"] < STEPS_OF_A_TRAINING:
         return []
-    spec, batch = LossSpec.from_dict(content["loss"]), content["batch_size"]
+    spec, batch = loss_of(content), content["batch_size"]
     full, rest = divmod(num_images, batch)
     sizes = [batch] * full + ([rest] if rest and not content["drop_last"] else [])
-    by_size = {size: uninformed(spec, batch_size=size, num_views=len(content["slots"])) for size in set(sizes)}
-    reference = sum(by_size[size] for size in sizes) / len(sizes)
+    told = [spec.uninformed(batch_size=size, num_views=len(content["slots"])) for size in sizes]
+    known = [value for value in told if value is not None]
+    if len(known) < len(told):
+        return []
+    reference = sum(known) / len(known)
     loss = rows[-1].get("base", rows[-1]["loss"] / spec.scale)
     if loss < reference - 1e-3:  # of a collapsed network they agree to 1e-6
         return []

@@ -160,17 +160,19 @@ def _module(artifact: Artifact, mean: Sequence[float], std: Sequence[float]) -> 
     from assimilate.assimilation.a1 import A1
     from assimilate.assimilation.a2 import A2
     from assimilate.assimilation.adversarial import ViewmakerTraining
+    from assimilate.assimilation.described import alignment_of, loss_of, optimizer_of
     from assimilate.assimilation.online import OnlineSearchTraining
     from assimilate.assimilation.simclr import SimCLR
-    from assimilate.assimilation.simsiam import SimSiam
 
     content = artifact.content
     # Views of a cache that are expert views of the image are real ones.
     synthetic = not ("views" in artifact.parents and artifact.parents["views"].name == "expert")
     settings = {
         "encoder": content["encoder"],
-        "loss": content["loss"],
-        "optimizer": {**content["optimizer"], "epochs": content["epochs"]},
+        "loss": loss_of(content),
+        "alignment": alignment_of(content),
+        "optimizer": optimizer_of(content),
+        "epochs": content["epochs"],
         "mean": mean,
         "std": std,
         "batchnorm": content["batchnorm"],
@@ -184,7 +186,7 @@ def _module(artifact: Artifact, mean: Sequence[float], std: Sequence[float]) -> 
         view = content["view"]
         return OnlineSearchTraining(online={**view, "uniformity_weight": view["lambda"]}, **settings)
     modules: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2}
-    return (SimSiam if content["loss"]["name"] == "simsiam" else modules[content["assim"]])(**settings)
+    return modules[content["assim"]](**settings)
 
 
 def fresh_views(session: Session, artifact: Artifact) -> "FreshViews":
@@ -251,7 +253,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
             )
         ]
     if trainer["channels_last"]:
-        module.encoder.to(memory_format=torch.channels_last)
+        for networks in (module.encoder, module.method):
+            networks.to(memory_format=torch.channels_last)
     ranks = trainer["devices"]
     subject = "train" if artifact.label == session.chain.encoder.label else "f"
     watchers = watchers_of(session.tracker, subject, mean, std)

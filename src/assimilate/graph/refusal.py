@@ -1,0 +1,65 @@
+"""One line for a setting that cannot be used: key, value, what is allowed, what helps."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from assimilate.errors import UserError
+from assimilate.graph.settings import Settings, allowed_in, listed, settings_type
+
+
+def refused(error: ValidationError, cls: type[Settings], places: Mapping[str, str]) -> UserError:
+    """The first fault that pydantic found, as a user may act on it.
+
+    Args:
+        error: what making an instance of `cls` raised.
+        cls: the class.
+        places: the dotted key of each of its fields.
+    """
+    first = error.errors(include_url=False)[0]
+    location, kind = first["loc"], first["type"]
+    if not location:  # of several fields together: the class itself says what is wrong
+        return UserError(_said(first))
+    name = str(location[0])
+    key, value = places.get(name, name), first["input"]
+    if kind == "missing":
+        return UserError(f"{key} has no value: give {key}=…")
+    if kind == "extra_forbidden":
+        return UserError(f"{key}={value} cannot be used: nothing reads it. {nearest(key, places.values())}")
+    for part in location[1:]:  # of nested settings, the field that is wrong; of a union, the field that holds it
+        nested = settings_type(cls.model_fields[name].annotation) if name in cls.model_fields else None
+        if nested is None or part not in nested.model_fields:
+            break
+        cls, name, key = nested, str(part), f"{key}.{part}"
+    field = cls.model_fields[name]
+    shown = repr(value) if isinstance(value, str) and _spells_a_number(value) else value
+    if kind in ("value_error", "assertion_error") and not allowed_in(field).startswith("a "):
+        return UserError(f"{key}={shown} cannot be used: {_said(first)}")
+    said = f" ({_said(first)})" if kind == "value_error" and "there is no" in _said(first) else ""
+    return UserError(f"{key}={shown} cannot be used: allowed is {allowed_in(field)}{said}")
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
+def _spells_a_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def unknown_word(key: str, word: Any, words: Iterable[str]) -> UserError:
+    """A word that chooses no class."""
+    known = sorted(words)
+    return UserError(f"{key}={word} cannot be used: allowed is {listed([*known, 'module.Class of your own'])}")
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """ "Did you mean a or b?", or where all keys are shown."""
+    near = difflib.get_close_matches(key, sorted(set(known)), n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else "All keys: --cfg job"

@@ -1,0 +1,225 @@
+"""Typed settings of a component: what each may hold, in words too, and which of them decide its output."""
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic.fields import FieldInfo
+from pydantic_core import core_schema
+
+from assimilate.checked_files import digest_once
+from assimilate.graph.identity import describe_class
+
+# ------------------------------------------------------------------------------------- marks that stand on a field
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """How the output is computed or called, not what it is: no part of the identity."""
+
+
+@dataclass(frozen=True)
+class From:
+    """The value stands elsewhere in the configuration, at a dotted path: `Annotated[int, From("dataset.image_size")]`.
+
+    Settings from there are of the class that the node names (`_target_`).
+    """
+
+    path: str
+
+
+@dataclass(frozen=True)
+class At:
+    """The settings' own fields stand at that dotted path, among those of another component."""
+
+    path: str
+
+
+class When:
+    """The field has a value only where another holds one of these: `When("epsilon1", "auto")`.
+
+    Elsewhere it is None, and a step that it would be is not made.
+    """
+
+    def __init__(self, field: str, *values: Any) -> None:
+        self.field, self.values = field, values
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a field may hold, for people: "a whole number ≥ 1"."""
+
+    text: str
+
+
+NEUTRAL = Neutral()
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed")
+    return value
+
+
+_Int = Annotated[int, BeforeValidator(_no_boolean)]
+_Float = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
+Count = Annotated[_Int, Field(ge=1), Allowed("a whole number ≥ 1")]
+Whole = Annotated[_Int, Field(ge=0), Allowed("a whole number ≥ 0")]
+# What torch's generators take.
+Seed = Annotated[_Int, Field(ge=0, lt=2**64), Allowed("a whole number from 0 to 2⁶⁴ − 1")]
+Number = Annotated[_Float, Allowed("a number")]
+Positive = Annotated[_Float, Field(gt=0), Allowed("a number > 0")]
+NotNegative = Annotated[_Float, Field(ge=0), Allowed("a number ≥ 0")]
+Probability = Annotated[_Float, Field(ge=0, le=1), Allowed("a probability, 0 to 1")]
+Text = Annotated[str, Field(pattern=r"\S"), Allowed("a word")]
+
+
+class File(str):
+    """The path of a file that the user brings; it is identified by its bytes, wherever it lies."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(cls._check, core_schema.str_schema(strict=True))
+
+    @classmethod
+    def _check(cls, path: str) -> Self:
+        if not Path(path).expanduser().is_file():
+            raise ValueError("there is no such file")
+        return cls(path)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return Path(self).expanduser()
+
+    @property
+    def known_as(self) -> dict[str, str]:
+        """What it is identified by."""
+        return {"sha256": digest_once(self.path)}
+
+
+# ------------------------------------------------------------------------------------------------------- settings
+
+
+class Settings(BaseModel):
+    """Settings of one component. Subclasses declare fields; a field's type says what it may hold.
+
+    A field with a default is part of the identity only where its value is another, so a setting that is added later,
+    with a default that means what was always done, moves no key. Raise `version` when the output changes for the same
+    settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
+    version: ClassVar[int] = 1
+    # How a class is chosen by a key that holds a word, e.g. optimizer.schedule=constant; others by their dotted path.
+    word: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, word: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.word = word
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """The keywords of `__init_subclass__` are no settings of pydantic's."""
+
+    def unused(self) -> Mapping[str, str]:
+        """Fields that these settings leave without any effect, each with the reason, for people."""
+        return {}
+
+    def content(self) -> Mapping[str, Any]:
+        """What decides the output beside the fields, e.g. a listing of the files in a folder."""
+        return {}
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the output, as plain values."""
+        unused = self.unused()
+        found: dict[str, Any] = {**describe_class(type(self)), **self.content()}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in unused or is_neutral(field) or (not field.is_required() and value == field.get_default()):
+                continue
+            found[name] = identity_of(value)
+        return found
+
+    @property
+    def known_as(self) -> Any:
+        """What it contributes to the identity of what has it as a field."""
+        return self.identity
+
+
+def identity_of(value: Any) -> Any:
+    """What a value contributes to an identity: components and files by what they are known as."""
+    if isinstance(value, list | tuple):
+        return [identity_of(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: identity_of(item) for key, item in value.items()}
+    return getattr(value, "known_as", value)
+
+
+def is_neutral(field: FieldInfo) -> bool:
+    """Whether a field is no part of the identity."""
+    return any(isinstance(mark, Neutral) for mark in field.metadata)
+
+
+def settings_type(annotation: Any) -> "type[Settings] | None":
+    """The class of settings that a field holds, also where it may be None; None for a field of other values."""
+    if typing.get_origin(annotation) is Annotated:
+        return settings_type(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        found = [settings_type(part) for part in typing.get_args(annotation)]
+        return next((part for part in found if part is not None), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
+
+
+def choices(base: type[Settings]) -> dict[str, type[Settings]]:
+    """The subclasses of a class that a word chooses, by their words."""
+    found = {} if base.word is None else {base.word: base}
+    for subclass in base.__subclasses__():
+        found |= choices(subclass)
+    return found
+
+
+# -------------------------------------------------------------------------------------------------- what is allowed
+
+
+def allowed_in(field: FieldInfo) -> str:
+    """What a field may hold, in words: those of its mark, or of its type."""
+    marks = [mark.text for mark in field.metadata if isinstance(mark, Allowed)]
+    return marks[-1] if marks else _allowed_by(field.annotation)
+
+
+def _allowed_by(annotation: Any) -> str:
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        marks = [mark.text for mark in parts[1:] if isinstance(mark, Allowed)]
+        return marks[-1] if marks else _allowed_by(parts[0])
+    if origin in (types.UnionType, typing.Union):
+        # None is first: "null or a number".
+        ordered = sorted(parts, key=lambda part: part is not type(None))
+        return listed([word for part in ordered for word in _words_of(part)])
+    if origin is Literal:
+        return listed(_words_of(annotation))
+    if origin in (list, tuple):
+        return f"a list, each {_allowed_by(parts[0])}"
+    base = settings_type(annotation)
+    if base is not None and (words := sorted(choices(base))):
+        return listed([*words, "module.Class of your own"])
+    known = {type(None): "null", bool: "true or false", int: "a whole number", float: "a number", File: "a file"}
+    return known.get(annotation, "a word" if annotation is str else "settings")
+
+
+def _words_of(part: Any) -> list[str]:
+    if typing.get_origin(part) is Literal:
+        return [str(word) for word in typing.get_args(part)]
+    return [_allowed_by(part)]
+
+
+def listed(words: list[str]) -> str:
+    """ "a, b or c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

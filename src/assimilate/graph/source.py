@@ -1,0 +1,97 @@
+"""What a class from outside this package is made of: the file that defines it, and what that imports from beside it.
+
+Nothing is imported or run to know it, so a plan stays quick.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import sysconfig
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def source_digest(target: str) -> str | None:
+    """Digest of the source behind a dotted name, byte for byte.
+
+    Counted are the module's file, the `__init__.py` of the packages that hold it, and every module of its own package,
+    or of its own folder where it is in none, that these import by name, directly or not. Where the files lie does not
+    matter; installed libraries beside the target's own are left to their versions.
+
+    Args:
+        target: module.Class or module.function, as Python imports it.
+
+    Returns:
+        None for a target of this package, or one that cannot be found, which is said when it is imported.
+    """
+    top = target.split(".")[0]
+    if top == __package__.split(".")[0]:
+        return None
+    importlib.invalidate_caches()
+    spec = _find(top)
+    if spec is None or _folder(spec) / top == PACKAGE:
+        return None
+    files: dict[str, bytes] = {}
+    waiting, seen = [target], set[str]()
+    while waiting:
+        name = waiting.pop()
+        parts = name.split(".")
+        waiting += [".".join(parts[:count]) for count in range(1, len(parts))]
+        found = _find(name) if name not in seen and _is_beside(top, spec, parts[0]) else None
+        seen.add(name)
+        if found is None or found.origin is None or not Path(found.origin).is_file():
+            continue
+        files[name] = Path(found.origin).read_bytes()
+        if found.origin.endswith(".py"):
+            waiting += _imported(files[name], name, is_package=found.submodule_search_locations is not None)
+    contents = [f"{name} {hashlib.sha256(source).hexdigest()}" for name, source in sorted(files.items())]
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()
+
+
+def _is_beside(top: str, spec: ModuleSpec, other: str) -> bool:
+    """Whether a top-level module is the target's own, or lies in its folder where the target is in no package."""
+    if other == top:
+        return True
+    libraries = {Path(path).resolve() for path in sysconfig.get_paths().values()}
+    folder = _folder(spec)
+    found = _find(other) if spec.submodule_search_locations is None and folder not in libraries else None
+    return found is not None and _folder(found) == folder and folder / other != PACKAGE
+
+
+def _folder(spec: ModuleSpec) -> Path:
+    """The folder that holds a top-level module or package; that of nothing, for one that is built in."""
+    places = list(spec.submodule_search_locations or [])
+    return Path(places[0] if places else spec.origin or "").resolve().parent
+
+
+def _find(name: str) -> ModuleSpec | None:
+    """Where Python would import a module from, without importing anything."""
+    parts = name.split(".")
+    try:
+        spec = importlib.util.find_spec(parts[0])
+        for end in range(2, len(parts) + 1):
+            places = None if spec is None else spec.submodule_search_locations
+            spec = None if places is None else PathFinder.find_spec(".".join(parts[:end]), list(places))
+    except (ImportError, ValueError):
+        return None
+    return spec
+
+
+def _imported(source: bytes, name: str, *, is_package: bool) -> Iterator[str]:
+    """Full names of the modules that a file's import statements may mean."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return  # said when it is imported
+    package = name.split(".") if is_package else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = [*above, *([node.module] if node.module else [])]
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+            yield ".".join(base)
