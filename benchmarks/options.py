@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from assimilate.assimilation.objective import compute_loss
 from assimilate.views.search import SearchEngine
 from pairs import medians, report, speedups, time_pairs
 from workloads import Contrastive, SearchWorld, device_here, search_settings
@@ -43,7 +42,7 @@ def training_steps(
         for _ in range(steps):
             sgd.zero_grad()
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-                loss = compute_loss([module.encoder(view) for view in views], module.loss_spec).total
+                loss = module.loss_terms(views).total
             loss.backward()
             sgd.step()
 

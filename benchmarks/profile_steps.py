@@ -13,12 +13,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-import assimilate.assimilation.contrastive as contrastive
 import assimilate.data.datamodule as datamodule
 import assimilate.generator.steps as adversarial
 import assimilate.views.search as search
 from assimilate.assimilation.fit import fit
+from assimilate.assimilation.loss import NTXent
 from assimilate.assimilation.record import TrainingRecord
+from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.data.augmentation import FlipAugmentation
 from assimilate.data.expert import ExpertAugmentation
 from assimilate.generator.real_images import RealImages
@@ -37,8 +38,9 @@ CONTRASTIVE = (
     Section("augmentation", ExpertAugmentation, "__call__"),
     Section("augmentation", FlipAugmentation, "__call__"),
     Section("augmentation", datamodule, "normalize"),
-    Section("forward", contrastive.ContrastiveModule, "embed"),
-    Section("loss", contrastive, "compute_loss"),
+    Section("forward", ViewPasses, "project"),
+    Section("loss", NTXent, "base"),
+    Section("loss", NTXent, "aligned"),
     Section(BACKWARD, torch.Tensor, "backward"),
     Section("optimizer", torch.optim.SGD, "step"),
     Section("optimizer", torch.optim.lr_scheduler.LambdaLR, "step"),

@@ -22,8 +22,8 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from assimilate.assimilation.fit import fit
-from assimilate.assimilation.objective import compute_loss
-from assimilate.assimilation.schedule import OptimizerSpec, learning_rate
+from assimilate.assimilation.loss import InfoNCE
+from assimilate.assimilation.optimizers import SGD, CosineWithWarmup
 from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
@@ -32,7 +32,7 @@ from assimilate.data.views import ViewSlot
 from pairs import overheads, report
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-OPTIMIZER = {"name": "sgd", "lr": 0.03, "epochs": 1, "weight_decay": 5e-4}
+OPTIMIZER = SGD(lr=0.03, momentum=0.9, weight_decay=5e-4, schedule=CosineWithWarmup(warmup_epochs=0))
 
 
 class InTurns:
@@ -94,14 +94,14 @@ class Case:
         network, source = self.module().train(), self.data(arrays)
         network.encoder.to(memory_format=torch.channels_last)
         batches = source.index_batches(rank=0, world_size=1)
-        rate = learning_rate(OptimizerSpec(**OPTIMIZER), len(batches))
+        rate = OPTIMIZER.rates(epochs=1, steps_per_epoch=len(batches))
         sgd = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4, fused=True)
         total = torch.zeros((), dtype=torch.float64)
         for step, batch in enumerate(batches):
             views = source.serve(source.transfer_batch_to_device(batch, torch.device("cpu"), 0)).views
             for group in sgd.param_groups:
                 group["lr"] = rate(step)
-            loss = compute_loss([network.encoder(view) for view in views], network.loss_spec).total
+            loss = network.loss_terms(views).total
             sgd.zero_grad()
             loss.backward()
             sgd.step()
@@ -111,7 +111,7 @@ class Case:
     def module(self) -> SimCLR:
         return SimCLR(
             encoder={"width": self.width, "hidden_dim": 32, "output_dim": 32},
-            loss={"name": "infonce", "temperature": 0.5}, optimizer=OPTIMIZER, mean=MEAN, std=STD,
+            loss=InfoNCE(temperature=0.5), optimizer=OPTIMIZER, epochs=1, mean=MEAN, std=STD,
         )  # fmt: skip
 
     def data(self, arrays: ImageArrays) -> ContrastiveDataModule:

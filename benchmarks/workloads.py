@@ -8,7 +8,10 @@ import numpy as np
 import torch
 
 from assimilate.assimilation.a2 import A2
+from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.contrastive import ContrastiveModule
+from assimilate.assimilation.loss import NTXent
+from assimilate.assimilation.optimizers import SGD, CosinePerEpoch
 from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
@@ -58,8 +61,10 @@ class Contrastive:
                 "width": self.width, "projector": "dkobak", "hidden_dim": self.hidden_dim,
                 "output_dim": self.output_dim,
             },
-            loss={"name": "ntxent", "temperature": 0.5},
-            optimizer={"name": "sgd", "lr": 0.12, "epochs": 100, "weight_decay": 5e-4, "schedule": "cosine_per_epoch"},
+            loss=NTXent(temperature=0.5),
+            alignment=Alignment(alpha=0.5, align_anchors=[0, 1]),
+            optimizer=SGD(lr=0.12, momentum=0.9, weight_decay=5e-4, schedule=CosinePerEpoch()),
+            epochs=100,
             mean=MEAN,
             std=STD,
         )  # fmt: skip

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import quick_hydra
 from tests.chain_run import run
 from tests.fake_run import PROBED_ON_DIGITS, TOY
 from tests.whole_run import *  # noqa: F403 - pytest looks for its hooks here
+
+quick_hydra.install()
 
 
 @pytest.fixture(scope="session")

@@ -258,7 +258,7 @@ def test_losses_against_a_loop():
             aligned += 0.5 / 0.5 * dot(own[i], u3[i]) / 10
     assert float(assimilate.info_nce(z1, z2)) == pytest.approx(total, abs=1e-12)
     assert float(assimilate.alignment([z1, z2], [z3])) == pytest.approx(aligned, abs=1e-12)
-    terms = assimilate.compute_loss([z1, z2, z3], assimilate.LossSpec("infonce"))
+    terms = assimilate.InfoNCE().terms([z1, z2, z3], assimilate.Alignment())
     assert float(terms.total) == pytest.approx(total - aligned, abs=1e-12)
 
 
@@ -270,7 +270,7 @@ def test_losses_against_a_loop():
         (lambda z: assimilate.multi_view_nt_xent([z]), "at least two views, got 1"),
         (lambda z: assimilate.alignment([z], []), "at least one anchor and one appended view"),
         (lambda z: assimilate.alignment([z], [z[:, :2]]), r"needed is \[batch, dim\]"),
-        (lambda z: assimilate.compute_loss([z], assimilate.LossSpec("infonce")), "at least two views, got 1"),
+        (lambda z: assimilate.InfoNCE().terms([z]), "at least two views, got 1"),
     ],
 )
 def test_embeddings_of_other_shapes_are_refused(call, said):

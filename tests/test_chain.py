@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -17,6 +15,7 @@ from PIL import Image
 from assimilate import invert, make_views, train, train_generator
 from assimilate.jobs.terminal import _LogLines
 from tests.chain_run import SLURM, SMOKE, artifacts, results, run, stamps
+from tests.warm_process import WarmProcess
 
 pytestmark = pytest.mark.xdist_group("chain")
 
@@ -387,9 +386,8 @@ def test_kill_while_making_views_then_the_same_command_completes(copy, chain):
     (views,) = artifacts(copy, "views")
     shutil.rmtree(views)
     staging = views.with_name(views.name + ".partial")
-    slow = "import assimilate.data.row_writer as c; c.FLUSH_EVERY = 1; import assimilate.make_views as m; import sys; "
-    command = [sys.executable, "-c", slow + "sys.exit(m.main(sys.argv[1:]))", *SMOKE, f"out={copy}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    slow = "import assimilate.data.row_writer as c; c.FLUSH_EVERY = 1"
+    process = WarmProcess("assimilate.make_views", [*SMOKE, f"out={copy}"], before=slow)
     for _ in range(6000):
         if (staging / "done.npy").is_file() and np.load(staging / "done.npy").any():
             break

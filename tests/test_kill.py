@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tests.chain_run import SLURM
+from tests.warm_process import WarmProcess
 
 COMMAND = (
     "dataset=digits",
@@ -29,20 +30,25 @@ COMMAND = (
 )
 
 
-def start(out: Path, **environment: str) -> subprocess.Popen:
-    environment |= {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "assimilate.train", *COMMAND, f"out={out}"],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True,
-    )  # fmt: skip
+def start(out: Path, **environment: str) -> WarmProcess:
+    words = [*COMMAND, f"out={out}"]
+    return WarmProcess("assimilate.train", words, environment=os.environ | environment, new_session=True)
 
 
-def finish(process: subprocess.Popen) -> None:
+def run_alone(out: Path) -> None:
+    """As it is typed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-m", "assimilate.train", *COMMAND, f"out={out}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def finish(process: WarmProcess) -> None:
     output, _ = process.communicate(timeout=500)
     assert process.returncode == 0, output
 
 
-def stop(process: subprocess.Popen, out: Path, number: signal.Signals) -> str:
+def stop(process: WarmProcess, out: Path, number: signal.Signals) -> str:
     """Send a signal once there is a checkpoint, at any moment: between steps, while measuring, while writing."""
     deadline = time.monotonic() + 300
     while not list(out.glob("artifacts/encoders/**/last.ckpt")):
@@ -70,7 +76,7 @@ def outcome(out: Path) -> tuple[dict[str, torch.Tensor], list[list[str]], str, d
 
 def test_preempted_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finish(start(whole))
+    run_alone(whole)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     on_slurm = {**SLURM, "TMPDIR": str(temporary)}

@@ -5,8 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,13 +13,13 @@ import pytest
 
 from assimilate import make_views
 from tests.chain_run import SMOKE, artifacts, run
+from tests.warm_process import WarmProcess
 
 pytestmark = pytest.mark.xdist_group("views")
 
 # Few anchors in flight, and a flush every second image, so that a kill finds something done and something not.
 NARROW = ("view.search.width=4",)
-START = "import assimilate.data.row_writer as c; c.FLUSH_EVERY = 2; import assimilate.make_views as m, sys; "
-START += "sys.exit(m.main(sys.argv[1:]))"
+FLUSHED = "import assimilate.data.row_writer as c; c.FLUSH_EVERY = 2"
 FILES = (
     "images.npy",
     "distances.npy",
@@ -33,12 +31,8 @@ FILES = (
 )
 
 
-def start(out: Path, *words: str) -> subprocess.Popen:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return subprocess.Popen(
-        [sys.executable, "-c", START, *SMOKE, *words, f"out={out}"],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True,
-    )  # fmt: skip
+def start(out: Path, *words: str) -> WarmProcess:
+    return WarmProcess("assimilate.make_views", [*SMOKE, *words, f"out={out}"], before=FLUSHED, new_session=True)
 
 
 def killed_at_random(out: Path, staging: Path, words: tuple[str, ...], rng: random.Random, longest: float) -> int:
@@ -56,7 +50,6 @@ def killed_at_random(out: Path, staging: Path, words: tuple[str, ...], rng: rand
     assert process.poll() is None, "it was too fast to be killed"
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
     return int(np.load(staging / "done.npy").sum())
 
 

@@ -18,7 +18,10 @@ import assimilate.data.crop as crop
 import assimilate.data.expert as expert
 import assimilate.generator.real_images as real_images
 from assimilate.assimilation.a2 import A2
+from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.contrastive import StepBatch
+from assimilate.assimilation.loss import NTXent
+from assimilate.assimilation.optimizers import SGD, Constant
 from assimilate.assimilation.record import TrainingRecord
 from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
@@ -109,8 +112,10 @@ def test_a_step_and_its_record_read_nothing_from_the_device():
     _, batch, _ = served(slots())
     module = A2(
         encoder={"width": 2, "hidden_dim": 8, "output_dim": 8},
-        loss={"name": "ntxent", "temperature": 0.5},
-        optimizer={"name": "sgd", "lr": 0.1, "epochs": 1, "weight_decay": 0.0},
+        loss=NTXent(temperature=0.5),
+        alignment=Alignment(alpha=0.5, align_anchors=[0, 1]),
+        optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=0.0, schedule=Constant()),
+        epochs=1,
         mean=MEAN,
         std=STD,
     ).to(META)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from assimilate import prepare_data
+from tests.warm_process import WarmProcess
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 
@@ -19,22 +19,16 @@ from stand_ins import imagenet_files, pack_zip, tinyimagenet_files, write_tree
 
 # What makes the stand-ins pass for the real sets, and slow enough to be killed in the middle.
 SMALLER = (
-    "import sys, time, assimilate.data.tinyimagenet as t, assimilate.data.imagenet as i;"
+    "import time, assimilate.data.tinyimagenet as t, assimilate.data.imagenet as i;"
     "import assimilate.data.bulk_decoding as b;"
     "t._NUM_CLASSES, t._TRAIN_OF_CLASS, t._NUM_VAL = 3, 12, 6; b.BLOCK = 2;"
     "slow = lambda decode: lambda *a: (time.sleep(.02), decode(*a))[1];"
     "t.decode_image, i.decode_image = slow(t.decode_image), slow(i.decode_image);"
-    "import assimilate.prepare_data as p; sys.exit(p.main(sys.argv[1:]))"
 )
 
 
-def start(*overrides: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", SMALLER, "trainer=cpu", *overrides],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(*overrides: str) -> WarmProcess:
+    return WarmProcess("assimilate.prepare_data", ["trainer=cpu", *overrides], before=SMALLER)
 
 
 def prepared(out: Path) -> list[Path]:

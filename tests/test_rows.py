@@ -47,11 +47,8 @@ def test_row_files_follow_the_grammar(path):
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "digits"])
 def test_rooms_accept_what_every_budget_composes(dataset, budget):
-    from assimilate.assimilation.objective import LossSpec
-    from assimilate.assimilation.schedule import OptimizerSpec
     from assimilate.encoder.encoder import EncoderSpec
 
     trained = Recipe(job_of(f"dataset={dataset}", f"budget={budget}").config).encoder
-    OptimizerSpec.from_dict({**trained.optimizer_settings, "epochs": trained.epochs})
-    LossSpec.from_dict(trained.loss_settings)
+    trained.optimizer.schedule.check(trained.epochs)
     EncoderSpec.from_dict(trained.network.model_dump())

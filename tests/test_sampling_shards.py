@@ -15,22 +15,21 @@ import pytest
 from assimilate import prepare_data
 from assimilate.checked_files import write_sealed
 from tests.fake_run import TOY, artifacts
+from tests.warm_process import WarmProcess
 
 pytestmark = pytest.mark.xdist_group("imagenet_fake")
 
 
 SLOW = (
-    "import sys, time; import assimilate.generator.sampling as s; make = s._make_tile;"
+    "import time; import assimilate.generator.sampling as s; make = s._make_tile;"
     "s._make_tile = lambda *a: (time.sleep(.1), make(*a))[1];"
-    "import assimilate.prepare_data as p; p.SAMPLES_FLUSHED = 1; sys.exit(p.main(sys.argv[1:]))"
+    "import assimilate.prepare_data as p; p.SAMPLES_FLUSHED = 1"
 )
 
 
 def kill_while_sampling(out: Path, words: list[str]) -> int:
     """Start, kill once two of eight tiles are there; how many images are done."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = WarmProcess("assimilate.prepare_data", words, before=SLOW)
     while True:
         maps = list(out.rglob("done.npy"))
         if maps and np.load(maps[0]).sum() >= 2 * 16:

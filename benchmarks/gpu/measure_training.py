@@ -19,7 +19,6 @@ from measuring import Measuring, cudnn_benchmark, peak_gigabytes, repeated_secon
 
 from assimilate.assimilation.checkpointing import ResumePoint
 from assimilate.assimilation.fit import fit
-from assimilate.assimilation.objective import compute_loss
 from pairs import verdict
 from profile_steps import profile_contrastive
 from workloads import Contrastive
@@ -120,7 +119,7 @@ def bare_step(work: Contrastive, option: Option, device: torch.device, *, repeat
     def step() -> None:
         sgd.zero_grad()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=option.precision == "bf16-mixed"):
-            loss = compute_loss([module.encoder(view) for view in views], module.loss_spec).total
+            loss = module.loss_terms(views).total
         loss.backward()
         sgd.step()
 

@@ -216,18 +216,19 @@ def _warnings(session: Session, measured: Mapping[str, Any]) -> list[str]:
 
 def uninformed_note(encoder: Artifact, num_images: int) -> list[str]:
     """A sentence if the training's loss ends where embeddings that tell nothing have it; none of one that has begun."""
-    from assimilate.assimilation.objective import LossSpec, uninformed
     from assimilate.train import HISTORY, read_rows
 
     step, rows = encoder.step, read_rows(encoder.path / HISTORY)
     if not isinstance(step, Trained) or not rows or rows[-1]["step"] < STEPS_OF_A_TRAINING:
         return []
-    spec, batch = LossSpec.from_dict(step.loss_settings), step.batch_size
-    full, rest = divmod(num_images, batch)
-    sizes = [batch] * full + ([rest] if rest and not step.drop_last else [])
-    by_size = {size: uninformed(spec, batch_size=size, num_views=len(step.slots)) for size in set(sizes)}
-    reference = sum(by_size[size] for size in sizes) / len(sizes)
-    loss = rows[-1].get("base", rows[-1]["loss"] / spec.scale)
+    full, rest = divmod(num_images, step.batch_size)
+    sizes = [step.batch_size] * full + ([rest] if rest and not step.drop_last else [])
+    told = [step.loss.uninformed(batch_size=size, num_views=len(step.slots)) for size in sizes]
+    known = [value for value in told if value is not None]
+    if len(known) < len(told):
+        return []
+    reference = sum(known) / len(known)
+    loss = rows[-1].get("base", rows[-1]["loss"] / step.loss.scale)
     if loss < reference - 1e-3:  # of a collapsed network they agree to 1e-6
         return []
     return [

@@ -166,14 +166,15 @@ def _module(step: Trained, mean: Sequence[float], std: Sequence[float]) -> "Cont
     from assimilate.assimilation.adversarial import ViewmakerTraining
     from assimilate.assimilation.online import OnlineSearchTraining
     from assimilate.assimilation.simclr import SimCLR
-    from assimilate.assimilation.simsiam import SimSiam
 
     # Views of a cache that are expert views of the image are real ones.
     synthetic = step.view is not None and not step.view.real
     settings: dict[str, Any] = {
         "encoder": step.network.model_dump(),
-        "loss": step.loss_settings,
-        "optimizer": {**step.optimizer_settings, "epochs": step.epochs},
+        "loss": step.loss,
+        "alignment": step.alignment,
+        "optimizer": step.optimizer,
+        "epochs": step.epochs,
         "mean": mean,
         "std": std,
         "batchnorm": step.batchnorm,
@@ -187,7 +188,7 @@ def _module(step: Trained, mean: Sequence[float], std: Sequence[float]) -> "Cont
     if isinstance(view, OnlineSearch):
         return OnlineSearchTraining(online=view.settings, **settings)
     modules: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2}
-    return (SimSiam if step.loss.needs_predictor else modules[step.assim])(**settings)
+    return modules[step.assim](**settings)
 
 
 def fresh_views(session: Session, artifact: Artifact) -> "FreshViews":
@@ -253,7 +254,8 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
             )
         ]
     if trainer["channels_last"]:
-        module.encoder.to(memory_format=torch.channels_last)
+        for networks in (module.encoder, module.method):
+            networks.to(memory_format=torch.channels_last)
     ranks = trainer["devices"]
     subject = "train" if artifact.label == session.chain.encoder.label else "f"
     watchers = watchers_of(session.tracker, subject, mean, std)

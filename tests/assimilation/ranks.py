@@ -5,22 +5,28 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from tiny_training import fit_tiny, tiny_data, tiny_module
+from tiny_training import BOTH, METHODS, fit_tiny, sgd, tiny_data, tiny_module
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.contrastive import ContrastiveModule
-from assimilate.assimilation.objective import LossSpec, compute_loss
+from assimilate.assimilation.loss import FullNTXent, InfoNCE, Loss, NTXent, SimSiamLoss, ViewmakerLoss
+from assimilate.assimilation.simsiam import SimSiam
 from assimilate.encoder.batchnorm import synchronize_batchnorm
 
 BATCH, NUM_VIEWS = 8, 3
-LOSSES = {
-    "infonce": {"name": "infonce", "temperature": 0.2},
-    "ntxent": {"name": "ntxent", "temperature": 0.2, "base_temperature": 0.07, "align_anchors": [0]},
-    "full": {"name": "full", "temperature": 0.2},
-    "viewmaker": {"name": "viewmaker", "temperature": 0.2},
-    "simsiam": {"name": "simsiam", "align_anchors": [0]},
+FIRST = Alignment(alpha=0.5, align_anchors=[0])
+LOSSES: dict[str, tuple[Loss, Alignment]] = {
+    "infonce": (InfoNCE(temperature=0.2), BOTH),
+    "ntxent": (NTXent(temperature=0.2, base_temperature=0.07), FIRST),
+    "full": (FullNTXent(temperature=0.2), BOTH),
+    "viewmaker": (ViewmakerLoss(temperature=0.2), BOTH),
+    "simsiam": (SimSiamLoss(), FIRST),
+    **{name: (method["loss"], BOTH) for name, method in METHODS.items()},
 }
+# Those of the projections alone; a moving average is part of a whole step.
+OF_PROJECTIONS = [name for name in LOSSES if name not in ("moco", "byol")]
 BATCHNORMS = ("per_view", "concatenated", "per_view_backbone", "per_source")
 
 
@@ -43,8 +49,9 @@ def step_views() -> list[Tensor]:
 
 def one_step(loss: str, batchnorm: str, rank: int, world_size: int) -> dict[str, Tensor]:
     """Loss, gradients and running statistics after a step on this rank's part of the batch."""
-    assim = "simsiam" if loss == "simsiam" else "a2"
-    module = tiny_module(assim, loss=LOSSES[loss], batchnorm=batchnorm, generated_views=[2]).double()
+    chosen, alignment = LOSSES[loss]
+    assim = "simsiam" if chosen.needs_predictor else "a2"
+    module = tiny_module(assim, loss=chosen, alignment=alignment, batchnorm=batchnorm, generated_views=[2]).double()
     step: torch.nn.Module = Step(module)
     if world_size > 1:
         synchronize_batchnorm(module)
@@ -52,17 +59,23 @@ def one_step(loss: str, batchnorm: str, rank: int, world_size: int) -> dict[str,
     share = BATCH // world_size
     value = step([view[rank * share : (rank + 1) * share] for view in step_views()])
     value.backward()
+    module.method.after_backward()
+    with torch.no_grad():
+        for parameter in module.encoder.parameters():  # as a step of the optimiser does, and the average follows
+            parameter.sub_(0.1 * parameter.grad)
+    module.method.after_step(module.encoder, progress=0.0)
     result = {"loss": value.detach() / world_size}
     if world_size > 1:
         dist.all_reduce(result["loss"])
-    result |= {f"grad {name}": parameter.grad for name, parameter in module.named_parameters()}
-    return result | {f"buffer {name}": buffer for name, buffer in module.named_buffers()}
+    result |= {f"grad {name}": parameter.grad for name, parameter in module.encoder.named_parameters()}
+    return result | {f"state {name}": value.detach() for name, value in module.state_dict().items()}
 
 
 def loss_gradients(rank: int, world_size: int) -> dict[str, Tensor]:
     """Gradients of each loss with respect to this rank's embeddings, without a network."""
     results = {}
-    for name, values in LOSSES.items():
+    for name in OF_PROJECTIONS:
+        loss, alignment = LOSSES[name]
         rng = torch.Generator().manual_seed(1)
         share = BATCH // world_size
         views = [
@@ -71,9 +84,11 @@ def loss_gradients(rank: int, world_size: int) -> dict[str, Tensor]:
             .requires_grad_()
             for _ in range(NUM_VIEWS)
         ]
-        # SimSiam's predictions: the same embeddings, in another order of dimensions.
-        predictions = [view.roll(1, dims=1) for view in views]
-        compute_loss(views, LossSpec.from_dict(values), predictions=predictions, gather=True).total.backward()
+        if loss.needs_predictor:  # predictions: the same embeddings, in another order of dimensions
+            terms = SimSiam(alignment).of_projections(views, [view.roll(1, dims=1) for view in views])
+        else:
+            terms = loss.terms(views, alignment, gather=True)
+        terms.total.backward()
         # The loss of all is the mean over ranks.
         results[name] = torch.stack([view.grad for view in views]) / world_size
     return results
@@ -82,7 +97,7 @@ def loss_gradients(rank: int, world_size: int) -> dict[str, Tensor]:
 def training(workdir: Path, devices: int) -> dict[str, Tensor]:
     """20 steps on fixed views in float64."""
     # A larger rate makes this small network chaotic: rounding then grows tenfold a step.
-    module = tiny_module("a2", optimizer={"name": "sgd", "lr": 0.002, "epochs": 10, "warmup_epochs": 1})
+    module = tiny_module("a2", optimizer=sgd(0.002, weight_decay=0.0), epochs=10)
     record = fit_tiny(
         module,
         tiny_data("a2", fixed=True, batch_size=12),

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from assimilate.assimilation.objective import LossSpec, compute_loss
+from assimilate.assimilation.alignment import Alignment
+from assimilate.assimilation.loss import NTXent
 from assimilate.composing import compose
 from assimilate.config import make_job
 
@@ -38,8 +39,8 @@ def clsp_loss(z1, z2, synthetic, *, temperature, weight):
 @pytest.mark.parametrize(("temperature", "weight"), [(0.2, 1.0), (0.5, 0.3)])
 def test_alpha_is_twice_the_weight_times_the_temperature(temperature, weight, num_synthetic):
     ours, theirs = embeddings(2 + num_synthetic), embeddings(2 + num_synthetic)
-    spec = LossSpec("ntxent", temperature=temperature, alpha=2 * weight * temperature, align_anchors=(0,))
-    total = compute_loss(ours, spec).total
+    alignment = Alignment(alpha=2 * weight * temperature, align_anchors=[0])
+    total = NTXent(temperature=temperature).terms(ours, alignment).total
     expected = clsp_loss(theirs[0], theirs[1], theirs[2:], temperature=temperature, weight=weight)
     # The constant 2λ has no gradient.
     assert total.item() == pytest.approx(expected.item() - 2 * weight, abs=1e-10)

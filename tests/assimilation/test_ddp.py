@@ -19,7 +19,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("loss", ranks.LOSSES)
+@pytest.mark.parametrize("loss", ranks.OF_PROJECTIONS)
 def test_gradients_of_the_losses(two_ranks: list[dict[str, Any]], loss: str) -> None:
     one = ranks.loss_gradients(0, 1)[loss]
     two = torch.cat([rank["gradients"][loss] for rank in two_ranks], dim=1)

@@ -11,11 +11,15 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
-from tiny_training import MEAN, STD, FixedViews, fit_tiny, tiny_data, tiny_images, tiny_module
+from tiny_training import MEAN, METHODS, STD, FixedViews, fit_tiny, sgd, tiny_data, tiny_images, tiny_module
 
 from assimilate.assimilation.a2 import A2
+from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.checkpointing import AtomicCheckpointIO, NonFiniteTrainingError, ResumePoint
+from assimilate.assimilation.contrastive import ContrastiveModule
+from assimilate.assimilation.loss import InfoNCE, NTXent
 from assimilate.assimilation.losses import alignment, info_nce
+from assimilate.assimilation.optimizers import Constant
 from assimilate.assimilation.record import TrainingRecord
 from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.augmentation import make_transform
@@ -40,19 +44,28 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
+def embed(module: ContrastiveModule, views: list[torch.Tensor]) -> list[torch.Tensor]:
+    return module.passes.project(module.encoder, views)
+
+
 def without_seconds(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 # Three batches an epoch: killed in the middle of epoch 1, at its end, and in the middle of epoch 2.
-@pytest.mark.parametrize("step", [2, 3, 5, 8])
-@pytest.mark.parametrize("assim", ["simclr", "a2", "simsiam"])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, assim: str, step: int) -> None:
-    whole = tiny_module(assim)
+@pytest.mark.parametrize(
+    ("assim", "step", "settings"),
+    [
+        *((assim, step, {}) for assim in ("simclr", "a2", "simsiam") for step in (2, 3, 5, 8)),
+        *(("a2", 5, METHODS[name]) for name in ("moco", "byol")),  # queue and moving average are restored too
+    ],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, assim: str, step: int, settings: dict) -> None:
+    whole = tiny_module(assim, **settings)
     record = fit_tiny(whole, tiny_data(assim), tmp_path / "whole", log_every_n_steps=2)
     with pytest.raises(KeyError, match="killed"):
         fit_tiny(
-            tiny_module(assim),
+            tiny_module(assim, **settings),
             tiny_data(assim),
             tmp_path / "cut",
             callbacks=[StopAt(step)],
@@ -60,7 +73,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, assim: str, s
             log_every_n_steps=2,
         )
     torch.manual_seed(step)  # the global generator is in another state and must not matter
-    resumed = tiny_module(assim)
+    resumed = tiny_module(assim, **settings)
     again = fit_tiny(resumed, tiny_data(assim), tmp_path / "cut", log_every_n_steps=2)
     expected, actual = weights(whole), weights(resumed)
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
@@ -140,19 +153,19 @@ def test_batchnorm_modes_see_the_batches_that_they_name() -> None:
     views = [torch.randn(6, 3, 8, 8) + shift for shift in range(3)]
     together = torch.cat(views)
     per_view = tiny_module(batchnorm="per_view")
-    assert torch.equal(per_view.embed(views)[1], tiny_module().encoder(views[1]))
+    assert torch.equal(embed(per_view, views)[1], tiny_module().encoder(views[1]))
     concatenated = tiny_module(batchnorm="concatenated")
-    assert torch.equal(torch.cat(concatenated.embed(views)), tiny_module().encoder(together))
+    assert torch.equal(torch.cat(embed(concatenated, views)), tiny_module().encoder(together))
     split = tiny_module(batchnorm="per_view_backbone")
     other = tiny_module().encoder
     expected = other.projector(torch.cat([other.features(view) for view in views]))
-    assert torch.equal(torch.cat(split.embed(views)), expected)
+    assert torch.equal(torch.cat(embed(split, views)), expected)
 
 
 def test_batchnorm_per_source_keeps_running_statistics_from_real_views_only() -> None:
     views = [torch.randn(6, 3, 8, 8) + shift for shift in range(3)]
     module = tiny_module("a2", batchnorm="per_source", generated_views=[1])
-    embedded = module.embed(views)
+    embedded = embed(module, views)
     other = tiny_module().encoder
     expected = other(torch.cat([views[0], views[2]]))
     assert torch.equal(torch.cat([embedded[0], embedded[2]]), expected)
@@ -162,7 +175,7 @@ def test_batchnorm_per_source_keeps_running_statistics_from_real_views_only() ->
         assert torch.equal(buffer, statistics[name]), name
     assert all(part.track_running_stats for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d))
     with pytest.raises(ValueError, match="all are generated"):
-        tiny_module("a2", batchnorm="per_source", generated_views=[0, 1, 2]).embed(views)
+        embed(tiny_module("a2", batchnorm="per_source", generated_views=[0, 1, 2]), views)
 
 
 @pytest.mark.slow  # the compiler alone takes a minute
@@ -177,11 +190,11 @@ def test_compiled_networks_train_like_eager_ones(mode: str | None, tmp_path: Pat
 
 
 def test_a_checkpoint_reloads_without_a_config(tmp_path: Path) -> None:
-    module = tiny_module("a2", loss={"name": "ntxent", "temperature": 0.2, "align_anchors": [0]}, init_seed=5)
+    anchor = Alignment(alpha=0.5, align_anchors=[0])
+    module = tiny_module("a2", loss=NTXent(temperature=0.2), alignment=anchor, init_seed=5)
     fit_tiny(module, tiny_data("a2"), tmp_path)
     loaded = A2.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
-    assert loaded.loss_spec == module.loss_spec
-    assert loaded.optimizer_spec == module.optimizer_spec
+    assert (loaded.loss, loaded.alignment, loaded.optimizer) == (module.loss, anchor, module.optimizer)
     expected, actual = weights(module), weights(loaded)
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
     module.save_encoder(tmp_path / "encoder.pt", {"epochs": 3})
@@ -202,7 +215,7 @@ def test_a_finished_run_returns_its_record(tmp_path: Path) -> None:
 def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
     fit_tiny(tiny_module(), tiny_data(), tmp_path)
     with pytest.raises(ValueError, match=r"another run.*temperature"):
-        fit_tiny(tiny_module(loss={"name": "infonce", "temperature": 0.4}), tiny_data(), tmp_path)
+        fit_tiny(tiny_module(loss=InfoNCE(temperature=0.4)), tiny_data(), tmp_path)
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
@@ -265,22 +278,22 @@ def test_accumulated_batches(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("accumulate", [4, 5, 6])
 def test_every_step_averages_its_window_and_the_last_one_too(tmp_path: Path, accumulate: int) -> None:
-    optimizer = {"name": "sgd", "lr": 0.1, "epochs": 2, "schedule": "constant", "weight_decay": 5e-4}
+    optimizer = sgd(schedule=Constant())
     module, plain = tiny_module(optimizer=optimizer), tiny_module(optimizer=optimizer).double()
     settings = {"accumulate_grad_batches": accumulate, "max_epochs": 2, "precision": "64-true"}
     record = fit_tiny(module, tiny_data(fixed=True, batch_size=4), tmp_path, **settings)
     # By hand: 6 batches an epoch, so 4 + 2, 5 + 1 or 6 of them a step.
     data = tiny_data(fixed=True, batch_size=4)
     batches = data.index_batches(rank=0, world_size=1)
-    sgd = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    plainly = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     for epoch in range(2):
         losses = []
         epoch_batches = [data.transfer_batch_to_device(batch, torch.device("cpu"), 0) for batch in batches]
         for start in range(0, 6, accumulate):
             window = [plain.loss_terms(data.serve(batch).views).total for batch in epoch_batches[start:][:accumulate]]
-            sgd.zero_grad()
+            plainly.zero_grad()
             torch.stack(window).mean().backward()
-            sgd.step()
+            plainly.step()
             losses += [loss.item() for loss in window]
         assert record.rows[epoch]["loss"] == pytest.approx(sum(losses) / 6, rel=1e-6)
     expected = weights(plain)
@@ -328,7 +341,7 @@ def test_the_number_of_views_is_checked(tmp_path: Path) -> None:
 
 def test_bf16(tmp_path: Path) -> None:
     """Nothing but rounding apart from float32; steps that move would magnify it, on each CPU by another amount."""
-    still = {"name": "sgd", "lr": 1e-30, "epochs": 1, "weight_decay": 0.0}
+    still = sgd(1e-30, weight_decay=0.0)
     losses = {}
     for precision in ("bf16-mixed", "32-true"):
         module = tiny_module("a2", optimizer=still)

@@ -9,8 +9,17 @@ import torch.nn.functional as F
 from pytorch_metric_learning.losses import SupConLoss
 from torch import Tensor
 
+from assimilate.assimilation.alignment import Alignment
+from assimilate.assimilation.hyperparameters import as_plain, from_plain
+from assimilate.assimilation.loss import ContrastiveLoss, FullNTXent, InfoNCE, Loss, NTXent, ViewmakerLoss
 from assimilate.assimilation.losses import alignment, info_nce, multi_view_nt_xent, nt_xent
-from assimilate.assimilation.objective import LossSpec, compute_loss
+from assimilate.errors import UserError
+
+CONTRASTIVE = (InfoNCE, NTXent, FullNTXent, ViewmakerLoss)
+
+
+def aligned(alpha: float) -> Alignment:
+    return Alignment(alpha=alpha, align_anchors=[0, 1])
 
 
 def embeddings(num_views: int, batch: int = 6, dim: int = 5, dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -82,14 +91,17 @@ def test_slow_loops(tau: float) -> None:
 
 @pytest.mark.parametrize("base_tau", [None, 0.07])
 @pytest.mark.parametrize("align_anchors", [(0,), (0, 1)])
-@pytest.mark.parametrize(("name", "slow"), [("infonce", slow_infonce), ("ntxent", slow_simclr)])
-def test_a2_is_the_base_loss_less_the_alignment(name: str, slow, align_anchors: tuple, base_tau: float | None) -> None:
+@pytest.mark.parametrize(("kind", "slow"), [(InfoNCE, slow_infonce), (NTXent, slow_simclr)])
+def test_a2_is_the_base_loss_less_the_alignment(
+    kind: type[ContrastiveLoss], slow, align_anchors: tuple, base_tau: float | None
+) -> None:
     views = embeddings(4)
-    spec = LossSpec(name, 0.5, base_tau, alpha=0.3, align_anchors=align_anchors)
+    loss = kind(temperature=0.5, base_temperature=base_tau)
     anchors = [views[index] for index in align_anchors]
     expected = slow(views[0], views[1], 0.5) - slow_alignment(anchors, views[2:], 0.5, 0.3)
     scale = 1 if base_tau is None else 0.5 / 0.07
-    assert compute_loss(views, spec).total.item() == pytest.approx(scale * expected, abs=1e-10)
+    ours = loss.terms(views, Alignment(alpha=0.3, align_anchors=align_anchors)).total
+    assert ours.item() == pytest.approx(scale * expected, abs=1e-10)
 
 
 def test_equation_15_is_equation_14() -> None:
@@ -100,7 +112,7 @@ def test_equation_15_is_equation_14() -> None:
         exponent = dot(z[i], z[(i + n) % (2 * n)]) / tau + alpha * dot(z[i], z3[i % n]) / tau
         denominator = math.fsum(math.exp(dot(z[i], z[a]) / tau) for a in range(2 * n) if a != i)
         total -= math.log(math.exp(exponent) / denominator)
-    ours = compute_loss([z1, z2, z3], LossSpec("ntxent", tau, alpha=alpha)).total.item()
+    ours = NTXent(temperature=tau).terms([z1, z2, z3], aligned(alpha)).total.item()
     assert ours == pytest.approx(total / (2 * n), abs=1e-10)
 
 
@@ -124,11 +136,11 @@ def test_other_libraries() -> None:
     torch.testing.assert_close(info_nce(z1, z2, temperature=0.5), halves, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["infonce", "ntxent"])
-def test_alpha_zero_is_the_base_loss(name: str) -> None:
-    views = embeddings(3)
-    with_zero = compute_loss(views, LossSpec(name, 0.5, alpha=0.0)).total
-    assert torch.equal(with_zero, compute_loss(views[:2], LossSpec(name, 0.5)).total)
+@pytest.mark.parametrize("kind", [InfoNCE, NTXent])
+def test_alpha_zero_is_the_base_loss(kind: type[ContrastiveLoss]) -> None:
+    views, loss = embeddings(3), kind(temperature=0.5)
+    with_zero = loss.terms(views, aligned(0.0)).total
+    assert torch.equal(with_zero, loss.terms(views[:2]).total)
 
 
 def test_symmetry_and_scale_invariance() -> None:
@@ -152,12 +164,12 @@ def test_closed_forms() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["infonce", "ntxent", "full", "viewmaker"])
-def test_finite_for_collinear_embeddings_at_a_low_temperature(name: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kind", CONTRASTIVE)
+def test_finite_for_collinear_embeddings_at_a_low_temperature(kind: type[ContrastiveLoss], dtype: torch.dtype) -> None:
     row = torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
     sign = torch.tensor([1.0, -1.0]).repeat(8)[:, None]
     views = [(scale * sign * row).to(dtype).requires_grad_() for scale in (1.0, 50.0, 1e-3)]
-    loss = compute_loss(views, LossSpec(name, 0.01)).total
+    loss = kind(temperature=0.01).terms(views, aligned(0.5)).total
     loss.backward()
     assert loss.isfinite()
     assert loss.dtype == torch.float32
@@ -166,31 +178,41 @@ def test_finite_for_collinear_embeddings_at_a_low_temperature(name: str, dtype: 
 
 def test_logits_stay_in_fp32_under_autocast() -> None:
     z1, z2, z3 = embeddings(3, dtype=torch.float32)
-    spec = LossSpec("ntxent", 0.01)
+    loss = NTXent(temperature=0.01)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = compute_loss([z1, z2, z3], spec).total
-    assert torch.equal(inside, compute_loss([z1, z2, z3], spec).total)
+        inside = loss.terms([z1, z2, z3], aligned(0.5)).total
+    assert torch.equal(inside, loss.terms([z1, z2, z3], aligned(0.5)).total)
 
 
 def test_gradients() -> None:
     views = [view.requires_grad_() for view in embeddings(4, batch=4, dim=3)]
-    for name in ("infonce", "ntxent", "full", "viewmaker"):
-        spec = LossSpec(name, 0.3, 0.07, alpha=0.7, align_anchors=(0, 1))
-        assert torch.autograd.gradcheck(lambda *z, spec=spec: compute_loss(z, spec).total, views)
+    for kind in CONTRASTIVE:
+        loss = kind(temperature=0.3, base_temperature=0.07)
+        assert torch.autograd.gradcheck(
+            lambda *z, loss=loss: loss.terms(z, aligned(0.7)).total,
+            views,
+        )
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("cls", "values", "message"),
     [
-        ({"name": "nce", "temperature": 0.5}, "loss.name='nce'"),
-        ({"name": "infonce", "temperature": 0.0}, "loss.temperature=0.0"),
-        ({"name": "infonce", "temperature": float("nan")}, "loss.temperature=nan"),
-        ({"name": "infonce", "temperature": 0.5, "base_temperature": -1.0}, "loss.base_temperature=-1.0"),
-        ({"name": "infonce", "temperature": 0.5, "alpha": -0.1}, "loss.alpha=-0.1"),
-        ({"name": "infonce", "temperature": 0.5, "align_anchors": [2]}, "loss.align_anchors"),
-        ({"name": "infonce", "temperature": 0.5, "tau": 1}, "no key 'tau'"),
+        (Loss, {"_target_": "assimilate.assimilation.loss.NCE"}, r"loss\._target_=\S+NCE cannot be imported"),
+        (InfoNCE, {"temperature": 0.0}, "loss.temperature=0.0 .* allowed is a number > 0"),
+        (InfoNCE, {"temperature": float("nan")}, "loss.temperature=nan"),
+        (InfoNCE, {"temperature": 0.5, "base_temperature": -1.0}, "loss.base_temperature=-1.0"),
+        (Alignment, {"alpha": -0.1, "align_anchors": [0]}, "loss.alpha=-0.1"),
+        (Alignment, {"alpha": 0.1, "align_anchors": [2]}, "loss.align_anchors"),
     ],
 )
-def test_errors_name_the_key(values: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        LossSpec.from_dict(values)
+def test_errors_name_the_key(cls: type, values: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        from_plain("loss", values, cls)
+
+
+def test_plain_settings_are_read_again() -> None:
+    loss = NTXent(temperature=0.2, base_temperature=0.07)
+    assert as_plain(loss) == {
+        "_target_": "assimilate.assimilation.loss.NTXent", "temperature": 0.2, "base_temperature": 0.07
+    }  # fmt: skip
+    assert from_plain("loss", as_plain(loss), Loss) == loss

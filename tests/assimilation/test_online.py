@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_training import MEAN, STD, fit_tiny, tiny_images
+from tiny_training import BOTH, MEAN, STD, fit_tiny, sgd, tiny_images
 
 from assimilate.assimilation.contrastive import StepBatch
+from assimilate.assimilation.loss import InfoNCE
 from assimilate.assimilation.online import OnlineSearchTraining
+from assimilate.assimilation.optimizers import Constant
 from assimilate.data.augmentation import Identity, make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.views import ViewSlot
@@ -24,8 +26,10 @@ LATENTS = np.random.default_rng(0).standard_normal((24, CODES, DIM)).astype(np.f
 def module(generated_views=(2,), frozen=None, **online) -> OnlineSearchTraining:
     made = OnlineSearchTraining(
         encoder={"width": 2, "hidden_dim": 8, "output_dim": 8},
-        loss={"name": "infonce", "temperature": 0.5},
-        optimizer={"name": "sgd", "lr": 0.05, "epochs": 2, "weight_decay": 0.0, "schedule": "constant"},
+        loss=InfoNCE(temperature=0.5),
+        alignment=BOTH,
+        optimizer=sgd(0.05, Constant(), weight_decay=0.0),
+        epochs=2,
         mean=MEAN,
         std=STD,
         online=online,

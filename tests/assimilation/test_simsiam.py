@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import SIMSIAM, fit_tiny, tiny_data, tiny_module
+from tiny_training import BOTH, SIMSIAM, fit_tiny, tiny_data, tiny_module
 from torch import Tensor
 
-from assimilate.assimilation.objective import LossSpec, compute_loss
-from assimilate.assimilation.simsiam_loss import simsiam_loss
+from assimilate.assimilation.alignment import Alignment
+from assimilate.assimilation.simsiam import SimSiam, simsiam_loss
 from assimilate.encoder.encoder import EmbeddingOf, Encoder, EncoderSpec
 from assimilate.encoder.predictor import make_predictor
 
@@ -35,8 +35,7 @@ def test_equation_16_as_a_loop(num_appended: int, anchors: tuple[int, ...]) -> N
     base = 0.5 * slow_distance(p[0], z[1]) + 0.5 * slow_distance(p[1], z[0])
     pulled = [slow_distance(p[j], z[i]) for j in range(2, len(z)) for i in anchors]
     expected = base + 0.7 * sum(pulled) / num_appended / len(anchors)
-    spec = LossSpec("simsiam", alpha=0.7, align_anchors=anchors)
-    terms = compute_loss(z, spec, predictions=p)
+    terms = SimSiam(Alignment(alpha=0.7, align_anchors=anchors)).of_projections(z, p)
     assert terms.total.item() == pytest.approx(expected, abs=1e-12)
     assert terms.base.item() == pytest.approx(base, abs=1e-12)
 
@@ -52,8 +51,8 @@ def test_lightly() -> None:
 def test_gradients_stop_at_the_projections_and_fall_with_the_angle() -> None:
     z = [view.requires_grad_() for view in tensors(3, 0)]
     p = [view.requires_grad_() for view in tensors(3, 1)]
-    spec = LossSpec("simsiam", alpha=0.5)
-    terms = compute_loss(z, spec, predictions=p)
+    method = SimSiam(BOTH)
+    terms = method.of_projections(z, p)
     terms.total.backward()
     assert all(view.grad is None for view in z)
     # Eq. 16's sign as PROTOCOLS reads it: downhill, an appended view's prediction moves towards the projections.
@@ -61,13 +60,13 @@ def test_gradients_stop_at_the_projections_and_fall_with_the_angle() -> None:
     assert slow_distance(nearer, z[0].detach()) + slow_distance(nearer, z[1].detach()) < slow_distance(
         p[2].detach(), z[0].detach()
     ) + slow_distance(p[2].detach(), z[1].detach())
-    assert torch.autograd.gradcheck(lambda *q: compute_loss(z, spec, predictions=q).total, p)
+    assert torch.autograd.gradcheck(lambda *q: method.of_projections(z, q).total, p)
 
 
 def test_alpha_zero_is_simsiam() -> None:
     z, p = tensors(3, 0), tensors(3, 1)
-    with_zero = compute_loss(z, LossSpec("simsiam", alpha=0.0), predictions=p).total
-    assert torch.equal(with_zero, compute_loss(z[:2], LossSpec("simsiam"), predictions=p[:2]).total)
+    with_zero = SimSiam(Alignment(alpha=0.0, align_anchors=[0, 1])).of_projections(z, p).total
+    assert torch.equal(with_zero, SimSiam().of_projections(z[:2], p[:2]).total)
 
 
 def test_logits_stay_in_fp32() -> None:
@@ -111,7 +110,7 @@ def test_the_predictors_rate_is_constant(tmp_path: Path) -> None:
 
 
 def test_a_predictor_belongs_to_simsiam_alone() -> None:
-    with pytest.raises(ValueError, match=r"loss\.name=simsiam does not fit encoder\.predictor_dim=None"):
+    with pytest.raises(ValueError, match=r"loss=simsiam does not fit encoder\.predictor_dim=None"):
         tiny_module("simsiam", encoder={"width": 2, "hidden_dim": 8, "output_dim": 8})
-    with pytest.raises(ValueError, match=r"loss\.name=infonce does not fit encoder\.predictor_dim=4"):
+    with pytest.raises(ValueError, match=r"loss=infonce does not fit encoder\.predictor_dim=4"):
         tiny_module("a2", encoder=SIMSIAM["encoder"])

@@ -8,11 +8,14 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from test_fit import StopAt, weights
-from tiny_training import MEAN, STD, fit_tiny, tiny_images
+from tiny_training import MEAN, STD, fit_tiny, sgd, tiny_images
 
 from assimilate.assimilation.adversarial import ViewmakerTraining
+from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.contrastive import StepBatch
+from assimilate.assimilation.loss import ViewmakerLoss
 from assimilate.assimilation.losses import viewmaker_loss
+from assimilate.assimilation.optimizers import Constant
 from assimilate.data.augmentation import Identity, make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.views import ViewSlot
@@ -21,8 +24,10 @@ from assimilate.data.views import ViewSlot
 def module(**changes) -> ViewmakerTraining:
     settings = {
         "encoder": {"width": 2, "projector": "linear", "output_dim": 8},
-        "loss": {"name": "viewmaker", "temperature": 0.2, "alpha": 0.14},
-        "optimizer": {"name": "sgd", "lr": 0.05, "epochs": 3, "weight_decay": 1e-4, "schedule": "constant"},
+        "loss": ViewmakerLoss(temperature=0.2),
+        "alignment": Alignment(alpha=0.14, align_anchors=[0, 1]),
+        "optimizer": sgd(0.05, Constant(), weight_decay=1e-4),
+        "epochs": 3,
         "mean": MEAN,
         "std": STD,
         "viewmaker": {"distortion_budget": 0.1, "width": 2},
@@ -59,7 +64,7 @@ def test_loss_is_that_of_its_authors():
     ("moving", "still", "changes"),
     [
         ("encoder", "viewmaker", {"viewmaker_lr": 1e-30}),
-        ("viewmaker", "encoder", {"optimizer": {"name": "sgd", "lr": 1e-30, "epochs": 1}}),
+        ("viewmaker", "encoder", {"optimizer": sgd(1e-30, weight_decay=0)}),
     ],
 )
 def test_each_optimizer_moves_its_own_network_alone(tmp_path: Path, moving: str, still: str, changes: dict):
@@ -123,7 +128,8 @@ def test_a_trained_viewmaker_spends_its_budget(tmp_path: Path):
 def test_the_encoder_lowers_the_loss(tmp_path: Path):
     """Against a Viewmaker that stands still; both sides of the game are in the history."""
     played = module(
-        optimizer={"name": "sgd", "lr": 0.05, "epochs": 12, "weight_decay": 0.0, "schedule": "constant"},
+        optimizer=sgd(0.05, Constant(), weight_decay=0.0),
+        epochs=12,
         viewmaker_lr=1e-30,
         generated_views=[0, 1],
     )

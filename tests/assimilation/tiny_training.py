@@ -9,20 +9,35 @@ from torch import Tensor
 
 from assimilate.assimilation.a1 import A1
 from assimilate.assimilation.a2 import A2
+from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.contrastive import ContrastiveModule
+from assimilate.assimilation.loss import BYOL, BarlowTwins, InfoNCE, MoCo, SimSiamLoss, VICReg
+from assimilate.assimilation.optimizers import SGD, CosineWithWarmup, Schedule
 from assimilate.assimilation.simclr import SimCLR
-from assimilate.assimilation.simsiam import SimSiam
 from assimilate.data.augmentation import Identity, make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.views import ViewSlot
 
-MODULES: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2, "simsiam": SimSiam}
+MODULES: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2, "simsiam": A2}
 SIMSIAM = {
     "encoder": {"width": 2, "projector": "simsiam", "hidden_dim": 8, "output_dim": 8, "predictor_dim": 4},
-    "loss": {"name": "simsiam"},
+    "loss": SimSiamLoss(),
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "moco": {"loss": MoCo(queue_size=20)},
+    "byol": {"encoder": SIMSIAM["encoder"], "loss": BYOL(momentum=0.9)},
+    "vicreg": {"loss": VICReg()},
+    "barlowtwins": {"loss": BarlowTwins()},
 }
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+BOTH = Alignment(alpha=0.5, align_anchors=[0, 1])
+
+
+def sgd(lr: float = 0.1, schedule: Schedule | None = None, weight_decay: float = 5e-4) -> SGD:
+    """E-SSL's kind, with a warm-up of one epoch."""
+    schedule = schedule or CosineWithWarmup(warmup_epochs=1)
+    return SGD(lr=lr, momentum=0.9, weight_decay=weight_decay, schedule=schedule)
 
 
 def tiny_images(count: int = 24) -> ImageArrays:
@@ -48,8 +63,10 @@ class FixedViews:
 def tiny_module(assim: str = "simclr", **overrides: Any) -> ContrastiveModule:
     settings: dict[str, Any] = {
         "encoder": {"width": 2, "projector": "essl", "hidden_dim": 8, "output_dim": 8},
-        "loss": {"name": "infonce", "temperature": 0.5},
-        "optimizer": {"name": "sgd", "lr": 0.1, "epochs": 3, "warmup_epochs": 1, "weight_decay": 5e-4},
+        "loss": InfoNCE(temperature=0.5),
+        "alignment": BOTH,
+        "optimizer": sgd(),
+        "epochs": 3,
         "mean": MEAN,
         "std": STD,
     }

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from tiny_training import MEAN, STD, fit_tiny, tiny_images, tiny_module
 
+from assimilate.assimilation.loss import NTXent
 from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.views import ViewSlot
@@ -18,7 +19,7 @@ def train(rank: int, world_size: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(world_size))
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), NODE_RANK="0", TORCHELASTIC_RUN_ID="test")
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
-    module = tiny_module(loss={"name": "ntxent", "temperature": 0.5}, batchnorm="concatenated")
+    module = tiny_module(loss=NTXent(temperature=0.5), batchnorm="concatenated")
     data = ContrastiveDataModule(
         tiny_images(27),
         mean=MEAN,

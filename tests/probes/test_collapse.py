@@ -1,12 +1,14 @@
 """Floors, collapsed features and losses that tell nothing: closed forms, and both sides of each threshold."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from assimilate.assimilation.objective import LOSSES, LossSpec, compute_loss, uninformed
+from assimilate.assimilation.hyperparameters import as_plain
+from assimilate.assimilation.loss import FullNTXent, InfoNCE, NTXent, SimSiamLoss, ViewmakerLoss
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.evaluate import uninformed_note
 from assimilate.probes.collapse import collapse, some, spread_of
@@ -52,41 +54,37 @@ def test_collapsed_features_are_noted_and_a_random_network_s_are_not():
 
 @pytest.mark.parametrize("num_views", [2, 3])
 def test_what_embeddings_that_tell_nothing_have(num_views):
-    # A Viewmaker's anchors are among their own keys.
-    own_key = math.log((math.exp(1 / 0.2) + 23) / 24)
-    n, expected = 12, {"infonce": math.log(12), "ntxent": math.log(23), "viewmaker": own_key, "simsiam": 0.0}
-    for name in LOSSES:
-        value = uninformed(LossSpec(name, temperature=0.2), batch_size=n, num_views=num_views)
-        assert value == pytest.approx(expected.get(name, math.log(num_views * n - 1)), abs=1e-5)
+    n, views = 12, list(torch.eye(12 * num_views).chunk(num_views))  # all orthogonal
+    for kind in (InfoNCE, NTXent, FullNTXent, ViewmakerLoss):
+        loss = kind(temperature=0.2)
+        expected = float(loss.base(views[:2] if loss.aligns else views))
+        assert loss.uninformed(batch_size=n, num_views=num_views) == pytest.approx(expected, abs=1e-5)
+    assert ViewmakerLoss(temperature=1e-3).uninformed(batch_size=n, num_views=2) == pytest.approx(1000 - math.log(24))
+    assert SimSiamLoss().uninformed(batch_size=n, num_views=num_views) == 0
 
 
 def test_an_encoder_that_tells_images_apart_against_a_viewmaker_is_not_called_untaught():
     """Views of an image that are half as close as they could be have a loss above that of a collapsed network."""
-    spec = LossSpec("viewmaker", temperature=0.07)
+    loss = ViewmakerLoss(temperature=0.07)
     first = torch.eye(32)[:16]
     second = 0.5 * first + 0.75**0.5 * torch.eye(32)[16:]
-    loss = float(compute_loss([first, second], spec).base)
-    collapsed = float(compute_loss([torch.ones(16, 32)] * 2, spec).base)
-    assert collapsed < loss < uninformed(spec, batch_size=16, num_views=2) - 1
-
-
-class _Encoder:
-    def __init__(self, path, **content):
-        self.path, self.content = path, content
+    half_as_close = float(loss.base([first, second]))
+    collapsed = float(loss.base([torch.ones(16, 32)] * 2))
+    assert collapsed < half_as_close < loss.uninformed(batch_size=16, num_views=2) - 1
 
 
 @pytest.mark.parametrize("base", [None, 0.07])
-@pytest.mark.parametrize("name", ["infonce", "ntxent"])
-def test_a_loss_that_ends_where_it_tells_nothing_is_noted(tmp_path, name, base):
-    spec = LossSpec(name, base_temperature=base)
-    content = {"loss": spec.to_dict(), "slots": ["a", "b"], "batch_size": 8, "drop_last": False}
-    encoder = _Encoder(tmp_path, **content)
+@pytest.mark.parametrize("kind", [InfoNCE, NTXent])
+def test_a_loss_that_ends_where_it_tells_nothing_is_noted(tmp_path, kind, base):
+    spec = kind(temperature=0.5, base_temperature=base)
+    content = {"loss": as_plain(spec) | {"name": kind.word}, "slots": ["a", "b"], "batch_size": 8, "drop_last": False}
+    encoder = SimpleNamespace(path=tmp_path, content=content)
 
     def ends_at(loss, steps=60):
         (tmp_path / "history.csv").write_text(f"epoch,step,loss\n1,{steps},{loss}\n")
         return uninformed_note(encoder, 20)  # batches of 8, 8 and 4
 
-    collapsed = [compute_loss([torch.ones(size, 3)] * 2, spec).total.item() for size in (8, 8, 4)]
+    collapsed = [float(spec.scale * spec.base([torch.ones(size, 3)] * 2)) for size in (8, 8, 4)]
     assert "nothing was learned" in ends_at(sum(collapsed) / 3)[0]
     assert ends_at(sum(collapsed) / 3 + 1)
     assert ends_at(0.98 * sum(collapsed) / 3) == []

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 
 from assimilate.assimilation.fit import fit
+from assimilate.assimilation.loss import InfoNCE
+from assimilate.assimilation.optimizers import SGD, Constant
 from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
@@ -40,8 +42,9 @@ def run(workdir: Path, *, max_epochs: int, monitor: KNNMonitor | None) -> SimCLR
     )
     module = SimCLR(
         encoder={"width": 2, "hidden_dim": 8, "output_dim": 8},
-        loss={"name": "infonce", "temperature": 0.5},
-        optimizer={"name": "sgd", "lr": 0.05, "epochs": 5},
+        loss=InfoNCE(temperature=0.5),
+        optimizer=SGD(lr=0.05, momentum=0.9, weight_decay=0.0, schedule=Constant()),
+        epochs=5,
         mean=MEAN,
         std=STD,
     )

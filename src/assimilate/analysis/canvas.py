@@ -12,13 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-INK, SOFT, FAINT = "#1f2328", "#6b7280", "#d9dde3"
-# Okabe & Ito (2008), without the yellow that white paper swallows.
-BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
-ORANGE, SKY, GREY = "#e69f00", "#56b4e9", "#7f7f7f"
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY)
-# Second and third time round, the same colours are told apart by these.
-DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+from assimilate.analysis.colours import FAINT, INK, SOFT, VERMILION
+
 DPI = 200
 
 STYLE: Mapping[str, Any] = {

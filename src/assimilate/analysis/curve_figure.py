@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from assimilate.analysis.canvas import COLOURS, DASHES, Picture, make_room_beside, new_figure, print_figure, styled
+from assimilate.analysis.canvas import Picture, make_room_beside, new_figure, print_figure, styled
+from assimilate.analysis.colours import COLOURS, DASHES
 
 
 @dataclass(frozen=True)

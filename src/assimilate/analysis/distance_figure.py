@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from assimilate.analysis.canvas import INK, Picture, new_figure, print_figure, styled
+from assimilate.analysis.canvas import Picture, new_figure, print_figure, styled
+from assimilate.analysis.colours import INK
 
 FEWEST_BINS, MOST_BINS = 20, 200
 

@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from assimilate.analysis.canvas import SOFT, Picture, print_figure, styled
+from assimilate.analysis.canvas import Picture, print_figure, styled
+from assimilate.analysis.colours import SOFT
 
 # In pixels of an image that is not enlarged.
 GAP, WIDE_GAP = 1, 5

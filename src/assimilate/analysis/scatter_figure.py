@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assimilate.analysis.canvas import SOFT, Picture, new_figure, print_figure, styled
+from assimilate.analysis.canvas import Picture, new_figure, print_figure, styled
+from assimilate.analysis.colours import SOFT
 
 
 @dataclass(frozen=True)

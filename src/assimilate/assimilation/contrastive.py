@@ -1,4 +1,4 @@
-"""What SimCLR, A1, A2 and SimSiam share as LightningModules: the encoder, one step, and the optimiser."""
+"""What SimCLR, A1 and A2 share as LightningModules: the encoder, the method, one step, and the optimiser."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +12,17 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from assimilate.assimilation.accumulation import window_size
-from assimilate.assimilation.objective import LossSpec, LossTerms, compute_loss
-from assimilate.assimilation.schedule import OptimizerSpec, learning_rate
-from assimilate.encoder.batchnorm import keep_running_statistics, synchronize_batchnorm
+from assimilate.assimilation.alignment import Alignment
+from assimilate.assimilation.hyperparameters import as_plain, from_plain
+from assimilate.assimilation.loss import Loss
+from assimilate.assimilation.optimizers import Optimizer
+from assimilate.assimilation.terms import LossTerms
+from assimilate.assimilation.view_passes import ViewPasses
+from assimilate.encoder.batchnorm import synchronize_batchnorm
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 
-BATCHNORM_MODES = ("per_view", "concatenated", "per_view_backbone", "per_source")
+PAPER = Alignment()
 
 
 class StepBatch(NamedTuple):
@@ -29,23 +33,24 @@ class StepBatch(NamedTuple):
 
 
 class ContrastiveModule(pl.LightningModule):
-    """Trains an encoder with a contrastive loss on batches of two or more views of each image.
+    """Trains an encoder by a method (`Loss.method`) on batches of two or more views of each image.
 
-    All hyper-parameters are plain containers, so `load_from_checkpoint(path)` needs nothing but the path.
+    Hyper-parameters are saved as plain containers, so `load_from_checkpoint(path)` needs nothing but the path.
 
     Args:
         encoder: `EncoderSpec.to_dict()`.
-        loss: keys of `LossSpec`.
-        optimizer: keys of `OptimizerSpec`.
+        loss: what is minimised.
+        optimizer: what moves the weights.
+        epochs: length of the learning rate's schedule.
+        alignment: of appended views; None where there are none, or the loss takes them itself (Eq. 13). The default is
+            Eq. 4's with α = .5.
         mean, std: the normalisation that the data module applies; stored with the encoder.
-        batchnorm: "per_view" (one forward a view; E-SSL), "concatenated" (one forward for all views; SupContrast),
-            "per_view_backbone" (backbone a view, projector on the concatenation; Table 8) or "per_source" (real views
-            in one forward, generated ones in another that leaves the running statistics alone; CLSP).
+        batchnorm: see `ViewPasses`.
         generated_views: positions of the views that do not show the image itself, for "per_source".
         init_seed: the seed from which the parameters are drawn.
 
     Raises:
-        ValueError: a key or value that does not exist.
+        ValueError: a key or value that does not exist, or an optimizer's schedule longer than the epochs.
     """
 
     min_views = 2
@@ -55,8 +60,10 @@ class ContrastiveModule(pl.LightningModule):
         self,
         *,
         encoder: Mapping[str, Any],
-        loss: Mapping[str, Any],
-        optimizer: Mapping[str, Any],
+        loss: Loss | Mapping[str, Any],
+        optimizer: Optimizer | Mapping[str, Any],
+        epochs: int,
+        alignment: Alignment | Mapping[str, Any] | None = PAPER,
         mean: Sequence[float],
         std: Sequence[float],
         batchnorm: str = "per_view",
@@ -64,26 +71,30 @@ class ContrastiveModule(pl.LightningModule):
         init_seed: int = 0,
     ) -> None:
         super().__init__()
-        if batchnorm not in BATCHNORM_MODES:
-            raise ValueError(f"batchnorm={batchnorm!r} is unknown; choose one of {', '.join(BATCHNORM_MODES)}")
         self.encoder_spec = EncoderSpec.from_dict(encoder)
-        self.loss_spec = LossSpec.from_dict(loss)
-        self.optimizer_spec = OptimizerSpec.from_dict(optimizer)
-        if (self.loss_spec.name == "simsiam") != (self.encoder_spec.predictor_dim is not None):
+        self.loss = from_plain("loss", loss, Loss)
+        self.optimizer = from_plain("optimizer", optimizer, Optimizer)
+        self.alignment = None if alignment is None else from_plain("loss", alignment, Alignment)
+        if epochs < 1:
+            raise ValueError(f"epochs={epochs} must be at least 1")
+        self.optimizer.schedule.check(epochs)
+        self.epochs = epochs
+        if self.loss.needs_predictor != (self.encoder_spec.predictor_dim is not None):
+            needs = "needs a predictor (SimSiam's has 512)" if self.loss.needs_predictor else "trains no predictor"
             raise ValueError(
-                f"loss.name={self.loss_spec.name} does not fit "
-                f"encoder.predictor_dim={self.encoder_spec.predictor_dim}: simsiam needs a predictor (512 in "
-                "PROTOCOLS 11), and no other loss trains one; take recipe=simsiam"
+                f"loss={self.loss.word or type(self.loss).__name__} does not fit "
+                f"encoder.predictor_dim={self.encoder_spec.predictor_dim}: it {needs}"
             )
-        self.batchnorm = batchnorm
-        self.generated_views = frozenset(generated_views)
+        self.passes = ViewPasses(batchnorm, frozenset(generated_views))
         self.mean = (float(mean[0]), float(mean[1]), float(mean[2]))
         self.std = (float(std[0]), float(std[1]), float(std[2]))
         self.save_hyperparameters(
             {
                 "encoder": self.encoder_spec.to_dict(),
-                "loss": self.loss_spec.to_dict(),
-                "optimizer": self.optimizer_spec.to_dict(),
+                "loss": as_plain(self.loss),
+                "optimizer": as_plain(self.optimizer),
+                "epochs": epochs,
+                "alignment": as_plain(self.alignment),
                 "mean": self.mean,
                 "std": self.std,
                 "batchnorm": batchnorm,
@@ -94,68 +105,39 @@ class ContrastiveModule(pl.LightningModule):
         )
         self.encoder = Encoder.from_spec(self.encoder_spec, init_seed=init_seed)
         self.encoder.mean, self.encoder.std = self.mean, self.std
+        self.method = self.loss.method(self.encoder, self.alignment, seed=init_seed)
+        self._num_steps = 0
+
+    @property
+    def generated_views(self) -> frozenset[int]:
+        """Positions of the views that do not show the image itself."""
+        return self.passes.generated
 
     def setup(self, stage: str) -> None:
         """Under several ranks BatchNorm sees the global batch, so that ranks do not change the result."""
         if stage == "fit" and self.trainer.world_size > 1:
-            if self.trainer.strategy.root_device.type == "cpu":
-                synchronize_batchnorm(self.encoder)
-            else:
-                nn.SyncBatchNorm.convert_sync_batchnorm(self.encoder)
+            on_cpu = self.trainer.strategy.root_device.type == "cpu"
+            for networks in (self.encoder, self.method):
+                (synchronize_batchnorm if on_cpu else nn.SyncBatchNorm.convert_sync_batchnorm)(networks)
 
     def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
         """The projector's output for normalised images."""
         return self.encoder(x)
 
-    def embed(self, views: Sequence[Float[Tensor, "batch 3 height width"]]) -> list[Float[Tensor, "batch output_dim"]]:
-        """Projections of all views, with BatchNorm statistics per view or over several as the recipe says."""
-        views = [view.to(self.dtype) for view in views]
-        if self.batchnorm == "per_view":
-            return [self.encoder(view) for view in views]
-        if self.batchnorm == "concatenated":
-            return list(self.encoder(torch.cat(views)).chunk(len(views)))
-        if self.batchnorm == "per_source":
-            return self._per_source(views)
-        features = torch.cat([self.encoder.features(view) for view in views])
-        return list(self.encoder.projector(features).chunk(len(views)))
-
-    def _per_source(self, views: Sequence[Tensor]) -> list[Tensor]:
-        places = range(len(views))
-        real = [place for place in places if place not in self.generated_views]
-        generated = [place for place in places if place in self.generated_views]
-        if not real:
-            raise ValueError("batchnorm=per_source takes its running statistics from real views, but all are generated")
-        projections = self.encoder(torch.cat([views[place] for place in real])).chunk(len(real))
-        by_place = dict(zip(real, projections, strict=True))
-        if generated:
-            with keep_running_statistics(self.encoder):
-                projections = self.encoder(torch.cat([views[place] for place in generated])).chunk(len(generated))
-            by_place |= zip(generated, projections, strict=True)
-        return [by_place[place] for place in places]
-
-    def predict(
-        self, projections: Sequence[Float[Tensor, "batch output_dim"]]
-    ) -> list[Float[Tensor, "batch output_dim"]]:
-        """The predictor's output for each view, its BatchNorm per view unless all views share one forward."""
-        predictor = self.encoder.predictor
-        assert predictor is not None, "only SimSiam predicts"
-        if self.batchnorm == "concatenated":
-            return list(predictor(torch.cat(list(projections))).chunk(len(projections)))
-        return [
-            self._predict_generated(z)
-            if self.batchnorm == "per_source" and place in self.generated_views
-            else predictor(z)
-            for place, z in enumerate(projections)
-        ]
-
-    def _predict_generated(self, z: Tensor) -> Tensor:
-        assert self.encoder.predictor is not None
-        with keep_running_statistics(self.encoder.predictor):
-            return self.encoder.predictor(z)
-
     def loss_terms(self, views: Sequence[Float[Tensor, "batch 3 height width"]]) -> LossTerms:
         """The loss of one step's views and its parts."""
-        return compute_loss(self.embed(views), self.loss_spec, gather=True)
+        terms: LossTerms = self.method(self.encoder, [view.to(self.dtype) for view in views], self.passes)
+        return terms
+
+    def on_after_backward(self) -> None:
+        """Tell the method that a batch is over."""
+        self.method.after_backward()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Move the weights, then what follows them."""
+        progress = min(1.0, self.trainer.global_step / self._num_steps)
+        super().optimizer_step(*args, **kwargs)
+        self.method.after_step(self.encoder, progress=progress)
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> dict[str, Tensor]:
         """The loss of a batch, and its two terms for the record where views are appended."""
@@ -185,23 +167,19 @@ class ContrastiveModule(pl.LightningModule):
         return math.ceil(num_batches / self.trainer.accumulate_grad_batches)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """SGD or Adam over all parameters; the learning rate is set anew every step, a predictor's stays."""
-        spec = self.optimizer_spec
-        rate = learning_rate(spec, self.steps_per_epoch())
-        predictor = [] if self.encoder.predictor is None else list(self.encoder.predictor.parameters())
-        predicting = {id(parameter) for parameter in predictor}
-        groups = [{"params": [parameter for parameter in self.encoder.parameters() if id(parameter) not in predicting]}]
+        """The optimiser over all parameters; the learning rate is set anew every step, the method's exceptions stay."""
+        steps_per_epoch = self.steps_per_epoch()
+        self._num_steps = self.epochs * steps_per_epoch
+        rate = self.optimizer.rates(epochs=self.epochs, steps_per_epoch=steps_per_epoch)
+        constant = self.method.unscheduled(self.encoder)
+        apart = {id(parameter) for parameter in constant}
+        trained = [*self.encoder.parameters(), *(p for p in self.method.parameters() if p.requires_grad)]
+        groups = [{"params": [parameter for parameter in trained if id(parameter) not in apart]}]
         rates: list[Callable[[int], float]] = [rate]
-        if predictor:
-            groups.append({"params": predictor})
-            rates.append(lambda step: spec.lr)
-        # The base rate is 1, so that the multiplier of LambdaLR is the rate itself, exactly.
-        if spec.name == "sgd":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                groups, lr=1.0, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True
-            )
-        else:
-            optimizer = torch.optim.Adam(groups, lr=1.0, weight_decay=spec.weight_decay, fused=True)
+        if constant:
+            groups.append({"params": constant})
+            rates.append(lambda step: self.optimizer.lr)
+        optimizer = self.optimizer.build(groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -1,15 +1,35 @@
-"""The losses of a run by name: which contrast two views, and how appended views are aligned (Table 11)."""
+"""What a training minimises: one class a loss or method (Table 11; MoCo, BYOL, VICReg and Barlow Twins beside them).
 
-from typing import Annotated, ClassVar, Literal
+A loss says what two contrasted views are compared by (`base`) and how appended views are aligned with them
+(`aligned`). One with a state of its own, as BYOL's moving average, has a `method` that holds it.
+"""
 
-from assimilate.graph.settings import Allowed, NotNegative, Positive, Settings
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from assimilate.assimilation.alignment import NO_ALIGNMENT, Alignment
+from assimilate.assimilation.terms import LossTerms
+from assimilate.graph.settings import Allowed, Count, NotNegative, Positive, Settings
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import Tensor
+
+    from assimilate.assimilation.method import Method
+    from assimilate.encoder.encoder import Encoder
+
+Momentum = Annotated[float, Field(ge=0, le=1), Allowed("a number, 0 ≤ momentum ≤ 1")]
 
 
 class Loss(Settings):
-    """What a training minimises.
+    """What a training minimises; subclasses are chosen by loss=, or by `_target_`.
 
     Attributes:
-        aligns: whether appended views have a term of their own, α times their alignment.
+        aligns: whether appended views have a term of their own, α times their alignment; else `base` takes all views.
         needs_predictor: whether the encoder has a predictor.
         contrasts: whether views of other images are negatives.
     """
@@ -18,20 +38,133 @@ class Loss(Settings):
     needs_predictor: ClassVar[bool] = False
     contrasts: ClassVar[bool] = True
 
+    @property
+    def scale(self) -> float:
+        """By what the minimised loss exceeds `base`."""
+        return 1.0
+
+    def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
+        """The loss of two views (of all, where `aligns` is False), before `scale`.
+
+        Args:
+            views: projections, not normalised, each [batch, dim].
+            gather: with those of all ranks; the mean over ranks is then the loss of the whole batch.
+
+        Returns:
+            A scalar.
+        """
+        raise NotImplementedError
+
+    def aligned(
+        self, anchors: "Sequence[Tensor]", appended: "Sequence[Tensor]", *, alpha: float, gather: bool = False
+    ) -> "Tensor":
+        """What is subtracted from `base` for appended views: α · mean of cos(z, z') over anchors z, appended views z'.
+
+        Args:
+            anchors, appended: projections, not normalised, each [batch, dim]; one or more of both.
+            alpha: α ≥ 0.
+            gather: as in `base`.
+        """
+        return self._losses.alignment(anchors, appended, temperature=1.0, alpha=alpha)
+
+    def terms(
+        self, views: "Sequence[Tensor]", alignment: Alignment | None = None, *, gather: bool = False
+    ) -> LossTerms:
+        """The loss of one step: views 0 and 1 are contrasted, any further ones are aligned with them (Eq. 4, 14).
+
+        Args:
+            views: projections, not normalised, at least two of [batch, dim]; row i of each shows image i.
+            alignment: of the appended views.
+            gather: as in `base`.
+
+        Raises:
+            ValueError: there is one view, or views are appended and no alignment is given.
+        """
+        if len(views) < 2:
+            raise ValueError(f"a loss needs at least two views, got {len(views)}")
+        if not self.aligns or len(views) == 2:
+            base = self.base(views, gather=gather)
+            return LossTerms(self.scale * base, base, None)
+        if alignment is None:
+            raise ValueError(NO_ALIGNMENT)
+        base = self.base(views[:2], gather=gather)
+        anchors = [views[index] for index in alignment.align_anchors]
+        aligned = self.aligned(anchors, views[2:], alpha=alignment.alpha, gather=gather)
+        return LossTerms(self.scale * (base - aligned), base, aligned)
+
+    @property
+    def _losses(self) -> "ModuleType":
+        from assimilate.assimilation import losses  # and with it torch, which settings do without
+
+        return losses
+
+    def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
+        """The module that computes the loss of a step's views; its state is part of the checkpoint.
+
+        Args:
+            encoder: the network that is trained; a moving average starts as its copy.
+            alignment: where views are appended.
+            seed: of the state.
+        """
+        from assimilate.assimilation.method import LossOfProjections
+
+        return LossOfProjections(self.terms, alignment)
+
+    def uninformed(self, *, batch_size: int, num_views: int) -> float | None:
+        """`base` of embeddings that tell nothing of their images, all orthogonal; None where it cannot be said.
+
+        Args:
+            batch_size: images of a batch, N.
+            num_views: views of an image in a step, appended ones included.
+        """
+        return None
+
 
 class ContrastiveLoss(Loss):
-    """A loss with a temperature."""
+    """A loss with a temperature τ: each embedding is contrasted with those of other images.
 
-    temperature: Positive
+    Attributes:
+        temperature: τ > 0.
+        base_temperature: if given, the loss is multiplied by τ/τ_base (SupContrast: 7.14 at τ = .5, τ_base = .07).
+    """
+
+    temperature: Positive = 0.5
     base_temperature: Annotated[Positive | None, Allowed("null or a number > 0")] = None
+
+    @property
+    def scale(self) -> float:
+        """τ/τ_base; 1 where there is no τ_base."""
+        return 1.0 if self.base_temperature is None else self.temperature / self.base_temperature
+
+    def aligned(
+        self, anchors: "Sequence[Tensor]", appended: "Sequence[Tensor]", *, alpha: float, gather: bool = False
+    ) -> "Tensor":
+        """L_align of Eq. 4: α/τ · mean of z·z' over anchors z and appended views z', of unit vectors."""
+        return self._losses.alignment(anchors, appended, temperature=self.temperature, alpha=alpha)
 
 
 class InfoNCE(ContrastiveLoss, word="infonce"):
-    """Equation 12."""
+    """Equation 12: a view is contrasted with the other view of all images."""
+
+    def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
+        """As a mean over the anchors."""
+        return self._losses.info_nce(*views, temperature=self.temperature, gather=gather)
+
+    def uninformed(self, *, batch_size: int, num_views: int) -> float:
+        """log N."""
+        return math.log(batch_size)
 
 
 class NTXent(ContrastiveLoss, word="ntxent"):
-    """Equation 1."""
+    """Equation 1: a view is contrasted with both views of all images."""
+
+    def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
+        """As a mean over the anchors."""
+        return self._losses.nt_xent(*views, temperature=self.temperature, gather=gather)
+
+    def uninformed(self, *, batch_size: int, num_views: int) -> float:
+        """log(2N − 1)."""
+        return math.log(2 * batch_size - 1)
 
 
 class FullNTXent(ContrastiveLoss, word="full"):
@@ -39,21 +172,156 @@ class FullNTXent(ContrastiveLoss, word="full"):
 
     aligns: ClassVar[bool] = False
 
+    def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
+        """As a mean over the anchors."""
+        return self._losses.multi_view_nt_xent(views, temperature=self.temperature, gather=gather)
+
+    def uninformed(self, *, batch_size: int, num_views: int) -> float:
+        """log(V·N − 1)."""
+        return math.log(num_views * batch_size - 1)
+
 
 class ViewmakerLoss(ContrastiveLoss, word="viewmaker"):
-    """Viewmaker's (PROTOCOLS 10)."""
+    """Viewmaker's (PROTOCOLS 10): as Eq. 1 with view 1 alone as anchors, each among its own keys, less log 2N."""
+
+    def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
+        """As a mean over the anchors."""
+        return self._losses.viewmaker_loss(*views, temperature=self.temperature, gather=gather)
+
+    def uninformed(self, *, batch_size: int, num_views: int) -> float:
+        """log((e^(1/τ) + 2N − 1)/2N); equal embeddings have a lower one, and so have many that tell much."""
+        keys = 2 * batch_size
+        return math.log1p((keys - 1) * math.exp(-1 / self.temperature)) + 1 / self.temperature - math.log(keys)
+
+
+class MoCo(Loss, word="moco"):
+    """MoCo v2 (He et al., 2020; Chen et al., 2020): a queue of negatives, whose encoder follows slowly.
+
+    Defaults are those of MoCo v2 on ImageNet.
+
+    Attributes:
+        temperature: τ > 0.
+        momentum: m of the key encoder, which moves by ξ ← m·ξ + (1 − m)·θ.
+        queue_size: number of negatives, K.
+    """
+
+    temperature: Positive = 0.2
+    momentum: Momentum = 0.999
+    queue_size: Count = 65536
+
+    def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
+        """Its state is the key encoder and the queue."""
+        from assimilate.assimilation.moco import MoCo as Built
+
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return Built(encoder, alignment, seed=seed, **fields)
+
+    def uninformed(self, *, batch_size: int, num_views: int) -> float:
+        """log(1 + K)."""
+        return math.log1p(self.queue_size)
 
 
 class SimSiamLoss(Loss, word="simsiam"):
-    """Equation 16 without its last term: no negatives, a predictor (PROTOCOLS 11)."""
+    """SimSiam and A2-SimSiam (Appendix F, Eq. 16; PROTOCOLS 11): no negatives, a predictor, a stop-gradient."""
 
     needs_predictor: ClassVar[bool] = True
     contrasts: ClassVar[bool] = False
 
+    def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
+        """Without a state."""
+        from assimilate.assimilation.simsiam import SimSiam
 
-class Alignment(Settings):
-    """α and the anchors of Eq. 4's alignment of appended views."""
+        return SimSiam(alignment)
 
-    absent: ClassVar[str] = "this run aligns no appended view"
-    alpha: NotNegative
-    align_anchors: Annotated[list[Literal[0, 1]], Allowed("[0, 1] (Eq. 4), [0] (the reference code) or [1]")]
+    def uninformed(self, *, batch_size: int, num_views: int) -> float:
+        """0."""
+        return 0.0
+
+
+class BYOL(Loss, word="byol"):
+    """BYOL (Grill et al., 2020): views predict the projections of a target that follows slowly.
+
+    Attributes:
+        momentum: of the target at the first step; it rises to 1 as a half cosine. The paper's is .996.
+    """
+
+    needs_predictor: ClassVar[bool] = True
+    contrasts: ClassVar[bool] = False
+    momentum: Momentum = 0.996
+
+    def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
+        """Its state is the target."""
+        from assimilate.assimilation.byol import BYOL as Built
+
+        return Built(encoder, alignment, momentum=self.momentum)
+
+    def uninformed(self, *, batch_size: int, num_views: int) -> float:
+        """4: both distances are 2."""
+        return 4.0
+
+
+class VICReg(Loss, word="vicreg"):
+    """VICReg (Bardes et al., 2022), Eq. 6: embeddings that agree, vary and are not correlated.
+
+    Appended views z' add α·λ·mean (z − z')², a mean over anchors z, appended views, images and dimensions. Defaults are
+    the paper's.
+
+    Attributes:
+        invariance, variance, covariance: λ, μ and ν.
+    """
+
+    contrasts: ClassVar[bool] = False
+    invariance: NotNegative = 25.0
+    variance: NotNegative = 25.0
+    covariance: NotNegative = 1.0
+
+    @property
+    def _terms(self) -> "ModuleType":
+        from assimilate.assimilation import redundancy
+
+        return redundancy
+
+    def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
+        """λ·s(z1, z2) + μ·[v(z1) + v(z2)] + ν·[c(z1) + c(z2)]."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return self._terms.vicreg(*views, **fields, gather=gather)
+
+    def aligned(
+        self, anchors: "Sequence[Tensor]", appended: "Sequence[Tensor]", *, alpha: float, gather: bool = False
+    ) -> "Tensor":
+        """−α·λ·mean (z − z')² over anchors z and appended views z'."""
+        return -alpha * self.invariance * self._terms.mean_squared_error(anchors, appended)
+
+    def uninformed(self, *, batch_size: int, num_views: int) -> float:
+        """The least of 2λσ² + 2μ(1 − σ): views that are independent, each dimension with a standard deviation of σ."""
+        spread = 1.0 if self.variance >= 2 * self.invariance else self.variance / (2 * self.invariance)
+        return 2 * self.invariance * spread**2 + 2 * self.variance * (1 - spread)
+
+
+class BarlowTwins(Loss, word="barlowtwins"):
+    """Barlow Twins (Zbontar et al., 2021): the cross-correlation C of two views' dimensions is to be the identity.
+
+    Appended views z' add α·Σ_i (1 − C_ii(z, z'))², a mean over anchors z and appended views.
+
+    Attributes:
+        redundancy: λ, the weight of C beside its diagonal; the paper's is .005.
+    """
+
+    contrasts: ClassVar[bool] = False
+    redundancy: NotNegative = 0.005
+
+    @property
+    def _terms(self) -> "ModuleType":
+        from assimilate.assimilation import redundancy
+
+        return redundancy
+
+    def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
+        """Σ_i (1 − C_ii)² + λ·Σ_{i≠j} C_ij²."""
+        return self._terms.barlow_twins(*views, redundancy=self.redundancy, gather=gather)
+
+    def aligned(
+        self, anchors: "Sequence[Tensor]", appended: "Sequence[Tensor]", *, alpha: float, gather: bool = False
+    ) -> "Tensor":
+        """−α·Σ_i (1 − C_ii(z, z'))², a mean over anchors z and appended views z'."""
+        return -alpha * self._terms.diagonal_term(anchors, appended, gather=gather)

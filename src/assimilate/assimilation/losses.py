@@ -30,7 +30,12 @@ def _unit(z: Tensor) -> Tensor:
     return F.normalize(z, dim=1)
 
 
-def _check_batches(views: Sequence[Tensor]) -> None:
+def check_batches(views: Sequence[Tensor]) -> None:
+    """Refuse views that cannot be compared row by row.
+
+    Raises:
+        ValueError: there is one view, or the shapes differ.
+    """
     if len(views) < 2:
         raise ValueError(f"a contrastive loss needs at least two views, got {len(views)}")
     shapes = [tuple(view.shape) for view in views]
@@ -76,7 +81,7 @@ def info_nce(
         ValueError: τ or the base temperature is not positive, or the shapes differ.
     """
     scale = scale_of(temperature, base_temperature)
-    _check_batches((z1, z2))
+    check_batches((z1, z2))
     with torch.autocast(z1.device.type, enabled=False):
         z1, z2 = _unit(z1), _unit(z2)
         positive = (z1 * z2).sum(1).mean() / temperature
@@ -109,7 +114,7 @@ def multi_view_nt_xent(
         ValueError: τ or the base temperature is not positive, there is one view, or the shapes differ.
     """
     scale = scale_of(temperature, base_temperature)
-    _check_batches(views)
+    check_batches(views)
     with torch.autocast(views[0].device.type, enabled=False):
         units = [_unit(view) for view in views]
         anchors = torch.cat(units)
@@ -169,7 +174,7 @@ def viewmaker_loss(
         ValueError: τ or the base temperature is not positive, or the shapes differ.
     """
     scale = scale_of(temperature, base_temperature)
-    _check_batches((z1, z2))
+    check_batches((z1, z2))
     with torch.autocast(z1.device.type, enabled=False):
         z1, z2 = _unit(z1), _unit(z2)
         positive = (z1 * z2).sum(1).mean() / temperature
@@ -202,7 +207,7 @@ def alignment(
     """
     if not anchors or not appended:
         raise ValueError("alignment needs at least one anchor and one appended view")
-    _check_batches((*anchors, *appended))
+    check_batches((*anchors, *appended))
     _check_temperature(temperature, None)
     if not alpha >= 0:
         raise ValueError(f"loss.alpha={alpha} must be at least 0 (the paper uses 0.5)")

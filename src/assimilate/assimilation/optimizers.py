@@ -1,10 +1,20 @@
-"""Optimisers and learning-rate schedules (Table 9; PROTOCOLS 1-3, 14, 15)."""
+"""Optimisers and learning-rate schedules (Table 9; PROTOCOLS 1-3, 14, 15).
 
-from typing import Annotated
+A learning rate is a pure function of the step: nothing to save, nothing that a resume can lose.
+"""
 
-from pydantic import Field
+import inspect
+import math
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from assimilate.graph.settings import Allowed, NotNegative, Positive, Settings, Whole
+from pydantic import Field, model_validator
+
+from assimilate.graph.settings import Allowed, NotNegative, Positive, Settings, Text, Whole
+
+if TYPE_CHECKING:
+    import torch
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -12,50 +22,185 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class Schedule(Settings):
     """A learning rate over the steps. Subclasses are chosen by optimizer.schedule, a word or a dotted path."""
 
+    def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
+        """The learning rate of the update after `step` others; also asked for one step past the last.
+
+        Args:
+            step: optimiser steps already taken, 0 for the first update.
+            lr: the optimiser's, the peak.
+            epochs: of the whole training.
+            steps_per_epoch: optimiser steps in one.
+        """
+        raise NotImplementedError
+
+    def check(self, epochs: int) -> None:
+        """Refuse a training that is too short for this schedule.
+
+        Raises:
+            ValueError: it is.
+        """
+
 
 class Constant(Schedule, word="constant"):
-    """lr throughout."""
+    """The learning rate stays at lr throughout."""
+
+    def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
+        """lr."""
+        return lr
 
 
-class CosineWithWarmup(Schedule, word="cosine_with_warmup"):
-    """E-SSL: linear from 0, then a half cosine to 0, every step (PROTOCOLS 1)."""
+class WithWarmup(Schedule):
+    """A schedule whose first epochs lead up to the peak."""
 
-    warmup_epochs: NotNegative
+    warmup_epochs: NotNegative = 0
+
+    def check(self, epochs: int) -> None:
+        """Refuse a warm-up that is longer than the training."""
+        if self.warmup_epochs > epochs:
+            raise ValueError(
+                f"optimizer.warmup_epochs={self.warmup_epochs:g} exceeds epochs={epochs}: "
+                f"give optimizer.warmup_epochs={epochs // 10} too"
+            )
 
 
-class SupContrastSchedule(Schedule, word="supcontrast"):
-    """A cosine a per epoch to lr·final, after a warm-up (PROTOCOLS 2)."""
+class CosineWithWarmup(WithWarmup, word="cosine_with_warmup"):
+    """E-SSL: linear from 0, then a half cosine to 0 at the end, every step (PROTOCOLS 1)."""
 
-    warmup_epochs: NotNegative
+    def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
+        """Linear from 0 over the warm-up's steps, then lr·½(1 + cos)."""
+        num_steps, warmup_steps = epochs * steps_per_epoch, self.warmup_epochs * steps_per_epoch
+        if step < warmup_steps:
+            return lr * step / warmup_steps
+        fraction = min(1.0, (step - warmup_steps) / max(1, num_steps - warmup_steps))
+        return lr * 0.5 * (1 + math.cos(math.pi * fraction))
+
+
+class SupContrastSchedule(WithWarmup, word="supcontrast"):
+    """SupContrast: a per-epoch cosine (epochs counted from 1) to lr·final, after a per-step warm-up (PROTOCOLS 2).
+
+    The warm-up runs linearly from `warmup_from` (an absolute rate) to the cosine's value at epoch `warmup_epochs`.
+    """
+
     warmup_from: NotNegative = 0.01
     final: Annotated[NotNegative, Allowed("a share of lr ≥ 0")] = 1e-3
 
+    def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
+        """Constant within an epoch, after the warm-up."""
+        lowest = lr * self.final
+
+        def cosine(epoch: float) -> float:
+            return lowest + (lr - lowest) * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+
+        warmup_steps = self.warmup_epochs * steps_per_epoch
+        if step < warmup_steps:
+            return self.warmup_from + step / warmup_steps * (cosine(self.warmup_epochs) - self.warmup_from)
+        return cosine(min(epochs, step // steps_per_epoch + 1))
+
 
 class CosinePerEpoch(Schedule, word="cosine_per_epoch"):
-    """dkobak: a half cosine to 0 that moves once an epoch (PROTOCOLS 14)."""
+    """dkobak: a half cosine to 0 that moves once an epoch, epochs counted from 0, no warm-up (PROTOCOLS 14)."""
+
+    def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
+        """Constant within an epoch."""
+        return lr * 0.5 * (1 + math.cos(math.pi * min(epochs, step // steps_per_epoch) / epochs))
 
 
 class MultiStep(Schedule, word="multistep"):
-    """htdt: a linear warm-up, then ×gamma at each milestone (PROTOCOLS 3)."""
+    """htdt: linear over `warmup_steps` (the first at lr/warmup_steps), ×gamma at each of `milestones` (PROTOCOLS 3).
+
+    Milestones are shares of the epochs, so that a shorter run still has them.
+    """
 
     warmup_steps: Whole
     milestones: Annotated[list[Share], Allowed("a list of shares of the epochs, each in (0, 1]")]
     gamma: Positive
 
+    def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
+        """Constant between milestones, after the warm-up."""
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        epoch = step // steps_per_epoch
+        passed = sum(epoch >= round(milestone * epochs) for milestone in self.milestones)
+        return float(lr * warm * self.gamma**passed)
+
 
 class Optimizer(Settings):
-    """What moves the weights."""
+    """What moves the weights. Subclasses are chosen by optimizer=, or by `_target_`.
+
+    Attributes:
+        lr: peak learning rate, as used: any scaling with the batch size has been applied.
+        weight_decay: on all parameters, BatchNorm and biases included, as in the protocols.
+        schedule: the learning rate over the steps.
+    """
 
     lr: Positive
-    weight_decay: NotNegative
-    schedule: Schedule
+    weight_decay: NotNegative = 0.0
+    schedule: Schedule = CosineWithWarmup()
+
+    def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
+        """torch's optimiser, at learning rate 1, by which the schedule's rate is multiplied: so that it is exact.
+
+        Args:
+            parameters: groups, as torch.optim takes them.
+        """
+        raise NotImplementedError
+
+    def rates(self, *, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
+        """The learning rate as a function of the optimiser steps already taken."""
+        return lambda step: self.schedule.rate(step, lr=self.lr, epochs=epochs, steps_per_epoch=steps_per_epoch)
 
 
 class SGD(Optimizer, word="sgd"):
-    """SGD with momentum."""
+    """SGD with momentum; weight decay is added to the gradient."""
 
-    momentum: Annotated[float, Field(ge=0, lt=1), Allowed("a number, 0 ≤ momentum < 1")]
+    momentum: Annotated[float, Field(ge=0, lt=1), Allowed("a number, 0 ≤ momentum < 1")] = 0.9
+
+    def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
+        """torch.optim.SGD, fused."""
+        from torch.optim import SGD as Built
+
+        return Built(parameters, lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay, fused=True)
 
 
 class Adam(Optimizer, word="adam"):
-    """Adam."""
+    """Adam; weight decay is added to the gradient."""
+
+    def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
+        """torch.optim.Adam, fused."""
+        from torch.optim import Adam as Built
+
+        return Built(parameters, lr=1.0, weight_decay=self.weight_decay, fused=True)
+
+
+class AnyOptimizer(Optimizer, word="any"):
+    """Any class with the interface of torch.optim, e.g. torch.optim.AdamW.
+
+    Attributes:
+        factory: its dotted path.
+        arguments: its own, beside the parameters, lr and weight_decay.
+    """
+
+    factory: Annotated[Text, Allowed("the dotted path of an optimizer's class, e.g. torch.optim.AdamW")]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _it_takes_these_arguments(self) -> Self:
+        # Imported at once, so that a typo is refused before anything is trained.
+        try:
+            inspect.signature(pkgutil.resolve_name(self.factory)).bind([], **self._arguments)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"optimizer.factory={self.factory} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+        except TypeError as error:
+            given = ", ".join(self._arguments)
+            raise ValueError(f"optimizer.arguments: {self.factory} does not take ({given}): {error}") from error
+        return self
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        return {"lr": 1.0, "weight_decay": self.weight_decay, **self.arguments}
+
+    def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
+        """An instance of the class."""
+        made: torch.optim.Optimizer = pkgutil.resolve_name(self.factory)(parameters, **self._arguments)
+        return made

@@ -4,9 +4,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.arrangement import GENERATED as GENERATED
 from assimilate.assimilation.arrangement import Replacement
-from assimilate.assimilation.loss import Alignment, Loss
+from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer
 from assimilate.data.dataset import Images, Three
 from assimilate.data.transform import Transform
@@ -84,19 +85,6 @@ class Trained(Encoder):
     def probability(self) -> float:
         """That a view is replaced by a generated one."""
         return 1.0 if self.replaced is None else self.replaced.probability
-
-    @property
-    def loss_settings(self) -> dict[str, Any]:
-        """The loss as the training module takes it."""
-        aligned = {} if self.alignment is None else self.alignment.model_dump()
-        return {"name": self.loss.word, **self.loss.model_dump(), **aligned}
-
-    @property
-    def optimizer_settings(self) -> dict[str, Any]:
-        """Optimiser and schedule as the training module takes them."""
-        schedule = self.optimizer.schedule
-        settings = {name: getattr(self.optimizer, name) for name in type(self.optimizer).model_fields}
-        return {"name": self.optimizer.word, **settings, "schedule": schedule.word, **schedule.model_dump()}
 
     @property
     def gflop(self) -> float:

@@ -100,6 +100,12 @@ class Encoder(nn.Module):
         widths = [module.out_features for module in self.projector if isinstance(module, nn.Linear)]
         return widths[-1] if widths else self.feature_dim
 
+    @property
+    def needed_predictor(self) -> nn.Module:
+        """The predictor, for a method that cannot do without."""
+        assert self.predictor is not None, "the encoder has no predictor"
+        return self.predictor
+
     def features(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature_dim"]:
         """The backbone's output h, on which probes work."""
         size = self.spec.input_size

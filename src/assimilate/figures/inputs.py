@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from assimilate.analysis.canvas import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from assimilate.analysis.colours import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from assimilate.artifacts.store import Artifact
 from assimilate.composing import compose, table_groups
 from assimilate.config import Job, make_job

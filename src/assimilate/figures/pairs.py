@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assimilate.analysis.colours import GREEN
 from assimilate.errors import UserError
 from assimilate.figures.gallery import load_f
 from assimilate.figures.inputs import Kind, Need, check_pairs_fit, ensure, kinds_of, print_plan, unfold
@@ -141,9 +142,6 @@ def _warn_of_ceiling(session: Session, information: float) -> None:
 
 def draw_pairs(session: Session) -> None:
     """Every pair of Table 1, and inner products against mutual information (Table 2)."""
-    from assimilate.analysis.canvas import GREEN
-    from assimilate.analysis.scatter_figure import Point, draw_points
-
     kinds = kinds_of(session, view_words(session.config))
     assert session.chain.reference is not None
     needs: list[Need] = [(session, session.chain.reference), *((kind.maker, kind.cache) for kind in kinds)]
@@ -166,6 +164,8 @@ def draw_pairs(session: Session) -> None:
         return
     if not ensure(session, needs):
         return
+    from assimilate.analysis.scatter_figure import Point, draw_points
+
     rows: list[dict[str, Any]] = []
     points: list[Point] = []
     for kind, pair in [(None, (ORIGINAL, EXPERT)), *((kind, pair) for kind in kinds for pair in PAIRS_WITH_GENERATED)]:

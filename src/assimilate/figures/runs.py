@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from assimilate.analysis.colours import COLOURS
 from assimilate.errors import UserError
 from assimilate.figures.found_runs import FoundRun, find_runs
 from assimilate.figures.gallery import embed
@@ -21,8 +22,6 @@ def draw_curves(session: Session) -> None:
     Raises:
         UserError: a run that is not there, or that has no curve.
     """
-    from assimilate.analysis.curve_figure import draw_curves, join_seeds
-
     settings = session.config["analysis"]
     runs = find_runs(session.job, settings["runs"], settings["labels"])
     without = [str(run.folder) for members in runs.values() for run in members if not run.result["knn_curve"]]
@@ -47,6 +46,8 @@ def draw_curves(session: Session) -> None:
     if analysis.is_finished():
         session.terminal.say("nothing to do: it is there; force=true makes it again")
         return
+    from assimilate.analysis.curve_figure import draw_curves, join_seeds
+
     try:
         curves = {label: join_seeds([run.result["knn_curve"] for run in members]) for label, members in runs.items()}
     except ValueError as error:
@@ -85,9 +86,6 @@ def draw_alignment_uniformity(session: Session) -> None:
     Raises:
         UserError: a run that is not there, or was trained on other images.
     """
-    from assimilate.analysis.canvas import COLOURS
-    from assimilate.analysis.scatter_figure import Point, draw_points
-
     settings = session.config["analysis"]
     runs = find_runs(session.job, settings["runs"], settings["labels"])
     encoders = {run.folder: run.encoder() for members in runs.values() for run in members}
@@ -104,6 +102,8 @@ def draw_alignment_uniformity(session: Session) -> None:
     if not ensure(session, [(session, session.data)]):
         return
     _check_same_images(session, runs)
+    from assimilate.analysis.scatter_figure import Point, draw_points
+
     rows: list[dict[str, Any]] = []
     points: list[Point] = []
     for position, (label, members) in enumerate(runs.items()):

@@ -2,6 +2,7 @@
 
 import functools
 
+from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.arrangement import (
     A1Views,
     A2Views,
@@ -11,7 +12,7 @@ from assimilate.assimilation.arrangement import (
     Replacement,
     SimCLRViews,
 )
-from assimilate.assimilation.loss import Alignment, Loss
+from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.step import Trained, TrainingOfF
 from assimilate.data.dataset import Dataset
 from assimilate.encoder.step import ImportedEncoder

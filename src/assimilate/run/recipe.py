@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
+from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.arrangement import GENERATED, Arrangement, Drawing, GeneratedTransform, Replacement
-from assimilate.assimilation.loss import Alignment, Loss
+from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.step import OWN_SETTINGS, Trained, TrainingOfF
 from assimilate.data.dataset import Dataset, Images
 from assimilate.data.transform import Transform
