@@ -9,7 +9,8 @@ TOY = (
 )
 # Labelled images that ship with scikit-learn stand for the real ImageNet.
 PROBED_ON_DIGITS = (
-    *("dataset.evaluation.kind=digits", "dataset.evaluation.name=digits", "dataset.evaluation.image_size=16"),
+    "dataset.evaluation._target_=assimilate.data.dataset.Digits",
+    *("dataset.evaluation.name=digits", "dataset.evaluation.image_size=16"),
     *("dataset.evaluation.mean=null", "dataset.evaluation.std=null"),
 )
 

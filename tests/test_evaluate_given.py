@@ -135,8 +135,8 @@ def test_which_of_two_networks_is_probed_is_asked_and_kept_apart(out, tmp_path, 
     jobs = [
         make_job("evaluate", compose(words), words) for words in ([given], [given, "input.prefix=module.encoder_q."])
     ]
-    assert "prefix" not in jobs[0].identity["input"]  # as runs of files with one network are known by
-    assert jobs[1].identity["input"]["prefix"] == "module.encoder_q."
+    assert "prefix" not in jobs[0].identity["encoder"]["reading"]  # as runs of files with one network are known by
+    assert jobs[1].identity["encoder"]["reading"]["prefix"] == "module.encoder_q."
 
 
 def test_an_encoder_of_ours_brings_its_own_architecture_and_normalisation(out, tmp_path, capsys):
@@ -197,7 +197,7 @@ def test_a_timm_model(out, monkeypatch):
     assert (weights["mean"], weights["image_size"]) == ([0.5, 0.4, 0.3], 24)
     assert "16² resized to 24² (bicubic)" in result["protocols"]["knn5"]
     manifest = json.loads((encoder_file(out).parent / "manifest.json").read_text())
-    assert manifest["content"]["checkpoint"] == {"timm": "tiny.a1", "source": "timm/tiny.a1"}
+    assert manifest["content"]["weights"] == {"timm": "tiny.a1", "source": "timm/tiny.a1"}
     # Once imported, the weights need no network.
     monkeypatch.setitem(sys.modules, "timm", fake_timm(network=False))
     assert run(evaluate, "checkpoint=timm/tiny", "probe.lr=1", f"out={out}") == 0

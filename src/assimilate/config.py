@@ -42,6 +42,8 @@ from assimilate.words import SEARCH_PATH, shell_word
 
 # The stage that looks at views through f, whatever made them.
 MEASURING_STAGE = "analyze"
+# Stages that go as far as a probe, or look at one.
+PROBING_STAGES = ("train", "evaluate", "report")
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {
     "dataset.root": "dataset=folder needs the folder of your images: dataset.root=/path/to/images",
@@ -142,13 +144,13 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     with contextlib.suppress(UserError):  # for the numbers that are written as text; what is wrong is said below
         Recipe(plain).check(measured=stage_name == MEASURING_STAGE)
     capped = apply_budget(plain)
-    recipe = Recipe(plain)
-    check_stage(recipe.job, stage_name, samples=recipe.dataset.latents_are_known)
+    recipe = Recipe(plain, probed=stage_name in PROBING_STAGES)
+    check_stage(recipe.job, stage_name, samples=recipe.samples)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES)
     check_analysis(plain, list(given), stage_name)
     with contextlib.suppress(LackingDiscriminator):  # said once it is known whether the generator is one at all
         recipe.check(measured=stage_name == MEASURING_STAGE)
-    check_objective(plain)
+    check_objective(recipe)
     notices = _check_used(recipe, plain, given) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:
@@ -156,7 +158,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
             notices.append(f"budget={plain['budget']['name']} caps {line}")
     identity = recipe.identity
     whole_row = None
-    if row is not None and identity == _row_identity(given, sampled=recipe.dataset.latents_are_known):
+    if row is not None and identity == _row_identity(given, sampled=recipe.samples):
         whole_row = row
     out = Path(str(plain["out"])).expanduser().resolve()
     setting = {

@@ -62,7 +62,8 @@ def build_chain(
         UserError: a checkpoint that the user brings is not there, batch_size exceeds the data set, the data set that
             probes use is not there, or the inversion needs a discriminator that the generator does not bring.
     """
-    recipe = Recipe(config) if images is None else Recipe(config, images)
+    recipe = Recipe(config, probed=probed) if images is None else Recipe(config, images, probed=probed)
+    recipe.require()
     root, name = artifact_root(out), str(config["dataset"]["name"])
 
     def placed(step: Step | None) -> Artifact | None:
@@ -81,7 +82,7 @@ def build_chain(
     made = {} if view is None else {**view.parents, **(view if view.is_stored else recipe.encoder).parents}
     uses_reference = any(step is recipe.reference for step in recipe.encoder.upstream()) if view is not None else False
     reference = recipe.reference if measured or uses_reference else None
-    evaluation = recipe.evaluation if probed else None
+    evaluation = recipe.evaluation
     probing = probing or evaluation is not None
     baseline = reference if reference is not None and not reference.is_brought else None
     return Chain(

@@ -243,6 +243,10 @@ class Folder(Dataset):
             progress=progress,
         )
 
+    def tree(self) -> dict[str, Any]:
+        """With the folder: another is another run."""
+        return {**super().tree(), "root": self.root}
+
 
 class ImageNet(Dataset):
     """ImageNet as ILSVRC2012 lays it out, known by the names of its files."""
@@ -270,6 +274,10 @@ class ImageNet(Dataset):
             **self.statistics,
             progress=progress,
         )
+
+    def tree(self) -> dict[str, Any]:
+        """With the folder: another is another run."""
+        return {**super().tree(), "root": self.root}
 
 
 @functools.lru_cache(maxsize=4)

@@ -3,9 +3,8 @@
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
-from pydantic import model_validator
-
 from assimilate.data.dataset import Dataset
+from assimilate.errors import UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.cost import Effort
 from assimilate.graph.settings import Allowed, Count, From, Positive, Seed
@@ -24,13 +23,13 @@ class Sampled(Dataset):
         Positive | None, From("generator.latent_limit"), Allowed("null (a normal distribution) or a number > 0")
     ] = None
 
-    @model_validator(mode="after")
-    def _comes_from_a_trained_one(self) -> "Sampled":
+    def require(self) -> None:
+        """A generator that is trained already."""
+        self.generator.require()
         if not self.generator.is_brought:
-            raise ValueError(
+            raise UserError(
                 f"dataset={self.name} is sampled from a generator that is trained already: give generator.checkpoint="
             )
-        return self
 
     def available(self) -> int:
         """As many as are asked for."""

@@ -175,14 +175,13 @@ class BigBiGAN(Generator):
     ]  # of sampling
     truncation: Annotated[Truncation, NEUTRAL]
 
-    @model_validator(mode="after")
-    def _is_given(self) -> "BigBiGAN":
+    def require(self) -> None:
+        """Its weights: it is not trained here."""
         if self.checkpoint is None:
-            raise ValueError(
+            raise UserError(
                 "generator=bigbigan is not trained here: give generator.checkpoint=/path/to/a/BigBiGAN/state_dict.pth "
                 "(keys as in PROTOCOLS 12), or sample from another generator with generator="
             )
-        return self
 
     @property
     def label(self) -> str:

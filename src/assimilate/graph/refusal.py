@@ -26,6 +26,8 @@ def refused(
     if not location:  # of several fields together: the class itself says what is wrong
         return UserError(_said(first))
     name = str(location[0])
+    called = {field.alias or known: known for known, field in cls.model_fields.items()}
+    name = called.get(name, name)
     key, value = places.get(name, name), values.get(name, first["input"])
     if kind == "missing" and len(location) == 1:
         return UserError(f"{key} has no value: give {key}=…")

@@ -138,6 +138,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
     version: ClassVar[int] = 1
+    # Whether it is something else that is built before, rather than a part.
+    is_upstream: ClassVar[bool] = False
     # How a class is chosen by a key that holds a word, e.g. optimizer.schedule=constant; others by their dotted path.
     word: ClassVar[str | None] = None
     # What to say of its settings in a run that makes none: "this run trains no f".
@@ -162,11 +164,18 @@ class Settings(BaseModel):
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the output, as plain values."""
+        return {**self.decided, **self.content()}
+
+    @cached_property
+    def decided(self) -> dict[str, Any]:
+        """The identity, as far as the settings decide it."""
         unused = self.unused()
-        found: dict[str, Any] = {**describe_class(type(self)), **self.content()}
+        found: dict[str, Any] = describe_class(type(self))
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if name in unused or is_neutral(field) or (not field.is_required() and value == field.get_default()):
+                continue
+            if getattr(value, "is_upstream", False):
                 continue
             found[name] = identity_of(value)
         return found

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 from assimilate.graph.cost import Effort
 from assimilate.graph.identity import content_hash
-from assimilate.graph.settings import Settings
+from assimilate.graph.settings import Settings, is_neutral
 
 
 class Step(Settings):
     """One artifact. Fields whose type is a Step are what it is made from; all others are its settings."""
 
+    is_upstream: ClassVar[bool] = True
     # The folder of its artifacts: "generators", "views", …
     kind: ClassVar[str]
     # The command that builds it, without overrides: "make_views".
@@ -40,6 +41,14 @@ class Step(Settings):
     def is_stored(self) -> bool:
         """Whether it leaves an artifact; otherwise it only helps to identify the step in which it is made."""
         return True
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the artifact's bytes, as plain values; stored steps before it by their keys."""
+        fields = type(self).model_fields
+        parents = {name: parent for name, parent in self.parents.items() if not is_neutral(fields[name])}
+        known = {name: parent.key if parent.is_stored else parent.identity for name, parent in parents.items()}
+        return {**self.decided, **self.content(), **known}
 
     @cached_property
     def key(self) -> str:
@@ -80,5 +89,12 @@ class Step(Settings):
         return Effort()
 
     def tree(self) -> dict[str, Any]:
-        """The identity with that of each parent in the place of its key: what two runs differ in, for people."""
-        return {**self.identity, **{name: parent.tree() for name, parent in self.parents.items()}}
+        """The settings with those of each parent in the place of its key: what two runs differ in, for people."""
+        return {**self.decided, **{name: parent.tree() for name, parent in self.parents.items()}}
+
+    def require(self) -> None:
+        """See that what the user has to bring is there.
+
+        Raises:
+            UserError: it is not.
+        """

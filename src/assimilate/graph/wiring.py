@@ -75,6 +75,7 @@ class Wiring:
         target = node.get(TARGET) if isinstance(node, Mapping) else None
         if target is None:
             return base
+        self.read.add(f"{path}.{TARGET}")
         found = find_class(f"{path}.{TARGET}", target, base)
         self._families[path] = found, base
         return found

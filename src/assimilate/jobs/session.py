@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from assimilate.artifacts.chain import Chain, build_chain
 from assimilate.artifacts.foresight import check_inversion_inputs
 from assimilate.artifacts.store import Artifact, Built, Store, artifact_root
-from assimilate.config import Job, rank
+from assimilate.config import MEASURING_STAGE, PROBING_STAGES, Job, rank
 from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
 from assimilate.graph.cost import Cost
@@ -29,10 +29,6 @@ BRING_YOUR_OWN = (
 )
 # There where NVIDIA's driver is loaded.
 DRIVER = Path("/proc/driver/nvidia/version")
-# Stages that go as far as a probe, or look at one.
-PROBING_STAGES = ("train", "evaluate", "report")
-# The stage that looks at views through f, whatever made them.
-MEASURING_STAGE = "analyze"
 
 
 class Session:
@@ -54,6 +50,7 @@ class Session:
         self.tracker = job.ending.enter_context(open_tracker(job, self.terminal.say))
         self.store = Store(self.prepare, self.command_for, self.terminal.say)
         data = Recipe(job.config).dataset
+        data.require()
         self.data = Artifact.of(data, data.name, artifact_root(job.out))
         self._started = time.monotonic()
         self._looked_ahead = False

@@ -23,7 +23,7 @@ def _different(seeds: list[int]) -> list[int]:
 
 def _known(name: str) -> str:
     if name not in PROTOCOLS:
-        raise ValueError("unknown")
+        raise ValueError("no protocol")
     return name
 
 
@@ -43,7 +43,7 @@ class Probe(Step):
     images: Images
     evaluation: Dataset | None = None
     flip: Annotated[Probability, From("dataset.flip")]
-    name: Annotated[str, AfterValidator(_known), Allowed(listed([*PROTOCOLS]))]
+    name: Annotated[str, AfterValidator(_known), Allowed(listed(list(PROTOCOLS)))]
     seeds: Annotated[
         list[Seed],
         AfterValidator(_different),
@@ -57,23 +57,35 @@ class Probe(Step):
     draws: Literal["shared", "independent"]
     neighbours: Annotated[list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")]
 
-    @property
-    def protocol(self) -> ProbeProtocol:
-        """What its name stands for."""
-        return PROTOCOLS[self.name]
-
-    def unused(self) -> Mapping[str, str]:
-        """How images are drawn, where whole ones are looked at."""
-        if self.protocol.train != "none":
-            return {}
-        reason = f"probe.name={self.name} trains on the features of whole images and draws nothing"
-        return dict.fromkeys(("augmentation_seed", "num_draws", "draws"), reason)
-
     def effort(self, images: int) -> Effort:
         """A forward pass an image and epoch, or for each of the draws that the epochs share."""
         return Effort(
             (self.num_draws or self.num_epochs or 100) * images * self.encoder.gflop, width=self.encoder.width
         )
+
+    @property
+    def protocol(self) -> ProbeProtocol:
+        """What it does."""
+        return PROTOCOLS[self.name]
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that it can leave in metrics.json.
+
+        Few images or classes may lack one of them: acc5 needs more than 5 classes, knn200 200 training images.
+        """
+        found = ["acc1", "acc5"]
+        if self.protocol.report == "best":
+            found += ["acc1_last", "acc5_last"]
+        found += [f"knn{k}" for k in sorted({5, *self.neighbours})]
+        return list(dict.fromkeys([*found, "knn5_euclidean", "knn200"]))
+
+    def unused(self) -> Mapping[str, str]:
+        """The draws, of a protocol that trains on the features of whole images."""
+        if self.protocol.train != "none":
+            return {}
+        why = f"probe.name={self.name} trains on the features of whole images and draws nothing"
+        return dict.fromkeys(("num_draws", "augmentation_seed", "draws"), why)
 
     @property
     def label(self) -> str:

@@ -120,7 +120,7 @@ def _drawn_section(session: Session, folder: Path) -> Section | None:
     """Views of runs that make theirs while training, drawn anew for the page."""
     from assimilate.analysis.grids import picture_grid
 
-    view, train = session.chain.encoder.step.view, session.dataset.train
+    view, train = getattr(session.chain.encoder.step, "view", None), session.dataset.train
     chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
     if isinstance(view, Viewmaker):
         drawn, kind = _viewmaker_views(session, train.images[chosen]), "Viewmaker"

@@ -40,14 +40,16 @@ class Recipe:
     Args:
         config: the composed configuration, plain values.
         images: what is known of the prepared images.
+        probed: whether the stage goes as far as a probe, so that the images of one are looked at.
     """
 
-    def __init__(self, config: Mapping[str, Any], images: Images = UNKNOWN) -> None:
+    def __init__(self, config: Mapping[str, Any], images: Images = UNKNOWN, *, probed: bool = True) -> None:
         self.config = config
+        self.probed = probed
         self.images = images
         roles: dict[str, Callable[[], Any]] = {
             name: (lambda name=name: getattr(self, name))  # type: ignore[misc]
-            for name in ("images", "dataset", "generator", "latents", "reference", "calibration", "evaluation")
+            for name in ("images", "dataset", "generator", "latents", "reference", "calibration")
         }
         self.wiring = Wiring(config, roles)
         self._roles = roles
@@ -94,21 +96,21 @@ class Recipe:
         """The images."""
         return self.wiring.make("dataset", Dataset)
 
+    @property
+    def samples(self) -> bool:
+        """Whether a generator makes the images."""
+        return self.wiring.class_at("dataset", Dataset).latents_are_known
+
     @cached_property
-    def evaluation(self) -> Dataset | None:
-        """The images that probes use, where they are not the run's own."""
-        if self.wiring.select("dataset.evaluation") is None:
+    def _evaluation(self) -> Dataset | None:
+        if self.wiring.take("dataset.evaluation") is None:
             return None
-        made = self.wiring.make("dataset.evaluation", Dataset)
-        try:
-            made.key  # noqa: B018  looks at the files
-        except UserError as error:
-            raise UserError(
-                f"dataset={self.dataset.name} is probed on {made.name} "
-                f"({str(error).replace('dataset.root', 'dataset.evaluation.root')}): give dataset.evaluation.root=, or "
-                "dataset.evaluation=null to train without a probe"
-            ) from error
-        return made
+        return self.wiring.make("dataset.evaluation", Dataset)
+
+    @property
+    def evaluation(self) -> Dataset | None:
+        """The images that probes use, where they are not the run's own, and the stage probes."""
+        return self._evaluation if self.probed else None
 
     @cached_property
     def generator(self) -> Generator:
@@ -241,7 +243,7 @@ class Recipe:
 
     def probe_of(self, encoder: Encoder) -> Probe:
         """What measures an encoder."""
-        return self.wiring.make("probe", Probe, encoder=encoder)
+        return self.wiring.make("probe", Probe, encoder=encoder, evaluation=self.evaluation)
 
     @cached_property
     def probe(self) -> Probe:
@@ -265,6 +267,7 @@ class Recipe:
             UserError: a setting that cannot be used, or two that contradict each other.
         """
         job = self.job
+        self.dataset, self._evaluation  # noqa: B018  every setting of them, though steps know them by their images
         if self.config["checkpoint"] is not None:
             self.probe_of(self.given)
             return
@@ -278,6 +281,27 @@ class Recipe:
                 f"take {batch_size // devices * devices} or {(batch_size // devices + 1) * devices}"
             )
         self._check_cuda_graphs()
+
+    def require(self) -> None:
+        """See that what the user has to bring is there.
+
+        Raises:
+            UserError: it is not.
+        """
+        self.dataset.require()
+        if self.config["checkpoint"] is not None:
+            return
+        for step in self.encoder.upstream():
+            step.require()
+        if (evaluation := self.evaluation) is not None:
+            try:
+                evaluation.key  # noqa: B018  looks at the files
+            except UserError as error:
+                raise UserError(
+                    f"dataset={self.dataset.name} is probed on {evaluation.name} "
+                    f"({str(error).replace('dataset.root', 'dataset.evaluation.root')}): give "
+                    "dataset.evaluation.root=, or dataset.evaluation=null to train without a probe"
+                ) from error
 
     def _check_cuda_graphs(self) -> None:
         """Refuse trainings whose tensors a CUDA graph would overwrite: each replay takes the memory of the last."""
