@@ -118,6 +118,7 @@ class Recipe:
         node = self.config["generator"]
         if node.get("arguments") is not None:
             given = {"target": node["_target_"], "arguments": by_content(node["arguments"])}
+            self.wiring.read |= {f"generator.{name}" for name in ("_target_", *node["arguments"])}
             return self.wiring.fill("generator", Own, given)
         return self.wiring.make("generator", Generator)
 
@@ -127,10 +128,7 @@ class Recipe:
         if self.dataset.latents_are_known:
             self.wiring.leave("inversion", f"dataset={self.dataset.name} is sampled, so that its latents are known")
             return self.wiring.make(None, KnownLatents)
-        made = self.wiring.make("inversion", Latents)
-        if not made.generator.has_discriminator and (lacking := made.lacking_discriminator()):
-            raise LackingDiscriminator(lacking)
-        return made
+        return self.wiring.make("inversion", Latents)
 
     @cached_property
     def view(self) -> View | None:
@@ -156,7 +154,7 @@ class Recipe:
         training = self.wiring.fill(None, TrainingOfF)
         own = training.training or {}
         _check_own(own)
-        wiring = Wiring(_merged(self.config, own), self._roles)
+        wiring = Wiring(_merged(self.config, own), self._roles, {key: f"{OWN_SETTINGS}.{key}" for key in _leaves(own)})
         chosen = find_class("simclr_loss", training.loss, Loss)
         made = wiring.make(
             None,
@@ -281,6 +279,18 @@ class Recipe:
                 f"take {batch_size // devices * devices} or {(batch_size // devices + 1) * devices}"
             )
         self._check_cuda_graphs()
+        self.check_discriminator()
+
+    def check_discriminator(self) -> None:
+        """Refuse an inversion that needs a discriminator of a generator that has none.
+
+        Raises:
+            LackingDiscriminator: so.
+        """
+        for step in [*self.encoder.upstream()]:
+            if isinstance(step, Latents) and not step.generator.has_discriminator:
+                if lacking := step.lacking_discriminator():
+                    raise LackingDiscriminator(lacking)
 
     def require(self) -> None:
         """See that what the user has to bring is there.
