@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from assimilate.probes.transforms import ResizedCenterCrop
 from PIL import Image
 from torch import nn
 
@@ -15,8 +16,6 @@ from assimilate.probes import linear
 from assimilate.probes.features import freeze
 from assimilate.probes.linear import ProbeResult, linear_probe
 from assimilate.probes.protocol import PROTOCOLS
-from assimilate.probes.transforms import ResizedCenterCrop, train_transform
-from assimilate.probes.transforms import test_transform as transform_of_tests
 
 STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 
@@ -282,15 +281,15 @@ def test_test_crop_is_pillows_bicubic_resize_and_centre_crop() -> None:
 
 
 def test_protocols_augment_as_they_say() -> None:
-    essl = train_transform(PROTOCOLS["essl"], 32, flip=0.5)
+    essl = PROTOCOLS["essl"].train_transform(32, flip=0.5)
     assert (essl.scale, essl.interpolation, essl.flip) == ((0.08, 1.0), "bicubic", 0.5)
-    assert train_transform(PROTOCOLS["essl_as_coded"], 32, flip=0.5) == Identity()
-    assert transform_of_tests(PROTOCOLS["supcontrast_best"]) == Identity()
-    assert train_transform(PROTOCOLS["clsp"], 32, flip=0.5) == FlipAugmentation(0.5)
-    genrep = train_transform(PROTOCOLS["genrep"], 128, flip=0.5)
+    assert PROTOCOLS["essl_as_coded"].train_transform(32, flip=0.5) == Identity()
+    assert PROTOCOLS["supcontrast_best"].test_transform() == Identity()
+    assert PROTOCOLS["clsp"].train_transform(32, flip=0.5) == FlipAugmentation(0.5)
+    genrep = PROTOCOLS["genrep"].train_transform(128, flip=0.5)
     assert (genrep.image_size, genrep.scale, genrep.interpolation) == (112, (0.2, 1.0), "bilinear")
     images = torch.arange(128, dtype=torch.uint8).expand(1, 3, 128, 128)
-    cropped = transform_of_tests(PROTOCOLS["genrep"])(images, torch.Generator())
+    cropped = PROTOCOLS["genrep"].test_transform()(images, torch.Generator())
     assert cropped.shape[-2:] == (112, 112)
     torch.testing.assert_close(cropped[0, 0, 0], torch.arange(8, 120) / 255)
 

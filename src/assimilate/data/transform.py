@@ -23,7 +23,7 @@ Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Expert(Settings):
     """RandomResizedCrop, flip, ColorJitter, grayscale (PROTOCOLS 1-3)."""
 
-    absent: ClassVar[str] = "nothing in this run draws an expert view (basic has settings of its own)"
+    absent: ClassVar[str] = "nothing in this run draws an expert view"
     crop_scale: Annotated[
         tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]],
         AfterValidator(_range),

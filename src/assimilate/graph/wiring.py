@@ -24,14 +24,21 @@ class Wiring:
     Args:
         config: the composed configuration, plain values.
         roles: what makes the step of each field whose type is a step, by the field's name; called once.
+        typed: what a user typed for a key, where that is another one.
 
     Attributes:
         read: keys of the configuration that decide something in this run.
         unread: keys that a component has but does not use under its settings, each with the reason.
     """
 
-    def __init__(self, config: Mapping[str, Any], roles: Mapping[str, Callable[[], Any]]) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        roles: Mapping[str, Callable[[], Any]],
+        typed: Mapping[str, str] | None = None,
+    ) -> None:
         self.config = config
+        self._typed = typed or {}
         self.read: set[str] = set()
         self.unread: dict[str, str] = {}
         self._chosen: dict[str, tuple[Any, type[Settings]]] = {}
@@ -112,7 +119,7 @@ class Wiring:
         try:
             made = cls(**values)
         except ValidationError as error:
-            named = {name: place or name for name, place in places.items()}
+            named = {name: self._typed.get(place or name, place or name) for name, place in places.items()}
             raise refused(error, cls, named, values) from error
         unused = made.unused()
         for name, place in places.items():
@@ -121,7 +128,8 @@ class Wiring:
             if place is None or name in given:
                 continue
             if name in unused:
-                self.leave(place, unused[name])
+                if not _is_elsewhere(cls.model_fields[name]):  # what stands elsewhere is others' too
+                    self.leave(place, unused[name])
             else:
                 self.read.add(place)
                 self.put_back(place, getattr(made, name))

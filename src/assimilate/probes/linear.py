@@ -14,7 +14,6 @@ from assimilate.data.seeding import derive_seed, generator
 from assimilate.encoder.encoder import Encoder
 from assimilate.probes.features import assert_frozen, extract_features, finite_features
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
-from assimilate.probes.transforms import test_transform, train_transform
 
 
 class DivergedError(ValueError):
@@ -125,7 +124,7 @@ def linear_probe(
                 for index, seed in enumerate(seeds)
             ]
         )  # fmt: skip
-    transform = train_transform(protocol, train.image_size, flip)
+    transform = protocol.train_transform(train.image_size, flip)
 
     def features_of_draw(draw: int) -> Tensor:
         features = extract_features(
@@ -135,7 +134,7 @@ def linear_probe(
         return finite_features(features)
 
     test_x = extract_features(
-        encoder, test, mean=mean, std=std, batch_size=feature_batch_size, transform=test_transform(protocol)
+        encoder, test, mean=mean, std=std, batch_size=feature_batch_size, transform=protocol.test_transform()
     )
     kept: dict[int, Tensor] = {}
 

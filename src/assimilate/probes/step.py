@@ -1,6 +1,5 @@
 """The probe of an encoder as a step."""
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
@@ -10,7 +9,7 @@ from assimilate.encoder.step import Encoder
 from assimilate.graph.cost import Effort
 from assimilate.graph.settings import Allowed, Count, From, Positive, Probability, Seed, listed
 from assimilate.graph.step import Step
-from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
+from assimilate.probes.protocol import PROTOCOLS
 
 OPTIONAL = "null (the protocol's) or a whole number ≥ 1"
 
@@ -56,18 +55,6 @@ class Probe(Step):
     num_draws: Annotated[Count | None, Allowed("null (new draws in every epoch) or a whole number ≥ 1")]
     draws: Literal["shared", "independent"]
     neighbours: Annotated[list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")]
-
-    @property
-    def protocol(self) -> ProbeProtocol:
-        """What its name stands for."""
-        return PROTOCOLS[self.name]
-
-    def unused(self) -> Mapping[str, str]:
-        """How images are drawn, where whole ones are looked at."""
-        if self.protocol.train != "none":
-            return {}
-        reason = f"probe.name={self.name} trains on the features of whole images and draws nothing"
-        return dict.fromkeys(("augmentation_seed", "num_draws", "draws"), reason)
 
     def effort(self, images: int) -> Effort:
         """A forward pass an image and epoch, or for each of the draws that the epochs share."""

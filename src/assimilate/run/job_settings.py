@@ -1,5 +1,6 @@
 """How a run is computed and reported: settings that are recorded and decide no number."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
@@ -24,6 +25,10 @@ class Placement(Settings):
     compile_augmentation: Flag
     normalize: Flag
     std: Annotated[Std | None, Allowed(STDS, divided_by_255)]
+
+    def unused(self) -> Mapping[str, str]:
+        """What is not normalised has no std."""
+        return {} if self.normalize else {"std": "data.normalize=false leaves pixels in [0, 1]"}
 
 
 class Monitor(Settings):
