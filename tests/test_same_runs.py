@@ -9,7 +9,7 @@ from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.known_keys import EXPERIMENTS
 from assimilate.pages.tables import read_tables
-from tests import paper_tables
+from tests import paper_meaning
 
 
 def _groups():
@@ -29,14 +29,14 @@ def datasets(row):
 
 
 def test_they_are_those_of_equal_identity():
-    """`test_every_row` composes every cell and finds the same groups, typed in `tests/paper_tables`."""
+    """`test_every_row` composes every cell and finds the same groups, typed in `tests/paper_meaning`."""
     ours = {
         frozenset((*row.split("/"), dataset) for row in group if dataset in datasets(row))
         for group in SAME_RUNS
         for dataset in ("cifar10", "cifar100", "tinyimagenet")
     }
     assert {cells for cells in ours if len(cells) > 1} == {
-        frozenset(map(tuple, cells)) for cells in paper_tables.SAME_RUNS
+        frozenset(map(tuple, cells)) for cells in paper_meaning.SAME_RUNS
     }
 
 

@@ -7,14 +7,25 @@ the files there.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from assimilate.analysis.agreement import label_agreement
+from assimilate.analysis.grids import picture_grid, spread_over_classes
+from assimilate.analysis.plots import plot_distances
 from assimilate.artifacts.chain import KNOWN_LATENTS
+from assimilate.assimilation.adversarial import load_viewmaker
+from assimilate.invert import ERRORS, load_latents
 from assimilate.jobs.session import Session
+from assimilate.make_views import read_summary
 from assimilate.pages.run_page import PICTURES, PICTURES_FILE
 from assimilate.titles import title_of
+from assimilate.train import VIEWMAKER, fresh_views
+from assimilate.train_generator import load_generator
+from assimilate.views.cache import IMAGES
+from assimilate.views.embedding import to_pixels
 from assimilate.whole_file import may_write, write_bytes_atomically, write_text_atomically
 
 # Pictures on a page.
@@ -54,12 +65,6 @@ def _save(folder: Path, name: str, content: bytes | str, caption: str) -> dict[s
 
 def _view_section(session: Session, folder: Path) -> Section | None:
     """Images beside their views, and what was measured of these; None where nothing is generated."""
-    from assimilate.analysis.agreement import label_agreement
-    from assimilate.analysis.grids import picture_grid
-    from assimilate.analysis.plots import plot_distances
-    from assimilate.make_views import read_summary
-    from assimilate.views.cache import IMAGES
-
     views = session.chain.views
     if views is None:
         return _drawn_section(session, folder)
@@ -124,7 +129,6 @@ def _view_section(session: Session, folder: Path) -> Section | None:
 
 def _drawn_section(session: Session, folder: Path) -> Section | None:
     """Views of runs that make theirs while training, drawn anew for the page."""
-    from assimilate.analysis.grids import picture_grid
 
     content, train = session.chain.encoder.content, session.dataset.train
     chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
@@ -146,29 +150,20 @@ def _drawn_section(session: Session, folder: Path) -> Section | None:
     return Section("Views", figures=[_save(folder, "views.png", grid, caption)], facts=facts)
 
 
-def _viewmaker_views(
-    session: Session, images: "np.ndarray[Any, np.dtype[np.uint8]]"
-) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    import torch
-
-    from assimilate.assimilation.adversarial import load_viewmaker
-    from assimilate.train import VIEWMAKER
+def _viewmaker_views(session: Session, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     viewmaker = load_viewmaker(session.chain.encoder.path / VIEWMAKER)
     pixels = torch.from_numpy(np.repeat(np.asarray(images), NUM_DRAWN, axis=0)).float() / 255
     with torch.no_grad():
         made = viewmaker(pixels, torch.Generator().manual_seed(0))
-    result: np.ndarray[Any, np.dtype[np.uint8]] = (made * 255).round().to(torch.uint8).numpy()
+    result: NDArray[np.uint8] = (made * 255).round().to(torch.uint8).numpy()
     return result.reshape(len(images), NUM_DRAWN, *result.shape[1:])
 
 
-def _fresh_views(session: Session, indices: list[int]) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    import torch
-
-    from assimilate.train import fresh_views
+def _fresh_views(session: Session, indices: list[int]) -> NDArray[np.uint8]:
 
     source = fresh_views(session, session.chain.encoder)
-    result: np.ndarray[Any, np.dtype[np.uint8]] = (
+    result: NDArray[np.uint8] = (
         source.gather(torch.tensor(indices), NUM_DRAWN, torch.Generator().manual_seed(0)).cpu().numpy()
     )
     return result
@@ -176,9 +171,6 @@ def _fresh_views(session: Session, indices: list[int]) -> "np.ndarray[Any, np.dt
 
 def _inversion_section(session: Session, folder: Path) -> Section | None:
     """Reconstructions with the least and the largest error; None where no image was inverted."""
-    from assimilate.analysis.grids import picture_grid
-    from assimilate.invert import ERRORS
-
     latents = session.chain.latents
     if latents is None or not (latents.path / ERRORS).is_file():
         return None
@@ -199,25 +191,7 @@ def _inversion_section(session: Session, folder: Path) -> Section | None:
     return Section("Inversion", text=[text], figures=figures)
 
 
-def spread_over_classes(labels: "np.ndarray[Any, np.dtype[np.int64]] | None", count: int, wanted: int) -> list[int]:
-    """Indices of pictures to show: one class after the other where there are labels."""
-    if labels is None:
-        return [int(index) for index in np.linspace(0, count - 1, min(wanted, count)).astype(int)]
-    queues = [list(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    chosen: list[int] = []
-    while len(chosen) < min(wanted, count):
-        for queue in queues:
-            if queue and len(chosen) < wanted:
-                chosen.append(int(queue.pop(0)))
-    return chosen
-
-
-def _reconstruct(session: Session, indices: list[int]) -> "np.ndarray[Any, np.dtype[np.uint8]] | None":
-    import torch
-
-    from assimilate.invert import load_latents
-    from assimilate.train_generator import load_generator
-    from assimilate.views.embedding import to_pixels
+def _reconstruct(session: Session, indices: list[int]) -> NDArray[np.uint8] | None:
 
     chain = session.chain
     # An image that was made from its latent is its own reconstruction.
@@ -225,7 +199,7 @@ def _reconstruct(session: Session, indices: list[int]) -> "np.ndarray[Any, np.dt
         return None
     codes = torch.from_numpy(np.array(load_latents(chain.latents)[indices])).to(session.device)
     with torch.no_grad():
-        pictures: np.ndarray[Any, np.dtype[np.uint8]] = (
+        pictures: NDArray[np.uint8] = (
             to_pixels(load_generator(session, chain.generator).synthesize(codes)).cpu().numpy()
         )
     return pictures
