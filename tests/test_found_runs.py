@@ -65,7 +65,8 @@ def test_the_papers_knn_stands_beside_the_one_that_is_like_it():
     made["paper"] = papers_numbers(make_job("train", compose(words), words))
     assert made["paper"] == {"acc1": 48.5, "acc5": 74.51, "knn5_euclidean": 32.83}
     run = parse_run(made, parse_place(["paper", "table8", "simclr", "tinyimagenet", "seed0"]))
-    printed = {line.metric: line.paper for line in compare(run)}
+    columns = compare(run)
+    printed = dict(zip(columns[""], columns["paper"], strict=True))
     assert printed == {"linear probe, top-1 %": "48.50", "5-NN, cosine %": "–", "5-NN, Euclidean %": "32.83"}
 
 

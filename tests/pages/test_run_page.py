@@ -128,7 +128,7 @@ def test_a_page_says_what_its_run_recorded(tmp_path):
     assert report.main([f"out={tmp_path}"]) == 0
     html, index = (folder / "report.html").read_text(), (tmp_path / "report.html").read_text()
     assert "<h1>My method with my views on my images, seed 0</h1>" in html
-    for shown in ("views: expert, my views", "MoCo baseline (f)", "+10.00", "as nobody measures", "my_metric", "1.50"):
+    for shown in ("views: expert, my views", "MoCo (f, seed 0)", "+10.00", "as nobody measures", "my_metric", "1.50"):
         assert shown in html
     assert "My method with my views on my images" in index
     assert "my_metric" in index

@@ -14,7 +14,7 @@ from assimilate.pages.result_file import METRICS, disagreement, read_metrics
 from assimilate.words import shell_word
 
 # Of a result, what figures of runs read.
-NEEDED = {"budget", "dataset", "seed", "config", "artifacts", "knn_curve", "titles"}
+NEEDED = {"budget", "dataset", "seed", "config", "artifacts", "knn_curve"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class FoundRun:
 
     @property
     def name(self) -> str:
-        """What was run, as its result says."""
-        return str(self.result["titles"]["run"])
+        """What was run, as its result says; the name of its folder where it does not."""
+        return str(self.result.get("titles", {}).get("run", self.setting.parent.name))
 
     def encoder(self) -> Path:
         """The artifact of its trained encoder.

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assimilate.pages.cells import COMPARABLE_BUDGET, FilledTable, fill_table, warning_of
+from assimilate.pages.cells import FilledTable, fill_table
 from assimilate.pages.found import Analysis, Found, Problem
 from assimilate.pages.numbers import hours_text, shared_seconds
-from assimilate.pages.run import Run
+from assimilate.pages.run import COMPARABLE_BUDGET, Run, warning_of
 from assimilate.pages.settings import SettingsTable, group_settings
-from assimilate.pages.tables import Row, Table, read_tables, with_rows
+from assimilate.pages.tables import Row, Table, read_tables
 
 # (row, data set) -> other names of the very run that the row is there, each with its title
 Lenders = Callable[[str, str], Mapping[str, str]]
@@ -109,19 +109,16 @@ def make_book(
         out_word: the override `out=…` that commands on the page need, if the default does not lead there.
         is_setting: whether a word of a command belongs to an adhoc run's setting.
     """
-    tables, row_problems = read_tables(shipped, own)
-    groups = {table.group for table in tables if not table.own}
-    known = {row.key for table in tables for row in table.rows}
-    unknown = [run for run in found.runs if run.place.row is not None and run.place.row not in known]
-    tables = with_rows(tables, [run.place.row or "" for run in unknown if run.place.group not in groups])
+    tables, row_problems = read_tables(shipped, own, [run.place.row for run in found.runs if run.place.row])
+    order = [row.key for table in tables for row in table.rows]
     problems = [*found.problems, *row_problems]
     problems += [
         Problem(f"{run.place.folder}/metrics.json", f"its row {run.place.row} is in no file of {shipped.name}/")
-        for run in unknown
-        if run.place.group in groups
+        for run in found.runs
+        if run.place.row not in (None, *order)
     ]
     budgets = {run.place.budget for run in found.runs} | {analysis.budget for analysis in found.analyses}
-    order, lenders = [row.key for table in tables for row in table.rows], _lenders(tables)
+    lenders = _lenders(tables)
 
     def place(run: Run) -> tuple[bool, int, str]:
         row = run.place.row

@@ -7,11 +7,9 @@ from string import ascii_lowercase
 
 from assimilate.pages.metrics import DIVERGED, metric, ordered, probe_text
 from assimilate.pages.numbers import NOTHING, PaperNumber, Spread, hours_text, shared_seconds, signed, spread
-from assimilate.pages.run import Run
+from assimilate.pages.run import COMPARABLE_BUDGET, Run, warning_of
 from assimilate.pages.tables import Row, Table
 
-# The one budget whose numbers may stand beside the paper's.
-COMPARABLE_BUDGET = "paper"
 NOT_RUN = "not run"
 NOT_MEASURED = "not measured"
 MIXED = "mixed protocols"
@@ -19,11 +17,6 @@ MIXED = "mixed protocols"
 BORROWED, NOTED, FLOOR = "=", "!", "⊥"
 # (row, data set) -> the command that fills the cell
 CommandFor = Callable[[Row, str], str]
-
-
-def warning_of(budget: str) -> str:
-    """What tables and figures of a budget say of themselves; "" where its numbers may stand beside the paper's."""
-    return "" if budget == COMPARABLE_BUDGET else f"budget={budget}: not comparable with the paper"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from assimilate.pages.numbers import NOTHING, signed
-from assimilate.pages.run import Measured, Run
+from assimilate.pages.run import Measured, Run, warning_of
 
 # What stands in a metric's place whose probe diverged.
 DIVERGED = "diverged"
@@ -68,36 +68,31 @@ def headline(run: Run) -> str:
     return "not probed"
 
 
-@dataclass(frozen=True)
-class Line:
-    """One metric: its floors, what the random initialisation, the baseline and the run reach, what the paper prints."""
+def compare(run: Run) -> dict[str, list[str]]:
+    """The table of a run's results, column by column, a line a metric; empty where nothing was measured.
 
-    metric: str
-    untrained: str
-    baseline: str
-    run: str
-    difference: str
-    paper: str
-    floors: Mapping[str, str]
-
-
-def compare(run: Run) -> list[Line]:
-    """A line for every metric that the run has."""
-    lines = []
-    for name in ordered([*run.metrics, *run.diverged]):
-        form, own, other = metric(name), run.metrics.get(name), run.baseline.metrics.get(name)
-        lines.append(
-            Line(
-                metric=form.sentence,
-                untrained=_plain(run.untrained.get(name)),
-                baseline=probe_text(other, form.decimals),
-                run=probe_text(own, form.decimals) if own is not None else DIVERGED,
-                difference=signed(own.mean - other.mean, 2) if own is not None and other is not None else NOTHING,
-                paper=_printed(run.paper.get(name)),
-                floors={floor: _plain(values.get(name)) for floor, values in run.floors.items()},
-            )
-        )
-    return lines
+    Beside the run stand its floors, its random initialisation, its baseline f and the paper, as far as they are there.
+    """
+    names = ordered([*run.metrics, *run.diverged])
+    forms = [metric(name) for name in names]
+    others = [run.baseline.metrics.get(name) for name in names]
+    ours = [run.metrics.get(name) for name in names]
+    columns = {floor: [_plain(values.get(name)) for name in names] for floor, values in run.floors.items()}
+    columns["random init."] = [_plain(run.untrained.get(name)) for name in names]
+    baseline = f"{run.titles.baseline} (f, seed {run.seed_of_f})"
+    columns[baseline] = [probe_text(other, form.decimals) for other, form in zip(others, forms, strict=True)]
+    columns["this run"] = [
+        DIVERGED if own is None else probe_text(own, form.decimals) for own, form in zip(ours, forms, strict=True)
+    ]
+    columns["diff."] = [
+        NOTHING if own is None or other is None else signed(own.mean - other.mean, 2)
+        for own, other in zip(ours, others, strict=True)
+    ]
+    # A number of another budget never stands beside the paper's.
+    columns["paper"] = [NOTHING if warning_of(run.budget) else _printed(run.paper.get(name)) for name in names]
+    # A column of dashes would push the numbers off a telephone.
+    shown = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
+    return {"": [form.sentence for form in forms], **shown} if names else {}
 
 
 def _plain(value: float | None) -> str:

@@ -9,7 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Val
 from assimilate.pages.numbers import hours_text
 
 ADHOC = "adhoc"
+# The one budget whose numbers may stand beside the paper's.
+COMPARABLE_BUDGET = "paper"
 Percent = Mapping[str, FiniteFloat]
+
+
+def warning_of(budget: str) -> str:
+    """What tables and figures of a budget say of themselves; "" where its numbers may stand beside the paper's."""
+    return "" if budget == COMPARABLE_BUDGET else f"budget={budget}: not comparable with the paper"
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assimilate.pages.cells import warning_of
 from assimilate.pages.curves import Plot, plot
 from assimilate.pages.found import file_inside, read_curve, read_manifest
 from assimilate.pages.metrics import compare, metric
 from assimilate.pages.numbers import NOTHING
 from assimilate.pages.render import picture_data, render
-from assimilate.pages.run import Run
+from assimilate.pages.run import Run, warning_of
 from assimilate.whole_file import may_write, write_text_atomically
 
 REPORT = "report.html"
@@ -28,15 +27,15 @@ def write_run_page(out: Path, run: Run) -> Path:
     One that is there already, letter by letter, is left alone, and so is a folder that cannot be written.
     """
     folder = out / run.place.folder
-    (header, results), (sections, problem) = _results(run), _pictures(folder / PICTURES)
+    results, (sections, problem) = compare(run), _pictures(folder / PICTURES)
     text = render(
         "run.html",
         run=run,
         index=os.path.relpath(out / REPORT, folder) if (out / REPORT).is_file() else "",
         warning=warning_of(run.place.budget),
         labels=_labels(run),
-        header=header,
-        results=results,
+        header=list(results),
+        results=list(zip(*results.values(), strict=True)),
         protocols=[[metric(name).title, label] for name, label in run.protocols.items()],
         plots=plots_of(out, run, baseline=True),
         pictures=sections,
@@ -100,25 +99,6 @@ def _labels(run: Run) -> list[str]:
             f"{run.config.get('epochs')} epochs",
         ]
     return [*words, run.device or ""]
-
-
-def _results(run: Run) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of results; no rows where nothing was measured."""
-    lines = compare(run)
-    columns = {
-        **{floor: [line.floors[floor] for line in lines] for floor in run.floors},
-        "random initialisation": [line.untrained for line in lines],
-        f"{run.titles.baseline} baseline (f)": [line.baseline for line in lines],
-        "this run": [line.run for line in lines],
-        "difference": [line.difference for line in lines],
-    }
-    # A column of dashes would push the numbers off a telephone.
-    columns = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
-    # A number of another budget never stands beside the paper's.
-    if run.paper and not warning_of(run.place.budget):
-        columns["paper"] = [line.paper for line in lines]
-    rows = zip(*([line.metric for line in lines], *columns.values()), strict=True)
-    return ["", *columns], [list(row) for row in rows]
 
 
 def _pictures(folder: Path) -> tuple[list[dict[str, Any]], str]:

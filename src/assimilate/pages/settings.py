@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from assimilate.pages.cells import warning_of
 from assimilate.pages.metrics import metric, ordered
 from assimilate.pages.numbers import NOTHING, Spread, hours_text, shared_seconds, spread
-from assimilate.pages.run import Run
+from assimilate.pages.run import Run, warning_of
 
 
 @dataclass(frozen=True)

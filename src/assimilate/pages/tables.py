@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Table:
     @property
     def name(self) -> str:
         """ "Table 3"; a table of the user's goes by the name of its folder."""
-        return f"Table {self.layout.number}" if self.layout.number else self.group
+        return f"Table {self.layout.number}" if self.layout.number and not self.own else self.group
 
     @property
     def title(self) -> str:
@@ -105,59 +105,46 @@ class Table:
         return f"{self.name}: {', '.join(label for label in self.labels_of(name) if label not in ('', NOTHING))}"
 
 
-def read_tables(shipped: Path, own: Sequence[Path]) -> tuple[list[Table], list[Problem]]:
+def read_tables(shipped: Path, own: Sequence[Path], ran: Collection[str] = ()) -> tuple[list[Table], list[Problem]]:
     """Every table with its rows, the paper's first and in its order, and the files that cannot be read.
 
     Args:
         shipped: the folder of the paper's tables.
         own: folders of options of the user's; what says `row:` there is a row.
+        ran: rows that were run: one of no shipped table is the user's, though its file is gone.
     """
     rows: dict[str, dict[str, Row]] = {}
     layouts: dict[str, Layout] = {}
     problems = []
     for place in (shipped, *own):
-        for path in sorted(place.glob("*/*.yaml")):
+        for path in [*sorted(place.glob("*/*.yaml")), *sorted(place.glob(f"*/{TABLE}"))]:
+            group = path.parent.name
             try:
-                row = _read_row(path, None if place == shipped else place)
+                if path.name == TABLE:
+                    layouts.setdefault(group, read_layout(path.parent))
+                    continue
+                text = path.read_text(encoding="utf-8")
+                row = parse_row(text, table=group, name=path.stem, own=None if place == shipped else place)
             except (ValueError, OSError) as error:
-                problems.append(Problem(f"{place.name}/{path.parent.name}/{path.name}", reason_of(error)))
+                problems.append(Problem(f"{place.name}/{group}/{path.name}", reason_of(error)))
                 continue
             if row is not None:
-                rows.setdefault(row.table, {}).setdefault(row.name, row)
-        for path in sorted(place.glob(f"*/{TABLE}")):
-            try:
-                layouts.setdefault(path.parent.name, read_layout(path.parent))
-            except (ValueError, OSError) as error:
-                problems.append(Problem(f"{place.name}/{path.parent.name}/{TABLE}", reason_of(error)))
-    return [_table(group, layouts.get(group, Layout()), found) for group, found in _sorted(rows, layouts)], problems
+                rows.setdefault(group, {}).setdefault(row.name, row)
+    papers = {group for group, found in rows.items() if not all(row.own for row in found.values())}
+    for group, _, name in (key.partition("/") for key in ran):
+        if group not in papers:
+            rows.setdefault(group, {}).setdefault(name, Row(group, name, {}, own=True))
 
-
-def with_rows(tables: Sequence[Table], keys: Sequence[str]) -> list[Table]:
-    """The tables, and tables of the user's for runs whose row files are not there any more."""
-    groups: dict[str, dict[str, Row]] = {}
-    for table, _, name in (key.partition("/") for key in keys):
-        groups.setdefault(table, {})[name] = Row(table, name, {}, own=True)
-    known = {table.group: table for table in tables}
-    joined = {
-        group: _table(group, table.layout, {**groups.get(group, {}), **{row.name: row for row in table.rows}})
-        for group, table in known.items()
-    }
-    return [*joined.values(), *(_table(group, Layout(), rows) for group, rows in groups.items() if group not in known)]
-
-
-def _sorted(
-    rows: Mapping[str, Mapping[str, Row]], layouts: Mapping[str, Layout]
-) -> Iterator[tuple[str, Mapping[str, Row]]]:
-    def place(group: str) -> tuple[bool, int, str]:
+    def place_of(group: str) -> tuple[bool, int, str]:
         found = re.match(r"\d+", layouts.get(group, Layout()).number or "")
-        return found is None, int(found.group()) if found else 0, group
+        return group not in papers, int(found.group()) if found else 0, group
 
-    return ((group, rows[group]) for group in sorted(rows, key=place))
-
-
-def _table(group: str, layout: Layout, rows: Mapping[str, Row]) -> Table:
-    listed = [name for name in layout.labels if name in rows]
-    return Table(group, layout, tuple(rows[name] for name in [*listed, *sorted(set(rows) - set(listed))]))
+    tables = []
+    for group in sorted(rows, key=place_of):
+        layout, found = layouts.get(group, Layout()), rows[group]
+        names = [*layout.labels, *sorted(set(found) - set(layout.labels))]
+        tables.append(Table(group, layout, tuple(found[name] for name in names if name in found)))
+    return tables, problems
 
 
 def read_layout(folder: Path) -> Layout:
@@ -177,10 +164,6 @@ def read_layout(folder: Path) -> Layout:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-def _read_row(path: Path, own: Path | None) -> Row | None:
-    return parse_row(path.read_text(encoding="utf-8"), table=path.parent.name, name=path.stem, own=own)
 
 
 def parse_row(text: str, *, table: str, name: str, own: Path | None = None) -> Row | None:

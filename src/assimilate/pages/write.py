@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from assimilate.pages.book import Book
-from assimilate.pages.cells import warning_of
 from assimilate.pages.metrics import headline
 from assimilate.pages.render import picture_data, render
+from assimilate.pages.run import warning_of
 from assimilate.pages.run_page import REPORT, plots_of, write_run_page
 from assimilate.whole_file import may_write, write_text_atomically
 
