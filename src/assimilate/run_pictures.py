@@ -5,8 +5,8 @@ the files there.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,14 +35,8 @@ NUM_EXTREMES = 8
 NUM_DRAWN = 4
 
 
-@dataclass(frozen=True)
-class Section:
-    """A section of a run's page: what stands above its pictures, these, and what was measured of them."""
-
-    title: str
-    text: list[str] = field(default_factory=list)
-    figures: list[dict[str, str]] = field(default_factory=list)
-    facts: list[list[str]] = field(default_factory=list)
+# A section of a run's page: `title`, `text` above its pictures, `figures`, and `facts` that were measured of them.
+Section = dict[str, Any]
 
 
 def draw_pictures(session: Session) -> None:
@@ -54,7 +48,7 @@ def draw_pictures(session: Session) -> None:
         return
     folder = session.job.run_dir / PICTURES
     sections = [_view_section(session, folder), _inversion_section(session, folder)]
-    drawn = {"schema": 1, "sections": [asdict(section) for section in sections if section is not None]}
+    drawn = {"schema": 1, "sections": [section for section in sections if section is not None]}
     write_text_atomically(folder / PICTURES_FILE, json.dumps(drawn, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -79,30 +73,17 @@ def _view_section(session: Session, folder: Path) -> Section | None:
         rows.append([*row, *cached[index]])
     leading = 1 if reconstructions is None else 2
     what = "Original" if reconstructions is None else "Original, reconstruction g(e(x))"
-    figures = [
-        _save(
-            folder,
-            "views.png",
-            picture_grid(
-                rows,
-                scale=_scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1]),
-                gap_after=(leading - 1,),
-            ),
-            f"{what}, and the {cached.shape[1]} cached {title_of(views.name)} views of {len(chosen)} training images.",
-        )
-    ]
+    scale = _scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1])
+    grid = picture_grid(rows, scale=scale, gap_after=(leading - 1,))
+    made = f"the {cached.shape[1]} cached {title_of(views.name)} views of {len(chosen)} training images"
+    figures = [_save(folder, "views.png", grid, f"{what}, and {made}.")]
     summary = read_summary(views)
     facts: list[list[str]] = []
     if "epsilon1" in summary:
         distances = np.load(views.path / "distances.npy")
-        figures.append(
-            _save(
-                folder,
-                "distances.svg",
-                plot_distances(distances, wanted=summary["epsilon1"], name=f"{distances.size:,} stored views"),
-                "Achieved distances, measured on the stored 8-bit images, against ε1.",
-            )
-        )
+        plot = plot_distances(distances, wanted=summary["epsilon1"], name=f"{distances.size:,} stored views")
+        caption = "Achieved distances, measured on the stored 8-bit images, against ε1."
+        figures.append(_save(folder, "distances.svg", plot, caption))
         spread = [
             ["mean distance between the views of an image", f"{summary['spread_mean']:.4f}"],
             ["its bound, ε1·√(2n/(n−1))", f"{summary['spread_bound']:.4f}"],
@@ -124,7 +105,7 @@ def _view_section(session: Session, folder: Path) -> Section | None:
     elif train.labels is not None:
         share = label_agreement(train.images, train.labels, cached, device=session.device)
         facts.append([agreement, f"{100 * share:.1f}%"])
-    return Section("Views", figures=figures, facts=facts)
+    return {"title": "Views", "text": [], "figures": figures, "facts": facts}
 
 
 def _drawn_section(session: Session, folder: Path) -> Section | None:
@@ -147,11 +128,11 @@ def _drawn_section(session: Session, folder: Path) -> Section | None:
         budget = content["viewmaker"]["distortion_budget"]
         facts.append(["mean change of a pixel in [0, 1], asked for", f"{budget:.4f}"])
         facts.append(["of these pictures, clamped and rounded", f"{change:.4f}"])
-    return Section("Views", figures=[_save(folder, "views.png", grid, caption)], facts=facts)
+    figures = [_save(folder, "views.png", grid, caption)]
+    return {"title": "Views", "text": [], "figures": figures, "facts": facts}
 
 
 def _viewmaker_views(session: Session, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-
     viewmaker = load_viewmaker(session.chain.encoder.path / VIEWMAKER)
     pixels = torch.from_numpy(np.repeat(np.asarray(images), NUM_DRAWN, axis=0)).float() / 255
     with torch.no_grad():
@@ -161,11 +142,8 @@ def _viewmaker_views(session: Session, images: NDArray[np.uint8]) -> NDArray[np.
 
 
 def _fresh_views(session: Session, indices: list[int]) -> NDArray[np.uint8]:
-
-    source = fresh_views(session, session.chain.encoder)
-    result: NDArray[np.uint8] = (
-        source.gather(torch.tensor(indices), NUM_DRAWN, torch.Generator().manual_seed(0)).cpu().numpy()
-    )
+    source, drawn = fresh_views(session, session.chain.encoder), torch.Generator().manual_seed(0)
+    result: NDArray[np.uint8] = source.gather(torch.tensor(indices), NUM_DRAWN, drawn).cpu().numpy()
     return result
 
 
@@ -188,7 +166,7 @@ def _inversion_section(session: Session, folder: Path) -> Section | None:
         grid = picture_grid([originals, list(pictures)], scale=_scale(session.dataset.train.image_size, count))
         figures.append(_save(folder, f"{name.lower()}_reconstructions.png", grid, caption))
     text = f"Reconstruction error (MSE on [−1, 1]): mean {errors.mean():.4f}, worst {errors.max():.4f}."
-    return Section("Inversion", text=[text], figures=figures)
+    return {"title": "Inversion", "text": [text], "figures": figures, "facts": []}
 
 
 def _reconstruct(session: Session, indices: list[int]) -> NDArray[np.uint8] | None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from assimilate.pages.cells import FilledTable, fill_table
 from assimilate.pages.found import Analysis, Found, Problem
-from assimilate.pages.numbers import hours_text, shared_seconds
-from assimilate.pages.run import COMPARABLE_BUDGET, Run, warning_of
+from assimilate.pages.run import COMPARABLE_BUDGET, Run
 from assimilate.pages.settings import SettingsTable, group_settings
 from assimilate.pages.tables import Row, Table, read_tables
 
@@ -32,11 +31,6 @@ class Chapter:
     runs: tuple[Run, ...]
 
     @property
-    def warning(self) -> str:
-        """That its numbers are of another budget than the paper's; "" where they are not."""
-        return warning_of(self.budget)
-
-    @property
     def own(self) -> list[FilledTable]:
         """The user's tables of which something was run."""
         return [table for table in self.tables if table.table.own and len(table.missing) < len(table.entries)]
@@ -50,11 +44,6 @@ class Chapter:
     def empty(self) -> list[FilledTable]:
         """Tables of which nothing was run."""
         return [table for table in self.tables if len(table.missing) == len(table.entries)]
-
-    @property
-    def hours(self) -> str:
-        """Hours of all runs, what they share counted once."""
-        return hours_text(shared_seconds([run.costs for run in self.runs]))
 
     @property
     def devices(self) -> str:

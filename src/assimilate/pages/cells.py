@@ -6,8 +6,8 @@ from functools import cached_property
 from string import ascii_lowercase
 
 from assimilate.pages.metrics import DIVERGED, metric, ordered, probe_text
-from assimilate.pages.numbers import NOTHING, PaperNumber, Spread, hours_text, shared_seconds, signed, spread
-from assimilate.pages.run import COMPARABLE_BUDGET, Run, warning_of
+from assimilate.pages.numbers import NOTHING, PaperNumber, Spread, hours_text, signed, spread
+from assimilate.pages.run import COMPARABLE_BUDGET, Run, hours_of
 from assimilate.pages.tables import Row, Table
 
 NOT_RUN = "not run"
@@ -122,8 +122,8 @@ class Entry:
 
     @property
     def hours(self) -> str:
-        """Hours for all its seeds, upstream included, what they share counted once."""
-        return hours_text(shared_seconds([run.costs for run in self.runs])) if self.runs else NOTHING
+        """Hours for all its seeds."""
+        return hours_of(self.runs) if self.runs else NOTHING
 
     @property
     def another(self) -> str:
@@ -189,11 +189,6 @@ class FilledTable:
     datasets: Mapping[str, tuple[str, ...]]
     rows: tuple[FilledRow, ...]
     whole: str
-
-    @property
-    def warning(self) -> str:
-        """That its numbers are of another budget than the paper's; "" where they are not."""
-        return warning_of(self.budget)
 
     def title_of(self, dataset: str) -> str:
         """A data set as the table's header writes it."""

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from assimilate.pages import curves
+from assimilate.pages.run import hours_of, warning_of
 
 # "92.41 ± 0.12", "+0.10", "–"
 _NUMBER = re.compile(r"[-+−–±\d., ]+")
@@ -75,7 +76,7 @@ def _environment(**settings: Any) -> Environment:
     filters: Mapping[str, Any] = {"anchor": anchor, "href": href, "code": _code, "fenced": _fenced}
     found.filters.update(filters)
     found.tests["number"] = lambda text: _NUMBER.fullmatch(text) is not None
-    found.globals["frame"] = curves
+    found.globals |= {"frame": curves, "hours_of": hours_of, "warning_of": warning_of}
     return found
 
 

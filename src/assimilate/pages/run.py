@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
-from assimilate.pages.numbers import hours_text
+from assimilate.pages.numbers import hours_text, shared_seconds
 
 ADHOC = "adhoc"
 # The one budget whose numbers may stand beside the paper's.
@@ -179,6 +179,11 @@ class Run(_Recorded):
             "versions": ", ".join(f"{name} {value}" for name, value in self.versions.items()),
             "data": (self.data_fingerprint or "")[:16],
         }
+
+
+def hours_of(runs: Sequence[Run]) -> str:
+    """Hours of several runs, upstream included, what they share counted once."""
+    return hours_text(shared_seconds([run.costs for run in runs]))
 
 
 def parse_run(raw: Any, place: Place) -> Run:

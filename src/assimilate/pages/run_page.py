@@ -11,7 +11,7 @@ from assimilate.pages.found import file_inside, read_curve, read_manifest
 from assimilate.pages.metrics import compare, metric
 from assimilate.pages.numbers import NOTHING
 from assimilate.pages.render import picture_data, render
-from assimilate.pages.run import Run, warning_of
+from assimilate.pages.run import Run
 from assimilate.whole_file import may_write, write_text_atomically
 
 REPORT = "report.html"
@@ -32,7 +32,6 @@ def write_run_page(out: Path, run: Run) -> Path:
         "run.html",
         run=run,
         index=os.path.relpath(out / REPORT, folder) if (out / REPORT).is_file() else "",
-        warning=warning_of(run.place.budget),
         labels=_labels(run),
         header=list(results),
         results=list(zip(*results.values(), strict=True)),

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from assimilate.pages.metrics import metric, ordered
-from assimilate.pages.numbers import NOTHING, Spread, hours_text, shared_seconds, spread
-from assimilate.pages.run import Run, warning_of
+from assimilate.pages.numbers import NOTHING, Spread, spread
+from assimilate.pages.run import Run
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,6 @@ class Setting:
         value = self.of_baseline(name) if of_baseline else self.measured(name)
         return NOTHING if value is None else value.text(metric(name).decimals)
 
-    @property
-    def hours(self) -> str:
-        """Hours for all its seeds, upstream included, what they share counted once."""
-        return hours_text(shared_seconds([run.costs for run in self.runs]))
-
 
 @dataclass(frozen=True)
 class SettingsTable:
@@ -49,11 +44,6 @@ class SettingsTable:
     dataset: str
     protocols: Mapping[str, str]
     settings: tuple[Setting, ...]
-
-    @property
-    def warning(self) -> str:
-        """That its numbers are of another budget than the paper's; "" where they are not."""
-        return warning_of(self.budget)
 
     @property
     def columns(self) -> list[tuple[str, bool, str]]:

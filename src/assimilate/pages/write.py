@@ -5,7 +5,6 @@ from pathlib import Path
 from assimilate.pages.book import Book
 from assimilate.pages.metrics import headline
 from assimilate.pages.render import picture_data, render
-from assimilate.pages.run import warning_of
 from assimilate.pages.run_page import REPORT, plots_of, write_run_page
 from assimilate.whole_file import may_write, write_text_atomically
 
@@ -30,7 +29,7 @@ def write_reports(book: Book) -> list[Path]:
         for run in book.runs:
             write_run_page(book.out, run)
         write_text_atomically(index, render_page(book))
-        write_text_atomically(markdown, render("report.md", book=book, spread_note=SPREAD_NOTE, warning_of=warning_of))
+        write_text_atomically(markdown, render("report.md", book=book, spread_note=SPREAD_NOTE))
     return [path for path in (index, markdown) if path.is_file()]
 
 
@@ -40,7 +39,6 @@ def render_page(book: Book) -> str:
         "index.html",
         book=book,
         spread_note=SPREAD_NOTE,
-        warning_of=warning_of,
         plots_of=lambda run: plots_of(book.out, run, baseline=False),
         picture_data=lambda name: picture_data(book.out / name),
         headline=headline,
