@@ -8,6 +8,7 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
+HOSTILE = '<script>alert("1")</script>|`x`'
 PROTOCOLS = {
     "acc1": "linear probe, lr 30, last epoch",
     "acc1_last": "linear probe, last epoch",
@@ -34,6 +35,7 @@ def result(
         "overrides": list(overrides),
         "command": f"python -m assimilate.train {' '.join(overrides)}",
         "paper": {},
+        "titles": {"run": "SimCLR", "views": "expert, expert", "baseline": "SimCLR", "dataset": dataset},
         "metrics": {name: measured(value) for name, value in metrics.items()},
         "protocols": {name: PROTOCOLS[name] for name in metrics if name in PROTOCOLS},
         "untrained": {"knn5": 30.0},

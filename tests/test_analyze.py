@@ -286,7 +286,7 @@ def test_curves_and_spread_of_runs(out, capsys):
     assert run(analyze, "analysis=curves", runs, f"out={out}") == 0
     (path,) = (path for path in records(out) if path.parent.name.startswith("curves"))
     record, rows = check_record(path, "curves")
-    assert set(record["summary"]) == {"SimCLR", "W-search + A2"}
+    assert set(record["summary"]) == {"SimCLR", "A2 with W-search"}
     assert record["summary"]["SimCLR"]["seeds"] == 2
     assert len(rows) == 3 * 3
     assert len(record["runs"]) == 3

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from assimilate.settings.reference import reference_overrides
 
 from assimilate import composing
 from assimilate.composing import compose, hydra_ready
@@ -21,8 +22,8 @@ from assimilate.known_keys import EXPERIMENTS
 from assimilate.settings.budget import apply_budget
 from assimilate.settings.checks import check_values
 from assimilate.settings.identity import content_hash, run_identity
-from assimilate.settings.reference import reference_overrides
-from tests.paper_tables import DATASETS, FAKE, MEANING, PAPER, SAME_RUNS, cells, expected, numbers
+from tests.paper_meaning import DATASETS, MEANING, SAME_RUNS, expected
+from tests.paper_tables import FAKE, PAPER, cells, numbers
 
 # One process composes each cell once.
 pytestmark = pytest.mark.xdist_group("every_cell")
@@ -320,9 +321,11 @@ def test_a_budget_leaves_every_row_possible(budget):
             assert view.get("search", {"iterations": 0})["iterations"] <= 12
 
 
-def test_expectations_come_from_nowhere_else():
+@pytest.mark.parametrize("name", ["paper_tables", "paper_meaning"])
+def test_expectations_come_from_nowhere_else(name):
     """What the rows are checked against imports and opens nothing."""
-    tree = ast.parse((Path(__file__).parent / "paper_tables.py").read_text())
+    tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert [ast.unparse(node) for node in imported] == ["from typing import Any"]
+    typed = {"from typing import Any", "from tests.paper_tables import C10, C100, FAKE, TINY"}
+    assert {ast.unparse(node) for node in imported} <= typed
     assert not {"open", "exec", "eval"} & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}

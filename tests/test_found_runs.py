@@ -14,7 +14,8 @@ from assimilate.errors import UserError
 from assimilate.figures.found_runs import FoundRun, find_runs
 from assimilate.figures.runs import _of_runs, _spread
 from assimilate.jobs.runs import papers_numbers
-from assimilate.tables.comparison import compare
+from assimilate.pages.metrics import compare
+from assimilate.pages.run import parse_place, parse_run
 from tests.made_up_out import PNG, result, write
 
 
@@ -60,8 +61,12 @@ def test_the_papers_knn_stands_beside_the_one_that_is_like_it():
     made = result(
         row="table8/simclr", dataset="tinyimagenet", metrics={"acc1": 48.0, "knn5": 30.0, "knn5_euclidean": 32.0}
     )
-    made["paper"] = {"acc1": 48.5, "acc5": 74.51, "knn5": 32.83}
-    printed = {line.metric: line.paper for line in compare(made)}
+    words = ["+table8=simclr", "dataset=tinyimagenet"]
+    made["paper"] = papers_numbers(make_job("train", compose(words), words))
+    assert made["paper"] == {"acc1": 48.5, "acc5": 74.51, "knn5_euclidean": 32.83}
+    run = parse_run(made, parse_place(["paper", "table8", "simclr", "tinyimagenet", "seed0"]))
+    columns = compare(run)
+    printed = dict(zip(columns[""], columns["paper"], strict=True))
     assert printed == {"linear probe, top-1 %": "48.50", "5-NN, cosine %": "–", "5-NN, Euclidean %": "32.83"}
 
 

@@ -8,8 +8,20 @@ import yaml
 from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.known_keys import EXPERIMENTS
-from assimilate.tables.paper_tables import SAME_RUNS, same_runs
-from tests import paper_tables
+from assimilate.pages.tables import read_tables
+from tests import paper_meaning
+
+
+def _groups():
+    """Names of one run: a row that has others, and those that its tables say are it."""
+    found = {}
+    for table in read_tables(EXPERIMENTS, [])[0]:
+        for name, first in table.layout.same_run_as.items():
+            found.setdefault(first, [first]).append(f"{table.group}/{name}")
+    return list(found.values())
+
+
+SAME_RUNS = _groups()
 
 
 def datasets(row):
@@ -17,20 +29,15 @@ def datasets(row):
 
 
 def test_they_are_those_of_equal_identity():
-    """`test_every_row` composes every cell and finds the same groups, typed in `tests/paper_tables`."""
+    """`test_every_row` composes every cell and finds the same groups, typed in `tests/paper_meaning`."""
     ours = {
         frozenset((*row.split("/"), dataset) for row in group if dataset in datasets(row))
         for group in SAME_RUNS
         for dataset in ("cifar10", "cifar100", "tinyimagenet")
     }
     assert {cells for cells in ours if len(cells) > 1} == {
-        frozenset(map(tuple, cells)) for cells in paper_tables.SAME_RUNS
+        frozenset(map(tuple, cells)) for cells in paper_meaning.SAME_RUNS
     }
-
-
-def test_a_row_has_the_other_names_of_its_run():
-    assert same_runs("table14/epsilon1_01") == ("table13/epsilon1_01",)
-    assert same_runs("table14/epsilon1_02") == ()
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from assimilate.composing import compose, hydra_ready
 from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
-from assimilate.jobs.runs import read_metrics, write_metrics
+from assimilate.jobs.runs import write_metrics
 from assimilate.known_keys import CONF, settings_in
+from assimilate.pages.result_file import read_metrics
 from assimilate.words import read_command_line, shell_word
 
 
@@ -329,7 +330,8 @@ def test_how_often_a_checkpoint_is_saved_is_neutral(key, tmp_path):
 
 
 def test_a_folder_of_a_run_that_counted_it_is_still_its_own(tmp_path):
-    from assimilate.jobs.runs import IDENTITY, check_run_folder
+    from assimilate.jobs.runs import check_run_folder
+    from assimilate.pages.result_file import IDENTITY
 
     job = job_of("dataset=digits", f"out={tmp_path}")
     job.run_dir.mkdir(parents=True)

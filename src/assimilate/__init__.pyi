@@ -65,6 +65,7 @@ from assimilate.generator.truncated import TruncatedStyleGAN2 as TruncatedStyleG
 from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN as TruncatedBigBiGAN
 from assimilate.loading import load_encoder as load_encoder
 from assimilate.loading import load_generator as load_generator
+from assimilate.pages.run import Measured as Measured
 from assimilate.probes.features import extract_features as extract_features
 from assimilate.probes.features import freeze as freeze
 from assimilate.probes.knn import knn_accuracy as knn_accuracy
@@ -72,7 +73,6 @@ from assimilate.probes.knn import knn_predict as knn_predict
 from assimilate.probes.linear import ProbeResult as ProbeResult
 from assimilate.probes.linear import linear_probe as linear_probe
 from assimilate.probes.linear import linear_probe_on_features as linear_probe_on_features
-from assimilate.tables.results import Measured as Measured
 from assimilate.views.cache import CachedViews as CachedViews
 from assimilate.views.calibration import measure_epsilon1 as measure_epsilon1
 from assimilate.views.embedding import FrozenEmbedding as FrozenEmbedding

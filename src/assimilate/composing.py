@@ -73,14 +73,24 @@ def searching(folders: tuple[str, ...]) -> Iterator[None]:
         SEARCHED.reset(token)
 
 
+def _searched() -> list[str]:
+    if not SEARCHED.get() and not GlobalHydra.instance().is_initialized():  # a job in another process has Hydra's alone
+        return []
+    with hydra_ready() as loader:
+        return [part.path for part in loader.get_search_path().get_path() if part.provider == SEARCH_PATH]
+
+
+def own_folders() -> list[Path]:
+    """Folders of options of the user's own, as far as they are folders."""
+    return [Path(path) for path in (found.removeprefix("file://") for found in _searched()) if "://" not in path]
+
+
 def table_groups() -> list[str]:
     """Names of the groups of rows: the folders of experiments/, and those of the user's that are no group of ours."""
     rows = {path.name for path in EXPERIMENTS.iterdir() if path.is_dir()}
-    if SEARCHED.get() or GlobalHydra.instance().is_initialized():  # a job in another process has Hydra's alone
+    if _searched():
         with hydra_ready() as loader:
-            theirs = [part.path for part in loader.get_search_path().get_path() if part.provider == SEARCH_PATH]
-            if theirs:
-                rows |= set(loader.get_group_options("", results_filter=ObjectType.GROUP))
+            rows |= set(loader.get_group_options("", results_filter=ObjectType.GROUP))
     return sorted(rows - {"hydra", *(path.name for path in CONF.iterdir())})
 
 

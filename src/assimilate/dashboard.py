@@ -7,7 +7,6 @@ import numpy as np
 
 from assimilate.jobs.runs import papers_numbers
 from assimilate.jobs.session import Session
-from assimilate.tables.paper_tables import names_of_ours
 from assimilate.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -64,10 +63,9 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
             tracker.conclude({f"{subject}/{name}_n": value["n"]})
     for name, value in result.get("untrained", {}).items():
         tracker.conclude({f"untrained/{name}": value})
-    like_ours = names_of_ours(str(session.job.row))
     for name, value in papers_numbers(session.job).items():
         number = value["mean"] if isinstance(value, Mapping) else value
-        tracker.conclude({f"paper/{like_ours.get(name, name)}": number})
+        tracker.conclude({f"paper/{name}": number})
     seconds: dict[str, float] = {}
     for label, value in result["seconds"].items():
         kind = label.split("/")[0]

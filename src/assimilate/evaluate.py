@@ -14,8 +14,12 @@ from assimilate.artifacts.store import Artifact, Built
 from assimilate.assimilation.step import Trained
 from assimilate.config import Job
 from assimilate.jobs.command import stage
-from assimilate.jobs.runs import PROBED
 from assimilate.jobs.session import Session
+from assimilate.pages.result_file import PROBED
+from assimilate.pages.run import Run
+from assimilate.pages.terminal import run_table
+from assimilate.settings.identity import SAMPLED_DATA
+from assimilate.words import shell_word
 
 # In fewer the loss of a sound training is still about where it began.
 STEPS_OF_A_TRAINING = 50
@@ -140,10 +144,11 @@ def read_probe(artifact: Artifact) -> dict[str, Any]:
 def evaluate_run(session: Session) -> None:
     """Probe the run's encoder (and f, the SimCLR baseline), write metrics.json and the report, print the table."""
     from assimilate.dashboard import keep_curves, tell_result
-    from assimilate.jobs.out_folder import may_write
-    from assimilate.jobs.runs import claim_run_folder, write_metrics
-    from assimilate.report import print_table, write_run_report
+    from assimilate.jobs.runs import claim_run_folder, finished_run, write_metrics
+    from assimilate.pages.run_page import write_run_page
+    from assimilate.run_pictures import draw_pictures
     from assimilate.train import CURVE, read_rows
+    from assimilate.whole_file import may_write
 
     chain, job = session.chain, session.job
     claim_run_folder(job)
@@ -181,13 +186,48 @@ def evaluate_run(session: Session) -> None:
     if may_write(job.run_dir):
         keep_curves(session)
     tell_result(session, result)
-    report = write_run_report(session)
-    print_table(session)
+    draw_pictures(session)
+    run = finished_run(job)
+    report = write_run_page(job.out, run)
+    _print_table(session, run)
     session.summarize()
     total = sum(result["seconds"].values())
     session.terminal.say(f"compute: {session.seconds:.0f} s now; {total:.0f} s for the whole chain when it was built")
     session.terminal.say(f"result:  {job.run_dir / 'metrics.json'}")
     session.terminal.say(f"report:  {report}")
+
+
+def _print_table(session: Session, run: Run) -> None:
+    table = run_table(run)
+    if table is None:
+        return
+    session.terminal.console.print(table)
+    for note in run.notes:
+        session.terminal.say(f"note: {note}")
+    session.terminal.say(f"± is the standard deviation over probe seeds of one training run; budget: {run.budget}")
+    if run.baseline.artifact is None and run.weights is None and session.config["assim"]["name"] != "simclr":
+        session.terminal.say(f"baseline to compare with: {baseline_command(run)}")
+
+
+# What a SimCLR run has no use for, and hardware; everything else said of the run is said of its baseline.
+_NOT_OF_BASELINES = (
+    *("view", "assim", "view_encoder", "simclr_loss", "inversion", "generator", "loss", "analysis", "seed"),
+    *("trainer", "logger", "prepare", "force", "knn", "objective", "sweep", "hydra"),
+)
+_OF_BASELINES = ("loss.temperature", "loss.base_temperature", "trainer.precision")
+
+
+def baseline_command(run: Run) -> str:
+    """The command of the SimCLR run that a run without a baseline can be compared with."""
+    sampled = run.group("dataset").get("kind") == SAMPLED_DATA  # its images are what the generator's settings say
+    words = []
+    for word in run.overrides:
+        key = word.split("=")[0].lstrip("+")
+        group = key.split(".")[0]
+        kept = key in _OF_BASELINES or group not in _NOT_OF_BASELINES or (sampled and group == "generator")
+        if kept and not word.startswith("+table"):
+            words.append(shell_word(word))
+    return " ".join(["python -m assimilate.train", *words, "assim=simclr"])
 
 
 def _floors(session: Session, metrics: Iterable[str]) -> dict[str, dict[str, float]]:

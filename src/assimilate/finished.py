@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from assimilate.artifacts.store import MANIFEST, read_manifest
 from assimilate.data.images import ImageDataset, load_prepared
-from assimilate.tables.numbers import Spread, spread, spread_text
-from assimilate.tables.results import Place, parse_place, parse_result
+from assimilate.pages.numbers import Spread, spread
+from assimilate.pages.result_file import METRICS
+from assimilate.pages.run import Place, parse_place, parse_run
 
-METRICS = "metrics.json"
 # Folders between `out` and a result.
 _DEPTH = 5
 
@@ -169,7 +169,7 @@ class Run:
         self.folder = Path(folder).expanduser().resolve()
         try:
             raw = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
-            result = parse_result(raw, parse_place(self.folder.parts[-_DEPTH:]))
+            result = parse_run(raw, parse_place(self.folder.parts[-_DEPTH:]))
         except OSError as error:
             raise ValueError(f"{folder} is no finished run: it holds no readable {METRICS}") from error
         except (ValueError, RecursionError) as error:
@@ -177,7 +177,7 @@ class Run:
         self.raw: Mapping[str, Any] = raw
         self.metrics, self.protocols, self.seconds = result.metrics, result.protocols, result.seconds
         self._place: Place = result.place
-        self.notes: list[str] = result.notes
+        self.notes: list[str] = list(result.notes)
         self.command, self.overrides = result.command, result.overrides
 
     def __repr__(self) -> str:
@@ -323,7 +323,7 @@ class Runs(tuple[Run, ...]):
         metrics = metrics or tuple(dict.fromkeys(metric for each in settings.values() for metric in each))
         lines = [("run", "data set", "budget", *metrics)]
         for key, each in settings.items():
-            lines.append((*key, *(spread_text(each[metric], 2) if metric in each else "–" for metric in metrics)))
+            lines.append((*key, *(each[metric].text(2) if metric in each else "–" for metric in metrics)))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         padded = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
         rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"

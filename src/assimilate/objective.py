@@ -39,7 +39,7 @@ def measure_objective(session: Session) -> float:
         value = _leave_one_out(session)
         session.terminal.say(f"objective: {name} = {value:.2f} (leave-one-out among training images, no test image)")
         return value
-    from assimilate.jobs.runs import read_metrics
+    from assimilate.pages.result_file import read_metrics
 
     result = read_metrics(session.job.run_dir) or {"metrics": {}}
     metrics = result["metrics"]

@@ -49,6 +49,11 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
+def may_write(folder: Path) -> bool:
+    """Whether this user may write into a folder that exists."""
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries, so that a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from assimilate.probes.transforms import ResizedCenterCrop
 from PIL import Image
 from torch import nn
 
@@ -13,6 +12,7 @@ from assimilate.data.images import ImageArrays
 from assimilate.data.seeding import generator
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.probes import linear
+from assimilate.probes.crops import ResizedCenterCrop
 from assimilate.probes.features import freeze
 from assimilate.probes.linear import ProbeResult, linear_probe
 from assimilate.probes.protocol import PROTOCOLS

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image
 
 GAP = 2  # pixels of an unscaled image
@@ -37,3 +38,16 @@ def picture_grid(
     stream = io.BytesIO()
     Image.fromarray(enlarged, "RGBA").save(stream, format="PNG", optimize=True)
     return stream.getvalue()
+
+
+def spread_over_classes(labels: NDArray[np.int64] | None, count: int, wanted: int) -> list[int]:
+    """Indices of pictures to show: one class after the other where there are labels."""
+    if labels is None:
+        return [int(index) for index in np.linspace(0, count - 1, min(wanted, count)).astype(int)]
+    queues = [list(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    chosen: list[int] = []
+    while len(chosen) < min(wanted, count):
+        for queue in queues:
+            if queue and len(chosen) < wanted:
+                chosen.append(int(queue.pop(0)))
+    return chosen

@@ -78,7 +78,6 @@ def build_chain(
         return Chain(data, None, None, None, None, None, None, encoder, probe, None)
     if images is not None:
         check_batch_size(config, images.num_train)
-    recipe.check_discriminator()
     view = recipe.view
     made = {} if view is None else {**view.parents, **(view if view.is_stored else recipe.encoder).parents}
     uses_reference = any(step is recipe.reference for step in recipe.encoder.upstream()) if view is not None else False

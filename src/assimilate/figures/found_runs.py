@@ -10,19 +10,9 @@ from assimilate.artifacts.store import MANIFEST, read_manifest
 from assimilate.composing import rows_of, table_groups
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.jobs.runs import METRICS, disagreement, read_metrics
-from assimilate.settings.identity import GENERATED, view_slots
+from assimilate.pages.result_file import METRICS, disagreement, read_metrics
 from assimilate.words import shell_word
 
-# How the paper writes them.
-ASSIMILATIONS = {"simclr": "SimCLR", "a1": "A1", "a2": "A2"}
-VIEWS = {
-    "wsearch": "W-search",
-    "wperturb": "W-perturb",
-    "wmix": "W-mix",
-    "online": "online W-search",
-    "viewmaker": "Viewmaker",
-}
 # Of a result, what figures of runs read.
 NEEDED = {"budget", "dataset", "seed", "config", "artifacts", "knn_curve"}
 
@@ -55,18 +45,8 @@ class FoundRun:
 
     @property
     def name(self) -> str:
-        """What was run, in the paper's words; the baseline is SimCLR or SimSiam."""
-        config = self.result["config"]
-        siamese = "SimSiam" if config["loss"]["name"] == "simsiam" else None
-        assim, view = config["assim"], VIEWS.get(config["view"]["name"], config["view"]["name"])
-        slots = [view if slot == GENERATED else str(slot) for slot in view_slots(config)]
-        if assim["name"] == "simclr" and slots == ["expert", "expert"]:
-            return siamese or "SimCLR"
-        # The paper names the one view that is not an expert's; Tables 5 and 19 name them all.
-        usual = slots[0] == "expert" and (assim["name"] == "a1" or slots[1] == "expert")
-        views = slots[-1] if usual else ", ".join(slots)
-        method = ASSIMILATIONS.get(assim["name"], assim["name"])
-        return f"{views} + {method}" + (f" ({siamese})" if siamese else "")
+        """What was run, as its result says; the name of its folder where it does not."""
+        return str(self.result.get("titles", {}).get("run", self.setting.parent.name))
 
     def encoder(self) -> Path:
         """The artifact of its trained encoder.

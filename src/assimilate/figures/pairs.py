@@ -11,15 +11,9 @@ from assimilate.errors import UserError
 from assimilate.figures.gallery import load_f
 from assimilate.figures.inputs import Kind, Need, check_pairs_fit, ensure, kinds_of, print_plan, unfold
 from assimilate.figures.record import Analysis
-from assimilate.jobs.runs import (
-    METRICS,
-    check_run_folder,
-    check_same_content,
-    claim_run_folder,
-    read_metrics,
-    write_metrics,
-)
+from assimilate.jobs.runs import check_run_folder, check_same_content, claim_run_folder, write_metrics
 from assimilate.jobs.session import Session
+from assimilate.pages.result_file import METRICS, read_metrics
 from assimilate.provenance import provenance
 from assimilate.settings.analysis import view_words
 from assimilate.settings.identity import GENERATED, measures_generated

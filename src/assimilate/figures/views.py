@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assimilate.analysis.grids import spread_over_classes
 from assimilate.errors import UserError
 from assimilate.figures.found_runs import find_viewmaker
 from assimilate.figures.gallery import Gallery, choose_images, embed, load_f
 from assimilate.figures.inputs import Kind, Need, ensure, kinds_of, needs_of, print_plan, unfold
 from assimilate.figures.record import Analysis
 from assimilate.jobs.session import Session
-from assimilate.reporting.pictures import spread_over_classes
 from assimilate.settings.analysis import CACHED, RECONSTRUCTION, VIEWMAKER, view_words
 
 if TYPE_CHECKING:

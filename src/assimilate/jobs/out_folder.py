@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import fcntl
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from assimilate.artifacts.refused_write import refused_write
 from assimilate.artifacts.store import artifact_root
 from assimilate.config import Job
 from assimilate.errors import UserError
-from assimilate.jobs.runs import read_metrics
+from assimilate.pages.result_file import read_metrics
 
 # A folder of somebody else's, or a file system that is read only.
 _PROTECTED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -58,11 +57,6 @@ def _without_locks(place: str, error: OSError) -> str:
         f"{place} cannot be locked ({error.strerror}), and jobs side by side need locks: give an out= on a local "
         "disk or on a network file system that is mounted with locks (NFS: not with nolock)"
     )
-
-
-def may_write(folder: Path) -> bool:
-    """Whether this user may write into a folder that exists."""
-    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 @contextlib.contextmanager

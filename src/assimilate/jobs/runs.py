@@ -1,22 +1,22 @@
-"""The folder of a run: whose it is, its result, and how results are read back."""
+"""The folder of a run: whose it is, and its result."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from assimilate.artifacts.store import artifact_root, read_manifest
-from assimilate.checked_files import digest_file
+from assimilate.composing import own_folders
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.graph.identity import differing_keys
+from assimilate.known_keys import EXPERIMENTS
+from assimilate.pages.result_file import IDENTITY, METRICS, disagreement, read_metrics, same_json
+from assimilate.pages.run import Run, parse_place, parse_run
+from assimilate.pages.tables import TABLE, read_layout
 from assimilate.run.recipe import Recipe
+from assimilate.settings.identity import measures_pair
+from assimilate.titles import titles_of
 from assimilate.whole_file import write_text_atomically
 
-IDENTITY = "identity.json"
-METRICS = "metrics.json"
-# Of a probe's artifact: what it measured.
-PROBED = "probe.json"
 # What a run's result has from the probe and the encoder, beside its place: equal artifacts give equal values.
 _MEASURED = ("metrics", "protocols", "spread_over", "untrained", "baseline", "knn_curve", "data_fingerprint")
 _PLACE = ("row", "dataset", "seed", "budget")
@@ -26,8 +26,10 @@ def check_run_folder(job: Job) -> None:
     """Make sure that the run's folder is free or holds this very run.
 
     Raises:
-        UserError: it holds a run of another identity; the keys that differ are listed.
+        UserError: it holds a run of another identity; the keys that differ are listed. A `table.toml` of its row that
+            cannot be read.
     """
+    papers_numbers(job)  # what it could not read would be refused when all is done
     path = job.run_dir / IDENTITY
     if job.config["force"] or not path.is_file():
         return
@@ -71,57 +73,23 @@ def check_same_content(job: Job, artifacts: Sequence[str]) -> None:
         )
 
 
-def read_metrics(run_dir: Path) -> dict[str, Any] | None:
-    """The result of a finished run, or None where there is none that can be read."""
-    path = run_dir / METRICS
-    if not path.is_file():
-        return None
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    parts = (result.get("metrics"), result.get("artifacts", {})) if isinstance(result, dict) else (None,)
-    return result if all(isinstance(part, dict) for part in parts) else None
-
-
-def disagreement(result: Mapping[str, Any], out: Path) -> str | None:
-    """Where a result says something else than the probes that it names; None where nowhere, or where they are gone."""
-    probes = [label for label in result.get("artifacts", {}) if label.startswith("probes/")]
-    parts: dict[str, Any] = {probes[-1]: result} if probes else {}
-    baseline = result.get("baseline")
-    if isinstance(baseline, dict) and isinstance(baseline.get("artifact"), str):
-        parts[baseline["artifact"]] = baseline
-    for label, part in parts.items():
-        measured = _measured_by(artifact_root(out) / label)
-        if different := [key for key, value in measured.items() if not _same(part.get(key), value)]:
-            return f"says other {', '.join(different)} than {label} measured: was it edited? The run's command mends it"
-    return None
-
-
-def _measured_by(probe: Path) -> dict[str, Any]:
-    """What a probe measured; empty where its artifact is gone or damaged."""
-    try:
-        recorded = read_manifest(probe)["files"][PROBED]["sha256"]
-        if digest_file(probe / PROBED) != recorded:
-            return {}
-        measured: dict[str, Any] = json.loads((probe / PROBED).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return measured
-
-
-def _same(first: Any, second: Any) -> bool:
-    """Whether two values are the same JSON; NaN is NaN there."""
-    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
-
-
 def papers_numbers(job: Job) -> dict[str, Any]:
-    """What the paper prints for the job's row and data set; nothing for a folder of images called "cifar10"."""
+    """What the table prints for the job's row and data set, by our names of metrics; nothing for a folder of images.
+
+    Raises:
+        UserError: the folder of the row has a `table.toml` that cannot be read.
+    """
     dataset = job.config["dataset"]
-    if job.row is None or not Recipe(job.config).dataset_class.published:
+    if job.row is None or not Recipe(job.config).dataset_class.published:  # images may be called "cifar10"
         return {}
+    measured_as: dict[str, str] = {}
+    for folder in (place / job.row.partition("/")[0] for place in (EXPERIMENTS, *own_folders())):
+        try:
+            measured_as |= read_layout(folder).measured_as
+        except ValueError as error:
+            raise UserError(f"{folder / TABLE} cannot be used: {error}") from error
     numbers: dict[str, Any] = job.config["paper"].get(dataset["name"], {})
-    return numbers
+    return {measured_as.get(name, name): value for name, value in numbers.items()}
 
 
 def write_metrics(job: Job, result: dict[str, Any], say: Callable[[str], None]) -> None:
@@ -142,11 +110,12 @@ def write_metrics(job: Job, result: dict[str, Any], say: Callable[[str], None]) 
         "overrides": list(job.overrides),
         "command": job.command,
         "paper": papers_numbers(job),
+        "titles": titles_of(config),
     }
     found = read_metrics(job.run_dir)
     if found is not None and found.get("artifacts") == result["artifacts"] and not config["force"]:
         right = head | result
-        different = [key for key in (*_PLACE, *_MEASURED) if key in right and not _same(found.get(key), right[key])]
+        different = [key for key in (*_PLACE, *_MEASURED) if key in right and not same_json(found.get(key), right[key])]
         if not different:
             return
         other = ", ".join(different)
@@ -154,3 +123,24 @@ def write_metrics(job: Job, result: dict[str, Any], say: Callable[[str], None]) 
     tail = {"config": {key: value for key, value in config.items() if key != "paper"}}
     text = json.dumps({**head, **result, **tail}, indent=1, ensure_ascii=False)
     write_text_atomically(job.run_dir / METRICS, text + "\n")
+
+
+def finished_run(job: Job) -> Run:
+    """The result of a job's run.
+
+    Raises:
+        UserError: there is none, or it cannot be used.
+    """
+    result, path = read_metrics(job.run_dir), job.run_dir / METRICS
+    if result is None:
+        maker = ".analyze" if measures_pair(job.config) else ".train"
+        raise UserError(
+            f"{path} is not there yet: run {job.command.replace('.report', maker)}. "
+            "The page about everything that was run: python -m assimilate.report, without overrides but out="
+        )
+    if (wrong := disagreement(result, job.out)) is not None:
+        raise UserError(f"{path} {wrong}: {job.command.replace('.report', '.train')}")
+    try:
+        return parse_run(result, parse_place(job.run_dir.relative_to(job.out).parts))
+    except ValueError as error:
+        raise UserError(f"{path} {error}") from error

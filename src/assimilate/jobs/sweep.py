@@ -20,7 +20,7 @@ from rich.table import Table
 from assimilate.config import Job, own_words
 from assimilate.errors import UserError
 from assimilate.graph.identity import content_hash
-from assimilate.jobs.runs import read_metrics
+from assimilate.pages.result_file import read_metrics
 from assimilate.whole_file import write_text_atomically
 from assimilate.words import override_word, shell_word
 

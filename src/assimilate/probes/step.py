@@ -1,5 +1,6 @@
 """The probe of an encoder as a step."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
@@ -9,7 +10,7 @@ from assimilate.encoder.step import Encoder
 from assimilate.graph.cost import Effort
 from assimilate.graph.settings import Allowed, Count, From, Positive, Probability, Seed, listed
 from assimilate.graph.step import Step
-from assimilate.probes.protocol import PROTOCOLS
+from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 
 OPTIONAL = "null (the protocol's) or a whole number ≥ 1"
 
@@ -63,6 +64,11 @@ class Probe(Step):
         )
 
     @property
+    def protocol(self) -> ProbeProtocol:
+        """What it does."""
+        return PROTOCOLS[self.name]
+
+    @property
     def metrics(self) -> list[str]:
         """The metrics that it can leave in metrics.json.
 
@@ -73,6 +79,13 @@ class Probe(Step):
             found += ["acc1_last", "acc5_last"]
         found += [f"knn{k}" for k in sorted({5, *self.neighbours})]
         return list(dict.fromkeys([*found, "knn5_euclidean", "knn200"]))
+
+    def unused(self) -> Mapping[str, str]:
+        """The draws, of a protocol that trains on the features of whole images."""
+        if self.protocol.train != "none":
+            return {}
+        why = f"probe.name={self.name} trains on the features of whole images and draws nothing"
+        return dict.fromkeys(("num_draws", "augmentation_seed", "draws"), why)
 
     @property
     def label(self) -> str:

@@ -283,18 +283,6 @@ class Recipe:
                 f"take {batch_size // devices * devices} or {(batch_size // devices + 1) * devices}"
             )
         self._check_cuda_graphs()
-        self.check_discriminator()
-
-    def check_discriminator(self) -> None:
-        """Refuse an inversion that needs a discriminator of a generator that has none.
-
-        Raises:
-            LackingDiscriminator: so.
-        """
-        for step in [*self.encoder.upstream()]:
-            if isinstance(step, Latents) and not step.generator.has_discriminator:
-                if lacking := step.lacking_discriminator():
-                    raise LackingDiscriminator(lacking)
 
     def require(self) -> None:
         """See that what the user has to bring is there.

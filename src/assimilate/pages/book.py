@@ -1,0 +1,177 @@
+"""Everything below `out`, put into tables, with the commands of what is missing."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assimilate.pages.cells import FilledTable, fill_table
+from assimilate.pages.found import Analysis, Found, Problem
+from assimilate.pages.run import COMPARABLE_BUDGET, Run
+from assimilate.pages.settings import SettingsTable, group_settings
+from assimilate.pages.tables import Row, Table, read_tables
+
+# (row, data set) -> other names of the very run that the row is there, each with its title
+Lenders = Callable[[str, str], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What was run at one budget.
+
+    Attributes:
+        tables: those with something in them; at the paper's budget all.
+        settings: runs of no row.
+        runs: all of them, as the tables stand on the page; runs of no row come first.
+    """
+
+    budget: str
+    tables: tuple[FilledTable, ...]
+    settings: tuple[SettingsTable, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def own(self) -> list[FilledTable]:
+        """The user's tables of which something was run."""
+        return [table for table in self.tables if table.table.own and len(table.missing) < len(table.entries)]
+
+    @property
+    def papers(self) -> list[FilledTable]:
+        """The paper's tables of which something was run."""
+        return [table for table in self.tables if not table.table.own and len(table.missing) < len(table.entries)]
+
+    @property
+    def empty(self) -> list[FilledTable]:
+        """Tables of which nothing was run."""
+        return [table for table in self.tables if len(table.missing) == len(table.entries)]
+
+    @property
+    def devices(self) -> str:
+        """Where they were run."""
+        return ", ".join(sorted({run.device for run in self.runs if run.device}))
+
+    @property
+    def coverage(self) -> tuple[int, int]:
+        """Cells that the paper has: how many were run, and how many there are. A cell is a row on a data set."""
+        cells = [entry for table in self.tables for entry in table.entries if entry.in_paper]
+        return sum(bool(entry.runs) for entry in cells), len(cells)
+
+
+@dataclass(frozen=True)
+class Book:
+    """Everything that the page and the Markdown file show; the first chapter is that of the paper's budget."""
+
+    out: Path
+    chapters: tuple[Chapter, ...]
+    analyses: tuple[Analysis, ...]
+    problems: tuple[Problem, ...]
+    titles: Mapping[str, str]  # of groups of rows
+    is_setting: Callable[[str], bool]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All of them, chapter by chapter."""
+        return [run for chapter in self.chapters for run in chapter.runs]
+
+    @property
+    def has_own(self) -> bool:
+        """Whether there are runs of no row, or of the user's own tables."""
+        return any(chapter.settings or chapter.own for chapter in self.chapters)
+
+
+def make_book(
+    out: Path,
+    found: Found,
+    shipped: Path,
+    own: Sequence[Path],
+    *,
+    out_word: str | None,
+    is_setting: Callable[[str], bool],
+) -> Book:
+    """Put what was found into tables.
+
+    Args:
+        out: where it was found.
+        found: results and figures.
+        shipped: the folder of the paper's tables.
+        own: folders of options of the user's, whose tables stand beside them.
+        out_word: the override `out=…` that commands on the page need, if the default does not lead there.
+        is_setting: whether a word of a command belongs to an adhoc run's setting.
+    """
+    tables, row_problems = read_tables(shipped, own, [run.place.row for run in found.runs if run.place.row])
+    order = [row.key for table in tables for row in table.rows]
+    problems = [*found.problems, *row_problems]
+    problems += [
+        Problem(f"{run.place.folder}/metrics.json", f"its row {run.place.row} is in no file of {shipped.name}/")
+        for run in found.runs
+        if run.place.row not in (None, *order)
+    ]
+    budgets = {run.place.budget for run in found.runs} | {analysis.budget for analysis in found.analyses}
+    lenders = _lenders(tables)
+
+    def place(run: Run) -> tuple[bool, int, str]:
+        row = run.place.row
+        return row is not None, order.index(row) if row in order else len(order), run.place.folder
+
+    chapters = []
+    for budget in [COMPARABLE_BUDGET, *sorted(budgets - {COMPARABLE_BUDGET})]:
+        runs = tuple(sorted((run for run in found.runs if run.place.budget == budget), key=place))
+        filled = [_fill(table, found.runs, budget, out_word, lenders) for table in tables]
+        settings = group_settings(runs, budget=budget, is_setting=is_setting)
+        chapters.append(Chapter(budget, tuple(table for table in filled if table.datasets), settings, runs))
+    titles = {table.group: table.name for table in tables}
+    return Book(out, tuple(chapters), found.analyses, tuple(problems), titles, is_setting)
+
+
+def _fill(table: Table, runs: Sequence[Run], budget: str, out_word: str | None, lenders: Lenders) -> FilledTable:
+    def command_for(row: Row, dataset: str) -> str:
+        # What the file's own command adds belongs to the paper's data sets.
+        added = row.words if dataset in row.numbers else ()
+        words = [f"+{row.table}={row.name}", *row.source, *_dataset_words(dataset, runs), *added]
+        return _command(row.stage, words, budget, out_word)
+
+    def whole(datasets: Sequence[str]) -> str:
+        """One command for the data sets that a name is enough for, one for each other."""
+        first, named, others = table.rows[0], dict[tuple[str, ...], list[str]](), []
+        printed = {dataset for row in table.rows for dataset in row.numbers}
+        for dataset in datasets:
+            added, words = first.words if dataset in printed else (), _dataset_words(dataset, runs)
+            if words == [f"dataset={dataset}"]:
+                named.setdefault(added, []).append(dataset)
+            else:
+                others.append([*words, *added])
+        choices = [[f"dataset={','.join(names)}", *added] for added, names in named.items()] + others
+        row = [f"+{first.table}=glob(*)", *first.source]
+        return "\n".join(_command(f"{first.stage} -m", [*row, *words], budget, out_word) for words in choices)
+
+    return fill_table(table, runs, budget=budget, command_for=command_for, whole=whole, lenders=lenders)
+
+
+def _lenders(tables: Sequence[Table]) -> Lenders:
+    rows = {row.key: (table, row) for table in tables for row in table.rows}
+    first = {f"{table.group}/{name}": key for table in tables for name, key in table.layout.same_run_as.items()}
+
+    def lenders(key: str, dataset: str) -> dict[str, str]:
+        """Other names of a row's run, where both have numbers: ε1 = 0.3 is Table 3's search on CIFAR-10 alone."""
+        same = [other for other in rows if first.get(other, other) == first.get(key, key)]
+        if len(same) < 2 or dataset not in rows[key][1].numbers:
+            return {}
+        found = {other: rows[other] for other in same if other != key and dataset in rows[other][1].numbers}
+        return {other: table.row_title(row.name) for other, (table, row) in found.items()}
+
+    return lenders
+
+
+def _dataset_words(dataset: str, runs: Sequence[Run]) -> list[str]:
+    """What chooses a data set on the command line: as the runs on it did, else its name."""
+    keys = ("dataset", "dataset.root", "dataset.name")
+    for run in runs:
+        words = [word for word in run.overrides if word.split("=")[0] in keys]
+        if run.dataset == dataset and words:
+            return words
+    return [f"dataset={dataset}"]
+
+
+def _command(stage: str, words: Sequence[str], budget: str, out_word: str | None) -> str:
+    words = [*words, *([] if budget == COMPARABLE_BUDGET else [f"budget={budget}"]), *([out_word] if out_word else [])]
+    return f"python -m assimilate.{stage} {shlex.join(words)}"

@@ -1,0 +1,108 @@
+"""Metrics: what each is called, and a run's line for each against its floors, its baseline and the paper."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from assimilate.pages.numbers import NOTHING, signed
+from assimilate.pages.run import Measured, Run, warning_of
+
+# What stands in a metric's place whose probe diverged.
+DIVERGED = "diverged"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is written.
+
+    Attributes:
+        title: the header of a column, as the paper writes it.
+        sentence: with what is measured and its unit.
+        decimals: where the paper prints no number to go by.
+        accuracy: whether more is better, in percent.
+        column: whether tables without numbers of the paper show it.
+    """
+
+    title: str
+    sentence: str
+    decimals: int = 2
+    accuracy: bool = False
+    column: bool = True
+
+
+_METRICS = {
+    "acc1": Metric("Acc@1", "linear probe, top-1 %", accuracy=True),
+    "acc5": Metric("Acc@5", "linear probe, top-5 %", accuracy=True),
+    "acc1_last": Metric("Acc@1, last epoch", "linear probe, last epoch, top-1 %"),
+    "acc5_last": Metric("Acc@5, last epoch", "linear probe, last epoch, top-5 %", column=False),
+    "knn5": Metric("5-NN", "5-NN, cosine %", accuracy=True),
+    "knn5_euclidean": Metric("5-NN, Euclidean", "5-NN, Euclidean %", column=False),
+    "knn200": Metric("200-NN, weighted", "200-NN, weighted %", column=False),
+    "mi": Metric("MI (nats)", "mutual information (MINE), nats"),
+    "inner_product": Metric("inner product", "mean inner product", decimals=4),
+    "l2": Metric("L2 distance", "mean L2 distance", decimals=4, column=False),
+}
+
+
+def metric(name: str) -> Metric:
+    """How a metric is written; one that a probe of the user's own measures goes by its own name."""
+    return _METRICS.get(name, Metric(name, name))
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Metrics in the order of pages: known ones first."""
+    names = list(dict.fromkeys(names))
+    return [name for name in _METRICS if name in names] + [name for name in names if name not in _METRICS]
+
+
+def probe_text(value: Measured | None, decimals: int) -> str:
+    """ "92.90 ± 0.05" over probe seeds; a single value without a spread; "–" for nothing."""
+    if value is None:
+        return NOTHING
+    return f"{value.mean:.{decimals}f}" + (f" ± {value.std:.{decimals}f}" if value.n > 1 else "")
+
+
+def headline(run: Run) -> str:
+    """ "Acc@1 92.41": what a run reached, in one number."""
+    for name, value in ((name, run.metrics[name]) for name in ordered(run.metrics)):
+        return f"{metric(name).title} {value.mean:.{metric(name).decimals}f}"
+    return "not probed"
+
+
+def compare(run: Run) -> dict[str, list[str]]:
+    """The table of a run's results, column by column, a line a metric; empty where nothing was measured.
+
+    Beside the run stand its floors, its random initialisation, its baseline f and the paper, as far as they are there.
+    """
+    names = ordered([*run.metrics, *run.diverged])
+    forms = [metric(name) for name in names]
+    others = [run.baseline.metrics.get(name) for name in names]
+    ours = [run.metrics.get(name) for name in names]
+    columns = {floor: [_plain(values.get(name)) for name in names] for floor, values in run.floors.items()}
+    columns["random init."] = [_plain(run.untrained.get(name)) for name in names]
+    baseline = f"{run.titles.baseline} (f, seed {run.seed_of_f})"
+    columns[baseline] = [probe_text(other, form.decimals) for other, form in zip(others, forms, strict=True)]
+    columns["this run"] = [
+        DIVERGED if own is None else probe_text(own, form.decimals) for own, form in zip(ours, forms, strict=True)
+    ]
+    columns["diff."] = [
+        NOTHING if own is None or other is None else signed(own.mean - other.mean, 2)
+        for own, other in zip(ours, others, strict=True)
+    ]
+    # A number of another budget never stands beside the paper's.
+    columns["paper"] = [NOTHING if warning_of(run.budget) else _printed(run.paper.get(name)) for name in names]
+    # A column of dashes would push the numbers off a telephone.
+    shown = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
+    return {"": [form.sentence for form in forms], **shown} if names else {}
+
+
+def _plain(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"
+
+
+def _printed(value: object) -> str:
+    """A number as a row file gives it: plain, or {mean, std}."""
+    if isinstance(value, Mapping):
+        return f"{value['mean']:.3f} ± {value['std']:.3f}"
+    if not isinstance(value, int | float):
+        return NOTHING
+    return f"{value:.2f}" if round(value, 2) == value else f"{value}"  # 92.9 is printed as 92.90

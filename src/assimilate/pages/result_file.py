@@ -1,0 +1,59 @@
+"""The result of a finished run as it lies on disk, compared with the probes that it names."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from assimilate.artifacts.origins import artifact_root
+from assimilate.artifacts.store import read_manifest
+from assimilate.checked_files import digest_file
+
+IDENTITY = "identity.json"
+METRICS = "metrics.json"
+# Of a probe's artifact: what it measured.
+PROBED = "probe.json"
+
+
+def read_metrics(run_dir: Path) -> dict[str, Any] | None:
+    """The result of a finished run, or None where there is none that can be read."""
+    path = run_dir / METRICS
+    if not path.is_file():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    parts = (result.get("metrics"), result.get("artifacts", {})) if isinstance(result, dict) else (None,)
+    return result if all(isinstance(part, dict) for part in parts) else None
+
+
+def disagreement(result: Mapping[str, Any], out: Path) -> str | None:
+    """Where a result says something else than the probes that it names; None where nowhere, or where they are gone."""
+    probes = [label for label in result.get("artifacts", {}) if label.startswith("probes/")]
+    parts: dict[str, Any] = {probes[-1]: result} if probes else {}
+    baseline = result.get("baseline")
+    if isinstance(baseline, dict) and isinstance(baseline.get("artifact"), str):
+        parts[baseline["artifact"]] = baseline
+    for label, part in parts.items():
+        measured = _measured_by(artifact_root(out) / label)
+        if different := [key for key, value in measured.items() if not same_json(part.get(key), value)]:
+            return f"says other {', '.join(different)} than {label} measured: was it edited? The run's command mends it"
+    return None
+
+
+def _measured_by(probe: Path) -> dict[str, Any]:
+    """What a probe measured; empty where its artifact is gone or damaged."""
+    try:
+        recorded = read_manifest(probe)["files"][PROBED]["sha256"]
+        if digest_file(probe / PROBED) != recorded:
+            return {}
+        measured: dict[str, Any] = json.loads((probe / PROBED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return measured
+
+
+def same_json(first: Any, second: Any) -> bool:
+    """Whether two values are the same JSON; NaN is NaN there."""
+    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)

@@ -1,0 +1,206 @@
+"""A finished run as pages show it: its metrics.json, checked against the place it lies in before any number is used."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
+
+from assimilate.pages.numbers import hours_text, shared_seconds
+
+ADHOC = "adhoc"
+# The one budget whose numbers may stand beside the paper's.
+COMPARABLE_BUDGET = "paper"
+Percent = Mapping[str, FiniteFloat]
+
+
+def warning_of(budget: str) -> str:
+    """What tables and figures of a budget say of themselves; "" where its numbers may stand beside the paper's."""
+    return "" if budget == COMPARABLE_BUDGET else f"budget={budget}: not comparable with the paper"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a run's folder says of it: <budget>/<table>/<row>/<dataset>/seed<n>, "adhoc" standing for a table."""
+
+    budget: str
+    group: str
+    setting: str
+    dataset: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Relative to `out`, with forward slashes."""
+        return f"{self.budget}/{self.group}/{self.setting}/{self.dataset}/seed{self.seed}"
+
+    @property
+    def row(self) -> str | None:
+        """The row of a table; None for a run of no row."""
+        return None if self.group == ADHOC else f"{self.group}/{self.setting}"
+
+
+def parse_place(parts: Sequence[str]) -> Place:
+    """The place of a result from the folders between `out` and its file.
+
+    Raises:
+        ValueError: no run writes there.
+    """
+    seed = parts[-1].removeprefix("seed") if parts else ""
+    if len(parts) != 5 or not parts[-1].startswith("seed") or not seed.isdecimal():
+        raise ValueError("lies where no run writes: expected <budget>/<table or adhoc>/<name>/<dataset>/seed<n>/")
+    return Place(parts[0], parts[1], parts[2], parts[3], int(seed))
+
+
+class _Recorded(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Measured(_Recorded):
+    """One metric of one run: mean and population standard deviation over `n` probe seeds, and each seed's value."""
+
+    mean: FiniteFloat
+    std: FiniteFloat = 0.0
+    n: PositiveInt = 1
+    values: Sequence[FiniteFloat] = ()
+
+
+class Baseline(_Recorded):
+    """What f, the SimCLR run that the views come from, reaches under the run's own probe."""
+
+    artifact: str | None = None
+    metrics: Mapping[str, Measured] = {}
+    protocols: Mapping[str, str] = {}
+
+
+class Titles(_Recorded):
+    """What the run called its parts when it was made (`assimilate.titles`)."""
+
+    run: str = "A run"
+    views: str = ""
+    baseline: str = "baseline"
+    dataset: str | None = None
+
+
+class Run(_Recorded):
+    """A finished run whose result can be shown: the fields of its metrics.json that pages read.
+
+    Attributes:
+        place: where it lies.
+        seconds: of each artifact that it is made of, by label, in the order of building.
+        knn_curve: (epoch, accuracy) while it trained; None: it trained nothing.
+        notes: what takes the meaning from its numbers.
+    """
+
+    place: Place
+    version: Literal[1] = Field(alias="schema")
+    budget: str
+    row: str | None = None
+    dataset_name: str = Field(alias="dataset")
+    seed: Annotated[int, Field(ge=0)]
+    metrics: Mapping[str, Measured]
+    seconds: Mapping[str, Annotated[FiniteFloat, Field(ge=0)]]
+    titles: Titles = Titles()
+    protocols: Mapping[str, str] = {}
+    baseline: Baseline = Baseline()
+    untrained: Percent = {}
+    floors: Mapping[str, Percent] = {}
+    diverged: Mapping[str, Any] = {}
+    paper: Mapping[str, Any] = {}
+    knn_curve: Sequence[Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]] | None = None
+    notes: Sequence[str] = ()
+    data_notes: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    command: str = ""
+    spread_over: str = "probe seeds of one training run"
+    skipped: str = "nothing measured"
+    weights: Mapping[str, Any] | None = None
+    device: str | None = None
+    commit: str | None = None
+    versions: Mapping[str, Any] = {}
+    provenance: Mapping[str, Any] = {}
+    artifacts: Mapping[str, Any] = {}
+    data_fingerprint: str | None = None
+    config: Mapping[str, Any] = {}
+
+    @property
+    def dataset(self) -> str:
+        """Which images: the data set's name, and more where the user's own have a benchmark's name."""
+        return self.titles.dataset or self.place.dataset
+
+    @property
+    def title(self) -> str:
+        """What was run, on which images, and the seed."""
+        row = f" ({self.place.row})" if self.place.row else ""
+        return f"{self.titles.run}{row} on {self.dataset}, seed {self.place.seed}"
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """`seconds` by names that runs share where they share the artifact, and not where they do not."""
+        own = self.place.folder
+        return {name if "/" in name else f"{own}: {name}": value for name, value in self.seconds.items()}
+
+    @property
+    def hours(self) -> str:
+        """Hours of everything that it is made of."""
+        return hours_text(sum(self.seconds.values()))
+
+    def group(self, name: str) -> Mapping[str, Any]:
+        """A group of its configuration; empty where the result has none."""
+        value = self.config.get(name)
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def seed_of_f(self) -> Any:
+        """The seed of the SimCLR run that its views come from; "?" where it is not recorded."""
+        encoder = self.group("view").get("encoder")
+        return encoder.get("seed", "?") if isinstance(encoder, Mapping) else "?"
+
+    @property
+    def encoder(self) -> str | None:
+        """Label of the artifact of its own encoder: the last that is built, after that of f. None: it trained none."""
+        encoders = [label for label in self.seconds if label.startswith("encoders/")]
+        return encoders[-1] if encoders and self.knn_curve is not None else None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Seeds, device, commit and versions in a few words."""
+        seeds: dict[str, Any] = {"training": self.place.seed}
+        for name in ("generator", "inversion", "view", "probe"):
+            found = self.group(name).get("seed", self.group(name).get("seeds"))
+            if found is not None:
+                seeds[name] = ", ".join(map(str, found)) if isinstance(found, list) else found
+        if self.group("view"):
+            seeds["f"] = self.seed_of_f
+        return {
+            "seeds": "; ".join(f"{name} {value}" for name, value in seeds.items()),
+            "device": self.device or "",
+            "commit": self.commit or "none: not run from a checkout",
+            "versions": ", ".join(f"{name} {value}" for name, value in self.versions.items()),
+            "data": (self.data_fingerprint or "")[:16],
+        }
+
+
+def hours_of(runs: Sequence[Run]) -> str:
+    """Hours of several runs, upstream included, what they share counted once."""
+    return hours_text(shared_seconds([run.costs for run in runs]))
+
+
+def parse_run(raw: Any, place: Place) -> Run:
+    """Check a metrics.json and pick out what pages need.
+
+    Raises:
+        ValueError: it is of another schema, lacks something, or belongs to another place; in a few words.
+    """
+    if not isinstance(raw, dict):
+        raise ValueError("is no mapping")
+    try:
+        run = Run.model_validate({**{key: value for key, value in raw.items() if value is not None}, "place": place})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    said = {"budget": run.budget, "row": run.row, "dataset": run.dataset_name, "seed": run.seed}
+    for key, inside in said.items():
+        if inside != (outside := getattr(place, key)):
+            raise ValueError(f"says {key} {inside!r}, its folder says {outside!r}: was it moved here?")
+    return run

@@ -1,0 +1,146 @@
+"""The page of one run, written from the files that the run left: no images, no checkpoint, no torch."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from assimilate.pages.curves import Plot, plot
+from assimilate.pages.found import file_inside, read_curve, read_manifest
+from assimilate.pages.metrics import compare, metric
+from assimilate.pages.numbers import NOTHING
+from assimilate.pages.render import picture_data, render
+from assimilate.pages.run import Run
+from assimilate.whole_file import may_write, write_text_atomically
+
+REPORT = "report.html"
+PICTURES = "pictures"
+PICTURES_FILE = "pictures.json"
+# What training leaves in the artifact of an encoder.
+HISTORY, CURVE = "history.csv", "knn_curve.csv"
+
+
+def write_run_page(out: Path, run: Run) -> Path:
+    """Write `report.html` into the run's folder and return its path.
+
+    One that is there already, letter by letter, is left alone, and so is a folder that cannot be written.
+    """
+    folder = out / run.place.folder
+    results, (sections, problem) = compare(run), _pictures(folder / PICTURES)
+    text = render(
+        "run.html",
+        run=run,
+        index=os.path.relpath(out / REPORT, folder) if (out / REPORT).is_file() else "",
+        labels=_labels(run),
+        header=list(results),
+        results=list(zip(*results.values(), strict=True)),
+        protocols=[[metric(name).title, label] for name, label in run.protocols.items()],
+        plots=plots_of(out, run, baseline=True),
+        pictures=sections,
+        problem=problem,
+        artifacts=_artifacts(out, run),
+        folded=_folded(run),
+    )
+    path = folder / REPORT
+    if may_write(folder) and (not path.is_file() or path.read_bytes() != text.encode()):
+        write_text_atomically(path, text)
+    return path
+
+
+def plots_of(out: Path, run: Run, *, baseline: bool) -> list[Plot]:
+    """Loss, 5-NN accuracy and learning rate an epoch, as far as they are there.
+
+    Args:
+        out: the run's `out`.
+        run: the run.
+        baseline: whether f's curves are drawn too.
+    """
+    if run.knn_curve is None:
+        return []
+    labels = {} if run.encoder is None else {"this run": run.encoder}
+    reference = _reference_encoder(out, run) if baseline else None
+    if reference is not None and reference != run.encoder:
+        labels = {f"{run.titles.baseline} (f, seed {run.seed_of_f})": reference, **labels}
+
+    def read(file: str, column: str) -> dict[str, list[tuple[float, float]]]:
+        return {name: read_curve(out, label, file, column) for name, label in labels.items()}
+
+    accuracy = read(CURVE, "knn5")
+    if not accuracy.get("this run"):  # the result has a copy
+        accuracy["this run"] = [(x, y) for x, y in run.knn_curve]
+    drawn = [
+        plot(accuracy, x_label="epoch", y_label="5-NN accuracy, %"),
+        plot(read(HISTORY, "loss"), x_label="epoch", y_label="training loss"),
+        plot(read(HISTORY, "lr"), x_label="epoch", y_label="learning rate"),
+    ]
+    return [found for found in drawn if found is not None]
+
+
+def _reference_encoder(out: Path, run: Run) -> str | None:
+    parents = read_manifest(out, run.baseline.artifact).get("parents") if run.baseline.artifact else None
+    encoder = parents.get("encoder") if isinstance(parents, Mapping) else None
+    return encoder.get("path") if isinstance(encoder, Mapping) else None
+
+
+def _labels(run: Run) -> list[str]:
+    """What it is, in a few words each."""
+    words = [f"data set: {run.dataset}", f"budget={run.place.budget}"]
+    if run.weights is not None:
+        words.append(f"weights: {run.weights.get('name')}")
+    elif run.config:
+        encoder = run.group("encoder")
+        words += [
+            f"views: {run.titles.views}",
+            f"assimilation: {run.group('assim').get('name')}",
+            f"loss: {run.group('loss').get('name')}",
+            f"encoder: {encoder.get('backbone')}, width {encoder.get('width')}",
+            f"{run.config.get('epochs')} epochs",
+        ]
+    return [*words, run.device or ""]
+
+
+def _pictures(folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """Sections of what was drawn (`run_pictures`), and why they cannot be shown."""
+    if not (folder / PICTURES_FILE).is_file():
+        return [], ""
+    try:
+        drawn = json.loads((folder / PICTURES_FILE).read_text(encoding="utf-8"))
+        return [
+            {
+                "title": str(section["title"]),
+                "text": [str(text) for text in section["text"]],
+                "facts": [[str(cell) for cell in fact] for fact in section["facts"]],
+                "figures": [_figure(folder, figure["file"], str(figure["caption"])) for figure in section["figures"]],
+            }
+            for section in drawn["sections"]
+        ], ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [], f"{PICTURES}/ cannot be read ({error}): the run's command draws it again."
+
+
+def _figure(folder: Path, name: Any, caption: str) -> dict[str, str]:
+    path = file_inside(folder, name)
+    if path is None:
+        raise ValueError(f"{name} is no file in {folder.name}/")
+    look = "vector" if path.suffix == ".svg" else "pixels"
+    return {"source": picture_data(path), "caption": caption, "look": look}
+
+
+def _artifacts(out: Path, run: Run) -> list[list[str]]:
+    rows = []
+    for label, seconds in run.seconds.items():
+        manifest = read_manifest(out, label)
+        parents, facts = manifest.get("parents"), manifest.get("facts")
+        made_from = [f"{role} {of.get('key', '')}" for role, of in (parents or {}).items()]
+        seed, device = manifest.get("seed"), (facts or {}).get("device", "")
+        shown = NOTHING if seed is None else str(seed)
+        rows.append([label, ", ".join(made_from) or NOTHING, shown, f"{seconds:,.1f}", str(device)])
+    return [*rows, ["in all", "", "", f"{sum(run.seconds.values()):,.1f}", f"{run.hours} h"]]
+
+
+def _folded(run: Run) -> dict[str, str]:
+    """What stands behind a click, as JSON."""
+    made = {"provenance": run.provenance, "commit": run.commit, "versions": run.versions}
+    shown = {"Versions, machine, commit": made, "Digests of the artifacts": run.artifacts, "Configuration": run.config}
+    return {title: json.dumps(value, indent=1, ensure_ascii=False) for title, value in shown.items()}

@@ -1,0 +1,187 @@
+"""The pictures of a run's page: generated views beside their images, best and worst reconstructions.
+
+They need the images, the generator and torch, so they are drawn once, into the run's folder; pages are written from
+the files there.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from assimilate.analysis.agreement import label_agreement
+from assimilate.analysis.grids import picture_grid, spread_over_classes
+from assimilate.analysis.plots import plot_distances
+from assimilate.assimilation.adversarial import load_viewmaker
+from assimilate.invert import ERRORS, load_latents
+from assimilate.jobs.session import Session
+from assimilate.make_views import read_summary
+from assimilate.pages.run_page import PICTURES, PICTURES_FILE
+from assimilate.train import VIEWMAKER, fresh_views
+from assimilate.train_generator import load_generator
+from assimilate.views.cache import IMAGES
+from assimilate.views.embedding import to_pixels
+from assimilate.views.step import Synthesised, Viewmaker
+from assimilate.whole_file import may_write, write_bytes_atomically, write_text_atomically
+
+# Pictures on a page.
+NUM_ANCHORS = 12
+NUM_EXTREMES = 8
+# Views of an image that are made for the page where no cache holds any.
+NUM_DRAWN = 4
+
+
+# A section of a run's page: `title`, `text` above its pictures, `figures`, and `facts` that were measured of them.
+Section = dict[str, Any]
+
+
+def draw_pictures(session: Session) -> None:
+    """Draw what a run's page shows of its views and of the inversion, into `pictures/` of its folder.
+
+    A folder that cannot be written, somebody else's, stays as it is.
+    """
+    if not may_write(session.job.run_dir):
+        return
+    folder = session.job.run_dir / PICTURES
+    sections = [_view_section(session, folder), _inversion_section(session, folder)]
+    drawn = {"schema": 1, "sections": [section for section in sections if section is not None]}
+    write_text_atomically(folder / PICTURES_FILE, json.dumps(drawn, indent=1, ensure_ascii=False) + "\n")
+
+
+def _save(folder: Path, name: str, content: bytes | str, caption: str) -> dict[str, str]:
+    write_bytes_atomically(folder / name, content.encode() if isinstance(content, str) else content)
+    return {"file": name, "caption": caption}
+
+
+def _view_section(session: Session, folder: Path) -> Section | None:
+    """Images beside their views, and what was measured of these; None where nothing is generated."""
+    views = session.chain.views
+    if views is None:
+        return _drawn_section(session, folder)
+    train = session.dataset.train
+    cached = np.load(views.path / IMAGES, mmap_mode="r")
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    reconstructions = _reconstruct(session, chosen)
+    rows = []
+    for position, index in enumerate(chosen):
+        row = [train.images[index]]
+        row += [] if reconstructions is None else [reconstructions[position]]
+        rows.append([*row, *cached[index]])
+    leading = 1 if reconstructions is None else 2
+    what = "Original" if reconstructions is None else "Original, reconstruction g(e(x))"
+    scale = _scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1])
+    grid = picture_grid(rows, scale=scale, gap_after=(leading - 1,))
+    made = f"the {cached.shape[1]} cached {views.step.title} views of {len(chosen)} training images"
+    figures = [_save(folder, "views.png", grid, f"{what}, and {made}.")]
+    summary = read_summary(views)
+    facts: list[list[str]] = []
+    if "epsilon1" in summary:
+        distances = np.load(views.path / "distances.npy")
+        plot = plot_distances(distances, wanted=summary["epsilon1"], name=f"{distances.size:,} stored views")
+        caption = "Achieved distances, measured on the stored 8-bit images, against ε1."
+        figures.append(_save(folder, "distances.svg", plot, caption))
+        spread = [
+            ["mean distance between the views of an image", f"{summary['spread_mean']:.4f}"],
+            ["its bound, ε1·√(2n/(n−1))", f"{summary['spread_bound']:.4f}"],
+            ["ε2, asked for", f"{summary['epsilon2']:.4f}"],
+        ]
+        if cached.shape[1] == 1:  # one view has no distance to others
+            spread = []
+        facts += [
+            ["ε1, asked for", f"{summary['epsilon1']:.4f}"],
+            ["achieved distance, mean ± std", f"{summary['distance_mean']:.4f} ± {summary['distance_std']:.4f}"],
+            ["rms error of the distance", f"{100 * (summary['boundary_rms_relative'] or 0):.2f}% of ε1"],
+            *spread,
+            ["steps, mean", f"{summary['steps_mean']:.1f}"],
+            ["anchors that ran out of steps", f"{100 * summary['capped_share']:.2f}%"],
+        ]
+    agreement = "views that 5-NN on real pixels gives their anchor's label"
+    if train.labels is not None and cached.shape[-1] != train.image_size:
+        facts.append([agreement, f"not measured: views of {cached.shape[-1]}², images of {train.image_size}²"])
+    elif train.labels is not None:
+        share = label_agreement(train.images, train.labels, cached, device=session.device)
+        facts.append([agreement, f"{100 * share:.1f}%"])
+    return {"title": "Views", "text": [], "figures": figures, "facts": facts}
+
+
+def _drawn_section(session: Session, folder: Path) -> Section | None:
+    """Views of runs that make theirs while training, drawn anew for the page."""
+
+    view, train = getattr(session.chain.encoder.step, "view", None), session.dataset.train
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    if isinstance(view, Viewmaker):
+        drawn, kind = _viewmaker_views(session, train.images[chosen]), "Viewmaker"
+    elif isinstance(view, Synthesised):
+        drawn, kind = _fresh_views(session, chosen), view.title
+    else:
+        return None
+    rows = [[train.images[index], *views] for index, views in zip(chosen, drawn, strict=True)]
+    grid = picture_grid(rows, scale=_scale(train.image_size, 1 + NUM_DRAWN), gap_after=(0,))
+    caption = f"Original, and {NUM_DRAWN} {kind} views, drawn for this page: training makes new ones at every step."
+    facts: list[list[str]] = []
+    if isinstance(view, Viewmaker):
+        change = float(np.abs(drawn.astype(np.float64) - train.images[chosen][:, None]).mean() / 255)
+        budget = view.distortion_budget
+        facts.append(["mean change of a pixel in [0, 1], asked for", f"{budget:.4f}"])
+        facts.append(["of these pictures, clamped and rounded", f"{change:.4f}"])
+    figures = [_save(folder, "views.png", grid, caption)]
+    return {"title": "Views", "text": [], "figures": figures, "facts": facts}
+
+
+def _viewmaker_views(session: Session, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    viewmaker = load_viewmaker(session.chain.encoder.path / VIEWMAKER)
+    pixels = torch.from_numpy(np.repeat(np.asarray(images), NUM_DRAWN, axis=0)).float() / 255
+    with torch.no_grad():
+        made = viewmaker(pixels, torch.Generator().manual_seed(0))
+    result: NDArray[np.uint8] = (made * 255).round().to(torch.uint8).numpy()
+    return result.reshape(len(images), NUM_DRAWN, *result.shape[1:])
+
+
+def _fresh_views(session: Session, indices: list[int]) -> NDArray[np.uint8]:
+    source, drawn = fresh_views(session, session.chain.encoder), torch.Generator().manual_seed(0)
+    result: NDArray[np.uint8] = source.gather(torch.tensor(indices), NUM_DRAWN, drawn).cpu().numpy()
+    return result
+
+
+def _inversion_section(session: Session, folder: Path) -> Section | None:
+    """Reconstructions with the least and the largest error; None where no image was inverted."""
+    latents = session.chain.latents
+    if latents is None or not (latents.path / ERRORS).is_file():
+        return None
+    errors = np.load(latents.path / ERRORS)
+    order = errors.argsort()
+    count = min(NUM_EXTREMES, len(order) // 2)
+    figures = []
+    for name, chosen in (("Best", order[:count]), ("Worst", order[::-1][:count])):
+        pictures = _reconstruct(session, [int(index) for index in chosen])
+        if pictures is None or not count:
+            continue
+        originals = [session.dataset.train.images[index] for index in chosen]
+        extremes = f"{errors[chosen].min():.4f} to {errors[chosen].max():.4f}"
+        caption = f"{name} reconstructions: images above, g(w) below; MSE {extremes}."
+        grid = picture_grid([originals, list(pictures)], scale=_scale(session.dataset.train.image_size, count))
+        figures.append(_save(folder, f"{name.lower()}_reconstructions.png", grid, caption))
+    text = f"Reconstruction error (MSE on [−1, 1]): mean {errors.mean():.4f}, worst {errors.max():.4f}."
+    return {"title": "Inversion", "text": [text], "figures": figures, "facts": []}
+
+
+def _reconstruct(session: Session, indices: list[int]) -> NDArray[np.uint8] | None:
+
+    chain = session.chain
+    # An image that was made from its latent is its own reconstruction.
+    if chain.generator is None or chain.latents is None or chain.latents.step.is_known or not indices:
+        return None
+    codes = torch.from_numpy(np.array(load_latents(chain.latents)[indices])).to(session.device)
+    with torch.no_grad():
+        pictures: NDArray[np.uint8] = (
+            to_pixels(load_generator(session, chain.generator).synthesize(codes)).cpu().numpy()
+        )
+    return pictures
+
+
+def _scale(size: int, columns: int) -> int:
+    """Enlargement at which a grid is about 900 pixels wide, at least 1."""
+    return max(1, min(5, 900 // (columns * (size + 2))))

@@ -1,1 +1,0 @@
-"""The paper's numbers beside ours, and how they are rendered."""

@@ -1,0 +1,159 @@
+"""The page of a run: what it shows, what it lets through, and what it refuses."""
+
+import base64
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from assimilate import report
+from assimilate.evaluate import baseline_command
+from assimilate.pages.run import parse_place, parse_run
+from assimilate.titles import titles_of
+from tests.made_up_out import HOSTILE, PNG, measured, result, write
+
+
+class Tags(HTMLParser):
+    """What a browser would take for markup."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found |= {tag, *(name for name, _ in attributes)}
+
+
+def poisoned(value, words):
+    """Every text within `value` with `words` at its end, every key of a mapping too."""
+    if isinstance(value, dict):
+        return {f"{key}{words}" if key.count("/") else key: poisoned(item, words) for key, item in value.items()}
+    if isinstance(value, list):
+        return [poisoned(item, words) for item in value]
+    return f"{value}{words}" if isinstance(value, str) else value
+
+
+def test_no_word_of_a_result_is_markup(tmp_path):
+    """Whatever a name, a note, an override or a version holds: the pages have the tags that they have without."""
+    words = f"'>{HOSTILE}\"><img onerror=x><svg onload='x'>"
+    tags = []
+    for name, poison in (("clean", ""), ("poisoned", words)):
+        out = tmp_path / name
+        found = result(row=None, metrics={"acc1": 1.0}, data_notes=["a note"], overrides=["dataset.name=x"])
+        found["baseline"] = {"metrics": {"acc1": measured(1.0)}, "artifact": "encoders/x/y"}
+        free = {key: value for key, value in found.items() if key not in ("row", "dataset", "seed", "budget")}
+        folder = write(out, found | poisoned(free, poison), setting=f"a{poison.replace('/', '')}")
+        (folder / "pictures").mkdir()
+        (folder / "pictures" / "views.png").write_bytes(PNG)
+        shown = {"title": "a", "text": ["b"], "facts": [["c", "d"]], "figures": [{"file": "views.png", "caption": "e"}]}
+        section = poisoned(shown, poison) | {"figures": [{"file": "views.png", "caption": f"e{poison}"}]}
+        (folder / "pictures" / "pictures.json").write_text(json.dumps({"sections": [section]}))
+        assert report.main([f"out={out}"]) == 0
+        tags.append([Tags(path.read_text(encoding="utf-8")).found for path in sorted(out.rglob("report.html"))])
+    assert len(tags[0]) == 2
+    assert tags[1] == tags[0]
+
+
+def run_with_pictures(out, *files, content=b""):
+    """The page of a run whose pictures.json names `files`."""
+    folder = write(out, result(metrics={"acc1": 1.0}))
+    (folder / "pictures").mkdir()
+    figures = [{"file": str(name), "caption": "a caption"} for name in files]
+    described = {"sections": [{"title": "Views", "text": [], "figures": figures, "facts": []}]}
+    (folder / "pictures" / "pictures.json").write_text(json.dumps(described))
+    for name in ("views.png", "distances.svg"):
+        (folder / "pictures" / name).write_bytes(content)
+    (folder / "pictures" / "link.png").symlink_to(out.parent / "secret")
+    (out.parent / "secret").write_bytes(b"a secret")
+    assert report.main([f"out={out}"]) == 0
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["../../secret", "../metrics.json", "link.png", "{root}/secret", "gone.png", 3, "a\0"])
+def test_a_picture_comes_from_the_folder_of_its_run(tmp_path, name):
+    name = name.format(root=tmp_path) if isinstance(name, str) else name
+    html = run_with_pictures(tmp_path / "out", name)
+    assert base64.b64encode(b"a secret").decode() not in html
+    assert "data:image" not in html
+    assert "pictures/ cannot be read" in html
+
+
+def test_a_vector_picture_is_an_image_that_runs_nothing(tmp_path):
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" onload="x()"><script>alert(1)</script></svg>'
+    html = run_with_pictures(tmp_path / "out", "views.png", "distances.svg", content=svg)
+    assert not {"script", "onload"} & Tags(html).found
+    assert "data:image/svg+xml;base64," + base64.b64encode(svg).decode() in html
+
+
+@pytest.mark.parametrize(
+    ("assim", "view", "title"),
+    [
+        ({"name": "simclr", "view1": "expert", "view2": "expert", "view3": None}, "wsearch", "SimCLR"),
+        (
+            {"name": "simclr", "view1": "basic", "view2": "basic", "view3": None},
+            "wsearch",
+            "SimCLR with basic, basic",
+        ),
+        (
+            {"name": "simclr", "view1": "basic", "view2": "generated", "view3": None},
+            "wsearch",
+            "SimCLR with basic, W-search",
+        ),
+        ({"name": "a1", "view1": "expert", "view2": "generated", "view3": None}, "wperturb", "A1 with W-perturb"),
+        ({"name": "a2", "view1": "expert", "view2": "expert", "view3": "generated"}, "wsearch", "A2 with W-search"),
+        (
+            {"name": "a2", "view1": "basic", "view2": "basic", "view3": "basic"},
+            "wsearch",
+            "A2 with basic, basic, basic",
+        ),
+    ],
+)
+def test_a_run_is_called_by_the_views_that_it_has(assim, view, title):
+    config = result(row=None, dataset="digits", metrics={})["config"]
+    config |= {"assim": assim, "view": {"name": view}, "simclr_loss": "infonce", "analysis": {"pair": None}}
+    assert titles_of(config)["run"] == title
+    siamese = titles_of(config | {"loss": {"name": "simsiam"}, "simclr_loss": "simsiam"})
+    assert "SimSiam" in siamese["run"]
+    assert siamese["baseline"] == "SimSiam"
+
+
+def test_a_page_says_what_its_run_recorded(tmp_path):
+    """Titles are the run's: a component from outside is called by its own."""
+    titles = {"run": "My method with my views", "views": "expert, my views", "baseline": "MoCo", "dataset": "my images"}
+    made = result(row=None, metrics={"acc1": 50.0, "my_metric": 1.5}, titles=titles)
+    made["baseline"] = {"metrics": {"acc1": measured(40.0)}, "artifact": "probes/x/y"}
+    made["protocols"]["my_metric"] = "as nobody measures"
+    folder = write(tmp_path, made, setting="x-1234abcd")
+    assert report.main([f"out={tmp_path}"]) == 0
+    html, index = (folder / "report.html").read_text(), (tmp_path / "report.html").read_text()
+    assert "<h1>My method with my views on my images, seed 0</h1>" in html
+    for shown in ("views: expert, my views", "MoCo (f, seed 0)", "+10.00", "as nobody measures", "my_metric", "1.50"):
+        assert shown in html
+    assert "My method with my views on my images" in index
+    assert "my_metric" in index
+
+
+def test_overrides_that_name_a_run_need_its_result(tmp_path, capsys):
+    assert report.main(["budget=smoke", f"out={tmp_path}"]) == 2
+    assert "not there yet: run python -m assimilate.train budget=smoke" in capsys.readouterr().err
+    # A line of Table 1 is measured, not trained.
+    assert report.main(["+table1=original_wsearch", f"out={tmp_path}"]) == 2
+    assert "run python -m assimilate.analyze +table1=original_wsearch" in capsys.readouterr().err
+
+
+def test_a_line_of_table1_has_a_page_without_any_training(tmp_path, capsys):
+    made = result(row="table1/original_wsearch", dataset="digits", metrics={"mi": 1.5, "inner_product": 0.9})
+    folder = write(tmp_path, made)
+    assert report.main(["+table1=original_wsearch", f"out={tmp_path}"]) == 0
+    assert str(folder / "report.html") in capsys.readouterr().out
+
+
+def test_the_baseline_of_a_run_is_trained_as_the_run_was():
+    words = ["dataset=folder", "dataset.root=/x", "dataset.image_size=16", "batch_size=8", "epochs=3", "view=wperturb"]
+    others = ["view.sigma=0.2", "assim=a2", "loss.alpha=1", "loss.temperature=0.2", "encoder.width=8", "logger=none"]
+    made = result(row=None, dataset="plain", metrics={}, overrides=[*words, *others])
+    run = parse_run(made, parse_place(("paper", "adhoc", "x", "plain", "seed0")))
+    named = baseline_command(run).split()
+    kept = ["dataset=folder", "dataset.root=/x", "dataset.image_size=16", "batch_size=8", "epochs=3"]
+    assert named[2:] == ["assimilate.train", *kept, "loss.temperature=0.2", "encoder.width=8", "assim=simclr"]
