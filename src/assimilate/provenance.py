@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("assimilate", "torch", "torchvision", "lightning", "numpy", "hydra-core", "scikit-learn")
+PACKAGES = ("assimilate-ssl", "torch", "torchvision", "lightning", "numpy", "hydra-core", "scikit-learn")
 
 
 def provenance() -> dict[str, Any]:

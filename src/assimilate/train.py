@@ -39,18 +39,20 @@ RESUMABLE = ("last.ckpt", "last.previous.ckpt")
 @stage("train")
 def main(job: Job) -> float | None:
     """Run one job. Returns what `objective` names, where a sweep searches by it."""
-    from assimilate.launch import train_as_rank
-    from assimilate.objective import check_measurable, measure_objective
-
     if rank() is not None:
+        from assimilate.launch import train_as_rank
+
         train_as_rank(Session(job, prepare="never"))
         return None
     session = Session(job)
-    searches = job.config["objective"] is not None and session.prepare not in ("plan", "only")
-    if searches:
-        check_measurable(session)
+    if job.config["objective"] is None or session.prepare in ("plan", "only"):
+        complete_run(session)
+        return None
+    from assimilate.objective import check_measurable, measure_objective
+
+    check_measurable(session)
     complete_run(session)
-    return measure_objective(session) if searches else None
+    return measure_objective(session)
 
 
 def complete_run(session: Session) -> None:
