@@ -10,7 +10,7 @@ import yaml
 
 from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.errors import UserError
-from assimilate.run.keys import known_keys
+from assimilate.run.keys import known_keys, named_keys
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -113,10 +113,11 @@ def check_composed(config: Mapping[str, Any]) -> None:
     Raises:
         UserError: the first of them, with the nearest names.
     """
+    named = named_keys(config)
     own = "arguments" in config["generator"] or not str(config["generator"]["_target_"]).startswith("assimilate.")
     for key, _ in leaves(config):
         setting = key.removeprefix(f"{OWN_SETTINGS}.")
-        if setting in _known_nodes() or (own and key.startswith("generator.")):
+        if setting in _known_nodes() or setting in named or (own and key.startswith("generator.")):
             continue
         parents = [key[:end] for end, letter in enumerate(key) if letter == "."]
         if not any(_is_open(parent) for parent in parents):

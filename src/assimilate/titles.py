@@ -1,34 +1,16 @@
-"""What a run's parts are called: recorded in its result, so that no page or figure looks at a component's name.
-
-The one place that turns names into titles until every component's class has its own.
-"""
+"""What a run's parts are called: recorded in its result, so that no page or figure looks at a component's name."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from assimilate.assimilation.arrangement import GENERATED
+from assimilate.assimilation.loss import Loss
+from assimilate.graph.wiring import find_class
 from assimilate.run.given import TIMM
-from assimilate.settings.identity import GENERATED, measures_pair
-
-# As the paper writes them; anything else goes by its own name.
-_TITLES = {
-    "simclr": "SimCLR",
-    "simsiam": "SimSiam",
-    "a1": "A1",
-    "a2": "A2",
-    "wsearch": "W-search",
-    "wperturb": "W-perturb",
-    "wmix": "W-mix",
-    "online": "online W-search",
-    "external": "views from elsewhere",
-    "reconstruction": "reconstructions",
-    "viewmaker": "Viewmaker",
-}
-
-
-def title_of(name: str) -> str:
-    """A component's title; the name itself for one that has none."""
-    return _TITLES.get(name, name)
+from assimilate.run.recipe import Recipe
+from assimilate.settings.identity import measures_pair
+from assimilate.views.step import View
 
 
 def titles_of(config: Mapping[str, Any]) -> dict[str, str]:
@@ -39,24 +21,25 @@ def titles_of(config: Mapping[str, Any]) -> dict[str, str]:
         views, e.g. "expert, expert, W-search"; baseline: how f is trained; dataset: the name of the images, told apart
         from a benchmark's where a folder of the user's has such a name.
     """
-    dataset, baseline = config["dataset"], title_of("simsiam" if config["simclr_loss"] == "simsiam" else "simclr")
-    name = f"{dataset['name']} (folder)" if dataset["kind"] == "folder" else dataset["name"]
-    slots = [slot for slot in (config["assim"].get(f"view{place}") for place in (1, 2, 3)) if slot is not None]
-    views = [title_of(config["view"]["name"]) if slot == GENERATED else str(slot) for slot in slots]
-    return {"run": _run(config, views), "views": ", ".join(views), "baseline": baseline, "dataset": name}
+    recipe, name = Recipe(config), str(config["dataset"]["name"])
+    baseline = find_class("simclr_loss", config["simclr_loss"], Loss).title or recipe.arrangement.contrasting
+    view = recipe.wiring.class_at("view", View).title or str(config["view"]["name"])
+    views = [view if slot == GENERATED else str(slot) for slot in recipe.arrangement.words]
+    if recipe.dataset_class.from_files:
+        name = f"{name} (folder)"
+    return {"run": _run(config, recipe, views), "views": ", ".join(views), "baseline": baseline, "dataset": name}
 
 
-def _run(config: Mapping[str, Any], views: list[str]) -> str:
+def _run(config: Mapping[str, Any], recipe: Recipe, views: list[str]) -> str:
     if config["checkpoint"] is not None:
         given = str(config["checkpoint"])
         return given if given.startswith(TIMM) else Path(given).name
     if measures_pair(config):
         return "A pair of views as f sees them"
-    assim, siamese = config["assim"]["name"], config["loss"]["name"] == "simsiam"
-    method = title_of("simsiam" if siamese and assim == "simclr" else assim)
-    method += f"-{title_of('simsiam')}" if siamese and assim != "simclr" else ""
-    if assim == "simclr" and set(views) == {"expert"}:
+    arranged, loss = recipe.arrangement.title, recipe.wiring.class_at("loss", Loss).title
+    method = "-".join(part for part in (arranged, loss) if part) or recipe.arrangement.contrasting
+    if not arranged and set(views) == {"expert"}:
         return method
     # The paper names the one view that is not an expert's; Tables 5 and 19 name them all.
-    usual = views[0] == "expert" and (assim == "a1" or views[1] == "expert")
+    usual = views[0] == "expert" and ((len(views) == 2 and bool(arranged)) or views[1] == "expert")
     return f"{method} with {views[-1] if usual else ', '.join(views)}"

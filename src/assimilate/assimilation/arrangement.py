@@ -17,6 +17,9 @@ class Arrangement(Settings):
     """
 
     aligns: ClassVar[bool] = False
+    # What a report calls a run of it; "" where the method alone names it.
+    title: ClassVar[str] = ""
+    contrasting: ClassVar[str] = "SimCLR"  # what contrasting views is called, where the loss has no title of its own
     name: Annotated[str, NEUTRAL, NAMED]
     view1: str | None
     view2: str | None
@@ -47,6 +50,8 @@ class SimCLRViews(Arrangement):
 class A1Views(Arrangement):
     """A1: a generated view takes the place of one of the two."""
 
+    title: ClassVar[str] = "A1"
+
     @model_validator(mode="after")
     def _one_is_generated(self) -> "A1Views":
         if GENERATED not in self.words:
@@ -61,6 +66,7 @@ class A2Views(Arrangement):
     """A2: a third view is appended and aligned with the two (Eq. 4)."""
 
     aligns: ClassVar[bool] = True
+    title: ClassVar[str] = "A2"
 
 
 class Drawing(Settings):

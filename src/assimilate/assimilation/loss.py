@@ -34,6 +34,8 @@ class Loss(Settings):
         contrasts: whether views of other images are negatives.
     """
 
+    # The method's name in a report; "" for the losses of SimCLR.
+    title: ClassVar[str] = ""
     aligns: ClassVar[bool] = True
     needs_predictor: ClassVar[bool] = False
     contrasts: ClassVar[bool] = True
@@ -205,6 +207,7 @@ class MoCo(Loss, word="moco"):
         queue_size: number of negatives, K.
     """
 
+    title: ClassVar[str] = "MoCo v2"
     temperature: Positive = 0.2
     momentum: Momentum = 0.999
     queue_size: Count = 65536
@@ -224,6 +227,7 @@ class MoCo(Loss, word="moco"):
 class SimSiamLoss(Loss, word="simsiam"):
     """SimSiam and A2-SimSiam (Appendix F, Eq. 16; PROTOCOLS 11): no negatives, a predictor, a stop-gradient."""
 
+    title: ClassVar[str] = "SimSiam"
     needs_predictor: ClassVar[bool] = True
     contrasts: ClassVar[bool] = False
 
@@ -245,6 +249,7 @@ class BYOL(Loss, word="byol"):
         momentum: of the target at the first step; it rises to 1 as a half cosine. The paper's is .996.
     """
 
+    title: ClassVar[str] = "BYOL"
     needs_predictor: ClassVar[bool] = True
     contrasts: ClassVar[bool] = False
     momentum: Momentum = 0.996
@@ -270,6 +275,7 @@ class VICReg(Loss, word="vicreg"):
         invariance, variance, covariance: λ, μ and ν.
     """
 
+    title: ClassVar[str] = "VICReg"
     contrasts: ClassVar[bool] = False
     invariance: NotNegative = 25.0
     variance: NotNegative = 25.0
@@ -307,6 +313,7 @@ class BarlowTwins(Loss, word="barlowtwins"):
         redundancy: λ, the weight of C beside its diagonal; the paper's is .005.
     """
 
+    title: ClassVar[str] = "Barlow Twins"
     contrasts: ClassVar[bool] = False
     redundancy: NotNegative = 0.005
 

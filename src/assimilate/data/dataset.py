@@ -79,6 +79,8 @@ class Dataset(Step):
     latents_are_known: ClassVar[bool] = False
     # Whether it is one of the data sets that papers report numbers of, rather than images that have its name.
     published: ClassVar[bool] = False
+    # Whether they are files of the user's, whose folder may have any data set's name.
+    from_files: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
@@ -212,6 +214,7 @@ class Folder(Dataset):
     """A folder of images of the user's, known by the names, sizes and times of its files."""
 
     version: ClassVar[int] = 2
+    from_files: ClassVar[bool] = True
     root: Annotated[str, NEUTRAL, PATH, Allowed("a folder")]
     out: Annotated[str, NEUTRAL, From("out")]
     test_fraction: Annotated[float, Field(gt=0, lt=1), Allowed("a share between 0 and 1")]

@@ -1,6 +1,10 @@
 """Every key that a component reads, derived from the fields of the classes."""
 
+import contextlib
 import functools
+import pkgutil
+from collections.abc import Mapping
+from typing import Any
 
 from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.arrangement import (
@@ -19,7 +23,7 @@ from assimilate.encoder.step import ImportedEncoder
 from assimilate.generator.sampled_dataset import Sampled
 from assimilate.generator.step import Generator
 from assimilate.graph.settings import NAMED, Settings, holds_a_path
-from assimilate.graph.wiring import places_of
+from assimilate.graph.wiring import TARGET, places_of
 from assimilate.inversion.step import Latents
 from assimilate.probes.step import Probe
 from assimilate.run.job_settings import JobSettings
@@ -75,3 +79,20 @@ def why_absent(key: str) -> str | None:
             if cls.absent and (key == known or key.startswith(f"{known}.")):
                 return cls.absent
     return None
+
+
+def named_keys(config: Mapping[str, Any], path: str = "") -> set[str]:
+    """Every key that the classes named in a configuration read, those from outside the package too.
+
+    A class that cannot be imported has none here; it is refused when it is made.
+    """
+    found: set[str] = set()
+    if isinstance(target := config.get(TARGET), str):
+        with contextlib.suppress(Exception):  # it may be the user's code, which may raise anything
+            named = pkgutil.resolve_name(target)
+            if isinstance(named, type) and issubclass(named, Settings):
+                found |= {key for key, _, _ in places_of(path, named)}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= named_keys(value, f"{path}.{name}" if path else str(name))
+    return found

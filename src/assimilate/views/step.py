@@ -53,7 +53,6 @@ class View(Step):
 
     kind: ClassVar[str] = "views"
     stage: ClassVar[str] = "make_views"
-    title: ClassVar[str] = "Making views"
     name: Annotated[str, NEUTRAL, NAMED]
     # Whether a training of another loss than a contrastive one can make these views itself.
     needs_contrastive_loss: ClassVar[bool] = False
@@ -334,7 +333,7 @@ class WMix(Synthesised):
 class Reconstruction(Synthesised):
     """g(w) of the inverted latent."""
 
-    title: ClassVar[str] = "Reconstructions"
+    title: ClassVar[str] = "reconstructions"
 
     def move(self) -> "Move":
         """None."""
@@ -346,7 +345,7 @@ class Reconstruction(Synthesised):
 class External(Cached):
     """Views that somebody else made: a folder `<index>/<k>.png`, or an array."""
 
-    title: ClassVar[str] = "Packing views"
+    title: ClassVar[str] = "views from elsewhere"
     path: Annotated[str, NEUTRAL, PATH, Allowed("a folder or a .npy file")]
     n_cached: Annotated[Count | None, NEUTRAL, Allowed("null (all) or a whole number ≥ 1")]  # type: ignore[assignment]
     image_size: Annotated[int, From("dataset.image_size")]
@@ -388,7 +387,7 @@ class External(Cached):
 class CachedExpert(Cached):
     """Expert views, drawn once."""
 
-    title: ClassVar[str] = "Expert views"
+    title: ClassVar[str] = "expert"
     seed: Seed
     cached: Annotated[Flag, NEUTRAL]
     draws: Literal["independent", "shared"]
@@ -497,7 +496,7 @@ class Viewmaker(LearnedView):
 class OnlineSearch(LearnedView):
     """A search with the encoder that is being trained (Appendix E)."""
 
-    title: ClassVar[str] = "Online W-search"
+    title: ClassVar[str] = "online W-search"
     generator: Generator
     latents: Latents
     truncation: Annotated[float | None, From("generator.truncation")] = None
