@@ -8,6 +8,7 @@ from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.data.dataset import Images
 from assimilate.errors import UserError
+from assimilate.run.recipe import Recipe
 
 
 def job_of(*overrides):
@@ -143,8 +144,37 @@ def test_simsiam_and_its_a2():
     assert job_of("recipe=simsiam", "dataset=cifar10", "assim=a2").config["loss"]["name"] == "infonce"
     config = job_of("recipe=simsiam", "dataset=cifar10", "assim=a2", "loss=simsiam").config
     assert (config["loss"]["name"], config["loss"]["alpha"], config["simclr_loss"]) == ("simsiam", 0.5, "simsiam")
-    with pytest.raises(UserError, match="take recipe=simsiam"):
+    with pytest.raises(UserError, match=r"simsiam needs encoder\.predictor_dim.*take recipe=simsiam"):
         job_of("dataset=cifar10", "loss=simsiam")
+
+
+@pytest.mark.parametrize(
+    ("loss", "values"),
+    [
+        ("moco", {"temperature": 0.2, "momentum": 0.999, "queue_size": 65536}),
+        ("byol", {"momentum": 0.996}),
+        ("vicreg", {"invariance": 25, "variance": 25, "covariance": 1}),
+        ("barlowtwins", {"redundancy": 0.005}),
+    ],
+)
+def test_methods_have_the_values_of_their_papers(loss, values):
+    words = [f"loss={loss}", "dataset=cifar10", "assim=a2", *(["encoder.predictor_dim=4096"] if loss == "byol" else [])]
+    step = Recipe(job_of(*words).config).encoder
+    assert step.loss == type(step.loss)(**values) == type(step.loss)()
+    assert step.alignment.alpha == 0.5
+    trained = Recipe(job_of(*words, f"loss.{next(iter(values))}=0.5" if loss != "moco" else "loss.momentum=0.5").config)
+    assert trained.encoder.key != step.key
+
+
+def test_any_optimizer_of_torch():
+    words = ["optimizer=any", "dataset=cifar10", "optimizer.factory=torch.optim.AdamW"]
+    step = Recipe(job_of(*words, "+optimizer.arguments.betas=[0.9,0.95]").config).encoder
+    assert step.optimizer.arguments == {"betas": [0.9, 0.95]}
+    assert step.key != Recipe(job_of(*words).config).encoder.key
+    with pytest.raises(UserError, match=r"optimizer\.factory=torch\.optim\.AdamV cannot be imported"):
+        job_of(*words[:2], "optimizer.factory=torch.optim.AdamV")
+    with pytest.raises(UserError, match=r"optimizer\.arguments: torch\.optim\.AdamW does not take \(.*beta\)"):
+        job_of(*words, "+optimizer.arguments.beta=1")
 
 
 def test_a2_full_has_no_alpha():

@@ -95,7 +95,7 @@ def check_added(word: str, key: str, composed: Collection[str]) -> None:
         UserError: such a key; with the options that have it, or the nearest names.
     """
     setting = key.removeprefix(f"{OWN_SETTINGS}.") if "view.encoder" in composed else key
-    if key in composed or setting in composed:
+    if key in composed or setting in composed or any(_is_open(above) for above in _above(setting) if above in composed):
         return
     having = options_with(setting)
     if having:
@@ -119,11 +119,14 @@ def check_composed(config: Mapping[str, Any]) -> None:
         setting = key.removeprefix(f"{OWN_SETTINGS}.")
         if setting in _known_nodes() or setting in named or (own and key.startswith("generator.")):
             continue
-        parents = [key[:end] for end, letter in enumerate(key) if letter == "."]
-        if not any(_is_open(parent) for parent in parents):
+        if not any(_is_open(above) for above in _above(key)):
             raise UserError(
                 f"{key} is set by a row or an option of a group, but nothing reads it. {nearest(key, _known())}"
             )
+
+
+def _above(key: str) -> list[str]:
+    return [key[:end] for end, letter in enumerate(key) if letter == "."]
 
 
 def _is_open(key: str) -> bool:

@@ -68,17 +68,12 @@ class Trained(Encoder):
                 f"{self.loss.word} needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam for the run "
                 "(loss), or view_encoder=simsiam for f (simclr_loss)"
             )
-        if self.loss.needs_predictor and self.view is not None and self.view.needs_contrastive_loss:
+        if not self.loss.contrasts and self.view is not None and self.view.needs_contrastive_loss:
             raise ValueError(
                 f"view={self.view.name} trains with a contrastive loss: loss={self.loss.word} cannot be combined "
                 "with it"
             )
-        warmup = getattr(self.optimizer.schedule, "warmup_epochs", 0)
-        if warmup > self.epochs:
-            raise ValueError(
-                f"optimizer.warmup_epochs={warmup:g} exceeds epochs={self.epochs}: give "
-                f"optimizer.warmup_epochs={self.epochs // 10} too"
-            )
+        self.optimizer.schedule.check(self.epochs)
         return self
 
     @property

@@ -131,8 +131,10 @@ class Wiring:
                 if not _is_elsewhere(cls.model_fields[name]):  # what stands elsewhere is others' too
                     self.leave(place, unused[name])
             else:
-                self.read.add(place)
-                self.put_back(place, getattr(made, name))
+                value = getattr(made, name)
+                # Of a mapping, keys of any name: they are the user's.
+                self.read |= {place, *(f"{place}.{key}" for key in (value if isinstance(value, Mapping) else ()))}
+                self.put_back(place, value)
         return made
 
     def _value(self, name: str, field: FieldInfo, place: str | None) -> Any:
