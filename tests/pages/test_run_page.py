@@ -1,14 +1,17 @@
 """The page of a run: what it shows, what it lets through, and what it refuses."""
 
 import base64
+import io
 import json
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 
 from assimilate import report
 from assimilate.evaluate import baseline_command
 from assimilate.pages.run import parse_place, parse_run
+from assimilate.pages.terminal import run_table
 from assimilate.titles import titles_of
 from tests.made_up_out import HOSTILE, PNG, measured, result, write
 
@@ -157,3 +160,15 @@ def test_the_baseline_of_a_run_is_trained_as_the_run_was():
     named = baseline_command(run).split()
     kept = ["dataset=folder", "dataset.root=/x", "dataset.image_size=16", "batch_size=8", "epochs=3"]
     assert named[2:] == ["assimilate.train", *kept, "loss.temperature=0.2", "encoder.width=8", "assim=simclr"]
+
+
+def test_a_terminal_of_80_columns_cuts_no_number():
+    values = {"acc1": 92.5, "acc5": 99.75, "knn5": 90.25, "knn5_euclidean": 89.75}
+    made = result(row=None, metrics=values, floors={"commonest class": dict.fromkeys(values, 15.62)})
+    made["baseline"] = {"metrics": {name: measured(11.88, 1.88) for name in values}, "artifact": "probes/x/y"}
+    console = Console(width=80, file=io.StringIO())
+    console.print(run_table(parse_run(made, parse_place(("paper", "adhoc", "x", "cifar10", "seed0")))))
+    shown = console.file.getvalue()
+    line = next(line for line in shown.splitlines() if line.strip().startswith("linear probe, top-5 %"))
+    assert line.split()[-9:] == ["15.62", "–", "11.88", "±", "1.88", "99.75", "±", "0.05", "+87.87"]
+    assert "…" not in shown
