@@ -11,7 +11,6 @@ from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.known_keys import CONF
 from assimilate.settings.budget import apply_budget
-from assimilate.settings.identity import run_identity
 
 
 def job_of(*overrides):
@@ -55,10 +54,10 @@ def test_a_budget_without_caps_changes_nothing():
 
 
 def test_a_part_of_a_cache_is_another_run_unless_it_is_all_of_it():
-    whole = run_identity(job_of("dataset=cifar10").config)
-    assert run_identity(job_of("dataset=cifar10", "view.n_used=8").config) == whole
-    assert run_identity(job_of("dataset=cifar10", "view.n_used=4").config) != whole
-    assert "n_used" not in whole["view"]
+    whole = job_of("dataset=cifar10").identity
+    assert job_of("dataset=cifar10", "view.n_used=8").identity == whole
+    assert job_of("dataset=cifar10", "view.n_used=4").identity != whole
+    assert "n_used" not in whole["encoder"]["view"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_simclr_names_the_transform_of_generated_views_where_there_are_any():
     """Table 5; a run of two expert views is what it was."""
     words = ["dataset=cifar100", "view=wsearch", "assim=simclr", *GENERATED]
     assert job_of(*words).identity != job_of(*words, "assim.generated_transform=crop50").identity
-    assert "generated_transform" not in job_of("dataset=cifar100", "assim=simclr").identity["assim"]
+    assert "generated_transform" not in job_of("dataset=cifar100", "assim=simclr").identity["encoder"]
     with pytest.raises(UserError, match=r"assim\.generated_transform would be ignored"):
         job_of("dataset=cifar100", "assim=simclr", "assim.generated_transform=crop50")
 

@@ -44,13 +44,11 @@ def test_options_are_those_of_the_rooms():
 
 
 IMPOSSIBLE = [
-    ("optimizer.name=lars", "sgd, adam"),
     ("optimizer.schedule=step", "cosine_with_warmup"),
     ("optimizer.lr=inf", "> 0"),
-    ("loss.name=infoNCE", "infonce, ntxent, full, simsiam"),
-    ("simclr_loss=byol", "infonce, ntxent, full, simsiam"),
-    ("encoder.backbone=resnet19", "resnet18, resnet34, resnet50"),
-    ("encoder.stem=cifar10", "cifar, cifar_maxpool, imagenet"),
+    ("simclr_loss=byol", "infonce, ntxent, full"),
+    ("encoder.backbone=resnet19", "resnet18, resnet34 or resnet50"),
+    ("encoder.stem=cifar10", "cifar, cifar_maxpool or imagenet"),
     ("encoder.projector=mlp", "supcontrast"),
     ("encoder.hidden_dim=0", "whole number"),
     ("encoder.output_dim=1.5", "whole number"),
@@ -175,10 +173,10 @@ SIZES = [
     (["assim=simclr", "dataset.image_size=24"], None),
     (["assim=simclr", "dataset.image_size=96"], None),
     (["view=expert", "dataset.image_size=24"], None),
-    (["generator._target_=a.B", "inversion.latents=/w.npy", "dataset.image_size=24"], None),
+    (["generator._target_=a.B", f"inversion.latents={__file__}", "dataset.image_size=24"], None),
     (["dataset.image_size=128"], None),
     (["dataset.image_size=24"], r"allowed is 8, 16, 32, 64, 128 or 256: StyleGAN2 doubles from 4"),
-    (["generator.checkpoint=/g.pt", "dataset.image_size=96"], "StyleGAN2 doubles from 4"),
+    ([f"generator.checkpoint={__file__}", "dataset.image_size=96"], "StyleGAN2 doubles from 4"),
     (["generator._target_=a.B", "dataset.image_size=24"], r"encoder of the inversion halves.*inversion\.latents="),
     (["assim=simclr", "dataset.image_size=4"], "a whole number ≥ 8"),
     (["assim=simclr", "dataset.image_size=24.5"], "a whole number ≥ 8"),
@@ -220,16 +218,16 @@ IGNORED = [
     (["assim=simclr", "simclr_loss=ntxent"], "trains no f"),
     (["view=expert", "simclr_loss=ntxent"], "trains no f"),
     (["view=wperturb", "simclr_loss=ntxent"], "trains no f"),
-    (["view.encoder.checkpoint=/f.pt", "simclr_loss=ntxent"], "trains no f"),
-    (["view.encoder.checkpoint=/f.pt", "view.encoder.seed=1"], "trains no f"),
+    ([f"view.encoder.checkpoint={__file__}", "simclr_loss=ntxent"], "trains no f"),
+    ([f"view.encoder.checkpoint={__file__}", "view.encoder.seed=1"], "trains no f"),
     (["recipe=dkobak", "optimizer.warmup_epochs=10"], "cosine_per_epoch does not read it"),
     (["recipe=htdt", "optimizer.warmup_epochs=10"], "multistep does not read it"),
     (["optimizer.schedule=constant", "optimizer.warmup_epochs=10"], "constant does not read it"),
     (["+optimizer.gamma=0.1"], "cosine_with_warmup does not read it"),
     (["+optimizer.milestones=[0.5]"], "cosine_with_warmup does not read it"),
-    (["recipe=simsiam", "assim=simclr", "loss.temperature=0.1"], "SimSiam has no temperature"),
-    (["recipe=simsiam", "loss=simsiam", "loss.base_temperature=0.1"], "SimSiam has no temperature"),
-    (["encoder.predictor_dim=512"], "only SimSiam trains a predictor"),
+    (["recipe=simsiam", "assim=simclr", "loss.temperature=0.1"], "loss=simsiam has no temperature"),
+    (["recipe=simsiam", "loss=simsiam", "loss.base_temperature=0.1"], "loss=simsiam has no base_temperature"),
+    (["encoder.predictor_dim=512"], "only loss=simsiam trains a predictor"),
     (["encoder.projector=linear", "encoder.hidden_dim=64"], "no hidden layer"),
     (["encoder.projector=none", "encoder.output_dim=64"], "leaves the features"),
     (["view=viewmaker", "assim=simclr", *GENERATED, "data.expert.jitter_probability=0"], "draws an expert view"),
@@ -264,7 +262,7 @@ def test_a_setting_that_nothing_reads_is_refused(overrides, reason):
         ["assim=simclr", "assim.view1=basic", "assim.view2=expert", "data.expert.jitter_probability=0"],
         ["view=wperturb", "inversion.perceptual=encoder", "simclr_loss=ntxent"],
         ["probe.num_draws=4", "probe.draws=independent"],
-        ["inversion.checkpoint=/e.pt", "inversion.perceptual_norm=l2", "inversion.optimization.keep=last"],
+        [f"inversion.checkpoint={__file__}", "inversion.perceptual_norm=l2", "inversion.optimization.keep=last"],
     ],
     ids=" ".join,
 )
@@ -349,7 +347,7 @@ def test_no_root_is_not_the_working_directory(root):
 def test_statistics_of_given_weights_and_of_the_probed_images_are_checked_like_the_run_s():
     for key in ("input.std", "dataset.evaluation.std"):
         with pytest.raises(UserError, match=rf"^{key}=.*0\.01 to 1"):
-            job_of("dataset=imagenet_fake", "generator.checkpoint=x", f"{key}=[0.2,0.2,0]")
+            job_of("dataset=imagenet_fake", f"generator.checkpoint={__file__}", f"{key}=[0.2,0.2,0]")
     kept = ("dataset.mean=[0,0,0]", "dataset.std=[1,1,1]")
     assert job_of("dataset=cifar10", *kept).config["dataset"]["std"] == [1, 1, 1]
 

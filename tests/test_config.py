@@ -46,6 +46,7 @@ def test_defaults_are_the_demo():
 def test_main_job_is_a2_infonce_with_the_papers_numbers():
     config = job_of("dataset=cifar100", "view=wsearch", "assim=a2").config
     assert config["loss"] == {
+        "_target_": "assimilate.assimilation.loss.InfoNCE",
         "name": "infonce",
         "temperature": 0.5,
         "base_temperature": 0.07,
@@ -183,7 +184,7 @@ REFUSED = [
     (["trainer.compile=reduce-overhead", "accumulate_grad_batches=2"], "with accumulate_grad_batches=2.*compile=true"),
     (["trainer.compile=max-autotune", "assim=a2", "view=online"], "with view=online.*compile=true"),
     (["assim=a1", "view.n_sampled=2"], "view.n_sampled would be ignored"),
-    (["generator.checkpoint=/x", "generator.num_steps=7"], "generator.num_steps would be ignored"),
+    ([f"generator.checkpoint={__file__}", "generator.num_steps=7"], "generator.num_steps would be ignored"),
     (["generator.augment=ada"], "generator.augment=ada.*none, leak or diffaugment"),
     (["generator.augment=leak", "generator.augment_probability=1.5"], "generator.augment_probability=1.5"),
     (["generator.augment_probability=0.3"], "generator.augment_probability would be ignored"),
@@ -192,7 +193,7 @@ REFUSED = [
     (["generator.frechet=fid"], "generator.frechet=fid.*none, inception or encoder"),
     (["generator.frechet=encoder", "generator.frechet_images=1"], "generator.frechet_images=1"),
     (["generator.frechet_every=10"], "generator.frechet_every would be ignored"),
-    (["generator.frechet=inception", "generator.frechet_encoder=/x"], "generator.frechet_encoder would be ignored"),
+    (["generator.frechet=inception", f"generator.frechet_encoder={__file__}"], "generator.frechet_encoder would be ignored"),
     (["dataset"], "dataset"),
     (["row=table3/expert_expert_simclr"], r"row=table3/expert_expert_simclr cannot be set by itself: give \+table3="),
     (["row=3"], r"row=3 cannot be set by itself"),

@@ -12,16 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
-from assimilate.settings.reference import reference_overrides
 
 from assimilate import composing
 from assimilate.composing import compose, hydra_ready
 from assimilate.config import _plain, make_job
 from assimilate.errors import UserError
+from assimilate.graph.identity import content_hash
 from assimilate.known_keys import EXPERIMENTS
+from assimilate.run.recipe import Recipe
 from assimilate.settings.budget import apply_budget
-from assimilate.settings.checks import check_values
-from assimilate.settings.identity import content_hash, run_identity
 from tests.paper_meaning import DATASETS, MEANING, SAME_RUNS, expected
 from tests.paper_tables import FAKE, PAPER, cells, numbers
 
@@ -156,7 +155,7 @@ def test_equal_runs_are_one_run_and_no_others_are():
     runs = defaultdict(set)
     for cell in CELLS:
         if cell[0] not in MEASURED:
-            runs[content_hash(run_identity(composed(*cell)))].add(cell)
+            runs[content_hash(Recipe(composed(*cell)).identity)].add(cell)
     assert sorted(map(sorted, SAME_RUNS)) == sorted(sorted(cells) for cells in runs.values() if len(cells) > 1)
 
 
@@ -304,8 +303,9 @@ def test_a_budget_leaves_every_row_possible(budget):
     for cell in CELLS:
         config = copy.deepcopy(composed(*cell)) | {"budget": caps}
         apply_budget(config)
-        check_values(config)
-        view, own = config["view"], reference_overrides(config)
+        Recipe(config).check(measured=True)
+        view = config["view"]
+        own = view.get("encoder", {}).get("training") or {}
         assert config["generator"].get("num_steps", 0) <= 50_000
         assert config["dataset"].get("num_images", 0) <= 130_000 or config["dataset"]["max_train_images"] <= 128
         assert view.get("search", {"iterations": 0})["iterations"] <= 200

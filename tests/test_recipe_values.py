@@ -124,7 +124,7 @@ def test_settings_that_came_later_are_named_where_they_differ_alone(tmp_path, ke
 def test_a_std_without_normalisation_is_refused():
     with pytest.raises(UserError, match=r"data\.std would be ignored: data\.normalize=false"):
         job_of("dataset=cifar10", "data.normalize=false", "data.std=[0.2,0.2,0.3]")
-    with pytest.raises(UserError, match=r"data\.std=\[0\.2, 0\.0, 0\.3\] cannot be used"):
+    with pytest.raises(UserError, match=r"data\.std=\[0\.2,0\.0,0\.3\] cannot be used"):
         job_of("dataset=cifar10", "data.std=[0.2,0.0,0.3]")
 
 

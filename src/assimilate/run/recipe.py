@@ -143,10 +143,12 @@ class Recipe:
         wanted = [word for _, word in self.slots].count(GENERATED)
         available = made.num_available
         if available is not None and wanted > available:
+            words = ", ".join(str(word) for _, word in self.slots)
+            asked = f"{wanted} generated views are in a step ({words}), which"
+            if wanted == self._num_sampled:
+                asked = f"view.n_sampled={wanted}"
             raise UserError(
-                f"{wanted} generated views are in a step ({', '.join(str(word) for _, word in self.slots)}, "
-                f"view.n_sampled={self._num_sampled}), which exceeds the {available} views that every image has: "
-                "distinct views are drawn, so at most as many as are cached"
+                f"{asked} exceeds {made.available_as}: distinct views are drawn, so at most as many as are cached"
             )
         return made
 

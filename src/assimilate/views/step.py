@@ -77,6 +77,11 @@ class View(Step):
         return None
 
     @property
+    def available_as(self) -> str:
+        """What limits `num_available`, for people."""
+        return f"the {self.num_available} views that every image has"
+
+    @property
     def looks_through_the_trained(self) -> bool:
         """Whether it looks at images through the encoder that is being trained."""
         return False
@@ -138,6 +143,13 @@ class Cached(View):
     def num_available(self) -> int | None:
         """Those of the cache."""
         return self.num_used if self.is_stored else None
+
+    @property
+    def available_as(self) -> str:
+        """The key that says how many there are."""
+        if self.n_used is not None:
+            return f"view.n_used={self.n_used}"
+        return super().available_as if self.n_cached is None else f"view.n_cached={self.n_cached}"
 
     @model_validator(mode="after")
     def _used_are_cached(self) -> "Cached":
