@@ -193,7 +193,10 @@ REFUSED = [
     (["generator.frechet=fid"], "generator.frechet=fid.*none, inception or encoder"),
     (["generator.frechet=encoder", "generator.frechet_images=1"], "generator.frechet_images=1"),
     (["generator.frechet_every=10"], "generator.frechet_every would be ignored"),
-    (["generator.frechet=inception", f"generator.frechet_encoder={__file__}"], "generator.frechet_encoder would be ignored"),
+    (
+        ["generator.frechet=inception", f"generator.frechet_encoder={__file__}"],
+        "generator.frechet_encoder would be ignored",
+    ),
     (["dataset"], "dataset"),
     (["row=table3/expert_expert_simclr"], r"row=table3/expert_expert_simclr cannot be set by itself: give \+table3="),
     (["row=3"], r"row=3 cannot be set by itself"),

@@ -67,7 +67,7 @@ def test_another_f_is_another_run():
         (["view_encoder=simsiam", "assim=simclr"], "view_encoder would be ignored.*no f"),
         (["view_encoder=simsiam", "view=wperturb"], "view_encoder would be ignored.*no f"),
         (["view_encoder=simsiam", "encoder.predictor_dim=64"], "encoder.predictor_dim would be ignored"),
-        (["simclr_loss=simsiam"], "simsiam needs encoder\.predictor_dim.*view_encoder=simsiam for f \(simclr_loss\)"),
+        (["simclr_loss=simsiam"], r"simsiam needs encoder\.predictor_dim.*view_encoder=simsiam for f \(simclr_loss\)"),
         (["+view.encoder.training={seed: 1}"], r"view\.encoder\.training\.seed is no setting"),
         (["+view.encoder.training={encoder: {depth: 1}}"], r"nothing reads view\.encoder\.training\.encoder\.depth"),
         (["+view.encoder.training={epochs: 0}"], r"view\.encoder\.training\.epochs=0 cannot be used"),
