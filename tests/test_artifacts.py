@@ -20,7 +20,7 @@ from assimilate.artifacts.store import Artifact, Built, Store, damage
 from assimilate.data.array_file import ArrayFile
 from assimilate.errors import UserError
 from assimilate.graph.identity import canonical, content_hash, differing_keys
-from assimilate.views.step import Original
+from assimilate.views.of_the_image import Original
 from tests.made_up_step import Thing
 
 
@@ -169,7 +169,7 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
         """
         import sys, time, pathlib
         from assimilate.artifacts.store import Artifact, Built, Store
-        from assimilate.views.step import Original
+        from assimilate.views.of_the_image import Original
         made = Artifact.of(Original(name="original"), "digits", pathlib.Path(sys.argv[1]))
         def build(staging):
             for part in range(5):

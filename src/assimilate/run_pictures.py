@@ -24,7 +24,8 @@ from assimilate.train import VIEWMAKER, fresh_views
 from assimilate.train_generator import load_generator
 from assimilate.views.cache import IMAGES
 from assimilate.views.embedding import to_pixels
-from assimilate.views.step import Synthesised, Viewmaker
+from assimilate.views.learned import Viewmaker
+from assimilate.views.synthesised import Synthesised
 from assimilate.whole_file import may_write, write_bytes_atomically, write_text_atomically
 
 # Pictures on a page.

@@ -19,7 +19,7 @@ from assimilate.import_encoder import NO_MEAN, UNIT_STD, import_given, import_re
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
 from assimilate.tracking.tracker import EVERY_N_STEPS
-from assimilate.views.step import LearnedView, OnlineSearch, Viewmaker
+from assimilate.views.learned import LearnedView, OnlineSearch, Viewmaker
 
 if TYPE_CHECKING:
     from assimilate.assimilation.contrastive import ContrastiveModule

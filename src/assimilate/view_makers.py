@@ -10,7 +10,10 @@ import numpy as np
 from assimilate.artifacts.store import Artifact
 from assimilate.data.progress import Progress
 from assimilate.jobs.session import Session
-from assimilate.views.step import CachedExpert, External, Synthesised, WSearch
+from assimilate.views.external_step import External
+from assimilate.views.of_the_image import CachedExpert
+from assimilate.views.synthesised import Synthesised
+from assimilate.views.wsearch import WSearch
 
 if TYPE_CHECKING:
     from assimilate.views.search import FoundViews

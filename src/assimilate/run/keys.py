@@ -27,9 +27,12 @@ from assimilate.graph.wiring import TARGET, places_of
 from assimilate.inversion.step import Latents
 from assimilate.probes.step import Probe
 from assimilate.run.job_settings import JobSettings
+from assimilate.views import external_step, learned, of_the_image, synthesised, wsearch
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import View
 
+# Imported for the kinds of view that they define.
+KINDS_OF_VIEW = (wsearch, synthesised, external_step, of_the_image, learned)
 # What stands where in a configuration.
 PLACES: tuple[tuple[str | None, type[Settings]], ...] = (
     ("", JobSettings),

@@ -1,0 +1,15 @@
+"""ε1 and ε2 as settings."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from assimilate.graph.settings import (
+    Allowed,
+)
+
+Distance1 = Annotated[
+    Annotated[float, Field(ge=0, le=2)] | Literal["auto"],
+    Allowed("auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
+]
+Distance2 = Annotated[Annotated[float, Field(ge=0)] | Literal["auto"], Allowed("auto or a distance ≥ 0")]

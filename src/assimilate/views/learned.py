@@ -1,0 +1,134 @@
+"""Views that are made within the training step: what decides them."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from assimilate.data.transform import NoTransform, Transform
+from assimilate.encoder.step import Encoder
+from assimilate.generator.step import Generator
+from assimilate.graph.settings import (
+    NEUTRAL,
+    Allowed,
+    At,
+    Count,
+    Flag,
+    From,
+    NotNegative,
+    Positive,
+    When,
+)
+from assimilate.inversion.step import Latents
+from assimilate.views.distances import Distance1, Distance2
+from assimilate.views.step import View
+
+# A Viewmaker halves images twice, and its first convolution reflects 4 pixels at their edges.
+SMALLEST_OF_VIEWMAKER = 8
+
+
+class LearnedView(View):
+    """A view that is made within the training step."""
+
+    needs_contrastive_loss: ClassVar[bool] = True
+
+    @property
+    def replaces(self) -> bool:
+        """It is in every step."""
+        return False
+
+    @property
+    def is_stored(self) -> bool:
+        """It leaves no cache."""
+        return False
+
+    @property
+    def given_images(self) -> Transform:
+        """How the images look that it makes views of."""
+        raise NotImplementedError
+
+
+class Viewmaker(LearnedView):
+    """Learned perturbations (Tamkin et al. 2021; PROTOCOLS 10)."""
+
+    title: ClassVar[str] = "Viewmaker"
+    transform: Transform
+    image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
+    crop_size: Annotated[int | None, NEUTRAL, From("data.crop_size")]
+    distortion_budget: Annotated[Positive, Allowed("a mean change of a pixel in [0, 1], above 0")]
+    width: Count
+    lr: Positive
+
+    @model_validator(mode="after")
+    def _can_be_halved_twice(self) -> "Viewmaker":
+        side = self.crop_size or self.image_size
+        if side % 4 or side < SMALLEST_OF_VIEWMAKER:
+            key = "dataset.image_size" if self.crop_size is None else "data.crop_size"
+            raise ValueError(
+                f"{key}={side} cannot be used with view={self.name}, which halves images twice: allowed is a multiple "
+                f"of 4, at least {SMALLEST_OF_VIEWMAKER}"
+            )
+        return self
+
+    @property
+    def given_images(self) -> Transform:
+        """Under `view.transform`."""
+        return self.transform
+
+    @property
+    def uses_transform(self) -> bool:
+        """It has `view.transform` instead, before the Viewmaker."""
+        return False
+
+
+class OnlineSearch(LearnedView):
+    """A search with the encoder that is being trained (Appendix E)."""
+
+    title: ClassVar[str] = "online W-search"
+    generator: Generator
+    latents: Latents
+    truncation: Annotated[float | None, From("generator.truncation")] = None
+    reference: Annotated[Encoder | None, When("frozen", True)] = None
+    frozen: Flag
+    objective: Literal["cosine", "eq3"]
+    threshold: Annotated[float, Field(ge=-1, le=1), Allowed("a cosine, −1 to 1")]
+    step_size: Positive
+    initial_noise: Annotated[NotNegative, Allowed("a standard deviation ≥ 0")]
+    epsilon1: Distance1
+    epsilon2: Distance2
+    uniformity_weight: Annotated[NotNegative, Field(alias="lambda")]
+    hinge: Literal["image", "view"]
+    as_stored: Annotated[NoTransform, NEUTRAL, At("")]
+
+    @property
+    def given_images(self) -> Transform:
+        """As they are stored."""
+        return self.as_stored
+
+    @property
+    def looks_through_the_trained(self) -> bool:
+        """Unless f is asked for instead."""
+        return not self.frozen
+
+    @model_validator(mode="after")
+    def _has_distances(self) -> "OnlineSearch":
+        for name in ("epsilon1", "epsilon2"):
+            if getattr(self, name) == "auto":
+                raise ValueError(
+                    f"view.{name}=auto cannot be used with view={self.name}: give a number "
+                    "(python -m assimilate.calibrate view=wsearch view.epsilon1=auto measures ε1)"
+                )
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As the training module takes them."""
+        names = ("objective", "threshold", "step_size", "initial_noise", "epsilon1", "epsilon2", "hinge")
+        return {**{name: getattr(self, name) for name in names}, "uniformity_weight": self.uniformity_weight}
+
+    def unused(self) -> Mapping[str, str]:
+        """What the other objective has."""
+        if self.objective == "eq3":
+            return {"threshold": "view.objective=eq3 has no threshold"}
+        why = f"view.objective={self.objective} has a threshold alone; these are eq3's"
+        return dict.fromkeys(("epsilon1", "epsilon2", "uniformity_weight", "hinge"), why)

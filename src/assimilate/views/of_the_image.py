@@ -1,0 +1,69 @@
+"""Views of the image itself, by a transformation: what decides them."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from assimilate.data.transform import ExpertView
+from assimilate.graph.settings import (
+    NEUTRAL,
+    At,
+    Count,
+    Flag,
+    Seed,
+)
+from assimilate.views.step import Cached, View
+
+
+class CachedExpert(Cached):
+    """Expert views, drawn once."""
+
+    title: ClassVar[str] = "expert"
+    seed: Seed
+    cached: Annotated[Flag, NEUTRAL]
+    draws: Literal["independent", "shared"]
+    draw_batch: Count
+    transform: Annotated[ExpertView, At("")]
+
+    @property
+    def side(self) -> int:
+        """As large as the crops."""
+        return self.transform.crop_size or self.transform.image_size
+
+    def unused(self) -> Mapping[str, str]:
+        """The batch of shared draws where there are none."""
+        if self.draws == "shared":
+            return {}
+        return {"draw_batch": "view.draws=independent shares no draws"}
+
+    @classmethod
+    def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
+        """By the expert transformation, unless it is cached."""
+        return None if take("view.cached") else "expert"
+
+    @property
+    def made_together(self) -> bool:
+        """Whether views of an image depend on the other images of the cache."""
+        return False
+
+    @property
+    def real(self) -> bool:
+        """They are."""
+        return True
+
+
+class Drawn(View):
+    """A view of the real image, drawn anew by a transformation that has the view's name."""
+
+    @classmethod
+    def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
+        """By the transformation of the same name."""
+        return str(take("view.name"))
+
+
+class Original(View):
+    """The image itself, under `assim.generated_transform`."""
+
+    @classmethod
+    def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
+        """By that transformation."""
+        return str(take("assim.generated_transform"))

@@ -1,0 +1,127 @@
+"""Views that take one forward pass of the generator: what decides them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import model_validator
+
+from assimilate.graph.settings import (
+    NEUTRAL,
+    Allowed,
+    Count,
+    Flag,
+    NotNegative,
+    Positive,
+    Seed,
+    Whole,
+)
+from assimilate.views.step import FromLatents
+
+if TYPE_CHECKING:
+    from assimilate.views.synthesis import Move
+
+NOT_CACHED = "view.cached=false makes views while it trains"
+
+
+class Synthesised(FromLatents):
+    """Views that need the generator alone, so that a training can make them too."""
+
+    cached: Annotated[Flag, NEUTRAL]
+    batch: Count
+    seed: Seed = 0
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether they are cached."""
+        return self.cached
+
+    def move(self) -> "Move":
+        """How a latent becomes that of a view."""
+        raise NotImplementedError
+
+    @property
+    def moved_by(self) -> dict[str, Any]:
+        """The settings of the move, for the summary of a cache."""
+        return {}
+
+    def unused(self) -> Mapping[str, str]:
+        """What a cache alone has."""
+        return {} if self.cached else dict.fromkeys(("n_cached", "n_used", "seed", "batch"), NOT_CACHED)
+
+
+class WPerturb(Synthesised):
+    """Noise in W+ (Section 3.1)."""
+
+    title: ClassVar[str] = "W-perturb"
+    sigma: Annotated[NotNegative | list[NotNegative], Allowed("a standard deviation ≥ 0, or a list with one a code")]
+    noise_limit: Annotated[Positive | None, Allowed("null (a normal distribution) or standard deviations > 0")]
+    projected: Flag
+
+    def move(self) -> "Move":
+        """Noise in W+."""
+        from assimilate.views.perturbation import Perturbation
+
+        sigma = tuple(self.sigma) if isinstance(self.sigma, list) else float(self.sigma)
+        return Perturbation(sigma, self.projected, self.noise_limit)
+
+    @property
+    def moved_by(self) -> dict[str, Any]:
+        """The noise."""
+        return {"sigma": self.sigma, "projected": self.projected, "noise_limit": self.noise_limit}
+
+    @model_validator(mode="after")
+    def _fits(self) -> "WPerturb":
+        if self.projected and self.noise_limit is not None:
+            raise ValueError(
+                f"view.noise_limit={self.noise_limit} cannot be used with view.projected=true, which fixes the radius "
+                "of the noise: give view.noise_limit=null or view.projected=false"
+            )
+        codes = self.generator_codes()
+        if codes is not None and isinstance(self.sigma, list) and len(self.sigma) not in (1, codes):
+            raise ValueError(
+                f"view.sigma={self.sigma} has {len(self.sigma)} numbers, but the generator has {codes} codes: give one "
+                "number, or one a code"
+            )
+        return self
+
+    def generator_codes(self) -> int | None:
+        """Codes of the generator; None where it is not known before it is loaded."""
+        return self.num_codes
+
+
+class WMix(Synthesised):
+    """The codes of another image from `split` on."""
+
+    title: ClassVar[str] = "W-mix"
+    split: Annotated[Whole, Allowed("a whole number of codes ≥ 0, at most 2·log2(image_size) − 2")]
+
+    def move(self) -> "Move":
+        """The codes of another image."""
+        from assimilate.views.mixing import Mixing
+
+        return Mixing(self.split)
+
+    @property
+    def moved_by(self) -> dict[str, Any]:
+        """Where the other image's codes begin."""
+        return {"split": self.split}
+
+    @model_validator(mode="after")
+    def _fits(self) -> "WMix":
+        if self.split > self.num_codes:
+            raise ValueError(
+                f"view.split={self.split}: the generator has {self.num_codes} codes, allowed is 0 to {self.num_codes}"
+            )
+        return self
+
+
+class Reconstruction(Synthesised):
+    """g(w) of the inverted latent."""
+
+    title: ClassVar[str] = "reconstructions"
+
+    def move(self) -> "Move":
+        """None."""
+        from assimilate.views.perturbation import Perturbation
+
+        return Perturbation(0.0)

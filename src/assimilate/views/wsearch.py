@@ -1,0 +1,79 @@
+"""W-search: what decides its views (Eq. 3)."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from assimilate.encoder.step import Encoder
+from assimilate.graph.settings import (
+    Allowed,
+    Count,
+    Flag,
+    NotNegative,
+    Positive,
+    Seed,
+    Settings,
+    When,
+    Whole,
+)
+from assimilate.views.calibration_step import Calibration
+from assimilate.views.distances import Distance1, Distance2
+from assimilate.views.step import FromLatents
+
+
+class Search(Settings):
+    """How W-search moves the latents."""
+
+    width: Count
+    optimizer: Literal["adam", "sgd"]
+    lr: Positive
+    iterations: Whole
+    tolerance: Annotated[NotNegative | None, Allowed("null or a number ≥ 0")]
+    tolerance_relative: Annotated[Positive | None, Allowed("null or a number > 0")]
+    stop: Literal["anchor", "batch"]
+    space: Literal["wplus", "w"]
+    projection: Literal["none", "sphere"]
+    precision: Literal["fp32", "bf16"]
+    compile: Flag
+    initial_noise: Annotated[NotNegative, Allowed("a standard deviation ≥ 0")]
+    noise_first_view: Flag
+
+
+class WSearch(FromLatents):
+    """Equation 3: the latent moves until f sees the view at ε1 from the anchor."""
+
+    title: ClassVar[str] = "W-search"
+    reference: Encoder
+    calibration: Annotated[Calibration | None, When("epsilon1", "auto")] = None
+    seed: Seed
+    epsilon1: Distance1
+    epsilon2: Distance2
+    uniformity_weight: Annotated[NotNegative, Field(alias="lambda")]
+    anchor: Literal["reconstruction", "original"]
+    hinge: Literal["image", "view"]
+    search: Search
+
+    @property
+    def effort_of_a_view(self) -> float:
+        """Most anchors converge within about a seventh of the steps that they may take."""
+        steps = max(1, self.search.iterations / 7)
+        return steps * (self.generator.synthesis_gflop + self.reference.gflop) * 2
+
+    @property
+    def made_together(self) -> bool:
+        """With stop=batch (the reference code)."""
+        return self.search.stop == "batch"
+
+    @property
+    def starts_from_reconstruction(self) -> bool:
+        """Whether the anchor is f(g(w)) (PROTOCOLS 17)."""
+        return self.anchor == "reconstruction"
+
+    @model_validator(mode="after")
+    def _tolerance_is_of_something(self) -> "WSearch":
+        if self.epsilon1 == 0 and self.search.tolerance_relative is not None:
+            raise ValueError(
+                f"view.search.tolerance_relative={self.search.tolerance_relative} cannot be used with view.epsilon1=0, "
+                "of which it is a share: give view.search.tolerance_relative=null view.search.tolerance=0.001"
+            )
+        return self
