@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.artifacts.store import Artifact, Built, Store, damage
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import Built, Store, damage
 from assimilate.data.array_file import ArrayFile
 from assimilate.errors import UserError
 from assimilate.graph.identity import canonical, content_hash, differing_keys
@@ -168,7 +169,8 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
     script = textwrap.dedent(
         """
         import sys, time, pathlib
-        from assimilate.artifacts.store import Artifact, Built, Store
+        from assimilate.artifacts.artifact import Artifact
+        from assimilate.artifacts.store import Built, Store
         from assimilate.views.of_the_image import Original
         made = Artifact.of(Original(name="original"), "digits", pathlib.Path(sys.argv[1]))
         def build(staging):

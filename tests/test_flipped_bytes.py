@@ -15,7 +15,8 @@ import torch
 
 from assimilate import make_views, report, train
 from assimilate.artifacts import seen_files, store
-from assimilate.artifacts.store import Artifact, Built, Store, damage, read_manifest
+from assimilate.artifacts.artifact import Artifact, read_manifest
+from assimilate.artifacts.store import Built, Store, damage
 from assimilate.checked_files import check_zip, read_sealed, seal_zip, write_sealed
 from assimilate.data import parts
 from assimilate.data.bulk_decoding import decode_into

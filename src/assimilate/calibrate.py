@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.store import Artifact, Built
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import Built
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage

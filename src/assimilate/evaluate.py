@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.store import Artifact, Built
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import Built
 from assimilate.assimilation.step import Trained
 from assimilate.config import Job
 from assimilate.jobs.command import stage

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assimilate.artifacts.store import MANIFEST, read_manifest
+from assimilate.artifacts.artifact import MANIFEST, read_manifest
 from assimilate.data.images import ImageDataset, load_prepared
 from assimilate.pages.numbers import Spread, spread
 from assimilate.pages.result_file import METRICS

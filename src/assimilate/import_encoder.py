@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts.store import Artifact, Built
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import Built
 from assimilate.encoder.step import GivenEncoder
 from assimilate.run.given import TIMM
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assimilate.artifacts.store import Artifact, Built
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import Built
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage

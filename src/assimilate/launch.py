@@ -13,7 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assimilate.artifacts.store import Artifact, full_disk_explained
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import full_disk_explained
 from assimilate.config import RANK_TARGET
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session, use_threads

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.store import Artifact, Built, damage
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import Built, damage
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.artifacts.store import Artifact, Built
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import Built
 from assimilate.assimilation.step import GENERATED, Trained
 from assimilate.config import Job, rank
 from assimilate.data.transform import Transform

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assimilate.artifacts.store import Artifact, Built
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import Built
 from assimilate.config import Job
 from assimilate.generator.step import GENERATOR, BigBiGAN, Own
 from assimilate.generator_record import CURVE, make_observers, read_curve, recorded_files, write_curve

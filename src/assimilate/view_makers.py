@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assimilate.artifacts.store import Artifact
+from assimilate.artifacts.artifact import Artifact
 from assimilate.data.progress import Progress
 from assimilate.jobs.session import Session
 from assimilate.views.external_step import External

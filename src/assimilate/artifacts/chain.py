@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.store import Artifact, artifact_root
+from assimilate.artifacts.artifact import Artifact, artifact_root
 from assimilate.data.dataset import Images
 from assimilate.graph.step import Step
 from assimilate.run.recipe import Recipe

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.store import MANIFEST, read_manifest
+from assimilate.artifacts.artifact import MANIFEST, read_manifest
 from assimilate.composing import rows_of, table_groups
 from assimilate.config import Job
 from assimilate.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.analysis.colours import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
-from assimilate.artifacts.store import Artifact
+from assimilate.artifacts.artifact import Artifact
 from assimilate.composing import compose, table_groups
 from assimilate.config import Job, make_job
 from assimilate.errors import UserError

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from assimilate.artifacts.store import Artifact
+from assimilate.artifacts.artifact import Artifact
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
 from assimilate.jobs.stopping import start_child

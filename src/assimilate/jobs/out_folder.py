@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from assimilate.artifacts.artifact import artifact_root
 from assimilate.artifacts.refused_write import refused_write
-from assimilate.artifacts.store import artifact_root
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.pages.result_file import read_metrics

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assimilate.artifacts.artifact import Artifact, artifact_root
 from assimilate.artifacts.chain import Chain, build_chain
 from assimilate.artifacts.foresight import check_inversion_inputs
-from assimilate.artifacts.store import Artifact, Built, Store, artifact_root
+from assimilate.artifacts.store import Built, Store
 from assimilate.config import MEASURING_STAGE, PROBING_STAGES, Job, rank
 from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from assimilate.artifacts.store import Artifact, full_disk_explained
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import full_disk_explained
 from assimilate.data.progress import Progress
 from assimilate.errors import UserError
 from assimilate.jobs.fan_out import run_shards

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assimilate.artifacts import store as artifacts
-from assimilate.artifacts.store import artifact_root
+from assimilate.artifacts.artifact import artifact_root
 from assimilate.pages.result_file import IDENTITY, METRICS, disagreement
 from assimilate.pages.run import Run, parse_place, parse_run
 

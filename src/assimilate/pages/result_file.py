@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.store import artifact_root, read_manifest
+from assimilate.artifacts.artifact import artifact_root, read_manifest
 from assimilate.checked_files import digest_file
 
 IDENTITY = "identity.json"

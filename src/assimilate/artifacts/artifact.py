@@ -1,0 +1,116 @@
+"""The place of a step on disk, and the manifest of a finished one."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from assimilate.checked_files import read_sealed
+from assimilate.graph.step import Step
+
+# 2: the manifest ends with a checksum of itself. Artifacts of schema 1 are used as they are.
+SCHEMA = 2
+MANIFEST = "manifest.json"
+
+
+def artifact_root(out: Path) -> Path:
+    """Where artifacts are kept below `out`."""
+    return out / "artifacts"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A step's place on disk. Its key is a hash of what decides its bytes, so equal content is built once.
+
+    Attributes:
+        step: what it is and what it is made from.
+        dataset: name of the data set, a folder level.
+        root: the folder `artifacts/`.
+        parents: the artifacts that it is built from, by the step's field.
+    """
+
+    step: Any
+    dataset: str
+    root: Path = field(repr=False)
+    parents: Mapping[str, "Artifact"]
+
+    @classmethod
+    def of(cls, step: Step, dataset: str, root: Path) -> "Artifact":
+        """The place of a step and of what it is made from.
+
+        Args:
+            step: the step.
+            dataset: name of the run's data set; a data set's own name wins.
+            root: the folder `artifacts/`.
+        """
+        parents = {role: cls.of(parent, dataset, root) for role, parent in step.sources.items()}
+        return cls(step, step.place or dataset, root, parents)
+
+    @property
+    def kind(self) -> str:
+        """The step's kind."""
+        return self.step.kind
+
+    @property
+    def name(self) -> str:
+        """What a reader calls it, e.g. "stylegan2" or "a2-wsearch"."""
+        return self.step.label
+
+    @property
+    def stage(self) -> str:
+        """The command that builds it, without overrides, e.g. "make_views"."""
+        return self.step.stage
+
+    @property
+    def key(self) -> str:
+        """Hash of the step and of what it is made from."""
+        return self.step.key
+
+    @property
+    def path(self) -> Path:
+        """The finished artifact's folder."""
+        return self.root / self.kind / self.dataset / f"{self.name}-{self.key}"
+
+    @property
+    def staging(self) -> Path:
+        """Where it is built: survives a kill, and the next builder goes on from it."""
+        return self.path.with_name(self.path.name + ".partial")
+
+    @property
+    def label(self) -> str:
+        """Kind, name and key in one word."""
+        return f"{self.kind}/{self.dataset}/{self.name}-{self.key}"
+
+    def lock(self) -> FileLock:
+        """Held while building. The operating system releases it when its holder dies."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path.with_name(self.path.name + ".lock"))
+
+    def manifest(self) -> dict[str, Any]:
+        """The finished artifact's manifest.
+
+        Raises:
+            OSError, ValueError: it is not there, or a byte of it has changed.
+        """
+        return read_manifest(self.path)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest in a folder, which is checked.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: a byte of it has changed.
+    """
+    path = folder / MANIFEST
+    try:
+        return read_sealed(path)
+    except ValueError:
+        manifest = json.loads(path.read_bytes())
+        # Schema 1 had no checksum; one changed byte makes no manifest of it out of another's.
+        if not isinstance(manifest, dict) or manifest.get("schema") != 1 or "sha256" in manifest:
+            raise
+        return manifest
