@@ -19,12 +19,13 @@ from assimilate.errors import UserError
 from assimilate.generator.step import Generator, Own, by_content
 from assimilate.graph.identity import canonical
 from assimilate.graph.settings import choices, listed
-from assimilate.graph.wiring import Wiring, find_class, places_of
+from assimilate.graph.wiring import Wiring, find_class
 from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.step import Probe
 from assimilate.run.given import given_content
 from assimilate.run.job_settings import JobSettings
 from assimilate.run.keys import why_absent
+from assimilate.run.own_settings import check_own, leaves, merged
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import View
 
@@ -122,7 +123,7 @@ class Recipe:
         if node.get("arguments") is not None:
             arguments = dict(node["arguments"])
             given = {"target": node["_target_"], "arguments": arguments, "contents": by_content(arguments)}
-            self.wiring.read |= {"generator._target_", *(f"generator.{key}" for key in _leaves(arguments))}
+            self.wiring.read |= {"generator._target_", *(f"generator.{key}" for key in leaves(arguments))}
             return self.wiring.fill("generator", Own, given)
         return self.wiring.make("generator", Generator)
 
@@ -159,8 +160,8 @@ class Recipe:
             return self.wiring.fill("view.encoder", ImportedEncoder)
         training = self.wiring.fill(None, TrainingOfF)
         own = training.training or {}
-        _check_own(own)
-        wiring = Wiring(_merged(self.config, own), self._roles, {key: f"{OWN_SETTINGS}.{key}" for key in _leaves(own)})
+        check_own(own)
+        wiring = Wiring(merged(self.config, own), self._roles, {key: f"{OWN_SETTINGS}.{key}" for key in leaves(own)})
         chosen = find_class("simclr_loss", training.loss, Loss)
         made = wiring.make(
             None,
@@ -173,7 +174,7 @@ class Recipe:
             **self._normalisation(wiring),
             **_NO_VIEWS,
         )
-        instead = set(_leaves(own))
+        instead = set(leaves(own))
         self.wiring.read |= (wiring.read - instead) | {f"{OWN_SETTINGS}.{key}" for key in instead & wiring.read}
         return made
 
@@ -408,32 +409,3 @@ _NO_VIEWS: dict[str, Any] = {
     "otherwise": None,
     "alignment": None,
 }
-
-
-def _check_own(own: Mapping[str, Any]) -> None:
-    """Refuse settings of f's training that are none: images, and how it is computed, are the run's.
-
-    Raises:
-        UserError: so.
-    """
-    read = {key.partition(".")[0] for key, _, _ in places_of(None, Trained)}
-    allowed = sorted(read - {"dataset", *JobSettings.model_fields})
-    for group in own:
-        if group not in allowed:
-            raise UserError(f"{OWN_SETTINGS}.{group} is no setting of f's training: it may have {listed(allowed)}")
-
-
-def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """`second` over `first`, mapping by mapping."""
-    result = dict(first)
-    for key, value in second.items():
-        both = isinstance(value, Mapping) and isinstance(first.get(key), Mapping)
-        result[key] = _merged(first[key], value) if both else value
-    return result
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key, value in tree.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
-    return found
