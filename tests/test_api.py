@@ -184,7 +184,7 @@ def test_a_cache_of_views_is_what_its_files_say(chain):
 def test_a_search_by_hand_finds_the_views_of_the_cache(chain):
     (run,) = assimilate.runs(chain)
     views, content = run.views, run.views.content
-    f = assimilate.FrozenEmbedding.of(assimilate.load_encoder(views.parents["encoder"]))
+    f = assimilate.FrozenEmbedding.of(assimilate.load_encoder(views.parents["reference"]))
     search = {key: value for key, value in content["search"].items() if key != "compile"}
     found = assimilate.search_views(
         assimilate.load_generator(run),

@@ -136,7 +136,6 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     given = {override.key_or_group: override for override in parsed}
     plain = _plain(config)
     _check_additions(parsed, own=_is_own(str(plain["generator"]["_target_"])))
-    check_composed(plain)
     if "view" in given and not Recipe(plain).uses_view:  # nor is what the view would bring for its data set
         kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
         plain = _plain(compose(kept)) | {"view": plain["view"]}
@@ -150,6 +149,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES, samples=recipe.samples)
     check_analysis(plain, list(given), stage_name)
     recipe.check(measured=stage_name == MEASURING_STAGE)
+    check_composed(plain)
     check_objective(recipe)
     notices = _check_used(recipe, plain, given) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
