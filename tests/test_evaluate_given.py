@@ -338,7 +338,7 @@ def test_bad_checkpoints_are_one_line(out, tmp_path, capsys, key, harm, message)
         (evaluate, ["checkpoint={file}", "+table3=expert_expert_simclr"], "table3 would be ignored"),
         (evaluate, ["input.image_size=8"], "input.image_size would be ignored"),
         (evaluate, ["checkpoint={file}", "input.mean=[0,0,0]"], "input.mean and input.std go together"),
-        (evaluate, ["checkpoint={file}", "input.mean=[0,0]"], "input.mean=[0, 0] cannot be used"),
+        (evaluate, ["checkpoint={file}", "input.mean=[0,0]"], "input.mean=[0,0] cannot be used"),
         (evaluate, ["checkpoint={file}", "dataset=imagenet_fake"], "give dataset=imagenet"),
         (evaluate, ["checkpoint={file}", "probe.name=moco"], "probe.name=moco cannot be used"),
     ],

@@ -46,7 +46,7 @@ TYPOS = [
     ("train", ["+data.num_workers=4"], "data"),
     ("train", ["+knn.k=200"], "knn"),
     ("train", ["+view.encoder.training.optimizer.betas=[0.9,0.99]"], "view.encoder"),
-    ("train", ["+view.encoder.training.optimizer.milestones=[0.5]"], "optimizer.schedule=cosine_with_warmup"),
+    ("train", ["+view.encoder.training.optimizer.milestones=[0.5]"], "optimizer.milestones would be ignored"),
     ("train", ["+view.encoder.training.loss.alpha=1"], "loss.alpha would be ignored"),
     ("train", ["+view.encoder.training={optimizer: {gamma: 0.1}}"], "view.encoder.training.optimizer.gamma"),
     ("train", ["+logger.project=mine"], "logger=wandb"),
@@ -336,11 +336,9 @@ def test_a_folder_of_a_run_that_counted_it_is_still_its_own(tmp_path):
     job = job_of("dataset=digits", f"out={tmp_path}")
     job.run_dir.mkdir(parents=True)
     before = json.loads(json.dumps(job.identity))
-    before["generator"]["checkpoint_every"] = 300
-    before["inversion"]["checkpoint_every"] = 100
     (Path(job.run_dir) / IDENTITY).write_text(json.dumps(before))
-    check_run_folder(job)
-    before["generator"]["lr"] = 9
+    check_run_folder(job_of("dataset=digits", f"out={tmp_path}", "generator.checkpoint_every=7"))
+    before["encoder"]["view"]["generator"]["lr"] = 9
     (Path(job.run_dir) / IDENTITY).write_text(json.dumps(before))
     with pytest.raises(UserError, match=r"generator\.lr"):
         check_run_folder(job)

@@ -6,9 +6,11 @@ import json
 from html.parser import HTMLParser
 
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from assimilate import report
+from assimilate.composing import compose
 from assimilate.evaluate import baseline_command
 from assimilate.pages.run import parse_place, parse_run
 from assimilate.pages.terminal import run_table
@@ -113,10 +115,13 @@ def test_a_vector_picture_is_an_image_that_runs_nothing(tmp_path):
     ],
 )
 def test_a_run_is_called_by_the_views_that_it_has(assim, view, title):
-    config = result(row=None, dataset="digits", metrics={})["config"]
-    config |= {"assim": assim, "view": {"name": view}, "simclr_loss": "infonce", "analysis": {"pair": None}}
-    assert titles_of(config)["run"] == title
-    siamese = titles_of(config | {"loss": {"name": "simsiam"}, "simclr_loss": "simsiam"})
+    def titles(*words):
+        overrides = ["dataset=cifar10", f"assim={assim['name']}", f"view={view}", *words]
+        composed = OmegaConf.to_container(compose(overrides), resolve=True)
+        return titles_of(composed | {"assim": composed["assim"] | assim})
+
+    assert titles()["run"] == title
+    siamese = titles("recipe=simsiam", "loss=simsiam")
     assert "SimSiam" in siamese["run"]
     assert siamese["baseline"] == "SimSiam"
 

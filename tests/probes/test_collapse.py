@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.assimilation.hyperparameters import as_plain
 from assimilate.assimilation.loss import FullNTXent, InfoNCE, NTXent, SimSiamLoss, ViewmakerLoss
+from assimilate.assimilation.step import Trained
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.evaluate import uninformed_note
 from assimilate.probes.collapse import collapse, some, spread_of
@@ -77,8 +77,8 @@ def test_an_encoder_that_tells_images_apart_against_a_viewmaker_is_not_called_un
 @pytest.mark.parametrize("kind", [InfoNCE, NTXent])
 def test_a_loss_that_ends_where_it_tells_nothing_is_noted(tmp_path, kind, base):
     spec = kind(temperature=0.5, base_temperature=base)
-    content = {"loss": as_plain(spec) | {"name": kind.word}, "slots": ["a", "b"], "batch_size": 8, "drop_last": False}
-    encoder = SimpleNamespace(path=tmp_path, content=content)
+    step = Trained.model_construct(loss=spec, slots=("a", "b"), batch_size=8, drop_last=False)
+    encoder = SimpleNamespace(path=tmp_path, step=step)
 
     def ends_at(loss, steps=60):
         (tmp_path / "history.csv").write_text(f"epoch,step,loss\n1,{steps},{loss}\n")

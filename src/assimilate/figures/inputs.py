@@ -71,7 +71,7 @@ class Kind:
     def labels_of_cache(self) -> list[str]:
         """The cache, and how many views of it where that is not all: what numbers of these views are made from."""
         step = self.cache.step
-        used = step.num_used < step.n_cached
+        used = step.num_used < step.num_views
         return [self.cache.label, *([f"first {step.num_used} of {self.cache.label}"] if used else [])]
 
     @property

@@ -107,7 +107,8 @@ class InDomain(Latents):
         return "imported" if self.latents is not None else "indomain"
 
     def require(self) -> None:
-        """A discriminator, if one is to be used."""
+        """Images that the perceptual network can read, and a discriminator, if one is to be used."""
+        self._check_perceptual()
         if not self.generator.has_discriminator and (lacking := self.lacking_discriminator()):
             raise LackingDiscriminator(lacking)
 
@@ -144,14 +145,12 @@ class InDomain(Latents):
             )
         return self
 
-    @model_validator(mode="after")
-    def _large_enough(self) -> "InDomain":
+    def _check_perceptual(self) -> None:
         if self.latents is None and self.perceptual == "vgg19" and self.image_size < VGG_SMALLEST:
-            raise ValueError(
+            raise UserError(
                 f"inversion.perceptual=vgg19 halves images four times: dataset.image_size={self.image_size} cannot be "
                 f"used, allowed is {VGG_SMALLEST} and more; or give inversion.perceptual=discriminator|encoder|none"
             )
-        return self
 
     def unused(self) -> Mapping[str, str]:
         """All but the latents of the user's where there are some; the encoder's training where its weights are."""

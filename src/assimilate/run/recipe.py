@@ -340,6 +340,7 @@ class Recipe:
             return {**trees, "analysis": canonical(settings), **place}
         final = self.probe if self.config["checkpoint"] is None else self.probe_of(self.given)
         found: dict[str, Any] = canonical({**final.tree(), "images": self.dataset.tree()})
+        found["encoder"].pop("seed", None)  # the seeds of one setting lie side by side
         return {**found, **place}
 
     def ignored(self, keys: Iterable[str]) -> list[tuple[str, str]]:

@@ -110,6 +110,11 @@ class Cached(View):
         return 1.0
 
     @property
+    def num_views(self) -> int:
+        """How many views of an image the cache holds."""
+        return self.n_cached
+
+    @property
     def num_used(self) -> int:
         """How many of an image's views a training reads, the first ones."""
         return self.n_cached if self.n_used is None else self.n_used
