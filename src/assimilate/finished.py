@@ -140,7 +140,7 @@ class ViewCache(StoredArtifact):
         Raises:
             ValueError: they are gone.
         """
-        return _find_dataset(self.path.parents[2], str(self.content["data"]))
+        return _find_dataset(self.path.parents[2], str(self.content["images"]))
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
