@@ -185,7 +185,7 @@ def test_a_search_by_hand_finds_the_views_of_the_cache(chain):
     (run,) = assimilate.runs(chain)
     views, content = run.views, run.views.content
     f = assimilate.FrozenEmbedding.of(assimilate.load_encoder(views.parents["reference"]))
-    search = {key: value for key, value in content["search"].items() if key != "compile"}
+    search = {key: value for key, value in content["search"].items() if key not in ("compile", "class", "version")}
     found = assimilate.search_views(
         assimilate.load_generator(run),
         f,
@@ -193,7 +193,7 @@ def test_a_search_by_hand_finds_the_views_of_the_cache(chain):
         torch.tensor(views.dataset.train.images[:5]),
         epsilon1=views.facts["epsilon1"],
         num_views=content["n_cached"],
-        uniformity_weight=content["lambda"],
+        uniformity_weight=content["uniformity_weight"],
         hinge=content["hinge"],
         anchor=content["anchor"],
         seed=content["seed"],
