@@ -22,14 +22,13 @@ from assimilate.graph.settings import choices, listed
 from assimilate.graph.wiring import Wiring, find_class
 from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.step import Probe
-from assimilate.run.given import given_content
+from assimilate.run.given import TIMM, given_content
 from assimilate.run.job_settings import JobSettings
 from assimilate.run.keys import why_absent
 from assimilate.run.own_settings import check_own, leaves, merged
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import View
 
-TIMM = "timm/"
 UNKNOWN = Images(fingerprint="not prepared yet")
 
 
@@ -172,7 +171,7 @@ class Recipe:
             seed=training.seed,
             assim="simclr",
             **self._normalisation(wiring),
-            **_NO_VIEWS,
+            alignment=None,
         )
         instead = set(leaves(own))
         self.wiring.read |= (wiring.read - instead) | {f"{OWN_SETTINGS}.{key}" for key in instead & wiring.read}
@@ -190,7 +189,7 @@ class Recipe:
         appended = self.slots[2:]
         words = [str(word) for _, word in self.slots]
         loss_class = wiring.class_at("loss", Loss)
-        given: dict[str, Any] = dict(_NO_VIEWS)
+        given: dict[str, Any] = {"alignment": None}
         if appended and loss_class.aligns:
             given["alignment"] = wiring.fill("loss", Alignment)
         if view is not None:
@@ -361,8 +360,6 @@ class Recipe:
             return f"two views of the image are contrasted (assim={self.arrangement.name}), none is generated"
         return f"nothing in this run (assim={self.arrangement.name}, view={view}, loss={loss}) reads it"
 
-    # ------------------------------------------------------------------------------------------------------- parts
-
     def _transform(
         self, key: str, word: str | None, wiring: Wiring | None = None, *, of_images: bool = True
     ) -> Transform:
@@ -400,13 +397,3 @@ class Recipe:
             return {"mean": None, "std": None}
         std = wiring.take("data.std")
         return {"mean": self.images.mean, "std": self.images.std if std is None else tuple(std)}
-
-
-_NO_VIEWS: dict[str, Any] = {
-    "view": None,
-    "generated_transform": None,
-    "views_used": None,
-    "replaced": None,
-    "otherwise": None,
-    "alignment": None,
-}
