@@ -82,9 +82,9 @@ def documented() -> list[Documented]:
     result = []
     for path in documents():
         text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
-        for block in re.finditer(r"^( *)```\n(.*?)^ *```$", text, flags=re.MULTILINE | re.DOTALL):
+        for block in re.finditer(r"^ *```([^\n]*)\n(.*?)^ *```$", text, flags=re.MULTILINE | re.DOTALL):
             first = text[: block.start(2)].count("\n") + 1
-            lines = block.group(2).splitlines()
+            lines = [] if block.group(1) else block.group(2).splitlines()
             start = 0
             while start < len(lines):
                 end = start
