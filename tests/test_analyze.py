@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -397,11 +395,3 @@ def test_a_viewmaker_that_is_none(out, capsys):
     folder = next(path.parent for path in results(out) if "default" in str(path))
     assert run(analyze, *words, f"analysis.viewmaker={folder}") == 2
     assert "trained no Viewmaker" in capsys.readouterr().err
-
-
-def test_a_plan_loads_neither_torch_nor_a_plotting_library(tmp_path):
-    code = (
-        "import sys; from assimilate import analyze; code = analyze.main(sys.argv[1:]); "
-        "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules); sys.exit(code)"
-    )
-    subprocess.run([sys.executable, "-c", code, "prepare=plan", f"out={tmp_path}"], check=True, timeout=120)
