@@ -16,17 +16,18 @@ import torch
 from assimilate import make_views, report, train
 from assimilate.artifacts import seen_files, store
 from assimilate.artifacts.artifact import Artifact, read_manifest
-from assimilate.artifacts.store import Built, Store, damage
+from assimilate.artifacts.store import Store, damage
 from assimilate.checked_files import check_zip, read_sealed, seal_zip, write_sealed
 from assimilate.data import parts
 from assimilate.data.bulk_decoding import decode_into
 from assimilate.data.decoding import Decoded
 from assimilate.data.images import ImageArrays
-from assimilate.data.progress import silent
 from assimilate.data.row_writer import RowWriter
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.training import train_stylegan2
+from assimilate.graph.built import Built
+from assimilate.graph.progress import silent
 from assimilate.inversion.optimization import OptimizedTile
 from assimilate.inversion.tiles import TileFolder
 from assimilate.plain_files import load_plain, save_plain

@@ -48,7 +48,8 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
     tracker, encoder = session.tracker, session.chain.encoder
     if not tracker.listens:
         return
-    from assimilate.train import CURVE, ENCODER, HISTORY, read_rows
+    from assimilate.encoder.step import ENCODER
+    from assimilate.train import CURVE, HISTORY, read_rows
 
     trained_now = any(artifact.label == encoder.label for artifact, _ in session.store.built)
     if not trained_now and not tracker.knows_curves():

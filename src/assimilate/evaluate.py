@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.artifacts.store import Built
 from assimilate.assimilation.step import Trained
 from assimilate.config import Job
+from assimilate.graph.built import Built
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
 from assimilate.pages.result_file import PROBED

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.artifacts.store import Built
 from assimilate.encoder.step import GivenEncoder
+from assimilate.graph.built import Built
 from assimilate.run.given import TIMM
 
 if TYPE_CHECKING:

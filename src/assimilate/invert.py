@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.artifacts.store import Built
 from assimilate.config import Job
 from assimilate.errors import UserError
+from assimilate.graph.built import Built
+from assimilate.inversion.step import LATENTS
 from assimilate.jobs.command import stage
 from assimilate.jobs.fan_out import run_shards
 from assimilate.jobs.session import Session
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from assimilate.inversion.perceptual import FeatureExtractor
     from assimilate.inversion.settings import EncoderSettings, OptimizationSettings
 
-LATENTS = "latents.npy"
 ERRORS = "errors.npy"
 INITIAL_ERRORS = "initial_errors.npy"
 ENCODER = "encoder.pt"

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.artifacts.store import Built, damage
+from assimilate.artifacts.store import damage
 from assimilate.config import Job
 from assimilate.errors import UserError
+from assimilate.graph.built import Built
+from assimilate.graph.rows import RowWork
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-from assimilate.jobs.sharing import RowWork, describe_missing, discard_all, fill_shard, fill_whole
+from assimilate.jobs.sharing import describe_missing, discard_all, fill_shard, fill_whole
 from assimilate.view_makers import Making, making_of
 
 SUMMARY = "summary.json"

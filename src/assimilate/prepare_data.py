@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.artifacts.store import Built
 from assimilate.config import Job
 from assimilate.data.dataset import Dataset
 from assimilate.data.directory import in_line
 from assimilate.errors import UserError
 from assimilate.generator.sampled_dataset import Sampled
+from assimilate.graph.built import Built
+from assimilate.graph.rows import RowWork
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-from assimilate.jobs.sharing import RowWork, describe_missing, discard_all, fill_shard, fill_whole
+from assimilate.jobs.sharing import describe_missing, discard_all, fill_shard, fill_whole
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.artifacts.store import Built
 from assimilate.assimilation.step import GENERATED, Trained
 from assimilate.config import Job, rank
 from assimilate.data.transform import Transform
-from assimilate.encoder.step import GivenEncoder, ImportedEncoder
+from assimilate.encoder.step import ENCODER, GivenEncoder, ImportedEncoder
+from assimilate.graph.built import Built
 from assimilate.import_encoder import NO_MEAN, UNIT_STD, import_given, import_reference
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from assimilate.views.embedding import FrozenEmbedding
     from assimilate.views.synthesis import FreshViews
 
-ENCODER = "encoder.pt"
 VIEWMAKER = "viewmaker.pt"
 HISTORY = "history.csv"
 CURVE = "knn_curve.csv"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.artifacts.store import Built
 from assimilate.config import Job
 from assimilate.generator.step import GENERATOR, BigBiGAN, Own
 from assimilate.generator_record import CURVE, make_observers, read_curve, recorded_files, write_curve
+from assimilate.graph.built import Built
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
 
@@ -170,7 +170,7 @@ def load_state(artifact: Artifact) -> "GeneratorState":
 
 def load_generator(session: Session, artifact: Artifact) -> "LatentGenerator":
     """g of a generator artifact: frozen, truncated, on the session's device."""
-    generator: LatentGenerator = artifact.step.load(artifact.path, session.device)
+    generator: LatentGenerator = artifact.step.load(artifact.path, session)
     return generator
 
 

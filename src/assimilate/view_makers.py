@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.data.progress import Progress
+from assimilate.graph.progress import Progress
 from assimilate.jobs.session import Session
 from assimilate.views.external_step import External
 from assimilate.views.of_the_image import CachedExpert
@@ -58,11 +58,9 @@ def _image_size(session: Session) -> int:
 
 def epsilons(session: Session, artifact: Artifact) -> tuple[float, float]:
     """ε1 and ε2 of a W-search cache: the configuration's numbers, or measured and 5/3·ε1 where they are "auto"."""
-    from assimilate.calibrate import read_calibration
-
     epsilon1, epsilon2 = artifact.step.epsilon1, artifact.step.epsilon2
     if epsilon1 == "auto":
-        epsilon1 = read_calibration(artifact.parents["calibration"])["epsilon1"]
+        epsilon1 = session.load(artifact.step.calibration)["epsilon1"]
     return float(epsilon1), float(5 / 3 * epsilon1 if epsilon2 == "auto" else epsilon2)
 
 

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import derive_seed
 from assimilate.data.seeding import generator as seeded
+from assimilate.graph.progress import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from assimilate.analysis.mine import MineEstimate, MineSettings, estimate_mutual_information
 from assimilate.data.augmentation import Augmentation
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import generator as seeded
+from assimilate.graph.progress import Progress, silent
 from assimilate.views.embedding import FrozenEmbedding, from_pixels
 
 ORIGINAL, EXPERT, GENERATED = "original", "expert", "generated"

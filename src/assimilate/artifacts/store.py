@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from assimilate.artifacts.refused_write import refused_write
 from assimilate.artifacts.seen_files import SeenFiles
 from assimilate.checked_files import digest_file, write_sealed
 from assimilate.errors import UserError
+from assimilate.graph.built import Built
 from assimilate.graph.identity import canonical, content_hash
 from assimilate.provenance import provenance
 from assimilate.whole_file import sync_folder
@@ -23,23 +23,6 @@ KINDS = ("datasets", "generators", "latents", "encoders", "calibrations", "views
 # Files up to this size are hashed by every job that uses them. Larger ones are hashed again when their times, place or
 # size have changed since they were found sound; verify=true hashes all.
 HASH_UP_TO_BYTES = 512 * 2**20
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a builder says of the folder it filled.
-
-    Attributes:
-        facts: what it measured (errors, counts, …), recorded in the manifest.
-        volatile: names of files that may differ between two builds of the same content (logs); they are checksummed
-            but are no part of the content's digest.
-        leftovers: names of what an interrupted build would have gone on from. They stay until the manifest is
-            written, so that a kill in between costs nothing, and are then deleted.
-    """
-
-    facts: Mapping[str, Any]
-    volatile: frozenset[str] = frozenset()
-    leftovers: frozenset[str] = frozenset()
 
 
 def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:

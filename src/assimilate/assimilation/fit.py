@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import Strategy
 
 from assimilate.assimilation.checkpointing import LAST, AtomicCheckpointIO, ResumePoint
 from assimilate.assimilation.record import TrainingRecord
-from assimilate.data.progress import Progress, silent
+from assimilate.graph.progress import Progress, silent
 from assimilate.resume_points import load_resume_point
 
 

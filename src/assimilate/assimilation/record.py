@@ -12,7 +12,7 @@ from torch import Tensor
 
 from assimilate.assimilation.accumulation import window_size
 from assimilate.assimilation.checkpointing import LAST, NonFiniteTrainingError, describe_last_good
-from assimilate.data.progress import Progress, silent
+from assimilate.graph.progress import Progress, silent
 
 
 class TrainingRecord(pl.Callback):

@@ -14,7 +14,7 @@ from assimilate.data.array_file import ArrayFile
 from assimilate.data.decoding import Decoded
 from assimilate.data.directory import displayed
 from assimilate.data.done_map import DoneMap
-from assimilate.data.progress import Progress, silent
+from assimilate.graph.progress import Progress, silent
 
 # Images between two flushes: what a kill may cost, how much is queued, and how often progress is told.
 BLOCK = 512

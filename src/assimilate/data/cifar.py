@@ -14,7 +14,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
 from assimilate.data.listing import in_line
-from assimilate.data.progress import Progress, silent
+from assimilate.graph.progress import Progress, silent
 
 Variant = Literal["cifar10", "cifar100"]
 

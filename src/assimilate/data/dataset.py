@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from assimilate.data.progress import Progress
 from assimilate.data.statistics import MEANS, STDS, divided_by_255, is_mean, is_std
 from assimilate.errors import UserError
 from assimilate.graph.cost import Effort
+from assimilate.graph.progress import Progress
 from assimilate.graph.settings import NEUTRAL, PATH, Allowed, Count, Flag, From, Probability, Settings
 from assimilate.graph.step import Step
 

@@ -9,8 +9,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from assimilate.data.images import ImageArrays, ImageDataset, save_prepared
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import derive_seed
+from assimilate.graph.progress import Progress, silent
 
 NUM_TRAIN, NUM_TEST = 1437, 360
 # The scans hold 17 grey levels, 0 to 16.

@@ -12,8 +12,8 @@ from assimilate.data.decoding import WHITE, decode_deep
 from assimilate.data.directory import displayed
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
 from assimilate.data.listing import FolderListing, ImageFile, bullets, scan_folder
-from assimilate.data.progress import Progress, silent
 from assimilate.data.twins import pixel_digests
+from assimilate.graph.progress import Progress, silent
 
 __all__ = ["FolderListing", "prepare_folder", "scan_folder"]
 

@@ -1,13 +1,20 @@
 """Encoders: what decides the network, and the step whose artifact is a trained one."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from assimilate.data.dataset import Images, Three
 from assimilate.graph.cost import Effort
+from assimilate.graph.place import Place
 from assimilate.graph.settings import Allowed, Count, File, Settings
 from assimilate.graph.step import Step
 
+if TYPE_CHECKING:
+    from assimilate.encoder.encoder import Encoder as EncoderNetwork
+
+# Of a finished artifact.
+ENCODER = "encoder.pt"
 Width = Annotated[Count | None, Allowed("null (the projector's own) or a whole number ≥ 1")]
 
 
@@ -43,6 +50,12 @@ class Encoder(Step):
     kind: ClassVar[str] = "encoders"
     stage: ClassVar[str] = "train"
     title: ClassVar[str] = "Training encoder"
+
+    def load(self, folder: Path, at: Place) -> "EncoderNetwork":
+        """The network on the CPU, in eval mode, with its `mean` and `std`."""
+        from assimilate.encoder.checkpoint import load_encoder
+
+        return load_encoder(folder / ENCODER)
 
     @property
     def gflop(self) -> float:

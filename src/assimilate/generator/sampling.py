@@ -9,10 +9,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.pixels import to_pixels
 from assimilate.generator.protocol import LatentGenerator
+from assimilate.graph.progress import Progress, silent
 
 
 @dataclass(frozen=True)

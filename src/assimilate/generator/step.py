@@ -11,6 +11,7 @@ from assimilate.data.dataset import Images
 from assimilate.data.transform import Expert
 from assimilate.errors import UserError
 from assimilate.graph.cost import Effort
+from assimilate.graph.place import Place
 from assimilate.graph.settings import (
     NEUTRAL,
     Allowed,
@@ -64,13 +65,8 @@ class Generator(Step):
         """Whether a discriminator comes with it."""
         return False
 
-    def load(self, folder: Path, device: str) -> "LatentGenerator":
-        """The frozen generator of a finished artifact.
-
-        Args:
-            folder: the artifact's.
-            device: "cpu" or "cuda".
-        """
+    def load(self, folder: Path, at: Place) -> "LatentGenerator":
+        """The frozen generator of a finished artifact, on the job's device."""
         raise NotImplementedError
 
     @property
@@ -139,13 +135,13 @@ class StyleGAN2(Generator):
         """As its folder is called."""
         return "imported" if self.is_brought else "stylegan2"
 
-    def load(self, folder: Path, device: str) -> "LatentGenerator":
+    def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The averaged network, truncated."""
         from assimilate.generator.checkpoint import load_stylegan2
         from assimilate.generator.truncated import TruncatedStyleGAN2
 
         state = load_stylegan2(folder / GENERATOR)
-        return TruncatedStyleGAN2.from_state(state, truncation=self.truncation).to(device)
+        return TruncatedStyleGAN2.from_state(state, truncation=self.truncation).to(at.device)
 
     @property
     def width(self) -> float:
@@ -200,7 +196,7 @@ class BigBiGAN(Generator):
         """As its folder is called."""
         return "bigbigan"
 
-    def load(self, folder: Path, device: str) -> "LatentGenerator":
+    def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The network, truncated."""
         from assimilate.generator.bigbigan_checkpoint import load_bigbigan
         from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
@@ -208,7 +204,7 @@ class BigBiGAN(Generator):
         made = TruncatedBigBiGAN(
             load_bigbigan(folder / GENERATOR), truncation=self.truncation, latent_limit=self.latent_limit
         )
-        return made.to(device)
+        return made.to(at.device)
 
     @property
     def synthesis_gflop(self) -> float:
@@ -223,12 +219,12 @@ class Own(Generator):
     arguments: Annotated[dict[str, Any], NEUTRAL]
     contents: dict[str, Any]  # the arguments, files by what is in them
 
-    def load(self, folder: Path, device: str) -> "LatentGenerator":
+    def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """What the target returns."""
         from assimilate.generator.own import make_own_generator
 
         called = {"_target_": self.target, "arguments": self.arguments}
-        return make_own_generator(called, image_size=self.image_size, device=device)
+        return make_own_generator(called, image_size=self.image_size, device=at.device)
 
     def content(self) -> Mapping[str, Any]:
         """The source behind the target."""

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.identity import content_hash
+from assimilate.graph.place import Place
 from assimilate.graph.settings import Settings, is_neutral
 
 
@@ -83,6 +86,27 @@ class Step(Settings):
             if parent.is_stored:
                 found[parent.key] = parent
         yield from found.values()
+
+    def build(self, into: Path, at: Place) -> Built:
+        """Fill a folder with the artifact, from what an interrupted build left there, if anything.
+
+        Args:
+            into: the folder.
+            at: the job; the artifacts that this one is made from are there.
+
+        Raises:
+            ValueError, UserError: it cannot be made of what is given; says why, in one line.
+        """
+        raise NotImplementedError
+
+    def load(self, folder: Path, at: Place) -> Any:
+        """What a finished artifact holds.
+
+        Args:
+            folder: the artifact's.
+            at: the job.
+        """
+        raise NotImplementedError
 
     def effort(self, images: int) -> Effort:
         """What building it takes, of so many training images."""

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from assimilate.data.images import ImageArrays
-from assimilate.data.progress import Progress, silent
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.real_images import to_unit_range
+from assimilate.graph.progress import Progress, silent
 from assimilate.inversion.encoder import InversionEncoder
 from assimilate.inversion.optimization import optimize_codes
 from assimilate.inversion.perceptual import FeatureExtractor

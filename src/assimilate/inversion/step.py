@@ -1,8 +1,10 @@
 """The latents of the training images: inverted here, brought by the user, or known."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import model_validator
 
 from assimilate.data.dataset import Dataset, Images
@@ -10,6 +12,7 @@ from assimilate.encoder.step import Encoder
 from assimilate.errors import UserError
 from assimilate.generator.step import STYLEGAN2_SIZES, Generator
 from assimilate.graph.cost import Effort
+from assimilate.graph.place import Place
 from assimilate.graph.settings import (
     NEUTRAL,
     Allowed,
@@ -27,6 +30,8 @@ from assimilate.graph.settings import (
 )
 from assimilate.graph.step import Step
 
+# Of a finished artifact.
+LATENTS = "latents.npy"
 Weight = Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
 # Side of the smallest images that VGG19 can look at, down to relu5_1.
 VGG_SMALLEST = 16
@@ -45,6 +50,11 @@ class Latents(Step):
     generator: Generator
     # Whether nothing has to be found: the images were made from them.
     is_known: ClassVar[bool] = False
+
+    def load(self, folder: Path, at: Place) -> "np.ndarray[Any, np.dtype[np.float32]]":
+        """Latents before truncation [images, codes, dim], behind a memory map."""
+        result: np.ndarray[Any, np.dtype[np.float32]] = np.load(folder / LATENTS, mmap_mode="r")
+        return result
 
     def lacking_discriminator(self) -> str | None:
         """What to tell a user whose generator has no discriminator; None where none is needed."""

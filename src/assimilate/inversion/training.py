@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assimilate.data.images import ImageArrays
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import derive_seed
 from assimilate.generator.adversarial import discriminator_loss, non_saturating_loss, r1_penalty
 from assimilate.generator.checkpoint import load_strictly
@@ -19,6 +18,7 @@ from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.optimizers import continue_adam, descend, has_finite_moments, lazy_adam
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.real_images import RealImages
+from assimilate.graph.progress import Progress, silent
 from assimilate.inversion.checkpoint import inversion_encoder_content
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance

@@ -4,6 +4,7 @@ import importlib
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 from assimilate.artifacts.artifact import Artifact, artifact_root
 from assimilate.artifacts.chain import Chain, build_chain
 from assimilate.artifacts.foresight import check_inversion_inputs
-from assimilate.artifacts.store import Built, Store
+from assimilate.artifacts.store import Store
 from assimilate.config import MEASURING_STAGE, PROBING_STAGES, Job, rank
 from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
 from assimilate.generator.own import make_own_generator
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Cost
+from assimilate.graph.progress import Progress
+from assimilate.graph.rows import RowWork
+from assimilate.graph.step import Step
 from assimilate.inversion.step import LackingDiscriminator
 from assimilate.jobs.terminal import Terminal
+from assimilate.run.job_settings import JobSettings
 from assimilate.run.recipe import Recipe
 from assimilate.tracking.tracker import open_tracker
 from assimilate.words import shell_word
@@ -162,12 +168,15 @@ class Session:
         self.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
         if artifact.kind != "datasets" and artifact not in self.data.parents.values():
             self.dataset  # noqa: B018  images first, whatever else is missing
-        builder = importlib.import_module(f"assimilate.{artifact.step.builder or artifact.stage}").build
         use_threads(self.config)
 
         def build(staging: Path) -> Built:
             started = time.monotonic()
-            built: Built = builder(self, artifact, staging)
+            if type(artifact.step).build is Step.build:  # not moved yet
+                builder = importlib.import_module(f"assimilate.{artifact.step.builder or artifact.stage}").build
+                built: Built = builder(self, artifact, staging)
+            else:
+                built = artifact.step.build(staging, self)
             seconds = time.monotonic() - started
             self.terminal.say(f"  {artifact.step.title} ({artifact.name}): done in {seconds:.1f} s")
             facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
@@ -200,6 +209,49 @@ class Session:
         """`ensure` each of them, in order."""
         for artifact in artifacts:
             self.ensure(artifact)
+
+    # ------------------------------------------------------------------------------------------ a place to build
+
+    @cached_property
+    def settings(self) -> JobSettings:
+        """How the job is computed."""
+        return Recipe(self.config).job
+
+    def say(self, line: str) -> None:
+        """Tell the user one line."""
+        self.terminal.say(line)
+
+    def bar(self, title: str) -> AbstractContextManager[Progress]:
+        """A progress bar for the block."""
+        return self.terminal.bar(title)
+
+    def followed(self, progress: Progress, subject: str) -> Progress:
+        """A progress whose values the tracker hears too, as curves of `subject`."""
+        return self.tracker.following(progress, subject)
+
+    def artifact(self, step: Step) -> Artifact:
+        """A step's place on disk."""
+        return Artifact.of(step, str(self.config["dataset"]["name"]), artifact_root(self.job.out))
+
+    def folder(self, step: Step) -> Path:
+        """The folder of a step's finished artifact."""
+        return self.artifact(step).path
+
+    def manifest(self, step: Step) -> dict[str, Any]:
+        """The manifest of a step's finished artifact."""
+        return self.artifact(step).manifest()
+
+    def load(self, step: Step) -> Any:
+        """What a step's artifact holds."""
+        return step.load(self.folder(step), self)
+
+    def fill_rows(self, step: Step, work: RowWork, into: Path) -> None:
+        """Fill the rows of a step's artifact, by as many processes as the job has devices; what is there is kept."""
+        importlib.import_module("assimilate.jobs.sharing").fill_whole(self, self.artifact(step), work, into)
+
+    def fit_on_ranks(self, step: Step) -> None:
+        """Call the step's `fit` in as many processes as the job has devices."""
+        importlib.import_module("assimilate.launch").launch_ranks(self, self.artifact(step))
 
     # ------------------------------------------------------------------------------------------ words
 

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,8 @@ from filelock import FileLock, Timeout
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.artifacts.store import full_disk_explained
-from assimilate.data.progress import Progress
 from assimilate.errors import UserError
+from assimilate.graph.rows import RowWork
 from assimilate.jobs.fan_out import run_shards
 from assimilate.jobs.session import Session, use_threads
 
@@ -19,40 +18,8 @@ if TYPE_CHECKING:
     from assimilate.data.row_writer import RowWriter
     from assimilate.data.shard import Shard
 
-# Writes the pictures of one image and what belongs to them.
-Write = Callable[..., None]
 # What all parts are together, for the user.
 WHOLE = {"views": "cache", "datasets": "data set", "latents": "set of latents"}
-
-
-@dataclass(frozen=True)
-class RowWork:
-    """What fills the arrays of an artifact, a row an image; the row of an image depends on the image alone.
-
-    Attributes:
-        title: what the progress bar says.
-        count: images.
-        image_shape: of an image's row in the uint8 array of pictures.
-        fields: what is stored beside it: (shape of a row, dtype) by file stem.
-        fill: makes the rows of the given images and writes them, in any order.
-        images: file stem of the pictures.
-        tile: images that are made together, and so fall to one part.
-        flush_every: rows that a kill may cost; None: few.
-    """
-
-    title: str
-    count: int
-    image_shape: tuple[int, ...]
-    fields: Mapping[str, tuple[tuple[int, ...], str]]
-    fill: Callable[[Write, list[int], Progress], None]
-    images: str = "images"
-    tile: int = 1
-    flush_every: int | None = None
-
-    @property
-    def num_tiles(self) -> int:
-        """In how many parts the work can be cut."""
-        return -(-self.count // self.tile)
 
 
 def fill_whole(session: Session, artifact: Artifact, work: RowWork, staging: Path) -> None:

@@ -17,8 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from assimilate.data.progress import Progress as Report
-from assimilate.data.progress import silent
+from assimilate.graph.progress import Progress as Report
+from assimilate.graph.progress import silent
 
 # Seconds between two lines where there is no terminal to draw a bar on.
 LOG_EVERY_SECONDS = 15.0

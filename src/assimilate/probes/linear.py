@@ -9,9 +9,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from assimilate.data.images import ImageArrays, Statistics
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import derive_seed, generator
 from assimilate.encoder.encoder import Encoder
+from assimilate.graph.progress import Progress, silent
 from assimilate.probes.features import assert_frozen, extract_features, finite_features
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.config import Job, rank
-from assimilate.data.progress import Progress
+from assimilate.graph.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np

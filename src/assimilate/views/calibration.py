@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.augmentation import Augmentation
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import generator as seeded
+from assimilate.graph.progress import Progress, silent
 from assimilate.views.embedding import FrozenEmbedding
 
 PAIRS = ("original_expert1", "original_expert2", "expert1_expert2")

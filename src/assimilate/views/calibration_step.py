@@ -1,13 +1,19 @@
 """ε1 as a step: the mean distance at which f sees an image's expert views (Section 5.1)."""
 
-from typing import Annotated, ClassVar
+import json
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 from assimilate.data.dataset import Images
 from assimilate.data.transform import ExpertView
 from assimilate.encoder.step import Encoder
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
+from assimilate.graph.place import Place
 from assimilate.graph.settings import At
 from assimilate.graph.step import Step
+
+CALIBRATION = "calibration.json"
 
 
 class Calibration(Step):
@@ -28,3 +34,26 @@ class Calibration(Step):
     def label(self) -> str:
         """What it measures."""
         return "epsilon1"
+
+    def build(self, into: Path, at: Place) -> Built:
+        """The distances and cosines of the three pairs of PROTOCOLS 9."""
+        from assimilate.views.calibration import measure_epsilon1
+        from assimilate.views.embedding import FrozenEmbedding
+
+        with at.bar("Measuring ε1") as progress:
+            measured = measure_epsilon1(
+                FrozenEmbedding.of(at.load(self.reference)).to(at.device),
+                at.dataset.train.images,
+                self.transform.augmentation(),
+                seed=0,
+                device=at.device,
+                progress=progress,
+            )
+        values = {"epsilon1": measured.epsilon1, "distance": measured.distance, "cosine": measured.cosine}
+        (into / CALIBRATION).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        return Built({"epsilon1": measured.epsilon1})
+
+    def load(self, folder: Path, at: Place) -> dict[str, Any]:
+        """What was measured: `epsilon1`, and mean and std of `distance` and `cosine` by pair."""
+        values: dict[str, Any] = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
+        return values

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.augmentation import Augmentation
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import generator as seeded
+from assimilate.graph.progress import Progress, silent
 
 
 def draw_expert_views(

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
+from assimilate.graph.progress import Progress, silent
 from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
 from assimilate.views.objective import Hinge, SearchLoss, pairwise_distances, search_loss
 from assimilate.views.search_state import SearchState

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from assimilate.data.progress import Progress, silent
 from assimilate.generator.protocol import LatentGenerator
+from assimilate.graph.progress import Progress, silent
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
 from assimilate.views.search import FoundViews, SearchEngine, SearchSettings
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.placement import Placement
-from assimilate.data.progress import Progress, silent
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
+from assimilate.graph.progress import Progress, silent
 from assimilate.views.embedding import to_pixels
 
 # Rounded to pixels, NaN would be black.
