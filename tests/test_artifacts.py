@@ -172,7 +172,7 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
         import sys, time, pathlib
         from assimilate.artifacts.artifact import Artifact
         from assimilate.artifacts.store import Store
-from assimilate.graph.built import Built
+        from assimilate.graph.built import Built
         from assimilate.views.of_the_image import Original
         made = Artifact.of(Original(name="original"), "digits", pathlib.Path(sys.argv[1]))
         def build(staging):
