@@ -331,14 +331,6 @@ def test_help_guard_and_composition_import_no_torch(tmp_path):
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-def test_help_names_the_stages_and_the_rows():
-    shown = subprocess.run(
-        [sys.executable, "-m", "assimilate.train", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    assert "python -m assimilate.train dataset=cifar100 view=wsearch assim=a2" in shown
-    assert "expert_expert_wsearch_a2" in shown
-
-
 def test_conf_and_experiments_are_found():
     assert (known_keys.CONF / "config.yaml").is_file()
     assert Path(known_keys.EXPERIMENTS).is_dir()

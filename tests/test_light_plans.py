@@ -9,6 +9,8 @@ STAGES = (
 )
 CODE = """
 import importlib, sys
+from assimilate import cli
+assert cli.main([]) == cli.main(["--version"]) == cli.main(["--completion", "zsh"]) == cli.main(["--help", "view"]) == 0
 for stage in sys.argv[2:]:
     main = importlib.import_module(f"assimilate.{stage}").main
     if stage != "report":

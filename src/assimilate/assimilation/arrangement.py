@@ -14,6 +14,9 @@ class Arrangement(Settings):
 
     Attributes:
         aligns: whether a third view is appended.
+        view1: first of the two contrasted views: generated, or the name of a transformation.
+        view2: the second contrasted view.
+        view3: the view that is appended and aligned with both; null: none.
     """
 
     aligns: ClassVar[bool] = False
@@ -70,19 +73,32 @@ class A2Views(Arrangement):
 
 
 class Drawing(Settings):
-    """How many of an image's generated views a step has, where they are appended (Section 5.3)."""
+    """How many of an image's generated views a step has, where they are appended (Section 5.3).
+
+    Attributes:
+        n_sampled: views of an image that a step draws, out of those that there are.
+    """
 
     n_sampled: Count
 
 
 class GeneratedTransform(Settings):
-    """What is done to a generated view."""
+    """What is done to a generated view.
+
+    Attributes:
+        generated_transform: transformation of a generated view. A2's reference code flips only; Section 4 names a weak
+            crop and a flip for A1 (the author's CIFAR-10 code only flips, PROTOCOLS 17).
+    """
 
     absent: ClassVar[str] = "no view of this run is a generated one"
     generated_transform: str
 
 
 class Replacement(Settings):
-    """Whether a view is replaced, drawn anew for every image at every step; else it is an expert one."""
+    """Whether a view is replaced, drawn anew for every image at every step; else it is an expert one.
+
+    Attributes:
+        probability: probability that a view is replaced.
+    """
 
     probability: Annotated[float, Field(gt=0, le=1), Allowed("a probability above 0, up to 1")] = 1.0

@@ -126,7 +126,7 @@ class ContrastiveLoss(Loss):
     """A loss with a temperature τ: each embedding is contrasted with those of other images.
 
     Attributes:
-        temperature: τ > 0.
+        temperature: τ of the similarities.
         base_temperature: if given, the loss is multiplied by τ/τ_base (SupContrast: 7.14 at τ = .5, τ_base = .07).
     """
 
@@ -202,7 +202,7 @@ class MoCo(Loss, word="moco"):
     Defaults are those of MoCo v2 on ImageNet.
 
     Attributes:
-        temperature: τ > 0.
+        temperature: τ of the similarities.
         momentum: m of the key encoder, which moves by ξ ← m·ξ + (1 − m)·θ.
         queue_size: number of negatives, K.
     """
@@ -246,7 +246,7 @@ class BYOL(Loss, word="byol"):
     """BYOL (Grill et al., 2020): views predict the projections of a target that follows slowly.
 
     Attributes:
-        momentum: of the target at the first step; it rises to 1 as a half cosine. The paper's is .996.
+        momentum: m of the target at the first step; it rises to 1 as a half cosine. The paper's is .996.
     """
 
     title: ClassVar[str] = "BYOL"
@@ -272,7 +272,9 @@ class VICReg(Loss, word="vicreg"):
     the paper's.
 
     Attributes:
-        invariance, variance, covariance: λ, μ and ν.
+        invariance: λ, the weight of the distance between two views.
+        variance: μ, the weight of the hinge on the standard deviations.
+        covariance: ν, the weight of the covariances.
     """
 
     title: ClassVar[str] = "VICReg"

@@ -50,7 +50,11 @@ class Constant(Schedule, word="constant"):
 
 
 class WithWarmup(Schedule):
-    """A schedule whose first epochs lead up to the peak."""
+    """A schedule whose first epochs lead up to the peak.
+
+    Attributes:
+        warmup_epochs: epochs of the warm-up.
+    """
 
     warmup_epochs: NotNegative = 0
 
@@ -79,6 +83,10 @@ class SupContrastSchedule(WithWarmup, word="supcontrast"):
     """SupContrast: a per-epoch cosine (epochs counted from 1) to lr·final, after a per-step warm-up (PROTOCOLS 2).
 
     The warm-up runs linearly from `warmup_from` (an absolute rate) to the cosine's value at epoch `warmup_epochs`.
+
+    Attributes:
+        warmup_from: the rate at the first step, absolute.
+        final: the rate at the end, as a share of lr.
     """
 
     warmup_from: NotNegative = 0.01
@@ -109,6 +117,11 @@ class MultiStep(Schedule, word="multistep"):
     """htdt: linear over `warmup_steps` (the first at lr/warmup_steps), ×gamma at each of `milestones` (PROTOCOLS 3).
 
     Milestones are shares of the epochs, so that a shorter run still has them.
+
+    Attributes:
+        warmup_steps: steps of the warm-up.
+        milestones: where the rate is multiplied by gamma, as shares of the epochs.
+        gamma: factor at each milestone.
     """
 
     warmup_steps: Whole
@@ -128,8 +141,10 @@ class Optimizer(Settings):
 
     Attributes:
         lr: peak learning rate, as used: any scaling with the batch size has been applied.
-        weight_decay: on all parameters, BatchNorm and biases included, as in the protocols.
-        schedule: the learning rate over the steps.
+        weight_decay: of all parameters, BatchNorm and biases included, as in the protocols.
+        schedule: the learning rate over the steps. cosine_with_warmup: per step, with a linear warm-up from 0;
+            supcontrast: a cosine per epoch with a warm-up per step (PROTOCOLS 2); cosine_per_epoch: no warm-up
+            (PROTOCOLS 14); multistep: ×gamma at each milestone (PROTOCOLS 3); constant.
     """
 
     lr: Positive
@@ -150,7 +165,11 @@ class Optimizer(Settings):
 
 
 class SGD(Optimizer, word="sgd"):
-    """SGD with momentum; weight decay is added to the gradient."""
+    """SGD with momentum; weight decay is added to the gradient.
+
+    Attributes:
+        momentum: momentum of SGD.
+    """
 
     momentum: Annotated[float, Field(ge=0, lt=1), Allowed("a number, 0 ≤ momentum < 1")] = 0.9
 
@@ -175,8 +194,8 @@ class AnyOptimizer(Optimizer, word="any"):
     """Any class with the interface of torch.optim, e.g. torch.optim.AdamW.
 
     Attributes:
-        factory: its dotted path.
-        arguments: its own, beside the parameters, lr and weight_decay.
+        factory: dotted path of the class.
+        arguments: arguments of the class, beside the parameters, lr and weight_decay.
     """
 
     factory: Annotated[Text, Allowed("the dotted path of an optimizer's class, e.g. torch.optim.AdamW")]

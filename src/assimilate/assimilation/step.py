@@ -20,7 +20,13 @@ OWN_SETTINGS = "view.encoder.training"
 
 
 class TrainingOfF(Settings):
-    """How the training of f differs from the run's; its images and views are the run's."""
+    """How the training of f differs from the run's; its images and views are the run's.
+
+    Attributes:
+        loss: the base loss of the data set's SimCLR row, and so of the encoder f that W-search loads.
+        seed: seed of f's training.
+        training: settings that f does not take from the run, e.g. view.encoder.training.encoder.width=16; null: none.
+    """
 
     absent: ClassVar[str] = "it is about the training of f, and this run trains no f"
     loss: Annotated[str, From("simclr_loss")]
@@ -29,7 +35,18 @@ class TrainingOfF(Settings):
 
 
 class Trained(Encoder):
-    """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss."""
+    """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss.
+
+    Attributes:
+        epochs: epochs of training.
+        batch_size: images in a step, all devices together.
+        accumulate_grad_batches: batches of an optimiser step. Gradients are averaged, but each batch contrasts with its
+            own 2·batch_size − 2 negatives only, so 2 × 256 is not 512. BatchNorm sees single batches too.
+        drop_last: leave out the last batch of an epoch where it is smaller.
+        batchnorm: per_view: one forward pass a view; concatenated: one pass for all views, generated ones included;
+            per_view_backbone: the backbone view by view, the projector on all (Table 8); per_source: real views in one
+            pass, generated ones in another that leaves the running statistics alone (CLSP).
+    """
 
     images: Images
     network: Annotated[Network, From("encoder")]

@@ -60,7 +60,18 @@ class Images(Settings):
 
 
 class Dataset(Step):
-    """Images of one size as uint8 arrays, a training and perhaps a test part, with labels or without."""
+    """Images of one size as uint8 arrays, a training and perhaps a test part, with labels or without.
+
+    Attributes:
+        name: how runs and artifacts call the data set, a level of their folders.
+        image_size: side of the square images. With a StyleGAN2 8, 16, 32, 64, 128 or 256, as it doubles from 4.
+        flip: probability of a horizontal flip in expert views, generator and probes; 0 where a mirrored image is
+            another.
+        max_train_images: a fixed random subset of the training images; null: all.
+        max_test_images: a fixed random subset of the test images; null: all.
+        mean: channel means; null: measured on the training images.
+        std: channel standard deviations; null: measured on the training images.
+    """
 
     kind: ClassVar[str] = "datasets"
     stage: ClassVar[str] = "prepare_data"
@@ -141,6 +152,8 @@ class Downloaded(Dataset):
 
     Attributes:
         published_size: side of its images.
+        root: holds the published archive or its folder, or receives it; ASSIMILATE_DATA is its default.
+        download: fetch the archive if it is not there.
     """
 
     published: ClassVar[bool] = True
@@ -211,7 +224,13 @@ class TinyImageNet(Downloaded):
 
 
 class Folder(Dataset):
-    """A folder of images of the user's, known by the names, sizes and times of its files."""
+    """A folder of images of the user's, known by the names, sizes and times of its files.
+
+    Attributes:
+        root: <class>/<files>, or train/<class>/<files> with test/<class>/<files>, or a flat folder, which has no
+            labels.
+        test_fraction: held out where there is no test folder; decided by file name, so that it never moves.
+    """
 
     version: ClassVar[int] = 2
     from_files: ClassVar[bool] = True
@@ -257,7 +276,11 @@ class Folder(Dataset):
 
 
 class ImageNet(Dataset):
-    """ImageNet as ILSVRC2012 lays it out, known by the names of its files."""
+    """ImageNet as ILSVRC2012 lays it out, known by the names of its files.
+
+    Attributes:
+        root: holds train/<wnid>/*.JPEG and val/<wnid>/*.JPEG.
+    """
 
     published: ClassVar[bool] = True
 

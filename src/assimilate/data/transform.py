@@ -21,7 +21,17 @@ Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Expert(Settings):
-    """RandomResizedCrop, flip, ColorJitter, grayscale (PROTOCOLS 1-3)."""
+    """RandomResizedCrop, flip, ColorJitter, grayscale (PROTOCOLS 1-3).
+
+    Attributes:
+        crop_scale: area of the crop.
+        crop_ratio: aspect of the crop.
+        jitter: strengths of ColorJitter.
+        jitter_probability: probability of ColorJitter.
+        grayscale_probability: probability of turning grey.
+        interpolation: interpolation of the crop's resize.
+        order: crop_first: crop, flip, jitter, gray; jitter_first: jitter, gray, crop, flip.
+    """
 
     absent: ClassVar[str] = "nothing in this run draws an expert view"
     crop_scale: Annotated[
@@ -47,6 +57,7 @@ class Transform(Settings):
 
     Attributes:
         shows_whole_images: whether its views are as large as the images, so that they cannot stand beside larger crops.
+        crop_size: side of the expert, basic and cropped views; null: dataset.image_size. GenRep: 112 of 128.
     """
 
     shows_whole_images: ClassVar[bool] = False

@@ -19,7 +19,20 @@ Width = Annotated[Count | None, Allowed("null (the projector's own) or a whole n
 
 
 class Network(Settings):
-    """Backbone, projector and predictor."""
+    """Backbone, projector and predictor.
+
+    Attributes:
+        backbone: torchvision's ResNet.
+        width: channels of the first stage; 64 is the published network.
+        stem: cifar: 3×3, stride 1, no max-pool; cifar_maxpool: the same with max-pool; imagenet: 7×7, stride 2,
+            max-pool.
+        initialization: fan_out: torchvision's; default_stem: torchvision's, but PyTorch's for conv1; default:
+            PyTorch's.
+        projector: the head of a code base (PROTOCOLS 1-3, 11, 14, 15), a linear layer, or none.
+        hidden_dim: hidden width of the projector; null: the projector's own, or as wide as the features.
+        output_dim: width of the projection; null: the projector's own.
+        predictor_dim: width of the predictor that SimSiam and BYOL train; null: none.
+    """
 
     backbone: Literal["resnet18", "resnet34", "resnet50"]
     width: Count
@@ -91,7 +104,11 @@ class GivenEncoder(Encoder):
 
 
 class ImportedEncoder(Encoder):
-    """f from a file of the user's (`view.encoder.checkpoint`)."""
+    """f from a file of the user's (`view.encoder.checkpoint`).
+
+    Attributes:
+        checkpoint: f from a file of your own; null: f is trained.
+    """
 
     title: ClassVar[str] = "Importing encoder"
     absent: ClassVar[str] = "this run looks at nothing through f"

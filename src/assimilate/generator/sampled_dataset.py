@@ -11,7 +11,13 @@ from assimilate.graph.settings import Allowed, Count, From, Positive, Seed
 
 
 class Sampled(Dataset):
-    """Images of latents that are drawn, so that the latent of each is known (Table 4)."""
+    """Images of latents that are drawn, so that the latent of each is known (Table 4).
+
+    Attributes:
+        num_images: how many are sampled.
+        seed: image i is a function of (seed, i) alone.
+        tile: images made at once, always that many.
+    """
 
     latents_are_known: ClassVar[bool] = True
     published: ClassVar[bool] = True

@@ -81,7 +81,41 @@ class Generator(Step):
 
 
 class StyleGAN2(Generator):
-    """StyleGAN2 in the rosinality layout (PROTOCOLS 4)."""
+    """StyleGAN2 in the rosinality layout (PROTOCOLS 4).
+
+    Attributes:
+        checkpoint: one of your own, in rosinality's layout (g_ema, d, args, …); null: it is trained.
+        seed: seed of its training.
+        max_channels: channels of the widest layer; 512 is the published network, 32 trains on two cores.
+        channel_multiplier: multiplies the channels of layers at 64² and above.
+        channel_base: narrow networks: at most channel_base/resolution channels, since the full size costs most; null:
+            no limit.
+        latent_dim: dimension of z and w.
+        num_mapping_layers: layers of the mapping from z to w.
+        truncation: w = mean + truncation·(w − mean), wherever a latent is synthesised (PROTOCOLS 5).
+        num_steps: training steps. 800,000 is the reference code's default; the paper does not state its own.
+        batch_size: images in a step.
+        lr: learning rate of both networks' Adam.
+        r1_weight: weight of the gradient penalty on real images.
+        r1_every: steps between two penalties, each with so many times the weight.
+        path_length_weight: weight of the path length regulariser.
+        path_length_every: steps between two of them.
+        path_length_batch_shrink: it takes a batch so many times smaller.
+        mixing_probability: probability that an image mixes the styles of two latents.
+        ema_half_life_steps: half-life of the moving average of the weights, which is the generator that is used.
+        augment: leak: real images become expert views (data.expert) with augment_probability, and the generator learns
+            to make them (Appendix I's "-aug"); diffaugment: colour, translation and cutout on real and generated images
+            alike, for few images (Zhao et al. 2020), which does not leak.
+        augment_probability: probability that a real image is augmented.
+        checkpoint_every: steps between two checkpoints, so what a kill may cost.
+        sample_every: steps between two grids of the same 64 latents, samples/<step>.png; 0: off.
+        save_every_images: images seen between two snapshots, snapshots/<images>.pt, fit for generator.checkpoint= and
+            as large as the generator with its optimisers; 0: off.
+        frechet: measure the Fréchet distance to the training images, in the features of this network.
+        frechet_every: steps between two measurements.
+        frechet_images: generated, and at most as many real.
+        frechet_encoder: a file of ours (encoder.pt); null: this run's network with random weights.
+    """
 
     images: Annotated[Images | None, Field(default=None)]
     flip: Annotated[Probability, From("dataset.flip")]
@@ -174,7 +208,15 @@ class StyleGAN2(Generator):
 
 
 class BigBiGAN(Generator):
-    """BigBiGAN's generator from a state dict in the layout of its PyTorch port (PROTOCOLS 12)."""
+    """BigBiGAN's generator from a state dict in the layout of its PyTorch port (PROTOCOLS 12).
+
+    Attributes:
+        checkpoint: a state dict with the keys of PROTOCOLS 12; it has to be given.
+        latent_width: numbers of a latent, 6 chunks; a checkpoint of another width is refused.
+        latent_limit: sampled latents are N(0, I) truncated at ± this; null: N(0, I). GenRep's anchors have 2 (PROTOCOLS
+            12).
+        truncation: z is multiplied by it wherever an image is made; GenRep's "tr2.0" is 1.
+    """
 
     checkpoint: File | None
     latent_width: Count

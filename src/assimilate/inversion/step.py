@@ -74,7 +74,19 @@ class KnownLatents(Latents):
 
 
 class Optimization(Settings):
-    """The optimisation of each latent by itself."""
+    """The optimisation of each latent by itself.
+
+    Attributes:
+        num_steps: steps of each latent; the reference's CIFAR-10 script has 100.
+        lr: learning rate of Adam.
+        lr_schedule: learning rate over the steps.
+        mse_weight: weight of the pixels' squared error.
+        perceptual_weight: weight of the distance between feature maps.
+        in_domain_weight: weight of MSE(w0, e(g(w))), which the reference code has instead of Appendix B's adversarial
+            term.
+        keep: best: the codes of the lowest loss seen; last: those of the last step, as the reference code.
+        tile: images optimised at once; always that many, so part of the latents' identity.
+    """
 
     num_steps: Whole
     lr: Positive
@@ -87,7 +99,27 @@ class Optimization(Settings):
 
 
 class InDomain(Latents):
-    """In-domain inversion (Zhu et al. 2020): an encoder, then an optimisation from where it points."""
+    """In-domain inversion (Zhu et al. 2020): an encoder, then an optimisation from where it points.
+
+    Attributes:
+        checkpoint: bring your own encoder: a checkpoint with `e`.
+        latents: bring your own latents: float32 .npy [N, L, D], before truncation, in the order of the training images.
+        seed: seed of the encoder's training.
+        perceptual: the network whose feature maps are compared; vgg19's weights are downloaded.
+        perceptual_norm: l1: the reference code's; l2: mean square, Eq. 5's ‖·‖₂. Of encoder and optimisation alike.
+        checkpoint_every: steps between two checkpoints, so what a kill may cost.
+        max_channels: widest layer of the encoder; null: as wide as the StyleGAN2, 512 for another generator.
+        num_steps: training steps of the encoder; the reference took its checkpoint at 980,000.
+        batch_size: images in a step.
+        lr: learning rate of Adam.
+        mse_weight: weight of the pixels' squared error.
+        perceptual_weight: weight of the distance between feature maps.
+        adversarial_weight: weight of the adversarial term. The discriminator keeps training with the Adam and the rate
+            that it had; a checkpoint without d_optim gets a new Adam at lr, and the run says so.
+        r1_weight: weight of the gradient penalty on real images.
+        r1_every: steps between two penalties, each with so many times the weight.
+        optimization: optimisation of each image's latent, starting from the encoder's.
+    """
 
     images: Images
     reference: Annotated[Encoder | None, When("perceptual", "encoder")] = None

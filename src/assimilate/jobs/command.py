@@ -31,6 +31,7 @@ from assimilate.composing import (
 from assimilate.config import Job, expand_sweep, make_job, own_words, plan_sweep, rank
 from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
+from assimilate.help_pages import help_of
 from assimilate.jobs.out_folder import check_out, refusals_explained
 from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
 from assimilate.jobs.streams import keep_printing
@@ -131,6 +132,7 @@ def check_additions(overrides: Sequence[str]) -> None:
 # ------------------------------------------------------------------------------------------------ stages
 
 SHOW_JOB = "--cfg=job"
+HELP = "--help"
 
 Body = Callable[[Job], float | None]
 
@@ -155,7 +157,9 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
                 line = read_command_line(sys.argv[1:] if argv is None else argv)
                 stoppable = termination_raised() if rank() is None else contextlib.nullcontext()
                 with stoppable, searching(line.searched):
-                    if SHOW_JOB in line.shows:
+                    if HELP in line.shows:
+                        print(help_of(name, line.words))
+                    elif SHOW_JOB in line.shows:
                         _show_job(line)
                     elif line.shows:
                         _call_hydra(name, [*line.shows, *line.words], lambda config: None)

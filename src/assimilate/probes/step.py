@@ -34,7 +34,22 @@ def _with_five(neighbours: list[int]) -> list[int]:
 
 
 class Probe(Step):
-    """kNN and a linear classifier on the frozen features of an encoder, under one protocol (PROTOCOLS 1-3, 12, 14)."""
+    """kNN and a linear classifier on the frozen features of an encoder, under one protocol (PROTOCOLS 1-3, 12, 14).
+
+    Attributes:
+        name: the protocol. essl: as intended; essl_as_coded: without augmentation, the reference code's fault;
+            supcontrast_best: the best epoch on the test set, which is optimistic and what the paper reports;
+            supcontrast_last: the last one.
+        seeds: seeds of the linear classifier, which is trained once with each; a run's mean ± std is over them.
+        num_epochs: null: the protocol's own.
+        batch_size: null: the protocol's own.
+        lr: null: the protocol's own.
+        augmentation_seed: seed of the augmentation, beside epoch and image.
+        num_draws: null: a fresh augmentation every epoch; k: the epochs take turns with k draws, which is faster.
+        draws: shared: an epoch's augmentation serves all seeds; independent: each seed draws its own, which takes n
+            times as long.
+        neighbours: k of the k-NN accuracies (majority vote, cosine).
+    """
 
     kind: ClassVar[str] = "probes"
     stage: ClassVar[str] = "evaluate"

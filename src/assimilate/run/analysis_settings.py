@@ -8,7 +8,14 @@ from assimilate.graph.settings import PATH, Allowed, Count, Positive, Settings
 
 
 class Mine(Settings):
-    """Training of MINE (Table 2)."""
+    """Training of MINE (Table 2).
+
+    Attributes:
+        hidden_dim: hidden width of the network T; null: as wide as f's projection.
+        lr: learning rate of Adam.
+        batch_size: whole batches only.
+        num_epochs: epochs of training; the bound of one further pass is reported.
+    """
 
     hidden_dim: Annotated[Count | None, Allowed("null (as wide as f's projection) or a whole number ≥ 1")] = None
     lr: Positive | None = None
@@ -17,22 +24,48 @@ class Mine(Settings):
 
 
 class Perplexity(Settings):
-    """Of t-SNE, in the two spaces (Figure 2)."""
+    """Of t-SNE, in the two spaces (Figure 2).
+
+    Attributes:
+        w: perplexity in the generator's space W.
+        z: perplexity in f's space Z.
+    """
 
     w: Positive | None = None
     z: Positive | None = None
 
 
 class Analysis(Settings):
-    """One measurement or figure; a kind has some of these."""
+    """One measurement or figure; a kind has some of these.
+
+    Attributes:
+        pair: one line of Table 1, e.g. [original, generated] (of view=), whose result is a run's metrics.json; null:
+            every pair of Table 1 at once, as a figure.
+        views: kinds of view in the figure; a view's own settings stand behind its name: "wsearch view.epsilon1=0.1".
+        columns: columns of the grid: original, reconstruction, or a kind of view.
+        runs: rows (table3/expert_expert_simclr, of dataset= and budget=), folders of runs, or patterns of folders below
+            out=. Seeds of one setting are one curve with a band. []: every finished run of dataset= and budget= that
+            has a curve.
+        labels: one name for each of runs; null: what was run.
+        viewmaker: folder of a finished run with view=viewmaker, whose network makes the viewmaker views.
+        anchor: own: what a view was made from, the reconstruction for a view of a latent; original: the image.
+        num_images: drawn at random; null: all. In a grid, its rows.
+        num_views: views of each image and kind, if there are that many.
+        num_embedded: offsets of each kind of view that t-SNE is given.
+        num_plotted: offsets of each kind of view that are shown.
+        num_iterations: iterations of t-SNE.
+        part: part of the data set.
+        power: α of Wang & Isola (2020): alignment is mean ‖f(t(x)) − f(t'(x))‖^α over pairs of expert views.
+        t: t of Wang & Isola (2020): uniformity is log mean exp(−t·‖f(x) − f(y)‖²) over pairs of images.
+    """
 
     kind: Literal["pairs", "distances", "tsne", "grid", "curves", "alignment_uniformity"]
     of_paper: Any = None
-    pair: Any = None
-    views: Any = None
-    columns: Any = None
-    runs: Any = None
-    labels: Any = None
+    pair: Annotated[Any, Allowed("null or two kinds of view")] = None
+    views: Annotated[Any, Allowed("a list of kinds of view")] = None
+    columns: Annotated[Any, Allowed("a list of kinds of view")] = None
+    runs: Annotated[Any, Allowed("a list of rows, folders or patterns")] = None
+    labels: Annotated[Any, Allowed("null or a list of names")] = None
     mine: Mine | None = None
     viewmaker: Annotated[str | int | float | None, PATH, Allowed("null or the folder of a run")] = None
     anchor: Annotated[Literal["own", "original"] | None, Allowed("own or original")] = None

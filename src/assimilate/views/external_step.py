@@ -17,7 +17,13 @@ from assimilate.views.step import Cached
 
 
 class External(Cached):
-    """Views that somebody else made: a folder `<index>/<k>.png`, or an array."""
+    """Views that somebody else made: a folder `<index>/<k>.png`, or an array.
+
+    Attributes:
+        path: a folder <index>/<k>.png or .jpg or <image's file>/<k>.png, or a uint8 array [N, n, 3, H, W] (.npy), in
+            the order of the prepared training images.
+        n_cached: views of an image to use, from the lowest k; null: as many as every image has.
+    """
 
     title: ClassVar[str] = "views from elsewhere"
     path: Annotated[str, NEUTRAL, PATH, Allowed("a folder or a .npy file")]

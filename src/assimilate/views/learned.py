@@ -49,7 +49,14 @@ class LearnedView(View):
 
 
 class Viewmaker(LearnedView):
-    """Learned perturbations (Tamkin et al. 2021; PROTOCOLS 10)."""
+    """Learned perturbations (Tamkin et al. 2021; PROTOCOLS 10).
+
+    Attributes:
+        transform: transformation of the image before the Viewmaker sees it; none in its authors' code.
+        distortion_budget: mean absolute change of a pixel in [0, 1], before clamping.
+        width: channels of the first layer; 32 is the published network.
+        lr: learning rate of Adam, constant.
+    """
 
     title: ClassVar[str] = "Viewmaker"
     transform: Transform
@@ -82,7 +89,20 @@ class Viewmaker(LearnedView):
 
 
 class OnlineSearch(LearnedView):
-    """A search with the encoder that is being trained (Appendix E)."""
+    """A search with the encoder that is being trained (Appendix E).
+
+    Attributes:
+        frozen: false: look through the encoder as it learns, in train mode; true: through f of the data set's SimCLR
+            row.
+        objective: cosine: mean (cos(f(g(w)), f(x)) − threshold)⁺; eq3: the search's objective.
+        threshold: cosine above which the objective counts.
+        step_size: η of w ← w − η·sign(∇w).
+        initial_noise: noise on the start, in W+; at 0 all views of an image are the same.
+        epsilon1: ε1 of Eq. 3, the wanted distance from the anchor.
+        epsilon2: ε2 of Eq. 3, the wanted mean distance between the views.
+        uniformity_weight: λ of Eq. 3.
+        hinge: hinge of Eq. 3, as in W-search.
+    """
 
     title: ClassVar[str] = "online W-search"
     generator: Generator

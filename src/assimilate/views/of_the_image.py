@@ -15,7 +15,15 @@ from assimilate.views.step import Cached, View
 
 
 class CachedExpert(Cached):
-    """Expert views, drawn once."""
+    """Expert views, drawn once.
+
+    Attributes:
+        seed: seed of the cache.
+        cached: true: n_cached draws of an image are kept (what Table 3 and Table 6's ✗ row did).
+        draws: draws of a cache: independent, or shared, where draw_batch images in turn share their draws (the code
+            behind Table 3).
+        draw_batch: images that share their draws.
+    """
 
     title: ClassVar[str] = "expert"
     seed: Seed

@@ -83,7 +83,12 @@ class View(Step):
 
 
 class Cached(View):
-    """Views that are made once for all images and kept."""
+    """Views that are made once for all images and kept.
+
+    Attributes:
+        n_cached: views of an image in the cache (Section 5.3 has 8).
+        n_used: how many of the cached views a run reads, the first ones (Table 7); null: all.
+    """
 
     images: Images
     n_cached: NCached

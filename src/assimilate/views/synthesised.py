@@ -24,7 +24,13 @@ NOT_CACHED = "view.cached=false makes views while it trains"
 
 
 class Synthesised(FromLatents):
-    """Views that need the generator alone, so that a training can make them too."""
+    """Views that need the generator alone, so that a training can make them too.
+
+    Attributes:
+        cached: false: new views at every step, made while training (Table 6's "on the fly").
+        batch: views synthesised at once; a fixed number, so part of a cache's identity.
+        seed: seed of the cache.
+    """
 
     cached: Annotated[Flag, NEUTRAL]
     batch: Count
@@ -50,7 +56,13 @@ class Synthesised(FromLatents):
 
 
 class WPerturb(Synthesised):
-    """Noise in W+ (Section 3.1)."""
+    """Noise in W+ (Section 3.1).
+
+    Attributes:
+        sigma: standard deviation of the noise: one number, or a list with one a code (layer), coarse to fine.
+        noise_limit: truncates the noise at ±noise_limit·sigma; null: a normal distribution.
+        projected: rescale the noise to radius σ√(L·D) (Table 16).
+    """
 
     title: ClassVar[str] = "W-perturb"
     sigma: Annotated[NotNegative | list[NotNegative], Allowed("a standard deviation ≥ 0, or a list with one a code")]
@@ -90,7 +102,11 @@ class WPerturb(Synthesised):
 
 
 class WMix(Synthesised):
-    """The codes of another image from `split` on."""
+    """The codes of another image from `split` on.
+
+    Attributes:
+        split: codes (layers) that stay the image's, from the coarsest; there are 2·log2(size) − 2.
+    """
 
     title: ClassVar[str] = "W-mix"
     split: Annotated[Whole, Allowed("a whole number of codes ≥ 0, at most 2·log2(image_size) − 2")]

@@ -22,7 +22,26 @@ from assimilate.views.step import FromLatents
 
 
 class Search(Settings):
-    """How W-search moves the latents."""
+    """How W-search moves the latents.
+
+    Attributes:
+        width: anchors in flight; kernels always run at this width, so it is part of a cache's identity.
+        optimizer: optimiser of the latents (Table 18 has sgd).
+        lr: learning rate of the latents.
+        iterations: steps at most.
+        tolerance: stop when the anchor's total loss is at most this (the reference averages over a batch); null: not
+            asked.
+        tolerance_relative: also ask that the rms of ‖·‖ − ε1 over an anchor's views be at most this share of ε1; null:
+            not asked.
+        stop: anchor: each on its own; batch: width anchors together, on the mean of their losses (reference code).
+        space: wplus: a code a layer; w: one code for all layers, from the mean of the inverted ones.
+        projection: sphere: codes are scaled to norm 1 after every step, for latents that live on the unit sphere.
+        precision: bf16: the loop's networks under autocast, for GPUs that have it.
+        compile: torch.compile of the loop's networks: minutes at the start, faster steps on a GPU.
+        initial_noise: noise on the start; .005 on CIFAR-100 and TinyImageNet.
+        noise_first_view: false: the first view starts at the anchor, where the uniformity term alone moves it
+            (PROTOCOLS 17).
+    """
 
     width: Count
     optimizer: Literal["adam", "sgd"]
@@ -40,7 +59,17 @@ class Search(Settings):
 
 
 class WSearch(FromLatents):
-    """Equation 3: the latent moves until f sees the view at ε1 from the anchor."""
+    """Equation 3: the latent moves until f sees the view at ε1 from the anchor.
+
+    Attributes:
+        seed: seed of the cache.
+        epsilon1: the wanted distance from the anchor. auto: the mean of ‖f(x) − f(t(x))‖ over the expert views t
+            (Section 5.1), measured.
+        epsilon2: the wanted mean distance between the views; auto: 5/3·ε1.
+        uniformity_weight: λ, the weight of the uniformity term; 0.01 on CIFAR-10, not stated elsewhere.
+        anchor: reconstruction: f(g(w)), the reference code's; original: f(x0), Eq. 3's.
+        hinge: image: one on the mean pair distance (Eq. 3); view: one a view (the reference code).
+    """
 
     title: ClassVar[str] = "W-search"
     reference: Encoder

@@ -1,0 +1,88 @@
+"""The command `assimilate`, also `python -m assimilate`: its stages by name, its version, completion for shells."""
+
+import contextlib
+import importlib
+import platform
+import sys
+import textwrap
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from assimilate import __version__
+
+SHELLS = ("bash", "zsh")
+
+
+def stages() -> dict[str, str]:
+    """The stages, each with what it does: the modules of the package that say so in their first line."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        with path.open(encoding="utf-8") as stream:
+            line = stream.readline().strip().strip('"')
+        if line.startswith("Stage: "):
+            found[path.stem] = line.removeprefix("Stage: ").rstrip(".")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a stage, or show what there is. Returns the exit code, which is the stage's."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    first, rest = (words[0], words[1:]) if words else ("--help", [])
+    if first in stages():
+        return int(importlib.import_module(f"assimilate.{first}").main(rest))
+    if first == "--version":
+        print(_versions())
+    elif first == "--completion" and rest and rest[0] in SHELLS:
+        from assimilate.completion import script
+
+        print(script(rest[0], list(stages())))
+    elif first in ("--help", "-h"):
+        if rest:  # of any group, table or key
+            return int(importlib.import_module("assimilate.train").main(["--help", *rest]))
+        print(_overview())
+    else:
+        print(f"assimilate: {_wrong(first)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _overview() -> str:
+    width = max(map(len, stages()))
+    lines = [
+        "assimilate: contrastive learning with learned views.",
+        "",
+        "  assimilate train                      the whole chain on real digit scans",
+        "  assimilate train dataset=cifar100 view=wsearch assim=a2",
+        "  assimilate train ... prepare=plan     show what would be built, and stop",
+        "",
+        "Stages, all over one configuration:",
+        *(
+            textwrap.fill(does, 80, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4))
+            for name, does in stages().items()
+        ),
+        "",
+        "  assimilate <stage> --help             its groups, keys and flags",
+        "  assimilate --help view                the options and keys of a group",
+        "  assimilate --version",
+        '  eval "$(assimilate --completion bash)"  completion for this shell; also zsh',
+    ]
+    return "\n".join(lines)
+
+
+def _versions() -> str:
+    found = [f"assimilate {__version__}", f"Python {platform.python_version()}"]
+    for name in ("torch", "lightning", "hydra-core"):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found)
+
+
+def _wrong(word: str) -> str:
+    import difflib
+
+    if word == "--completion":
+        return f"--completion needs the shell: {' or '.join(SHELLS)}"
+    near = difflib.get_close_matches(word, stages(), n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(stages())}"
+    return f"{word} is no stage. {hint}"

@@ -1,0 +1,208 @@
+"""What each key of the configuration means, what it may hold and who sets it: for --help, completion and the reference.
+
+What a key means stands in the class that reads it, under "Attributes"; what an option is, in the first lines of its
+file; what a group is, beside its name in conf/config.yaml.
+"""
+
+import contextlib
+import functools
+import inspect
+import pkgutil
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from assimilate.graph.settings import NAMED, From, Settings, allowed_in, choices, settings_type
+from assimilate.graph.wiring import TARGET, places_of
+from assimilate.known_keys import CONF, HEADER, MISSING, settings_in
+from assimilate.run.keys import PLACES
+
+PRIMARY = CONF / "config.yaml"
+# The topic of the keys that stand in no group.
+JOB = "job"
+
+
+@dataclass(frozen=True)
+class Sense:
+    """What a key means to some of the classes that read it.
+
+    Attributes:
+        meaning: in words; "" where no class says it.
+        allowed: what it may hold, in words.
+        options: the options of its group that read it so; () for all.
+        default: the class's own; None where the configuration has to say.
+    """
+
+    meaning: str
+    allowed: str
+    options: tuple[str, ...]
+    default: Any
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting.
+
+    Attributes:
+        name: dotted.
+        senses: what it means; several where options of its group differ.
+        values: what the options of its group set it to; under "" what conf/config.yaml does.
+    """
+
+    name: str
+    senses: tuple[Sense, ...]
+    values: Mapping[str, Any]
+
+    @property
+    def topic(self) -> str:
+        """The group that it belongs to."""
+        return topic_of(self.name)
+
+
+def topic_of(key: str) -> str:
+    """The first part of a key, or `job` for one that has no other."""
+    group, dot, _ = key.partition(".")
+    return group if dot else JOB
+
+
+@functools.cache
+def attributes_of(cls: type) -> dict[str, str]:
+    """The section "Attributes" of a class's own docstring: what each attribute means."""
+    lines = inspect.cleandoc(vars(cls).get("__doc__") or "").splitlines()
+    if "Attributes:" not in lines:
+        return {}
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in lines[lines.index("Attributes:") + 1 :]:
+        if not line.startswith("    "):
+            break
+        if not line.startswith("     "):
+            head, _, line = line.partition(":")
+            names = [name.strip() for name in head.split(",")]
+        for name in names:
+            found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+    return found
+
+
+def meaning_of(cls: type, field: str) -> str:
+    """What a class, or the nearest that it is built on, says of a field; "" for nothing."""
+    return next((told[field] for each in cls.__mro__ if field in (told := attributes_of(each))), "")
+
+
+@functools.cache
+def keys() -> dict[str, Key]:
+    """Every setting that a command line can give, by its name."""
+    found: dict[str, list[tuple[type[Settings], FieldInfo]]] = {}
+    for place, base in PLACES:
+        for key, field, cls in places_of(place, base):
+            if NAMED not in field.metadata and (settings_type(field.annotation) is None or _words_choose(field)):
+                found.setdefault(key, []).append((cls, field))
+    values, set_anywhere = _values(), {key for path in CONF.rglob("*.yaml") for key in settings_in(path)}
+    made = {}
+    for key, readers in sorted(found.items()):
+        senses = _senses(key, readers)
+        given = key in set_anywhere or not all(field.is_required() for _, field in readers)
+        if given and any(sense.meaning for sense in senses):
+            made[key] = Key(key, senses, values.get(key, {}))
+    return made
+
+
+def _senses(key: str, readers: list[tuple[type[Settings], FieldInfo]]) -> tuple[Sense, ...]:
+    """What a key means to the classes that read it, each sense once."""
+    told: dict[tuple[str, str], list[tuple[type[Settings], FieldInfo]]] = {}
+    for cls, field in readers:
+        name = next(name for name, other in cls.model_fields.items() if other is field)
+        told.setdefault((meaning_of(cls, name), allowed_in(field)), []).append((cls, field))
+    told = {sense: some for sense, some in told.items() if sense[0]} or told
+    told = {sense: some for sense, some in told.items() if not _stands_elsewhere(some[0][1])} or told
+    chosen = _classes().get(key.rpartition(".")[0], {})
+    found = []
+    for (meaning, allowed), some in told.items():
+        by = tuple(option for option, cls in chosen.items() if cls in [reader for reader, _ in some])
+        field = some[0][1]
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        if by or len(told) == 1 or not chosen:
+            found.append(Sense(meaning, allowed, by if len(told) > 1 else (), default))
+    return tuple(found)
+
+
+def _words_choose(field: FieldInfo) -> bool:
+    return bool(choices(settings_type(field.annotation) or Settings)) and not _stands_elsewhere(field)
+
+
+def _stands_elsewhere(field: FieldInfo) -> bool:
+    return any(isinstance(mark, From) for mark in field.metadata)
+
+
+@functools.cache
+def _classes() -> dict[str, dict[str, type]]:
+    """The classes that options name, by where they name them and by option."""
+    found: dict[str, dict[str, type]] = {}
+    for path in sorted(CONF.glob("*/*.yaml")):
+        for key, target in settings_in(path).items():
+            if key.endswith(f".{TARGET}"):
+                found.setdefault(key.removesuffix(f".{TARGET}"), {})[path.stem] = pkgutil.resolve_name(target)
+    return found
+
+
+def _values() -> dict[str, dict[str, Any]]:
+    """What the primary configuration and the options of a key's own group set it to."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in [PRIMARY, *sorted(CONF.glob("*/*.yaml"))]:
+        option = "" if path == PRIMARY else path.stem
+        for key, value in settings_in(path).items():
+            if path == PRIMARY or key.partition(".")[0] == path.parent.name:
+                found.setdefault(key, {})[option] = value
+    return found
+
+
+# ----------------------------------------------------------------------------------------------- groups and options
+
+
+@functools.cache
+def groups() -> dict[str, str]:
+    """The groups of which one chooses an option, each with what it is; those that follow from others are left out."""
+    lines = PRIMARY.read_text(encoding="utf-8").splitlines()
+    told = (re.fullmatch(r"  - (\w+): [^#]*(?:#\s*(.*))?", line) for line in lines)
+    return {found.group(1): found.group(2) or "" for found in told if found is not None}
+
+
+def options(group: str, folders: tuple[Path, ...] = (CONF,)) -> dict[str, str]:
+    """The options of a group, or the rows of a table, each with what its file says first.
+
+    Args:
+        group: its name.
+        folders: where groups are.
+    """
+    return {path.stem: told_by(path) for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
+
+
+def told_by(path: Path) -> str:
+    """The first sentence of a file of options; "" where it begins with none."""
+    told = []
+    with contextlib.suppress(OSError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith(HEADER):
+                continue
+            if not line.startswith("# "):
+                break
+            if not line.startswith(("# python", "#  ")):
+                told.append(line[2:].strip())
+    return re.split(r"(?<=[\w)²’'])\. (?=[A-Z])", " ".join(told))[0].rstrip(".")
+
+
+def shown(value: Any) -> str:
+    """A value as one types it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(shown(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{shown(item)}' for key, item in value.items())}}}"
+    return "" if value == MISSING else str(value)

@@ -1,0 +1,143 @@
+"""What `--help` prints: a stage on one screen, and the options and keys of a group when it is named."""
+
+import importlib
+import inspect
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from assimilate.composing import compose, own_folders, table_groups
+from assimilate.errors import UserError
+from assimilate.explained import JOB, Key, groups, keys, options, shown, topic_of
+from assimilate.graph.settings import Settings
+from assimilate.known_keys import CONF, EXPERIMENTS, MISSING, nearest
+
+WIDEST = 100
+FLAGS = {
+    "-m": "a multirun: every combination of values with commas",
+    "--cfg job": "the composed configuration",
+    "--config-dir DIR": "a folder of options of your own",
+    "--hydra-help": "all other flags",
+}
+
+
+def help_of(stage: str, words: Sequence[str]) -> str:
+    """The page that `--help` asks for.
+
+    Args:
+        stage: the command.
+        words: of the command line; those without = are groups, tables or keys to explain, the others are overrides.
+
+    Raises:
+        UserError: an override that cannot be composed, or a topic that there is not.
+    """
+    topics = [word.lstrip("+") for word in words if "=" not in word]
+    if not topics:
+        return _stage_page(stage)
+    config = compose([word for word in words if "=" in word])
+    return "\n\n".join(_topic_page(topic, config) for topic in topics)
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, WIDEST)
+
+
+def _wrapped(text: str, indent: int, first: str | None = None) -> str:
+    """Text in lines; `first` stands in the place of the first line's indentation."""
+    start = " " * indent if first is None else first
+    filled = textwrap.fill(text, _width(), initial_indent=start, subsequent_indent=" " * indent, break_on_hyphens=False)
+    return filled or start.rstrip()
+
+
+def _introduced(stage: str) -> tuple[str, list[str]]:
+    """(what a stage does, its commands by way of example), from the docstring of its module."""
+    told = inspect.cleandoc(importlib.import_module(f"assimilate.{stage}").__doc__ or "")
+    head, _, rest = told.partition("\n\n")
+    examples = [re.split(r"\s{2,}", line)[0] for line in rest.splitlines() if line.startswith("python -m ")]
+    return head.removeprefix("Stage: ").replace("\n", " "), examples
+
+
+def _stage_page(stage: str) -> str:
+    does, examples = _introduced(stage)
+    lines = [_wrapped(f"assimilate {stage}: {does}", 0), ""]
+    lines += [_wrapped(command, 6, "  ") for command in examples[:2]]
+    lines += ["", "Groups, given as group=option (--help GROUP explains options and keys):"]
+    for group in groups():
+        names = textwrap.shorten(" ".join(options(group, _folders())), _width() - 16, placeholder=" …")
+        lines.append(f"  {group:<14}{names}")
+    lines += ["", "Keys in no group, given as key=value (--help job explains them):"]
+    lines.append(_wrapped(" ".join(name for name, key in keys().items() if key.topic == JOB), 2))
+    others = {key.topic for key in keys().values()} - {JOB, *groups()}
+    lines += ["", _wrapped(f"Also --help {', '.join(sorted(others))}. Rows of tables, given as +table=row:", 0)]
+    lines += [_wrapped(" ".join(_tables()), 2), ""]
+    lines += [f"  {flag:<18}{means}" for flag, means in FLAGS.items()]
+    return "\n".join(lines)
+
+
+def _folders() -> tuple[Any, ...]:
+    return (CONF, *own_folders())
+
+
+def _tables() -> list[str]:
+    names = [name for name in table_groups() if options(name, (EXPERIMENTS, *own_folders()))]
+    return sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
+
+
+def _topic_page(topic: str, config: Any) -> str:
+    """What is to be said of a group, a table, or a key and those below it."""
+    found = {name: key for name, key in keys().items() if topic in (key.topic, name) or name.startswith(f"{topic}.")}
+    lines = []
+    if topic in groups():
+        lines += [f"{topic}: {groups()[topic]}", "", f"Options ({topic}=…):"]
+        lines += [_wrapped(told, 18, f"  {name:<14}  ") for name, told in options(topic, _folders()).items()]
+    elif topic in _tables():
+        lines += [f"Rows of {topic} (+{topic}=…):"]
+        rows = options(topic, (EXPERIMENTS, *own_folders()))
+        return "\n".join([*lines, *(f"{_wrapped(name, 2)}\n{_wrapped(told, 6)}" for name, told in rows.items())])
+    elif not found:
+        known = {*groups(), *_tables(), *keys(), *(topic_of(name) for name in keys())}
+        raise UserError(f"--help {topic}: there is no such group, table or key. {nearest(topic, known)}")
+    if found:
+        lines += ["", "Keys, with the values that this command gives them:"] if lines else []
+        lines += [_key_paragraph(key, config) for key in found.values()]
+    return "\n".join(lines)
+
+
+def _key_paragraph(key: Key, config: Any) -> str:
+    value = _value(key, config)
+    lines = [f"  {key.name}{'' if value is None else f'={value}'}"]
+    if value is None and key.values:
+        by_value: dict[str, list[str]] = {}
+        for option, other in key.values.items():
+            by_value.setdefault(shown(other), []).append(option)
+        told = [f"{', '.join(some)}: {other or 'to be given'}" for other, some in by_value.items()]
+        lines = [_wrapped(f"{key.name}  ({'; '.join(told)})", 6, "  ")]
+    for sense in key.senses:
+        by = f"{', '.join(sense.options)}: " if sense.options else ""
+        lines.append(_wrapped(f"{by}{sense.meaning.rstrip('.')}. Allowed: {sense.allowed}.", 6))
+    return "\n".join(lines)
+
+
+def _value(key: Key, config: Any) -> str | None:
+    """What a composed configuration gives a key, as one types it; None where it has no such key."""
+    node: Any = OmegaConf.to_container(config)
+    for part in key.name.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return _default(key)
+        node = node[part]
+    try:
+        found = OmegaConf.select(config, key.name)
+    except OmegaConfBaseException:
+        found = node
+    plain = OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+    return "…" if node == MISSING else shown(plain)
+
+
+def _default(key: Key) -> str | None:
+    default = key.senses[0].default
+    return None if default is None or isinstance(default, Settings) else shown(default)

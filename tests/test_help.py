@@ -1,0 +1,166 @@
+"""The command `assimilate`, its help and its completion."""
+
+import importlib
+import pkgutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import assimilate
+from assimilate import cli, train
+from assimilate.completion import script
+from assimilate.explained import keys, meaning_of, topic_of
+from assimilate.graph.settings import Count, Settings
+from assimilate.jobs.command import SAID_BY
+from assimilate.known_keys import CONF, settings_in
+from assimilate.run.keys import is_settable
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _a_terminal_of_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def shown(capsys, main, *words):
+    code = main(list(words))
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def given_by_hand():
+    """The keys of conf/ that a command line may set."""
+    found = {key for path in CONF.rglob("*.yaml") for key in settings_in(path)}
+    said = {*SAID_BY, "generator._target_"}
+    for key in sorted(found):
+        by_an_option = any(key == name or key.startswith(f"{name}.") for name in said) or key.endswith("_target_")
+        named = key.endswith((".name", ".kind")) and not is_settable(key)
+        nested = key.startswith(("hydra.", "analysis.of_paper", "view.encoder.training."))  # other keys' values
+        if not (by_an_option or named or nested):
+            yield key
+
+
+@pytest.mark.parametrize("stage", sorted(cli.stages()))
+def test_the_help_of_a_stage_is_one_screen(capsys, stage):
+    code, out, _ = shown(capsys, importlib.import_module(f"assimilate.{stage}").main, "--help")
+    lines = out.splitlines()
+    assert code == 0
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(f"assimilate {stage}: ")
+
+
+def test_every_key_says_what_it_means_and_may_hold():
+    known = keys()
+    silent = [key for key in given_by_hand() if key not in known]
+    assert not silent, f"say what they mean under Attributes of the class that reads them: {silent}"
+    assert [key for key, told in known.items() if not all(sense.allowed for sense in told.senses)] == []
+
+
+def test_the_help_of_a_group_has_all_its_options_and_keys(capsys):
+    for topic in sorted({topic_of(key) for key in given_by_hand()}):
+        code, out, _ = shown(capsys, train.main, "--help", topic)
+        assert code == 0
+        for key in given_by_hand():
+            assert topic_of(key) != topic or f"  {key}" in out, key
+        for option in (CONF / topic).glob("*.yaml"):
+            assert f"  {option.stem} " in out, option
+
+
+def test_values_are_those_of_the_command(capsys):
+    _, out, _ = shown(capsys, train.main, "--help", "view", "view=wperturb", "view.sigma=0.3")
+    assert "view.sigma=0.3\n" in out
+    assert "view.epsilon1  (online: 0.3; wsearch: auto)" in out
+    _, out, _ = shown(capsys, train.main, "dataset=cifar100", "--help", "epochs")
+    assert "epochs=1200\n" in out
+
+
+def test_the_classes_say_different_things_of_one_key(capsys):
+    _, out, _ = shown(capsys, train.main, "--help", "loss.momentum")
+    assert "moco: m of the key encoder" in out
+    assert "byol: m of the target" in out
+
+
+def test_a_table_has_its_rows_and_an_unknown_topic_its_neighbours(capsys):
+    _, out, _ = shown(capsys, train.main, "--help", "table3")
+    assert "expert_expert_wsearch_a2" in out
+    assert "paper 92.90 / 72.76 / 51.05" in " ".join(out.split())
+    code, _, err = shown(capsys, train.main, "--help", "view.epsilon")
+    assert code == 2
+    assert "Did you mean" in err
+    assert "view.epsilon1" in err
+
+
+def test_what_a_field_means_is_found_on_the_nearest_class():
+    class Base(Settings):
+        """Settings.
+
+        Attributes:
+            one: the first, which takes
+                two lines.
+            two: the second.
+        """
+
+        one: Count
+        two: Count
+
+    class Derived(Base):
+        """Attributes that are its own.
+
+        Attributes:
+            two: another second.
+        """
+
+    assert meaning_of(Derived, "one") == "the first, which takes two lines."
+    assert meaning_of(Derived, "two") == "another second."
+    assert meaning_of(Derived, "three") == ""
+
+
+def test_the_command_runs_stages_and_passes_on_their_exit_codes(capsys, tmp_path):
+    code, out, _ = shown(capsys, cli.main, "train", "prepare=plan", f"out={tmp_path}")
+    assert code == 0
+    assert "train" in out
+    code, _, err = shown(capsys, cli.main, "train", "epochs=many")
+    assert code == 2
+    assert "epochs=many" in err
+    code, _, err = shown(capsys, cli.main, "trian")
+    assert code == 2
+    assert "Did you mean train?" in err
+
+
+def test_the_command_lists_every_stage(capsys):
+    code, out, _ = shown(capsys, cli.main)
+    bodies = {path.stem for path in Path(assimilate.__file__).parent.glob("*.py") if "\n@stage(" in path.read_text()}
+    assert code == 0
+    assert set(cli.stages()) == bodies
+    assert all(f"  {name} " in out for name in bodies)
+
+
+def test_the_version_stands_in_one_place(capsys):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["hatch"]["version"]["path"] == "src/assimilate/__init__.py"
+    assert pkgutil.resolve_name(project["project"]["scripts"]["assimilate"]) is cli.main
+    code, out, _ = shown(capsys, cli.main, "--version")
+    assert code == 0
+    assert out.startswith(f"assimilate {assimilate.__version__}, Python ")
+
+
+def completed(line: str) -> list[str]:
+    """What bash offers behind a line."""
+    ask = f"COMP_WORDBREAKS=$' \\t\\n=:'; COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; _assimilate"
+    code = f"{script('bash', list(cli.stages()))}\n{ask}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_stages_options_keys_and_rows():
+    assert completed("assimilate tr") == ["train", "train_generator"]
+    assert completed("assimilate train view=") == sorted(path.stem for path in (CONF / "view").glob("*.yaml"))
+    assert completed("assimilate train seed=1 view.search.it") == ["view.search.iterations="]
+    assert completed("assimilate train +table3=expert_expert_ws") == ["expert_expert_wsearch_a2"]
+    assert "tr" not in completed("assimilate train tr")
