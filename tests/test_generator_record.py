@@ -19,8 +19,8 @@ from assimilate.data.augmentation import make_transform
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.errors import UserError
+from assimilate.generator import making
 from assimilate.generator import steps as steps_module
-from assimilate.generator import training as training_module
 from assimilate.generator.checkpoint import load_stylegan2
 from assimilate.generator.diffaugment import DiffAugment
 
@@ -190,7 +190,7 @@ def test_augmentation_of_the_training(out, monkeypatch, augment):
         given.update(options)
         raise Stopped
 
-    monkeypatch.setattr(training_module, "train_stylegan2", note)
+    monkeypatch.setattr(making, "train_stylegan2", note)
     with pytest.raises(Stopped):
         train(out, f"generator.augment={augment}", "data.expert.grayscale_probability=0.3")
     expert = make_transform("expert", 16, flip=0.0, expert={"grayscale_probability": 0.3})

@@ -380,12 +380,11 @@ class Movable(OfTheUser):
 
 def test_a_generator_of_the_users_is_on_the_device(gpu):
     """One that stays on the CPU would fail hours later, in the inversion."""
-    words = {"_target_": f"{__name__}.Movable", "arguments": {}}
-    assert make_own_generator(words, image_size=8, device="cuda").latent_mean.device == GPU
-    words["_target_"] = f"{__name__}.OfTheUser"
-    assert make_own_generator(words, image_size=8, device="cpu")
+    assert make_own_generator(f"{__name__}.Movable", {}, image_size=8, device="cuda").latent_mean.device == GPU
+    fixed = f"{__name__}.OfTheUser"
+    assert make_own_generator(fixed, {}, image_size=8, device="cpu")
     with pytest.raises(UserError, match=r"its tensors are on cpu.*to\(device\).*trainer=cpu"):
-        make_own_generator(words, image_size=8, device="cuda")
+        make_own_generator(fixed, {}, image_size=8, device="cuda")
 
 
 def test_a_rank_takes_its_own_gpu_before_it_loads_anything(gpu, monkeypatch):

@@ -230,10 +230,9 @@ def touch_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_module_is_frozen_and_the_random_state_untouched(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = {"_target_": f"{module}.network", "arguments": {"strength": 0.5}}
     touch_no_gpu(monkeypatch)
     before = torch.get_rng_state()
-    generator = make_own_generator(config, image_size=8, device="cpu")
+    generator = make_own_generator(f"{module}.network", {"strength": 0.5}, image_size=8, device="cpu")
     assert torch.equal(torch.get_rng_state(), before)
     assert isinstance(generator, torch.nn.Module)
     assert not generator.training

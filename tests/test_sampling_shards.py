@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("imagenet_fake")
 SLOW = (
     "import time; import assimilate.generator.sampling as s; make = s._make_tile;"
     "s._make_tile = lambda *a: (time.sleep(.1), make(*a))[1];"
-    "import assimilate.prepare_data as p; p.SAMPLES_FLUSHED = 1"
+    "import assimilate.generator.sampled_dataset as p; p.SAMPLES_FLUSHED = 1"
 )
 
 

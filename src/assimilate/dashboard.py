@@ -24,7 +24,7 @@ def tell_views(session: Session) -> None:
     views, tracker = session.chain.views, session.tracker
     if views is None or not tracker.listens:
         return
-    from assimilate.analysis.grids import picture_grid
+    from assimilate.data.grids import picture_grid
     from assimilate.make_views import read_summary
 
     cached, images = np.load(views.path / "images.npy", mmap_mode="r"), session.dataset.train.images
@@ -107,7 +107,7 @@ def watchers_of(tracker: Tracker, subject: str, mean: Sequence[float], std: Sequ
 
 
 def _batch_grid(views: Sequence[Any], mean: Sequence[float], std: Sequence[float]) -> bytes:
-    from assimilate.analysis.grids import picture_grid
+    from assimilate.data.grids import picture_grid
 
     centre, spread = (np.asarray(value, dtype=np.float64)[:, None, None] for value in (mean, std))
     pixels = [view[:NUM_ROWS].detach().double().cpu().numpy() * spread + centre for view in views]

@@ -126,11 +126,8 @@ def _beside_generator(
     session: Session, generator: Artifact
 ) -> tuple["Discriminator | None", dict[str, Any] | None, int]:
     """The discriminator that was trained with a generator and its Adam, if there are, and the encoder's width."""
-    from assimilate.train_generator import load_state
-
     config, discriminator, optimizer = session.config["inversion"], None, None
-    if session.config["generator"]["name"] == "stylegan2":
-        state = load_state(generator)
+    if (state := generator.step.load_state(generator.path)) is not None:
         discriminator = None if state.discriminator is None else state.discriminator.to(session.device)
         optimizer = state.optimizers.get("d_optim")
         widest = config["max_channels"] or max(state.architecture.channels)

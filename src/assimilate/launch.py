@@ -9,7 +9,6 @@ import contextlib
 import os
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ from assimilate.words import override_word
 if TYPE_CHECKING:
     import torch
 
-PATIENCE = timedelta(hours=2)
 # In the artifact's staging folder: what the first rank that failed has to say, for its parent.
 FAILURE = "failure.txt"
 # There too, and never part of the artifact: what rank 0 measures, for its parent's tracker.
@@ -131,11 +129,7 @@ def train_as_rank(session: Session) -> None:
 
 def _train(session: Session, artifact: Artifact) -> None:
     if artifact.kind == "generators":
-        from assimilate.train_generator import fit_generator
-
-        join_ranks(session)
-        fit_generator(session, artifact.staging)
-        leave_ranks()
+        artifact.step.fit(artifact.staging, session)
     else:  # Lightning joins them itself
         from assimilate.train import fit_encoder
 
@@ -151,20 +145,3 @@ def take_gpu(session: Session) -> "torch.device | None":
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.cuda.set_device(device)
     return device
-
-
-def join_ranks(session: Session) -> None:
-    """Become one of the processes that torch's launcher started: on a GPU of its own, or on the CPU."""
-    import torch.distributed as dist
-
-    device = take_gpu(session)
-    # While rank 0 writes or measures, the others wait for it; one that dies is noticed by the launcher.
-    dist.init_process_group("gloo" if device is None else "nccl", timeout=PATIENCE, device_id=device)
-
-
-def leave_ranks() -> None:
-    """Take leave of the other processes. Not for a process that failed: it would wait for them."""
-    import torch.distributed as dist
-
-    dist.barrier()
-    dist.destroy_process_group()

@@ -77,7 +77,7 @@ def _preview(session: Session, views: Artifact) -> Path:
     """Draw the first images beside their views, below `out`/previews."""
     import numpy as np
 
-    from assimilate.analysis.grids import picture_grid
+    from assimilate.data.grids import picture_grid
     from assimilate.whole_file import write_bytes_atomically
 
     cached, images = np.load(views.path / "images.npy", mmap_mode="r"), session.dataset.train.images

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from assimilate.analysis.agreement import label_agreement
-from assimilate.analysis.grids import picture_grid, spread_over_classes
 from assimilate.analysis.plots import plot_distances
 from assimilate.assimilation.adversarial import load_viewmaker
+from assimilate.data.grids import picture_grid, spread_over_classes
 from assimilate.invert import ERRORS, load_latents
 from assimilate.jobs.session import Session
 from assimilate.make_views import read_summary

@@ -3,19 +3,22 @@
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from assimilate.data.images import FILES, ImageDataset
 from assimilate.data.statistics import MEANS, STDS, divided_by_255, is_mean, is_std
 from assimilate.errors import UserError
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
+from assimilate.graph.place import Place
 from assimilate.graph.progress import Progress
 from assimilate.graph.settings import NEUTRAL, PATH, Allowed, Count, Flag, From, Probability, Settings
 from assimilate.graph.step import Step
 
-if TYPE_CHECKING:
-    from assimilate.data.images import ImageDataset
+# File stem of the latents of images that a generator made.
+LATENTS = "latents"
 
 
 def _folder_name(name: str) -> str:
@@ -112,7 +115,33 @@ class Dataset(Step):
         """Training images that there are, before any limit."""
         raise NotImplementedError
 
-    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+    def build(self, into: Path, at: Place) -> Built:
+        """Prepared arrays, normalised and limited as is asked for."""
+        from assimilate.data.preparing import finish
+
+        with at.bar(f"Preparing {self.name}") as progress:
+            dataset = finish(
+                into,
+                self.prepare(into, progress),
+                mean=self.mean,
+                std=self.std,
+                limits={"train": self.max_train_images, "test": self.max_test_images},
+            )
+        return self.built(dataset, at)
+
+    def built(self, dataset: ImageDataset, at: Place, *, leftovers: frozenset[str] = frozenset()) -> Built:
+        """What is said of a prepared data set, and recorded."""
+        for note in dataset.notes:
+            at.say(f"  {note}")
+        facts = {
+            "num_train": len(dataset.train),
+            "num_test": 0 if dataset.test is None else len(dataset.test),
+            "classes": len(dataset.class_names),
+            "fingerprint": dataset.fingerprint,
+        }
+        return Built(facts, volatile=frozenset({FILES}), leftovers=leftovers)
+
+    def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         """Decode all images into arrays.
 
         Raises:
@@ -140,7 +169,7 @@ class Digits(Dataset):
         """Of the fixed split."""
         return 1437
 
-    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+    def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         """Enlarge the scans."""
         from assimilate.data.digits import prepare_digits
 
@@ -182,7 +211,7 @@ class CIFAR(Downloaded):
     published_size: ClassVar[int] = 32
     variant: ClassVar[Literal["cifar10", "cifar100"]]
 
-    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+    def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         """Read the published arrays."""
         from assimilate.data.cifar import prepare_cifar
 
@@ -212,7 +241,7 @@ class TinyImageNet(Downloaded):
 
     published_size: ClassVar[int] = 64
 
-    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+    def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         """Decode the published JPEGs."""
         from assimilate.data.tinyimagenet import prepare_tinyimagenet
 
@@ -255,7 +284,7 @@ class Folder(Dataset):
         train, _ = self._listing().split(self.test_fraction)
         return len(train)
 
-    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+    def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         """Decode the files."""
         from assimilate.data.folder import prepare_folder
 
@@ -294,7 +323,7 @@ class ImageNet(Dataset):
         """Files of the training part."""
         return _scan_imagenet(self.root)[1]
 
-    def prepare(self, into: Path, progress: Progress) -> "ImageDataset":
+    def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         """Decode the files, or so many as are asked for."""
         from assimilate.data.imagenet import prepare_imagenet
 

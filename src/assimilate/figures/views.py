@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assimilate.analysis.grids import spread_over_classes
+from assimilate.data.grids import spread_over_classes
 from assimilate.errors import UserError
 from assimilate.figures.found_runs import find_viewmaker
 from assimilate.figures.gallery import Gallery, choose_images, embed, load_f

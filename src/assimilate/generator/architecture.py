@@ -3,8 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGE_SIZES = (8, 16, 32, 64, 128, 256)
 # Widths up to 32², and those above for a multiplier of 1.
@@ -91,7 +93,7 @@ def channel_multiplier_of(architecture: Architecture) -> int:
     return multiplier if multiplier and not remainder else 2
 
 
-def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
+def architecture_of(state_dict: "Mapping[str, Tensor]") -> Architecture:
     """Read the architecture from the shapes of a generator's state dict. Raises ValueError if it is none of ours."""
     try:
         num_mapping_layers = sum(key.startswith("style.") and key.endswith(".weight") for key in state_dict)

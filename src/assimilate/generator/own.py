@@ -5,47 +5,41 @@ it has a method `to(device)`, that is called. It is imported as Python imports a
 under `python -m`, from PYTHONPATH, or installed.
 """
 
-import json
 import pkgutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from assimilate.errors import UserError
-
-if TYPE_CHECKING:
-    from assimilate.generator.protocol import LatentGenerator
+from assimilate.generator.protocol import LatentGenerator, check_generator
 
 
-def make_own_generator(config: Mapping[str, Any], *, image_size: int, device: str) -> "LatentGenerator":
+def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size: int, device: str) -> LatentGenerator:
     """Call the target, freeze what it returns, and see that it does what a generator has to do.
 
     Args:
-        config: the group `generator`, as config.py leaves one with a target.
+        target: `generator._target_`.
+        arguments: what it is called with.
         image_size: of the data set.
         device: "cpu" or "cuda".
 
     Raises:
         UserError: the target cannot be imported or called, or what it returns is no generator of such images.
     """
-    import torch
-
-    from assimilate.generator.protocol import check_generator
-
-    key = f"generator._target_={config['_target_']}"
-    target = _resolve(config["_target_"], key)
-    arguments = ", ".join(config["arguments"]) or "no arguments"
+    key = f"generator._target_={target}"
+    call = _resolve(target, key)
     # Whatever it draws must not move the run's random state; other GPUs than the run's are not touched for it.
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
         try:
-            generator: Any = target(**config["arguments"])
+            generator: Any = call(**arguments)
             if isinstance(generator, torch.nn.Module):
                 generator.eval().requires_grad_(False)
             if hasattr(generator, "to"):
                 generator = generator.to(device)
         except Exception as error:  # it is the user's code: it may raise anything
-            reason = _one_line(error)
-            raise UserError(f"{key}: calling it with {arguments} failed: {reason}") from error
+            given, reason = ", ".join(arguments) or "no arguments", _one_line(error)
+            raise UserError(f"{key}: calling it with {given} failed: {reason}") from error
         try:
             check_generator(generator, image_size=image_size)
         except ValueError as error:
@@ -60,18 +54,6 @@ def make_own_generator(config: Mapping[str, Any], *, image_size: int, device: st
             )
     result: LatentGenerator = generator
     return result
-
-
-def describe(generator: "LatentGenerator", config: Mapping[str, Any], path: Path) -> None:
-    """Write what a user's generator is; its weights stay where they are."""
-    facts = {
-        "target": config["_target_"],
-        "arguments": config["arguments"],
-        "image_size": generator.image_size,
-        "num_codes": generator.num_codes,
-        "latent_dim": generator.latent_dim,
-    }
-    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _resolve(target: str, key: str) -> Callable[..., Any]:

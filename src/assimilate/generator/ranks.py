@@ -5,8 +5,10 @@ A wrapper that reduces inside backward is no use here: R1 and the path length di
 takes part in passes that leave some of its parameters out.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -80,6 +82,25 @@ class Ranks:
 
 
 ALONE = Ranks()
+# While rank 0 writes or measures, the others wait for it; one that dies is noticed by the launcher.
+_PATIENCE = timedelta(hours=2)
+
+
+@contextlib.contextmanager
+def joined(count: int, device: str) -> Iterator[None]:
+    """Within the block this process is one of ``count`` that torch's launcher started; alone where that is 1.
+
+    ``device`` is "cpu", or "cuda": the GPU that is this process's current one.
+    """
+    if count == 1:
+        yield
+        return
+    own = torch.device("cuda", torch.cuda.current_device()) if device == "cuda" else None
+    dist.init_process_group("gloo" if own is None else "nccl", timeout=_PATIENCE, device_id=own)
+    yield
+    # Not in a process that failed: it would wait for the others.
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def check_ranks(count: int, *, batch_size: int, path_length_batch: int) -> None:

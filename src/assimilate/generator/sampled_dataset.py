@@ -1,13 +1,25 @@
 """Images that a generator makes as a data set: what decides them."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, ClassVar
 
-from assimilate.data.dataset import Dataset
+import numpy as np
+
+from assimilate.data.dataset import LATENTS, Dataset
+from assimilate.data.images import ImageArrays, save_prepared
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
+from assimilate.graph.place import Place
+from assimilate.graph.rows import RowWork
 from assimilate.graph.settings import Allowed, Count, From, Positive, Seed
+
+# File stem of the images that a generator makes.
+SAMPLES = "train_images"
+# Sampled images between two flushes: what a kill may cost.
+SAMPLES_FLUSHED = 512
 
 
 class Sampled(Dataset):
@@ -46,4 +58,51 @@ class Sampled(Dataset):
         """A forward pass of the generator each."""
         return replace(
             super().effort(images), gflop=images * self.generator.synthesis_gflop, width=self.generator.width
+        )
+
+    def build(self, into: Path, at: Place) -> Built:
+        """Images that the generator makes, and the latents that it makes them from."""
+        at.fill_rows(self, self.rows(at), into)
+        images = np.load(into / f"{SAMPLES}.npy", mmap_mode="r")
+        limit = self.latent_limit
+        drawn = "N(0, I)" if limit is None else f"N(0, I) truncated at ±{limit:g}"
+        note = f"{self.name}: {len(images):,} images sampled from {self.generator.label}"
+        if self.truncation is not None:
+            note += f", latents from {drawn}, truncation {self.truncation:g}"
+        dataset = save_prepared(
+            into,
+            name=self.name,
+            train=ImageArrays(images, None),
+            test=None,
+            class_names=(),
+            mean=self.mean,
+            std=self.std,
+            notes=[note + "; no labels, and their latents are known."],
+        )
+        kept = {f"{SAMPLES}.npy", f"{LATENTS}.npy", "dataset.json"}
+        return self.built(dataset, at, leftovers=frozenset(path.name for path in into.iterdir()) - kept)
+
+    def rows(self, at: Place) -> RowWork:
+        """How the images are sampled; loads the generator.
+
+        Raises:
+            UserError: it makes images of another size.
+        """
+        from assimilate.generator.sampling import SamplingSettings, sample_images
+
+        generator, size = at.load(self.generator), self.image_size
+        if generator.image_size != size:
+            raise UserError(f"dataset.image_size={size}: the generator makes images of {generator.image_size}²")
+        settings = SamplingSettings(tile=self.tile, seed=self.seed)
+        return RowWork(
+            title=f"Sampling {self.name}",
+            count=self.count(),
+            image_shape=(3, size, size),
+            fields={LATENTS: ((generator.num_codes, generator.latent_dim), "<f4")},
+            fill=lambda write, pending, progress: sample_images(
+                generator, write, pending, settings, device=at.device, progress=progress
+            ),
+            images=SAMPLES,
+            tile=settings.tile,
+            flush_every=SAMPLES_FLUSHED,
         )

@@ -1,50 +1,32 @@
 """The generators: what decides the networks of each, trained here or brought by the user."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from assimilate.checked_files import digest_once
 from assimilate.data.dataset import Images
-from assimilate.data.transform import Expert
 from assimilate.errors import UserError
+from assimilate.generator.architecture import IMAGE_SIZES
+from assimilate.generator.settings import StyleGAN2Settings, Truncation
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
-from assimilate.graph.settings import (
-    NEUTRAL,
-    Allowed,
-    At,
-    Count,
-    File,
-    From,
-    NotNegative,
-    Positive,
-    Probability,
-    Seed,
-    Whole,
-    listed,
-)
+from assimilate.graph.settings import NEUTRAL, Allowed, Count, File, From, Positive, listed
 from assimilate.graph.source import source_digest
 from assimilate.graph.step import Step
 
 if TYPE_CHECKING:
     from assimilate.generator.protocol import LatentGenerator
+    from assimilate.generator.state import GeneratorState
 
-# Of a finished artifact.
-GENERATOR = "generator.pt"
-STYLEGAN2_SIZES = (8, 16, 32, 64, 128, 256)
+DESCRIPTION = "generator.json"
 # Of an image at 32² and full width: rosinality's StyleGAN2 (DESIGN §6).
 STYLEGAN2_GFLOP = 8.0
 NO_TRAINING = "a generator that is brought is not trained"
-Truncation = Annotated[float, Field(gt=0, le=1), Allowed("a number in (0, 1]; 1 switches it off")]
-
-
-def _shareable(size: int) -> int:
-    if size >= 4 and size % 4:
-        raise ValueError("no multiple of 4")
-    return size
 
 
 class Generator(Step):
@@ -69,6 +51,20 @@ class Generator(Step):
         """The frozen generator of a finished artifact, on the job's device."""
         raise NotImplementedError
 
+    def load_state(self, folder: Path) -> "GeneratorState | None":
+        """The networks that were trained together, with their optimisers; None where there is but a generator."""
+        return None
+
+    @property
+    def code_shape(self) -> tuple[int, int] | None:
+        """Codes of an image and numbers of each; None where that is known once it is read."""
+        return None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether its training leaves records beside it."""
+        return False
+
     @property
     def width(self) -> float:
         """Of its widest layer, as a share of the published network's; one of the user's own is taken for that."""
@@ -80,81 +76,22 @@ class Generator(Step):
         return STYLEGAN2_GFLOP * (self.image_size / 32) ** 2 * self.width**2
 
 
-class StyleGAN2(Generator):
+class StyleGAN2(StyleGAN2Settings, Generator):
     """StyleGAN2 in the rosinality layout (PROTOCOLS 4).
 
     Attributes:
         checkpoint: one of your own, in rosinality's layout (g_ema, d, args, …); null: it is trained.
-        seed: seed of its training.
-        max_channels: channels of the widest layer; 512 is the published network, 32 trains on two cores.
-        channel_multiplier: multiplies the channels of layers at 64² and above.
-        channel_base: narrow networks: at most channel_base/resolution channels, since the full size costs most; null:
-            no limit.
-        latent_dim: dimension of z and w.
-        num_mapping_layers: layers of the mapping from z to w.
-        truncation: w = mean + truncation·(w − mean), wherever a latent is synthesised (PROTOCOLS 5).
-        num_steps: training steps. 800,000 is the reference code's default; the paper does not state its own.
-        batch_size: images in a step.
-        lr: learning rate of both networks' Adam.
-        r1_weight: weight of the gradient penalty on real images.
-        r1_every: steps between two penalties, each with so many times the weight.
-        path_length_weight: weight of the path length regulariser.
-        path_length_every: steps between two of them.
-        path_length_batch_shrink: it takes a batch so many times smaller.
-        mixing_probability: probability that an image mixes the styles of two latents.
-        ema_half_life_steps: half-life of the moving average of the weights, which is the generator that is used.
-        augment: leak: real images become expert views (data.expert) with augment_probability, and the generator learns
-            to make them (Appendix I's "-aug"); diffaugment: colour, translation and cutout on real and generated images
-            alike, for few images (Zhao et al. 2020), which does not leak.
-        augment_probability: probability that a real image is augmented.
-        checkpoint_every: steps between two checkpoints, so what a kill may cost.
-        sample_every: steps between two grids of the same 64 latents, samples/<step>.png; 0: off.
-        save_every_images: images seen between two snapshots, snapshots/<images>.pt, fit for generator.checkpoint= and
-            as large as the generator with its optimisers; 0: off.
-        frechet: measure the Fréchet distance to the training images, in the features of this network.
-        frechet_every: steps between two measurements.
-        frechet_images: generated, and at most as many real.
-        frechet_encoder: a file of ours (encoder.pt); null: this run's network with random weights.
     """
 
     images: Annotated[Images | None, Field(default=None)]
-    flip: Annotated[Probability, From("dataset.flip")]
-    expert: Annotated[Expert | None, At("data.expert")] = None
     checkpoint: File | None = None
-    seed: Seed
-    max_channels: Count
-    channel_multiplier: Count
-    channel_base: Count | None
-    latent_dim: Count
-    num_mapping_layers: Count
-    truncation: Annotated[Truncation, NEUTRAL]
-    num_steps: Count
-    batch_size: Annotated[Count, AfterValidator(_shareable), Allowed("a whole number ≥ 1, below 4 or a multiple of 4")]
-    lr: Positive
-    r1_weight: Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
-    r1_every: Annotated[Count, Allowed("a whole number of steps ≥ 1")]
-    path_length_weight: Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
-    path_length_every: Annotated[Count, Allowed("a whole number of steps ≥ 1")]
-    path_length_batch_shrink: Count
-    mixing_probability: Probability
-    # Beyond 1e15, the decay of a step rounds to 1.
-    ema_half_life_steps: Annotated[float, Field(gt=0, le=1e15), Allowed("a number of steps > 0, at most 1e15")]
-    augment: Literal["none", "leak", "diffaugment"] = "none"
-    augment_probability: Probability = 0.5
-    checkpoint_every: Annotated[Count, NEUTRAL, Allowed("a whole number of steps ≥ 1")]
-    sample_every: Annotated[Whole, NEUTRAL, Allowed("a whole number ≥ 0 (0: off)")] = 0
-    save_every_images: Annotated[Whole, NEUTRAL, Allowed("a whole number ≥ 0 (0: off)")] = 0
-    frechet: Annotated[Literal["none", "inception", "encoder"], NEUTRAL] = "none"
-    frechet_every: Annotated[Count, NEUTRAL] = 10000
-    frechet_images: Annotated[int, NEUTRAL, Field(ge=2), Allowed("a whole number ≥ 2")] = 10000
-    frechet_encoder: Annotated[File | None, NEUTRAL] = None
 
     @model_validator(mode="after")
     def _doubles_from_four(self) -> "StyleGAN2":
-        if self.image_size not in STYLEGAN2_SIZES:
+        if self.image_size not in IMAGE_SIZES:
             raise ValueError(
                 f"dataset.image_size={self.image_size} cannot be used: allowed is "
-                f"{listed([str(size) for size in STYLEGAN2_SIZES])}: StyleGAN2 doubles from 4 (a run without generated "
+                f"{listed([str(size) for size in IMAGE_SIZES])}: StyleGAN2 doubles from 4 (a run without generated "
                 "views, assim=simclr, or a generator of your own, generator._target_=, takes other sizes)"
             )
         return self
@@ -169,13 +106,47 @@ class StyleGAN2(Generator):
         """As its folder is called."""
         return "imported" if self.is_brought else "stylegan2"
 
+    def build(self, into: Path, at: Place) -> Built:
+        """Take the checkpoint, or train one."""
+        from assimilate.generator import making
+
+        if self.checkpoint is not None:
+            return making.take_stylegan2(self.checkpoint.path, into, at, image_size=self.image_size)
+        ranks = at.settings.trainer.devices
+        making.check_shares(self, ranks)
+        if ranks == 1:
+            self.fit(into, at)
+        else:
+            at.fit_on_ranks(self)
+        return making.keep_trained(into, ranks=ranks)
+
+    def fit(self, into: Path, at: Place) -> None:
+        """Train it, alone or as one of several ranks."""
+        from assimilate.generator import making
+
+        making.fit_stylegan2(self, into, at)
+
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The averaged network, truncated."""
-        from assimilate.generator.checkpoint import load_stylegan2
-        from assimilate.generator.truncated import TruncatedStyleGAN2
+        from assimilate.generator import making
 
-        state = load_stylegan2(folder / GENERATOR)
-        return TruncatedStyleGAN2.from_state(state, truncation=self.truncation).to(at.device)
+        return making.open_stylegan2(folder, truncation=self.truncation, device=at.device)
+
+    def load_state(self, folder: Path) -> "GeneratorState":
+        """All networks, on the CPU."""
+        from assimilate.generator import making
+
+        return making.open_state(folder)
+
+    @property
+    def code_shape(self) -> tuple[int, int] | None:
+        """Known before it is read where it is trained here."""
+        return None if self.is_brought else (self.architecture.num_codes, self.latent_dim)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether samples, snapshots or distances are asked for."""
+        return not self.is_brought and bool(self.sample_every or self.save_every_images or self.frechet != "none")
 
     @property
     def width(self) -> float:
@@ -202,6 +173,8 @@ class StyleGAN2(Generator):
             found |= dict.fromkeys(("augment_probability", "expert"), f"generator.augment={self.augment} draws none")
         if self.frechet == "none":
             found |= dict.fromkeys(("frechet_every", "frechet_images"), "generator.frechet=none measures no distance")
+        if self.frechet_encoder is not None:
+            found["network"] = "generator.frechet_encoder is looked through"
         if self.frechet != "encoder":
             found["frechet_encoder"] = f"generator.frechet={self.frechet} looks through no encoder"
         return found
@@ -238,15 +211,22 @@ class BigBiGAN(Generator):
         """As its folder is called."""
         return "bigbigan"
 
+    def build(self, into: Path, at: Place) -> Built:
+        """Take the checkpoint."""
+        from assimilate.generator import making
+
+        assert self.checkpoint is not None, "required"
+        return making.take_bigbigan(
+            self.checkpoint.path, into, image_size=self.image_size, latent_dim=self.latent_width
+        )
+
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The network, truncated."""
-        from assimilate.generator.bigbigan_checkpoint import load_bigbigan
-        from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
+        from assimilate.generator import making
 
-        made = TruncatedBigBiGAN(
-            load_bigbigan(folder / GENERATOR), truncation=self.truncation, latent_limit=self.latent_limit
+        return making.open_bigbigan(
+            folder, truncation=self.truncation, latent_limit=self.latent_limit, device=at.device
         )
-        return made.to(at.device)
 
     @property
     def synthesis_gflop(self) -> float:
@@ -261,12 +241,32 @@ class Own(Generator):
     arguments: Annotated[dict[str, Any], NEUTRAL]
     contents: dict[str, Any]  # the arguments, files by what is in them
 
+    def foresee(self, at: Place) -> None:
+        """Whether the target returns a generator."""
+        self._make(at)
+
+    def build(self, into: Path, at: Place) -> Built:
+        """A note of what it is; its weights stay where they are."""
+        made = self._make(at)
+        facts = {
+            "target": self.target,
+            "arguments": self.arguments,
+            "image_size": made.image_size,
+            "num_codes": made.num_codes,
+            "latent_dim": made.latent_dim,
+        }
+        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+        (into / DESCRIPTION).write_text(text, encoding="utf-8")
+        return Built({"imported": True})
+
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """What the target returns."""
+        return self._make(at)
+
+    def _make(self, at: Place) -> "LatentGenerator":
         from assimilate.generator.own import make_own_generator
 
-        called = {"_target_": self.target, "arguments": self.arguments}
-        return make_own_generator(called, image_size=self.image_size, device=at.device)
+        return make_own_generator(self.target, self.arguments, image_size=self.image_size, device=at.device)
 
     def content(self) -> Mapping[str, Any]:
         """The source behind the target."""

@@ -99,6 +99,10 @@ class Step(Settings):
         """
         raise NotImplementedError
 
+    def fit(self, into: Path, at: Place) -> None:
+        """What each of several processes does that learn one network together (`Place.fit_on_ranks`)."""
+        raise NotImplementedError
+
     def load(self, folder: Path, at: Place) -> Any:
         """What a finished artifact holds.
 
@@ -107,6 +111,13 @@ class Step(Settings):
             at: the job.
         """
         raise NotImplementedError
+
+    def foresee(self, at: Place) -> None:
+        """Look at what building it will read of the user's, before anything long is built.
+
+        Raises:
+            ValueError, UserError: it cannot be read or does not fit.
+        """
 
     def effort(self, images: int) -> Effort:
         """What building it takes, of so many training images."""

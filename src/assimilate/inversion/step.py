@@ -10,7 +10,8 @@ from pydantic import model_validator
 from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import Encoder
 from assimilate.errors import UserError
-from assimilate.generator.step import STYLEGAN2_SIZES, Generator
+from assimilate.generator.architecture import IMAGE_SIZES
+from assimilate.generator.step import Generator
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
 from assimilate.graph.settings import (
@@ -179,10 +180,10 @@ class InDomain(Latents):
 
     @model_validator(mode="after")
     def _halves_to_four(self) -> "InDomain":
-        if self.latents is None and self.checkpoint is None and self.image_size not in STYLEGAN2_SIZES:
+        if self.latents is None and self.checkpoint is None and self.image_size not in IMAGE_SIZES:
             raise ValueError(
                 f"dataset.image_size={self.image_size} cannot be used: allowed is "
-                f"{listed([str(size) for size in STYLEGAN2_SIZES])}: the encoder of the inversion halves down to 4 "
+                f"{listed([str(size) for size in IMAGE_SIZES])}: the encoder of the inversion halves down to 4 "
                 "(other sizes need latents of your own, inversion.latents=)"
             )
         return self

@@ -17,7 +17,6 @@ from assimilate.artifacts.store import Store
 from assimilate.config import MEASURING_STAGE, PROBING_STAGES, Job, rank
 from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
-from assimilate.generator.own import make_own_generator
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Cost
 from assimilate.graph.progress import Progress
@@ -93,9 +92,7 @@ class Session:
         except LackingDiscriminator:
             # A target that is no generator is the error to tell, not what it would lack if it were one.
             if self.prepare != "plan":
-                generator, size = self.config["generator"], self.config["dataset"]["image_size"]
-                if "arguments" in generator:
-                    make_own_generator(generator, image_size=size, device=self.device)
+                Recipe(self.config).generator.foresee(self)
             raise
 
     @cached_property

@@ -3,18 +3,28 @@
 import csv
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from PIL import Image
 
 from assimilate.checked_files import check_zip, digest_file, read_sealed, write_sealed
-from assimilate.errors import UserError
-from assimilate.jobs.session import Session
+from assimilate.data.grids import picture_grid
+from assimilate.data.images import ImageDataset
+from assimilate.data.seeding import generator as seeded
+from assimilate.encoder.checkpoint import load_encoder
+from assimilate.encoder.encoder import Encoder
+from assimilate.encoder.pixel_features import PixelFeatures
+from assimilate.generator.checkpoint import save_stylegan2
+from assimilate.generator.frechet import FeatureSpace, FrechetDistance, inception_space
+from assimilate.generator.observer import Observer
+from assimilate.generator.pixels import to_pixels
+from assimilate.generator.settings import StyleGAN2Settings
+from assimilate.generator.state import GeneratorState
+from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.whole_file import write_bytes_atomically, write_text_atomically
-
-if TYPE_CHECKING:
-    from assimilate.generator.frechet import FeatureSpace
-    from assimilate.generator.observer import Observer
-    from assimilate.generator.state import GeneratorState
 
 SAMPLES = "samples"
 SNAPSHOTS = "snapshots"
@@ -28,58 +38,67 @@ _ROWS = _PICTURES_A_ROW = 8
 FRECHET_SEED = 0
 
 
-def make_observers(session: Session, staging: Path, *, watching: bool) -> "list[Observer]":
-    """What the configuration asks for, written below `staging`.
+def make_observers(
+    settings: StyleGAN2Settings,
+    dataset: ImageDataset,
+    folder: Path,
+    *,
+    device: str,
+    say: Callable[[str], None],
+    watching: bool,
+) -> list[Observer]:
+    """What the settings ask for, written below `folder`.
 
     Args:
+        settings: of the generator that trains.
+        dataset: the images that it learns from.
+        folder: of its artifact.
+        device: "cpu" or "cuda".
+        say: is told each distance.
         watching: whether this process is the one that is shown the networks; another only needs the schedule.
 
     Raises:
-        ValueError: the feature space cannot be had.
-        UserError: `generator.frechet_encoder` cannot be read.
+        ValueError: the feature space cannot be had, or `generator.frechet_encoder` cannot be read.
     """
-    from assimilate.generator.observer import Observer
-
-    config = session.config["generator"]
-    batch = config["batch_size"]
+    batch = settings.batch_size
     observers = []
-    if config["sample_every"]:
+    if settings.sample_every:
 
-        def paint(state: "GeneratorState") -> None:
-            _write_samples(staging / SAMPLES / f"{state.step:07d}.png", state, config)
+        def paint(state: GeneratorState) -> None:
+            _write_samples(folder / SAMPLES / f"{state.step:07d}.png", state, settings)
 
-        observers.append(Observer(paint, config["sample_every"] * batch, batch))
-    if config["save_every_images"]:
+        observers.append(Observer(paint, settings.sample_every * batch, batch))
+    if settings.save_every_images:
 
-        def save(state: "GeneratorState") -> None:
-            from assimilate.generator.checkpoint import save_stylegan2
-
-            save_stylegan2(staging / SNAPSHOTS / f"{state.step * batch}.pt", state)
+        def save(state: GeneratorState) -> None:
+            save_stylegan2(folder / SNAPSHOTS / f"{state.step * batch}.pt", state)
 
         # The last one is the generator itself.
-        observers.append(Observer(save, config["save_every_images"], batch, at_the_end=False))
-    if config["frechet"] != "none":
-        measure = _FrechetRecorder(session, staging / CURVE) if watching else _not_shown
-        observers.append(Observer(measure, config["frechet_every"] * batch, batch))
+        observers.append(Observer(save, settings.save_every_images, batch, at_the_end=False))
+    if settings.frechet != "none":
+        measure: Callable[[GeneratorState], None] = _not_shown
+        if watching:
+            distance = FrechetDistance(
+                _feature_space(settings, dataset),
+                dataset.train,
+                num_images=settings.frechet_images,
+                seed=FRECHET_SEED,
+                device=device,
+            )
+            measure = _FrechetRecorder(distance, batch, folder / CURVE, say)
+        observers.append(Observer(measure, settings.frechet_every * batch, batch))
     return observers
 
 
-def _not_shown(state: "GeneratorState") -> None:
+def _not_shown(state: GeneratorState) -> None:
     raise AssertionError("only rank 0 observes")
 
 
-def _write_samples(path: Path, state: "GeneratorState", config: dict[str, Any]) -> None:
+def _write_samples(path: Path, state: GeneratorState, settings: StyleGAN2Settings) -> None:
     """A grid of images of the same latents each time, truncated as the views will be."""
-    import torch
-
-    from assimilate.analysis.grids import picture_grid
-    from assimilate.data.seeding import generator as seeded
-    from assimilate.generator.truncated import TruncatedStyleGAN2
-    from assimilate.views.embedding import to_pixels
-
-    network = TruncatedStyleGAN2.from_state(state, truncation=config["truncation"])
+    network = TruncatedStyleGAN2.from_state(state, truncation=settings.truncation)
     count = _ROWS * _PICTURES_A_ROW
-    latents = network.sample_latents(count, seeded(config["seed"], "samples")).to(network.latent_mean.device)
+    latents = network.sample_latents(count, seeded(settings.seed, "samples")).to(network.latent_mean.device)
     with torch.no_grad():
         codes = network.map(latents)[:, None].expand(-1, network.num_codes, -1)
         pixels = to_pixels(network.synthesize(codes)).cpu().numpy()
@@ -90,20 +109,10 @@ def _write_samples(path: Path, state: "GeneratorState", config: dict[str, Any]) 
 class _FrechetRecorder:
     """Measures, prints, and writes the curve anew with each point: a training that goes on repeats some."""
 
-    def __init__(self, session: Session, path: Path) -> None:
-        from assimilate.generator.frechet import FrechetDistance
+    def __init__(self, distance: FrechetDistance, batch: int, path: Path, say: Callable[[str], None]) -> None:
+        self._distance, self._batch, self._path, self._say = distance, batch, path, say
 
-        config = session.config["generator"]
-        self._distance = FrechetDistance(
-            _feature_space(session),
-            session.dataset.train,
-            num_images=config["frechet_images"],
-            seed=FRECHET_SEED,
-            device=session.device,
-        )
-        self._say, self._path, self._batch = session.terminal.say, path, config["batch_size"]
-
-    def __call__(self, state: "GeneratorState") -> None:
+    def __call__(self, state: GeneratorState) -> None:
         distance = self._distance
         value = distance(state)
         point = {
@@ -161,25 +170,21 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
         ]
 
 
-def _feature_space(session: Session) -> "FeatureSpace":
-    from assimilate.encoder.checkpoint import load_encoder
-    from assimilate.encoder.encoder import Encoder
-    from assimilate.encoder.pixel_features import PixelFeatures
-    from assimilate.generator.frechet import FeatureSpace, inception_space
-
-    config, spec = session.config["generator"], session.config["encoder"]
-    if config["frechet"] == "inception":
+def _feature_space(settings: StyleGAN2Settings, dataset: ImageDataset) -> FeatureSpace:
+    if settings.frechet == "inception":
         return inception_space()
-    if config["frechet_encoder"] is None:
-        encoder = Encoder.from_spec(spec, init_seed=FRECHET_SEED).eval()
-        mean, std = session.dataset.mean, session.dataset.std
-        label = f"random {spec['backbone']} of width {spec['width']}, untrained, weights of seed {FRECHET_SEED}"
+    if settings.frechet_encoder is None:
+        assert settings.network is not None, "frechet=encoder brings it"
+        encoder = Encoder.from_spec(settings.network.model_dump(), init_seed=FRECHET_SEED).eval()
+        mean, std = dataset.mean, dataset.std
+        backbone = f"{settings.network.backbone} of width {settings.network.width}"
+        label = f"random {backbone}, untrained, weights of seed {FRECHET_SEED}"
     else:
-        path = Path(config["frechet_encoder"]).expanduser()
+        path = settings.frechet_encoder.path
         try:
             encoder = load_encoder(path)
         except (FileNotFoundError, ValueError) as error:
-            raise UserError(f"generator.frechet_encoder={path}: {error}") from error
+            raise ValueError(f"generator.frechet_encoder={path}: {error}") from error
         mean, std = encoder.mean, encoder.std
         label = f"backbone of {path.name} ({encoder.spec.backbone}, sha256 {digest_file(path)[:12]})"
     return FeatureSpace(label, PixelFeatures(encoder, mean=mean, std=std), encoder.feature_dim)
@@ -187,8 +192,6 @@ def _feature_space(session: Session) -> "FeatureSpace":
 
 def recorded_files(staging: Path) -> frozenset[str]:
     """Names of what the observers wrote, relative to `staging`; what is damaged is deleted, with a warning."""
-    from PIL import Image
-
     paths = []
     for path in sorted([*(staging / SAMPLES).glob("[!.]*.png"), *(staging / SNAPSHOTS).glob("[!.]*.pt")]):
         try:

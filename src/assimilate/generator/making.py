@@ -1,0 +1,123 @@
+"""Making the folder of a generator's artifact, and opening it again."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from assimilate.data.augmentation import make_transform
+from assimilate.data.images import ImageDataset
+from assimilate.generator.bigbigan_checkpoint import load_bigbigan, save_bigbigan
+from assimilate.generator.checkpoint import load_stylegan2, save_stylegan2
+from assimilate.generator.diffaugment import DiffAugment
+from assimilate.generator.ranks import Ranks, joined
+from assimilate.generator.record import CURVE, make_observers, read_curve, recorded_files, write_curve
+from assimilate.generator.settings import StyleGAN2Settings
+from assimilate.generator.state import GeneratorState
+from assimilate.generator.training import check_settings, train_stylegan2
+from assimilate.generator.truncated import TruncatedStyleGAN2
+from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
+from assimilate.graph.built import Built
+from assimilate.graph.place import Place
+
+GENERATOR = "generator.pt"
+HISTORY = "history.csv"
+# What an interrupted training goes on from; the last one is the finished generator.
+RESUMABLE = "training.pt"
+
+
+def take_stylegan2(checkpoint: Path, into: Path, at: Place, *, image_size: int) -> Built:
+    """Fill a folder with a StyleGAN2 of a user's file.
+
+    Raises:
+        ValueError: it is none, or makes images of another size.
+    """
+    state = load_stylegan2(checkpoint, image_size=image_size)
+    for note in state.notes:
+        at.say(f"note: {note}")
+    save_stylegan2(into / GENERATOR, state)
+    return Built({"imported": True, **({"notes": list(state.notes)} if state.notes else {})})
+
+
+def check_shares(settings: StyleGAN2Settings, ranks: int) -> None:
+    """Raise ValueError unless so many ranks can share the batches of a training."""
+    check_settings(settings.training, ranks)
+
+
+def fit_stylegan2(settings: StyleGAN2Settings, into: Path, at: Place) -> None:
+    """Train in this process, alone or as one of several ranks, from the checkpoint in the folder, if any.
+
+    Raises:
+        ValueError: training is not finite, or does not fit the images.
+    """
+    dataset: ImageDataset = at.dataset
+    leaking = None
+    if settings.augment == "leak":
+        assert settings.expert is not None, "data.expert stands in every configuration"
+        size = dataset.train.image_size
+        leaking = make_transform("expert", size, flip=settings.flip, expert=settings.expert.model_dump())
+    with joined(at.settings.trainer.devices, at.device), at.bar("Training StyleGAN2") as progress:
+        watching = Ranks.current().index == 0
+        train_stylegan2(
+            dataset.train,
+            architecture=settings.architecture,
+            settings=settings.training,
+            workdir=into,
+            seed=settings.seed,
+            device=at.device,
+            augmentation=leaking,
+            diffaugment=DiffAugment() if settings.augment == "diffaugment" else None,
+            observers=make_observers(settings, dataset, into, device=at.device, say=at.say, watching=watching),
+            progress=at.followed(progress, "generator"),
+        )
+
+
+def keep_trained(into: Path, *, ranks: int) -> Built:
+    """Turn the folder of a finished training into an artifact."""
+    state = load_stylegan2(into / RESUMABLE)
+    _write_history(into / HISTORY, state)
+    (into / GENERATOR).unlink(missing_ok=True)
+    (into / GENERATOR).hardlink_to(into / RESUMABLE)
+    parameters = sum(parameter.numel() for parameter in state.generator_ema.parameters())
+    facts: dict[str, Any] = {"steps": state.step, "parameters": parameters, "ranks": ranks}
+    write_curve(into)
+    if curve := read_curve(into / CURVE):
+        facts["frechet"] = curve
+    recorded = recorded_files(into)
+    kept = {GENERATOR, HISTORY, *(name.split("/")[0] for name in recorded)}
+    # What interrupted writes left behind is no part of the artifact either.
+    leftovers = {path.name for path in into.iterdir()} - kept
+    return Built(facts, recorded, leftovers=frozenset(leftovers))
+
+
+def open_state(folder: Path) -> GeneratorState:
+    """All networks of a StyleGAN2's artifact, on the CPU."""
+    return load_stylegan2(folder / GENERATOR)
+
+
+def open_stylegan2(folder: Path, *, truncation: float, device: str) -> TruncatedStyleGAN2:
+    """The averaged network of an artifact, truncated."""
+    return TruncatedStyleGAN2.from_state(open_state(folder), truncation=truncation).to(device)
+
+
+def take_bigbigan(checkpoint: Path, into: Path, *, image_size: int, latent_dim: int) -> Built:
+    """Fill a folder with a BigBiGAN of a user's file.
+
+    Raises:
+        ValueError: it is none, or does not fit.
+    """
+    save_bigbigan(into / GENERATOR, load_bigbigan(checkpoint, image_size=image_size, latent_dim=latent_dim))
+    return Built({"imported": True})
+
+
+def open_bigbigan(folder: Path, *, truncation: float, latent_limit: float | None, device: str) -> TruncatedBigBiGAN:
+    """The network of an artifact, truncated."""
+    network = load_bigbigan(folder / GENERATOR)
+    return TruncatedBigBiGAN(network, truncation=truncation, latent_limit=latent_limit).to(device)
+
+
+def _write_history(path: Path, state: GeneratorState) -> None:
+    names = list(dict.fromkeys(name for row in state.history for name in row))
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(state.history)
