@@ -25,7 +25,6 @@ def tell_views(session: Session) -> None:
     if views is None or not tracker.listens:
         return
     from assimilate.data.grids import picture_grid
-    from assimilate.make_views import read_summary
 
     cached, images = np.load(views.path / "images.npy", mmap_mode="r"), session.dataset.train.images
     rows = [[np.asarray(images[i]), *np.asarray(cached[i, :NUM_VIEWS])] for i in range(min(NUM_ROWS, len(images)))]
@@ -39,7 +38,7 @@ def tell_views(session: Session) -> None:
         if path.is_file() and measured and (values := np.load(path)).size:
             tracker.histogram(f"views/{name}", values)
             tracker.conclude({f"views/{name}_mean": float(values.mean()), f"views/{name}_std": float(values.std())})
-    numbers = {key: value for key, value in read_summary(views).items() if isinstance(value, int | float)}
+    numbers = {key: value for key, value in views.step.summary(session).items() if isinstance(value, int | float)}
     tracker.conclude({f"views/{key}": value for key, value in numbers.items()})
 
 

@@ -18,7 +18,6 @@ from assimilate.assimilation.adversarial import load_viewmaker
 from assimilate.data.grids import picture_grid, spread_over_classes
 from assimilate.invert import ERRORS, load_latents
 from assimilate.jobs.session import Session
-from assimilate.make_views import read_summary
 from assimilate.pages.run_page import PICTURES, PICTURES_FILE
 from assimilate.train import VIEWMAKER, fresh_views
 from assimilate.train_generator import load_generator
@@ -77,7 +76,7 @@ def _view_section(session: Session, folder: Path) -> Section | None:
     grid = picture_grid(rows, scale=scale, gap_after=(leading - 1,))
     made = f"the {cached.shape[1]} cached {views.step.title} views of {len(chosen)} training images"
     figures = [_save(folder, "views.png", grid, f"{what}, and {made}.")]
-    summary = read_summary(views)
+    summary = views.step.summary(session)
     facts: list[list[str]] = []
     if "epsilon1" in summary:
         distances = np.load(views.path / "distances.npy")

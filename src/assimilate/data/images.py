@@ -55,7 +55,10 @@ class ImageArrays:
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A prepared data set. ``notes`` are sentences that a report must print, such as how the data was split."""
+    """A prepared data set. ``notes`` are sentences that a report must print, such as how the data was split.
+
+    ``folder`` is where it lies.
+    """
 
     name: str
     train: ImageArrays
@@ -65,6 +68,12 @@ class ImageDataset:
     mean: Statistics
     std: Statistics
     notes: tuple[str, ...]
+    folder: Path
+
+    @property
+    def files(self) -> dict[str, list[str]] | None:
+        """The names of the images' files by part, in the order of the images; None where they have none."""
+        return load_files(self.folder)
 
     @property
     def summary(self) -> str:
@@ -152,6 +161,7 @@ def load_prepared(folder: Path) -> ImageDataset:
             mean=_three(description["mean"]),
             std=_three(description["std"]),
             notes=tuple(description["notes"]),
+            folder=folder,
         )
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(

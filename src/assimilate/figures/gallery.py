@@ -63,17 +63,16 @@ class Gallery:
 
     def _cached(self, kind: Kind) -> "Pixels":
         from assimilate.jobs.sharing import repeatable_kernels
-        from assimilate.view_makers import making_of
         from assimilate.views.cache import IMAGES
 
         session, count = kind.maker, min(self.num_views, kind.num_used)
         if session.store.has(kind.cache):
             stored = np.load(kind.cache.path / IMAGES, mmap_mode="r")
             return np.stack([np.asarray(stored[index, :count]) for index in self.indices])
-        making = making_of(session, kind.cache)
+        work = kind.cache.step.rows(session)
         made: dict[int, Pixels] = {}
-        with session.terminal.bar(f"{making.title} of {len(self.indices)} images") as progress, repeatable_kernels():
-            making.fill(
+        with session.terminal.bar(f"{work.title} of {len(self.indices)} images") as progress, repeatable_kernels():
+            work.fill(
                 lambda index, views, **_: made.update({index: np.array(views[:count])}),
                 self.indices.tolist(),
                 progress,

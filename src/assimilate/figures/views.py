@@ -267,45 +267,24 @@ def _distances(gallery: Gallery, kind: Kind, embedding: Any, *, own: bool) -> "n
 
 def _epsilon1(kinds: list[Kind]) -> float | None:
     """The distance that W-search was asked for, where all of its kinds agree."""
-    from assimilate.view_makers import epsilons
-
-    asked = {epsilons(kind.maker, kind.cache)[0] for kind in kinds if kind.name == "wsearch"}
+    asked = {kind.cache.step.epsilons(kind.maker)[0] for kind in kinds if kind.name == "wsearch"}
     return asked.pop() if len(asked) == 1 else None
 
 
 def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
     """Codes [M, n, codes, dim] before truncation and pixels [M, n, 3, H, W] of the same views.
 
-    A cache holds no codes: W-perturb's and W-mix's are drawn again, W-search's are searched for again.
+    A cache holds no codes: they are found again.
     """
     import torch
 
-    from assimilate.data.seeding import generator as seeded
     from assimilate.jobs.sharing import repeatable_kernels
-    from assimilate.view_makers import search_views
 
-    session, step = kind.maker, kind.cache.step
-    count, indices = step.n_cached, gallery.indices.tolist()
+    session, indices = kind.maker, gallery.indices.tolist()
     shown = min(gallery.num_views, kind.num_used)
-    if kind.name == "wsearch":
-        found: dict[int, tuple[Tensor, Tensor]] = {}
-        with session.terminal.bar(f"W-search for {len(indices)} images") as progress, repeatable_kernels():
-            search_views(
-                session,
-                kind.cache,
-                indices,
-                lambda views: found.update({views.index: (views.latents, views.images)}),
-                progress,
-            )
-        codes, pixels = (torch.stack([found[index][part] for index in indices]) for part in (0, 1))
-        return codes[:, :shown].cpu(), pixels[:, :shown]
-    generator, move, moved = gallery.generator_of(kind), step.move(), []
-    for index, code in zip(indices, gallery.codes(kind), strict=True):
-        rng = seeded(step.seed, move.purpose, index)
-        drawn = move.draw(generator, count, code.shape, rng)[:shown].to(session.device)
-        with torch.no_grad():
-            moved.append(move.apply(generator, code.expand(len(drawn), -1, -1), drawn).cpu())
-    return torch.stack(moved), torch.from_numpy(gallery.pixels(kind))
+    with session.bar(f"{kind.cache.step.title} of {len(indices)} images") as progress, repeatable_kernels():
+        codes, pixels = kind.cache.step.codes_and_views(session, indices, shown, progress)
+    return codes, torch.from_numpy(pixels)
 
 
 def _outside(parts: "list[np.ndarray[Any, np.dtype[np.float32]]]") -> int:

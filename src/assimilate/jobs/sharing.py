@@ -3,20 +3,32 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.artifacts.store import full_disk_explained
+from assimilate.data.done_map import rows_said_done
+from assimilate.data.parts import (
+    adopt,
+    begin,
+    discard,
+    finish_discarding,
+    is_complete,
+    missing_parts,
+    other_origin,
+    part_folder,
+    part_folders,
+    seal,
+    shard_of,
+)
+from assimilate.data.parts import damage as damage_of_part
+from assimilate.data.row_writer import DONE, RowWriter, start_over_unless_made_from
+from assimilate.data.shard import Shard
 from assimilate.errors import UserError
 from assimilate.graph.rows import RowWork
 from assimilate.jobs.fan_out import run_shards
 from assimilate.jobs.session import Session, use_threads
-
-if TYPE_CHECKING:
-    from assimilate.data.row_writer import RowWriter
-    from assimilate.data.shard import Shard
 
 # What all parts are together, for the user.
 WHOLE = {"views": "cache", "datasets": "data set", "latents": "set of latents"}
@@ -49,8 +61,6 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
     Raises:
         UserError: there is no such part, another process makes it, its rows cannot be made, or the disk is full.
     """
-    from assimilate.data.parts import begin, discard, is_complete, part_folder, seal
-
     shard = shard_to_fill(session, artifact, text)
     if shard is None:
         return
@@ -83,7 +93,7 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
     session.terminal.say(f"once every shard is there, this joins them: {session.command_for(artifact)}")
 
 
-def shard_to_fill(session: Session, artifact: Artifact, text: str) -> "Shard | None":
+def shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | None:
     """Read shard=, and build what the artifact is made from.
 
     Returns:
@@ -92,8 +102,6 @@ def shard_to_fill(session: Session, artifact: Artifact, text: str) -> "Shard | N
     Raises:
         UserError: there is no such shard, or a parent cannot be had.
     """
-    from assimilate.data.shard import Shard
-
     try:
         shard = Shard.parse(text)
     except ValueError as error:
@@ -127,8 +135,6 @@ def discard_all(session: Session, artifact: Artifact) -> None:
     Raises:
         UserError: nothing may be built.
     """
-    from assimilate.data.parts import discard, finish_discarding, part_folders
-
     session.store.discard(artifact)
     finish_discarding(artifact.path)
     for part in part_folders(artifact.path):
@@ -138,16 +144,12 @@ def discard_all(session: Session, artifact: Artifact) -> None:
 
 def start_over_if_needed(session: Session, artifact: Artifact, staging: Path) -> None:
     """Delete what an interrupted run left in `staging` if its parents were other bytes under the same keys."""
-    from assimilate.data.row_writer import start_over_unless_made_from
-
     if start_over_unless_made_from(staging, parent_digests(artifact)):
         session.terminal.say("  what an interrupted run left was made from other networks: its images are made again")
 
 
 def describe_missing(session: Session, artifact: Artifact) -> str:
     """What an artifact that is not there lacks, and the commands that make it."""
-    from assimilate.data.parts import missing_parts
-
     command, said, alone = session.command_for(artifact), "", ""
     for count, missing in missing_parts(artifact.path).items():
         lacking = ", ".join(f"{k}/{count}" for k in missing)
@@ -182,11 +184,6 @@ def parent_digests(artifact: Artifact) -> dict[str, str]:
 
 def _lacking_shards(session: Session, artifact: Artifact, work: RowWork, staging: Path, count: int) -> list[int]:
     """Which of `count` shards hold images that neither `staging` nor a part, of whatever split, has."""
-    from assimilate.data.done_map import rows_said_done
-    from assimilate.data.parts import part_folder, part_folders, shard_of
-    from assimilate.data.row_writer import DONE
-    from assimilate.data.shard import Shard
-
     shards = [Shard(index, count) for index in range(1, count + 1)]
     for part in (part_folder(artifact.path, shard) for shard in shards):
         if part.is_dir():  # a killed job's processes go on without it
@@ -199,15 +196,13 @@ def _lacking_shards(session: Session, artifact: Artifact, work: RowWork, staging
     return [shard.index for shard in shards if not there[slice(*_span(work, shard))].all()]
 
 
-def _span(work: RowWork, shard: "Shard") -> tuple[int, int]:
+def _span(work: RowWork, shard: Shard) -> tuple[int, int]:
     """First image of a shard and the one after its last."""
     first, end = shard.span(work.num_tiles)
     return min(first * work.tile, work.count), min(end * work.tile, work.count)
 
 
-def _writer(work: RowWork, folder: Path, span: tuple[int, int]) -> "RowWriter":
-    from assimilate.data.row_writer import RowWriter
-
+def _writer(work: RowWork, folder: Path, span: tuple[int, int]) -> RowWriter:
     first, count = span[0], span[1] - span[0]
     fields = {name: ((count, *shape), dtype) for name, (shape, dtype) in work.fields.items()}
     shape = (count, *work.image_shape)
@@ -249,15 +244,13 @@ def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: P
     Raises:
         UserError: one was made from other networks than those that lie here.
     """
-    from assimilate.data.parts import adopt, damage, discard, finish_discarding, other_origin, part_folders, shard_of
-
     finish_discarding(artifact.path)
     parts, copied = part_folders(artifact.path), 0
     if not parts:
         return 0
     for part in parts:
         with _held(session, part):
-            wrong = damage(part)
+            wrong = damage_of_part(part)
             if wrong is not None:
                 session.terminal.say(f"warning: {part.name} is damaged: {wrong}. Its images are made again.")
             elif (other := other_origin(part, parent_digests(artifact))) is not None:

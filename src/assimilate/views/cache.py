@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.placement import PlacedImages, Placement
-
-IMAGES = "images.npy"
+from assimilate.views.cached_files import IMAGES
 
 
 class CachedViews:

@@ -1,11 +1,17 @@
 """Views that somebody else made: what decides them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
+
 from assimilate.errors import UserError
 from assimilate.graph.cost import Effort
+from assimilate.graph.place import Place
+from assimilate.graph.progress import Progress
+from assimilate.graph.rows import RowWork, Write
 from assimilate.graph.settings import (
     NEUTRAL,
     PATH,
@@ -13,6 +19,9 @@ from assimilate.graph.settings import (
     Count,
     From,
 )
+from assimilate.views.cached_files import IMAGES
+from assimilate.views.external import ExternalViews, check_external, in_order, read_external, scan_external
+from assimilate.views.pairing import describe_pairing
 from assimilate.views.step import Cached
 
 
@@ -30,14 +39,7 @@ class External(Cached):
     n_cached: Annotated[Count | None, NEUTRAL, Allowed("null (all) or a whole number ≥ 1")]  # type: ignore[assignment]
     image_size: Annotated[int, From("dataset.image_size")]
 
-    @property
-    def side(self) -> int:
-        """As large as the images."""
-        return self.image_size
-
-    def _found(self) -> Any:
-        from assimilate.views.external import scan_external
-
+    def _found(self) -> ExternalViews:
         try:
             return scan_external(Path(self.path))
         except ValueError as error:
@@ -48,7 +50,7 @@ class External(Cached):
     @property
     def num_views(self) -> int:
         """Views of an image: as many as are asked for, or as there are."""
-        return int(self._found().num_views) if self.n_cached is None else self.n_cached
+        return self._found().num_views if self.n_cached is None else self.n_cached
 
     @property
     def num_used(self) -> int:
@@ -58,6 +60,36 @@ class External(Cached):
     def content(self) -> Mapping[str, Any]:
         """The listing of the folder, or of the array."""
         return {"listing": self._found().key, "n_cached": self.num_views}
+
+    def rows(self, at: Place) -> RowWork:
+        """Checked against the data set, and packed.
+
+        Raises:
+            ValueError: images without views, views too few or of another size.
+        """
+        check_external(
+            self._in_order(at), num_images=len(at.dataset.train), image_size=self.side, num_views=self.num_views
+        )
+
+        def doubt(folder: Path) -> str | None:
+            return describe_pairing(at.dataset.train.images, np.load(folder / IMAGES, mmap_mode="r"))
+
+        return replace(super().rows(at), title="Packing views", doubt=doubt)
+
+    def _in_order(self, at: Place) -> ExternalViews:
+        files = at.dataset.files
+        return in_order(self._found(), None if files is None else files["train"])
+
+    def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
+        """Read them."""
+        read_external(
+            self._in_order(at), indices, write, image_size=self.side, num_views=self.num_views, progress=progress
+        )
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Where they were."""
+        return {"path": str(self._found().path)}
 
     def effort(self, images: int) -> Effort:
         """The pictures."""

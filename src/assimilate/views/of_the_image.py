@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from assimilate.data.transform import ExpertView
+from assimilate.graph.place import Place
+from assimilate.graph.progress import Progress
+from assimilate.graph.rows import Write
 from assimilate.graph.settings import (
     NEUTRAL,
     At,
@@ -36,6 +39,31 @@ class CachedExpert(Cached):
     def side(self) -> int:
         """As large as the crops."""
         return self.transform.crop_size or self.transform.image_size
+
+    @property
+    def _shared_by(self) -> int | None:
+        return self.draw_batch if self.draws == "shared" else None
+
+    def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
+        """Draws of the expert transformation."""
+        from assimilate.views.expert_views import draw_expert_views
+
+        draw_expert_views(
+            at.dataset.train.images,
+            indices,
+            self.transform.augmentation(),
+            write,
+            num_views=self.n_cached,
+            seed=self.seed,
+            shared_by=self._shared_by,
+            progress=progress,
+        )
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Whose draws they are."""
+        shared = self._shared_by
+        return {"draws": "independent for every image" if shared is None else f"shared by {shared} images in turn"}
 
     def unused(self) -> Mapping[str, str]:
         """The batch of shared draws where there are none."""

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
+from assimilate.views.distances import usual_epsilon2
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
 from assimilate.views.search import FoundViews, SearchEngine, SearchSettings
-
-# ε2 is this times ε1 where it is not given (Section 5.1).
-EPSILON2_OF_EPSILON1 = 5 / 3
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def search_views(
             images = torch.cat([to_pixels(generator.synthesize(some.to(device))).cpu() for some in codes.split(64)])
     elif len(images) != len(codes):
         raise ValueError(f"there are {len(images)} images for the codes of {len(codes)} anchors")
-    epsilon2 = EPSILON2_OF_EPSILON1 * epsilon1 if epsilon2 is None else epsilon2
+    epsilon2 = usual_epsilon2(epsilon1) if epsilon2 is None else epsilon2
     settings.setdefault("width", min(SearchSettings.width, len(codes)))
     engine = SearchEngine(generator, f, SearchSettings(epsilon1=epsilon1, epsilon2=epsilon2, **settings), device=device)
     found: dict[int, FoundViews] = {}

@@ -1,14 +1,22 @@
 """Where a generated view comes from: what every kind has, cached or made while an encoder trains."""
 
+import json
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import numpy as np
 from pydantic import model_validator
 
 from assimilate.data.dataset import Images
+from assimilate.data.transform import Transform
 from assimilate.generator.step import Generator
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
+from assimilate.graph.place import Place
+from assimilate.graph.progress import Progress
+from assimilate.graph.rows import RowWork, Write
 from assimilate.graph.settings import (
     NAMED,
     NEUTRAL,
@@ -18,7 +26,15 @@ from assimilate.graph.settings import (
 )
 from assimilate.graph.step import Step
 from assimilate.inversion.step import Latents
+from assimilate.views.cached_files import SUMMARY
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from assimilate.data.views import ViewSource
+    from assimilate.views.cache import CachedViews
+
+UNMEASURED = "not measured (NaN): these views are made without f"
 Used = Annotated[Count | None, NEUTRAL, Allowed("null (all that are cached) or a whole number ≥ 1")]
 NCached = Annotated[Count, Allowed("a whole number ≥ 1")]
 
@@ -81,9 +97,21 @@ class View(Step):
         """Whether `assim.generated_transform` is applied to it."""
         return True
 
+    @property
+    def given_images(self) -> Transform | None:
+        """How the images look that a training step makes these views of; None where they come from a `source`."""
+        return None
+
+    def source(self, at: Place) -> "ViewSource | None":
+        """What serves these views to a training; None where each of its steps makes them."""
+        return None
+
 
 class Cached(View):
-    """Views that are made once for all images and kept.
+    """Views that are made once for all images and kept: a subclass has `fill`.
+
+    The artifact holds `images.npy` uint8 [N, n, 3, side, side], `distances.npy` and `distances_original.npy` float32
+    [N, n] and `steps.npy`, and what `summarize` measured in `summary.json`.
 
     Attributes:
         n_cached: views of an image in the cache (Section 5.3 has 8).
@@ -91,13 +119,91 @@ class Cached(View):
     """
 
     images: Images
+    image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
     n_cached: NCached
     n_used: Used = None
 
     @property
     def side(self) -> int:
         """Of a view, in pixels."""
+        return self.image_size
+
+    def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
+        """Make the views of some images. Those of an image depend on the image and the settings alone.
+
+        Args:
+            at: the job: `at.dataset.train.images` are uint8 [N, 3, H, W].
+            write: takes (index of the image, its views as uint8 [num_views, 3, side, side]), in any order.
+            indices: of the images.
+            progress: called with (images done, images, {}).
+
+        Raises:
+            ValueError: the views cannot be made; says why, in one line.
+        """
         raise NotImplementedError
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What `summary.json` says of the views beside their name."""
+        return {}
+
+    def rows(self, at: Place) -> RowWork:
+        """How the cache is filled. Views that are made without f have no distances: NaN, and 0 steps."""
+        count = self.num_views
+        fields = {"distances": ((count,), "<f4"), "distances_original": ((count,), "<f4"), "steps": ((), "<i4")}
+        nowhere = np.full(count, np.nan, dtype=np.float32)
+        unmeasured = {"distances": nowhere, "distances_original": nowhere, "steps": np.zeros((), dtype=np.int32)}
+        shape = (count, 3, self.side, self.side)
+
+        def fill(write: Write, indices: list[int], progress: Progress) -> None:
+            def put(index: int, views: Any) -> None:
+                views = np.asarray(views)
+                if views.dtype != np.uint8 or views.shape != shape:
+                    found = f"{views.dtype} {list(views.shape)}"
+                    raise ValueError(
+                        f"view={self.name}: views of image {index} are {found}; needed is uint8 {list(shape)}"
+                    )
+                write(index, views, **unmeasured)
+
+            self.fill(at, put, indices, progress)
+
+        def summarize(folder: Path) -> dict[str, Any]:
+            return {"view": self.name, "distances": UNMEASURED, **self.facts}
+
+        return RowWork(self.title, len(at.dataset.train), shape, fields, fill, summarize)
+
+    def build(self, into: Path, at: Place) -> Built:
+        """The views of every training image; what an interrupted run or a shard made is taken over.
+
+        Raises:
+            OSError: the disk is full; what is there stays.
+            UserError: a shard was made from other networks than those that lie here.
+        """
+        work = self.rows(at)
+        at.fill_rows(self, work, into)
+        summary = work.summarize(into)
+        (into / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        doubt = work.doubt(into)
+        if doubt is not None:
+            at.say(f"warning: {doubt}")
+            summary["notes"] = [doubt]  # of the manifest alone: a sentence of ours decides no byte of the cache
+        return Built(summary)
+
+    def load(self, folder: Path, at: Place) -> "CachedViews":
+        """Serves the views that a training reads."""
+        from assimilate.views.cache import CachedViews
+
+        return CachedViews.open(folder, num_used=self.num_used)
+
+    def source(self, at: Place) -> "ViewSource | None":
+        """The cache."""
+        served: CachedViews = at.load(self)
+        return served
+
+    def summary(self, at: Place) -> dict[str, Any]:
+        """What was measured when the cache was filled."""
+        result: dict[str, Any] = json.loads((at.folder(self) / SUMMARY).read_text(encoding="utf-8"))
+        return result
 
     def effort(self, images: int) -> Effort:
         """The pictures."""
@@ -149,12 +255,22 @@ class FromLatents(Cached):
     generator: Generator
     latents: Latents
     truncation: Annotated[float | None, From("generator.truncation")] = None
-    image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
 
-    @property
-    def side(self) -> int:
-        """As large as the images."""
-        return self.image_size
+    def codes_and_views(
+        self, at: Place, indices: list[int], count: int, progress: Progress
+    ) -> "tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]":
+        """The first views of some images, as the cache holds them, with their codes, which it does not hold.
+
+        Args:
+            at: the job.
+            indices: of the M images.
+            count: views of each.
+            progress: called as images are done.
+
+        Returns:
+            Codes before truncation [M, count, codes, dim] and views uint8 [M, count, 3, H, W], on the CPU.
+        """
+        raise NotImplementedError
 
     @property
     def starts_from_reconstruction(self) -> bool:

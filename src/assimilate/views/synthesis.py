@@ -194,3 +194,24 @@ class FreshViews:
         if not bool(torch.isfinite(made).all()):
             raise ValueError(f"views {_NOT_FINITE}")
         return to_pixels(made).unflatten(0, (len(indices), num_sampled))
+
+
+def moved_again(
+    generator: LatentGenerator,
+    latents: NDArray[np.float32],
+    indices: Sequence[int],
+    move: Move,
+    *,
+    num_views: int,
+    count: int,
+    seed: int,
+    device: str = "cpu",
+) -> Float[Tensor, "images count codes dim"]:
+    """Codes, before truncation, of the first `count` views that `synthesize_views` makes of `indices`; on the CPU."""
+    codes: list[Tensor] = []
+    for index in indices:
+        code = torch.from_numpy(np.array(latents[index]))
+        drawn = move.draw(generator, num_views, code.shape, seeded(seed, move.purpose, index))[:count].to(device)
+        with torch.no_grad():
+            codes.append(move.apply(generator, code.to(device).expand(len(drawn), -1, -1), drawn).cpu())
+    return torch.stack(codes)

@@ -1,10 +1,15 @@
 """Views that take one forward pass of the generator: what decides them."""
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import numpy as np
 from pydantic import model_validator
 
+from assimilate.graph.place import Place
+from assimilate.graph.progress import Progress
+from assimilate.graph.rows import Write
 from assimilate.graph.settings import (
     NEUTRAL,
     Allowed,
@@ -18,6 +23,9 @@ from assimilate.graph.settings import (
 from assimilate.views.step import FromLatents
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from assimilate.data.views import ViewSource
     from assimilate.views.synthesis import Move
 
 NOT_CACHED = "view.cached=false makes views while it trains"
@@ -46,9 +54,50 @@ class Synthesised(FromLatents):
         raise NotImplementedError
 
     @property
-    def moved_by(self) -> dict[str, Any]:
-        """The settings of the move, for the summary of a cache."""
-        return {}
+    def _synthesis(self) -> ModuleType:
+        from assimilate.views import synthesis
+
+        return synthesis
+
+    def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
+        """One forward pass of the generator a view."""
+        self._synthesis.synthesize_views(
+            at.load(self.generator),
+            at.load(self.latents),
+            indices,
+            self.move(),
+            write,
+            num_views=self.n_cached,
+            batch=self.batch,
+            seed=self.seed,
+            device=at.device,
+            progress=progress,
+        )
+
+    def codes_and_views(
+        self, at: Place, indices: list[int], count: int, progress: Progress
+    ) -> "tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]":
+        """They are drawn and made again."""
+        codes: Tensor = self._synthesis.moved_again(
+            at.load(self.generator),
+            at.load(self.latents),
+            indices,
+            self.move(),
+            num_views=self.n_cached,
+            count=count,
+            seed=self.seed,
+            device=at.device,
+        )
+        views: dict[int, np.ndarray[Any, np.dtype[np.uint8]]] = {}
+        self.fill(at, lambda index, made: views.update({index: np.asarray(made)[:count]}), indices, progress)
+        return codes, np.stack([views[index] for index in indices])
+
+    def source(self, at: Place) -> "ViewSource | None":
+        """The cache, or the generator, which makes new ones at every step."""
+        if self.cached:
+            return super().source(at)
+        fresh: ViewSource = self._synthesis.FreshViews(at.load(self.generator), at.load(self.latents), self.move())
+        return fresh
 
     def unused(self) -> Mapping[str, str]:
         """What a cache alone has."""
@@ -77,7 +126,7 @@ class WPerturb(Synthesised):
         return Perturbation(sigma, self.projected, self.noise_limit)
 
     @property
-    def moved_by(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """The noise."""
         return {"sigma": self.sigma, "projected": self.projected, "noise_limit": self.noise_limit}
 
@@ -118,7 +167,7 @@ class WMix(Synthesised):
         return Mixing(self.split)
 
     @property
-    def moved_by(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """Where the other image's codes begin."""
         return {"split": self.split}
 

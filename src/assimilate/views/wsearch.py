@@ -1,10 +1,13 @@
 """W-search: what decides its views (Eq. 3)."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from assimilate.encoder.step import Encoder
+from assimilate.graph.place import Place
+from assimilate.graph.progress import Progress
+from assimilate.graph.rows import RowWork
 from assimilate.graph.settings import (
     Allowed,
     Count,
@@ -17,8 +20,14 @@ from assimilate.graph.settings import (
     Whole,
 )
 from assimilate.views.calibration_step import Calibration
-from assimilate.views.distances import Distance1, Distance2
+from assimilate.views.distances import Distance1, Distance2, usual_epsilon2
 from assimilate.views.step import FromLatents
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from assimilate.views.search_cache import SearchCache
 
 
 class Search(Settings):
@@ -81,6 +90,45 @@ class WSearch(FromLatents):
     anchor: Literal["reconstruction", "original"]
     hinge: Literal["image", "view"]
     search: Search
+
+    def epsilons(self, at: Place) -> tuple[float, float]:
+        """ε1 and ε2: the settings' numbers, or measured and 5/3·ε1 where they are "auto"."""
+        epsilon1 = at.load(self.calibration)["epsilon1"] if self.epsilon1 == "auto" else self.epsilon1
+        return float(epsilon1), usual_epsilon2(epsilon1) if self.epsilon2 == "auto" else float(self.epsilon2)
+
+    def _search(self, at: Place) -> "SearchCache":
+        from assimilate.views.search_cache import SearchCache
+
+        epsilon1, epsilon2 = self.epsilons(at)
+        settings = self.search.model_dump()
+        compiled = settings.pop("compile")
+        return SearchCache(
+            at,
+            generator=self.generator,
+            reference=self.reference,
+            latents=self.latents,
+            settings={
+                **settings,
+                "compiled": compiled,
+                "num_views": self.n_cached,
+                "epsilon1": epsilon1,
+                "epsilon2": epsilon2,
+                "uniformity_weight": self.uniformity_weight,
+                "hinge": self.hinge,
+                "anchor": self.anchor,
+                "seed": self.seed,
+            },
+        )
+
+    def rows(self, at: Place) -> RowWork:
+        """With the distances that were reached, measured on what is stored, and the steps that it took."""
+        return self._search(at).rows(self.title, side=self.side)
+
+    def codes_and_views(
+        self, at: Place, indices: list[int], count: int, progress: Progress
+    ) -> "tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]":
+        """They are searched for again."""
+        return self._search(at).again(indices, count, progress)
 
     @property
     def effort_of_a_view(self) -> float:

@@ -1,0 +1,4 @@
+"""Names of the files of a finished cache of views."""
+
+IMAGES = "images.npy"
+SUMMARY = "summary.json"
