@@ -11,7 +11,7 @@ STAMP := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup extras demo test test-slow bench lint check format clean
+.PHONY: help setup extras demo test test-slow docs bench lint check format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ test: $(STAMP)  ## The fast tests
 
 test-slow: $(STAMP)  ## The tests that take minutes
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow --timeout 1800 --session-timeout 14400
+
+docs: $(STAMP)  ## The documentation as a site in build/docs; a warning or a broken link is an error
+	$(UV) pip install --quiet --python $(BIN)/python --group docs
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/python -m mkdocs build --quiet --strict
 
 bench: $(STAMP)  ## All benchmarks against their references (an hour, nothing else running); writes docs/benchmarks.md
 	$(BIN)/python benchmarks/table.py

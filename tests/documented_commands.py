@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from assimilate import cli
 from assimilate.composing import rows_of
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +79,7 @@ def documents() -> list[Path]:
 
 
 def documented() -> list[Documented]:
-    """The lines of fenced blocks that name no language, and `python -m assimilate…` or `make …` in a sentence."""
+    """The lines of fenced blocks that name no language, and in a sentence what begins with a program of ours or make."""
     result = []
     for path in documents():
         text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
@@ -96,7 +97,7 @@ def documented() -> list[Documented]:
                     result.append(Documented(f"{name}:{first + start}", command))
                 start = end + 1
         prose = re.sub(r"^( *)```.*?^ *```$", lambda block: "\n" * block.group().count("\n"), text, flags=re.M | re.S)
-        for span in re.finditer(r"`((?:python -m assimilate|make )[^`]*)`", prose):
+        for span in re.finditer(r"`((?:python -m assimilate\.|make |assimilate [a-z])[^`]*)`", prose):
             line = prose[: span.start()].count("\n") + 1
             result.append(Documented(f"{name}:{line}", " ".join(span.group(1).split())))
     return result
@@ -106,7 +107,7 @@ def why_not_here(command: Documented) -> str | None:
     """Why a command cannot be run by a test; None if it can."""
     if command.program == "export":
         return None
-    if command.program not in ("python", "make") or command.text.startswith("python -m pip"):
+    if command.program not in ("python", "make", "assimilate") or command.text.startswith("python -m pip"):
         return f"needs {command.program}, and files or machines of the reader's"
     if command.text.startswith("python benchmarks/"):
         return "measures for hours on a quiet machine or a GPU; its parts are tested in test_gpu_pack.py"
@@ -189,15 +190,18 @@ def run(command: Documented, desk: Desk) -> tuple[int, str]:
         done = subprocess.run(["make", "-n", *command.text.split()[1:]], cwd=ROOT, capture_output=True, text=True)
         return done.returncode, done.stderr
     words = desk.words(command.text)
-    if words[:2] == ["python", "-m"]:
-        words = words[2:]
-    module = importlib.import_module(f"assimilate.{words[0].removeprefix('assimilate.')}")
-    if not words[0].endswith("report"):
-        words = [word for word in words if not word.startswith("prepare=")] + ["prepare=plan"]
+    first = 2 if words[0] == "python" else 1
+    stage, words = words[first].removeprefix("assimilate."), words[first + 1 :] if len(words) > first else []
+    if stage in cli.stages():
+        main = importlib.import_module(f"assimilate.{stage}").main
+        if stage != "report" and "--help" not in words:
+            words = [word for word in words if not word.startswith("prepare=")] + ["prepare=plan"]
+    else:
+        main, words = cli.main, [stage, *words]
     said = io.StringIO()
     with at(desk), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            code = module.main(words[1:])
+            code = main(words)
         except Exception:  # the reader sees a traceback and exit code 1
             code = 1
             traceback.print_exc()

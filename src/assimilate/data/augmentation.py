@@ -103,9 +103,9 @@ class FlipAugmentation:
 class BasicAugmentation:
     """RandomResizedCrop, then a horizontal flip; the default box is that of "basic" (Tables 5 and 19).
 
-    Calling it takes uint8 [batch, 3, height, width] to floats in [0, 1] [batch, 3, image_size, image_size], each image
-    with a box of its own: ``scale`` its area as a share of the image's, ``ratio`` its width over its height. Raises
-    ValueError for settings out of range.
+    Calling it takes uint8 `[batch, 3, height, width]` to floats in [0, 1] `[batch, 3, image_size, image_size]`, each
+    image with a box of its own: ``scale`` its area as a share of the image's, ``ratio`` its width over its height.
+    Raises ValueError for settings out of range.
     """
 
     image_size: int
