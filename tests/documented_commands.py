@@ -79,7 +79,7 @@ def documents() -> list[Path]:
 
 
 def documented() -> list[Documented]:
-    """The lines of fenced blocks that name no language, and in a sentence what begins with a program of ours or make."""
+    """The lines of fenced blocks that name no language, and spans in a sentence that run ours or make."""
     result = []
     for path in documents():
         text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
