@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
 from assimilate.known_keys import CONF, EXPERIMENTS, MISSING, nearest, nodes, options_with, settings_in
+from assimilate.run.keys import optional_keys
 from assimilate.words import SEARCH_PATH, unreadable
 
 CONFIG_NAME = "config"
@@ -210,7 +211,8 @@ def suggestion(error: Exception) -> str:
         return f". It is a key of {' or '.join(having)}"
     composed = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=[]))
     assert isinstance(composed, dict)
-    return f". {nearest(key, {*nodes(composed), *(path.name for path in CONF.iterdir() if path.is_dir())})}"
+    known = {*nodes(composed), *optional_keys()}
+    return f". {nearest(key, {*known, *(path.name for path in CONF.iterdir() if path.is_dir())})}"
 
 
 def rows_of(group: str) -> list[str]:

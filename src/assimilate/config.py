@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from assimilate.assimilation.trainer_options import moves_numbers
 from assimilate.composing import (
     CONFIG_NAME,
     SWEEP,
@@ -273,6 +274,8 @@ def _override_slug(overrides: Sequence[Override]) -> str:
 
 def is_neutral(key: str) -> bool:
     """Whether a key of an override says where and how a run is computed, not what."""
+    if moves_numbers(key):
+        return False
     if key.rpartition(".")[2].startswith("checkpoint_every"):
         return True
     return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)

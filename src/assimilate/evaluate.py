@@ -12,6 +12,7 @@ from typing import Any
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.assimilation.step import Trained
+from assimilate.assimilation.trainer_options import moves_numbers
 from assimilate.config import Job
 from assimilate.graph.built import Built
 from assimilate.jobs.command import stage
@@ -225,7 +226,7 @@ def baseline_command(run: Run) -> str:
     for word in run.overrides:
         key = word.split("=")[0].lstrip("+")
         group = key.split(".")[0]
-        kept = key in _OF_BASELINES or group not in _NOT_OF_BASELINES or (sampled and group == "generator")
+        kept = key in _OF_BASELINES or moves_numbers(key) or group not in _NOT_OF_BASELINES or (sampled and group == "generator")
         if kept and not word.startswith("+table"):
             words.append(shell_word(word))
     return " ".join(["python -m assimilate.train", *words, "assim=simclr"])

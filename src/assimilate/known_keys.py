@@ -10,7 +10,7 @@ import yaml
 
 from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.errors import UserError
-from assimilate.run.keys import known_keys, named_keys
+from assimilate.run.keys import known_keys, named_keys, optional_keys
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -54,6 +54,11 @@ def _files_by_key() -> dict[str, list[Path]]:
         for key in settings_in(path):
             found.setdefault(key, []).append(path)
     return found
+
+
+def is_left_out(key: str) -> bool:
+    """Whether no shipped file holds a setting, as it has a default in its class: Hydra would not know it by itself."""
+    return key in optional_keys() and key not in _files_by_key()
 
 
 @functools.cache

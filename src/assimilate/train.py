@@ -278,6 +278,7 @@ def fit_encoder(session: Session, artifact: Artifact, staging: Path) -> None:
             loggers=session.tracker.loggers(subject),
             log_every_n_steps=session.config["logger"].get("every_n_steps", EVERY_N_STEPS),
             progress=progress,
+            options=step.trainer.given,
         )
     if not module.trainer.is_global_zero:
         return

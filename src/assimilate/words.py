@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from hydra.errors import HydraException
 
 from assimilate.errors import UserError
-from assimilate.known_keys import CONF
+from assimilate.known_keys import CONF, is_left_out
 from assimilate.run.keys import known_keys
 
 SEARCH_PATH = "hydra.searchpath"
@@ -78,7 +78,8 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         if key.lstrip("+") == SEARCH_PATH:
             folders += _listed(value)
         else:
-            words.append(readable(word, multirun=found.multirun))
+            given = readable(word, multirun=found.multirun)
+            words.append(f"++{given}" if is_left_out(key) else given)
     searched = tuple(dict.fromkeys(map(_searchable, folders)))
     if searched:
         listed = ",".join(_quoted(folder) for folder in searched)

@@ -19,9 +19,10 @@ from assimilate.assimilation.checkpointing import AtomicCheckpointIO, NonFiniteT
 from assimilate.assimilation.contrastive import ContrastiveModule
 from assimilate.assimilation.loss import InfoNCE, NTXent
 from assimilate.assimilation.losses import alignment, info_nce
-from assimilate.assimilation.optimizers import Constant
+from assimilate.assimilation.optimizers import SGD, Constant
 from assimilate.assimilation.record import TrainingRecord
 from assimilate.assimilation.simclr import SimCLR
+from assimilate.assimilation.trainer_options import DECIDED, OWN
 from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.views import ViewSlot
@@ -382,3 +383,88 @@ def test_who_interrupts_a_training_hears_of_it(tmp_path: Path, number: signal.Si
             fit_tiny(tiny_module(), tiny_data(), tmp_path, callbacks=[Signal()])
         assert isinstance(caught.value, TerminatedError) == (number == signal.SIGTERM)
         assert signal.getsignal(signal.SIGINT) == before
+
+
+# Of three batches an epoch. Killed in the middle of an epoch, and at the end of one.
+@pytest.mark.parametrize(
+    ("options", "steps", "step"),
+    [
+        ({"max_steps": 5}, [3, 5], 3),
+        ({"limit_train_batches": 2}, [2, 4, 6], 2),
+        ({"limit_train_batches": 0.7, "max_steps": 5}, [2, 4, 5], 3),
+        ({"overfit_batches": 2}, [2, 4, 6], 2),
+    ],
+)
+def test_a_shortened_run_ends_where_it_is_told_and_resumes_exactly(tmp_path, options, steps, step):
+    whole = tiny_module("simclr")
+    record = fit_tiny(whole, tiny_data(), tmp_path / "whole", options=options)
+    assert [row["step"] for row in record.rows] == steps
+    with pytest.raises(KeyError, match="killed"):
+        fit_tiny(
+            tiny_module("simclr"),
+            tiny_data(),
+            tmp_path / "cut",
+            callbacks=[StopAt(step)],
+            checkpoint_every_n_steps=1,
+            options=options,
+        )
+    resumed = tiny_module("simclr")
+    again = fit_tiny(resumed, tiny_data(), tmp_path / "cut", options=options)
+    assert [row["step"] for row in again.rows] == steps
+    expected, actual = weights(whole), weights(resumed)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+class Seen(pl.Callback):
+    """The images of each batch."""
+
+    def __init__(self) -> None:
+        self.indices: list[list[int]] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
+        self.indices.append(batch.indices.tolist())
+
+
+def test_overfit_batches_are_the_same_images_in_every_epoch(tmp_path):
+    seen, fast = Seen(), Seen()
+    fit_tiny(tiny_module("simclr"), tiny_data(), tmp_path / "a", callbacks=[seen], options={"overfit_batches": 2})
+    assert len(seen.indices) == 6
+    assert seen.indices[:2] == seen.indices[2:4] == seen.indices[4:]
+    fit_tiny(tiny_module("simclr"), tiny_data(), tmp_path / "b", callbacks=[fast], options={"fast_dev_run": True})
+    assert fast.indices == seen.indices[:1]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_whatever_the_precision(tmp_path, precision):
+    """One step of plain SGD at lr 1 moves the weights by the gradient, whose norm is clipped to .01."""
+    module = tiny_module("simclr", optimizer=SGD(lr=1.0, momentum=0.0, weight_decay=0.0, schedule=Constant()))
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    fit_tiny(module, tiny_data(), tmp_path, precision=precision, options={"gradient_clip_val": 0.01, "max_steps": 1})
+    moved = [(now.detach() - was).flatten() for now, was in zip(module.parameters(), before, strict=True)]
+    assert float(torch.cat(moved).norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_deterministic_algorithms_end_with_the_training(tmp_path):
+    asked = []
+
+    class Ask(pl.Callback):
+        def on_train_start(self, *_: Any) -> None:
+            asked.append(torch.are_deterministic_algorithms_enabled())
+
+    options = {"deterministic": True, "max_steps": 1}
+    fit_tiny(tiny_module("simclr"), tiny_data(), tmp_path, callbacks=[Ask()], options=options)
+    assert asked == [True]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_what_fit_gives_the_trainer_is_what_assimilate_says_it_decides(tmp_path, monkeypatch):
+    given: dict[str, Any] = {}
+
+    def trainer(**arguments: Any) -> None:
+        given.update(arguments)
+        raise KeyError("seen")
+
+    monkeypatch.setattr(pl, "Trainer", trainer)
+    with pytest.raises(KeyError, match="seen"):
+        fit_tiny(tiny_module("simclr"), tiny_data(), tmp_path)
+    assert given.keys() - {"profiler", "enable_model_summary"} <= {*OWN, *DECIDED}

@@ -159,11 +159,13 @@ def test_a_line_of_table1_has_a_page_without_any_training(tmp_path, capsys):
 
 def test_the_baseline_of_a_run_is_trained_as_the_run_was():
     words = ["dataset=folder", "dataset.root=/x", "dataset.image_size=16", "batch_size=8", "epochs=3", "view=wperturb"]
+    words += ["++trainer.gradient_clip_val=1.0", "++trainer.profiler=simple"]
     others = ["view.sigma=0.2", "assim=a2", "loss.alpha=1", "loss.temperature=0.2", "encoder.width=8", "logger=none"]
     made = result(row=None, dataset="plain", metrics={}, overrides=[*words, *others])
     run = parse_run(made, parse_place(("paper", "adhoc", "x", "plain", "seed0")))
     named = baseline_command(run).split()
     kept = ["dataset=folder", "dataset.root=/x", "dataset.image_size=16", "batch_size=8", "epochs=3"]
+    kept.append("++trainer.gradient_clip_val=1.0")
     assert named[2:] == ["assimilate.train", *kept, "loss.temperature=0.2", "encoder.width=8", "assim=simclr"]
 
 

@@ -180,6 +180,8 @@ class ContrastiveModule(pl.LightningModule):
             groups.append({"params": constant})
             rates.append(lambda step: self.optimizer.lr)
         optimizer = self.optimizer.build(groups)
+        if self.trainer.gradient_clip_val and self.trainer.precision.endswith("-mixed"):
+            _unfuse(optimizer)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -192,3 +194,10 @@ class ContrastiveModule(pl.LightningModule):
     def save_encoder(self, path: Path, extra: Mapping[str, Any] | None = None) -> None:
         """Writes the trained encoder alone, for `load_encoder` (f of W-search, the probes)."""
         save_encoder(path, self.encoder_spec, self.encoder.state_dict(), mean=self.mean, std=self.std, extra=extra)
+
+
+def _unfuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let an optimiser take the step in several kernels: fused ones unscale gradients, which clipping has to see."""
+    for group in optimizer.param_groups:
+        group["fused"] = False
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]

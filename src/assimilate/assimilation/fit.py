@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -15,6 +17,7 @@ from lightning.pytorch.strategies import Strategy
 
 from assimilate.assimilation.checkpointing import LAST, AtomicCheckpointIO, ResumePoint
 from assimilate.assimilation.record import TrainingRecord
+from assimilate.errors import UserError
 from assimilate.graph.progress import Progress, silent
 from assimilate.resume_points import load_resume_point
 
@@ -38,6 +41,7 @@ def fit(
     checkpoint_every_n_epochs: int = 1,
     checkpoint_every_n_steps: int | None = None,
     progress: Progress = silent,
+    options: Mapping[str, Any] | None = None,
 ) -> TrainingRecord:
     """Trains `module` for `max_epochs` epochs and returns its record; `module` then holds the final weights.
 
@@ -57,6 +61,9 @@ def fit(
         cudnn_benchmark: let cuDNN try its algorithms for each shape; which is fastest may differ between two runs.
         checkpoint_every_n_epochs: the last epoch saves in any case.
         checkpoint_every_n_steps: also save in the middle of an epoch.
+        options: further arguments of `lightning.Trainer`, e.g. gradient_clip_val. Those that end or shorten a training
+            (max_steps, limit_train_batches, overfit_batches, fast_dev_run) are carried out here and by the data module,
+            so that it resumes exactly; the learning rate follows the schedule of the module's epochs all the same.
 
     Raises:
         ValueError: last.ckpt belongs to a run with other hyper-parameters.
@@ -65,6 +72,16 @@ def fit(
     """
     if max_epochs < 1:
         raise ValueError(f"epochs={max_epochs} must be at least 1")
+    options = dict(options or {})
+    if fast := int(options.pop("fast_dev_run", 0)):
+        max_epochs, options["limit_train_batches"], loggers = 1, fast, ()
+    same, limit = options.pop("overfit_batches", 0), options.pop("limit_train_batches", None)
+    if same or limit is not None:
+        datamodule.shorten(same or limit, repeat=bool(same))  # type: ignore[attr-defined]
+    if (max_steps := options.pop("max_steps", -1)) > 0:
+        batches = datamodule.index_batches(rank=0, world_size=devices * num_nodes)  # type: ignore[attr-defined]
+        max_epochs = min(max_epochs, math.ceil(max_steps / math.ceil(len(batches) / accumulate_grad_batches)))
+        callbacks = [*callbacks, _StopAfter(max_steps)]
     workdir = Path(workdir)
     last = workdir / LAST
     for left in workdir.glob("hpc_ckpt_*"):  # of SIGUSR1 under SLURM before fit chose the environment: within an epoch
@@ -74,7 +91,7 @@ def fit(
         _check_same_run(module, saved, last)
     record = TrainingRecord(log_every_n_steps=log_every_n_steps, progress=progress, workdir=workdir)
     save = ResumePoint(workdir, every_n_epochs=checkpoint_every_n_epochs, every_n_steps=checkpoint_every_n_steps)
-    with _quiet_lightning():
+    with _quiet_lightning(), _determinism_restored():
         trainer = pl.Trainer(
             max_epochs=max_epochs,
             accelerator=accelerator,
@@ -86,7 +103,6 @@ def fit(
             callbacks=[record, *callbacks, save],
             logger=list(loggers) or False,
             log_every_n_steps=log_every_n_steps,
-            profiler=_Unprofiled(),
             benchmark=cudnn_benchmark or None,  # None leaves torch's own setting
             # Named, or Lightning takes SLURM's: it would handle SIGUSR1 with a checkpoint of its own within the epoch,
             # and refuse --ntasks=2. All processes of several are started by torch.distributed.run.
@@ -94,9 +110,9 @@ def fit(
             default_root_dir=workdir,
             use_distributed_sampler=False,
             enable_progress_bar=False,
-            enable_model_summary=False,
             num_sanity_val_steps=0,
             limit_val_batches=0,
+            **{"profiler": _Unprofiled(), "enable_model_summary": False, **options},
         )
         try:
             trainer.fit(module, datamodule=datamodule, ckpt_path=None if saved is None else last)
@@ -106,6 +122,45 @@ def fit(
                 raise left.__context__ from None
             raise
     return record
+
+
+def refuse_arguments(options: Mapping[str, Any]) -> None:
+    """Let Lightning look at arguments of its Trainer, one by one and together.
+
+    Raises:
+        UserError: it does not take them.
+    """
+    for some in (*({name: value} for name, value in options.items()), options):
+        try:
+            with _quiet_lightning(), _determinism_restored():
+                pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **some)
+        except Exception as error:  # each part of Lightning, and what it would import, has errors of its own
+            given = " ".join(f"trainer.{name}={value}" for name, value in some.items())
+            raise UserError(f"{given} cannot be used: {' '.join(str(error).split())}") from error
+
+
+class _StopAfter(pl.Callback):
+    """Ends a training after so many optimiser steps.
+
+    Lightning's own max_steps resumes from the end of an epoch as if it were within one.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step >= self.steps:
+            trainer.should_stop = True
+
+
+@contextlib.contextmanager
+def _determinism_restored() -> Iterator[None]:
+    """A block in which a Trainer may ask for deterministic algorithms, which it does for the whole process."""
+    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
 
 
 class _Unprofiled(PassThroughProfiler):
@@ -137,14 +192,18 @@ def _plain(value: Any) -> Any:
 def _quiet_lightning() -> Iterator[None]:
     # Which devices there are is the caller's to report; a resume mid-epoch and a loader of ours are meant.
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
+    # What a user asked for: profiler=, enable_model_summary=.
+    shown = [logging.getLogger(f"lightning.pytorch.{name}") for name in ("profilers", "callbacks.model_summary")]
+    levels = [logger.level for logger in (*loggers, *shown)]
     try:
         for logger in loggers:
             logger.setLevel(logging.WARNING)
+        for logger in shown:
+            logger.setLevel(logging.INFO)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
             warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in zip([*loggers, *shown], levels, strict=True):
             logger.setLevel(level)

@@ -9,6 +9,7 @@ from assimilate.assimilation.arrangement import GENERATED as GENERATED
 from assimilate.assimilation.arrangement import Replacement
 from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer
+from assimilate.assimilation.trainer_options import TrainerOptions
 from assimilate.data.dataset import Images, Three
 from assimilate.data.transform import Transform
 from assimilate.encoder.step import Encoder, Network
@@ -64,6 +65,7 @@ class Trained(Encoder):
     drop_last: Annotated[Flag, From("drop_last")]
     batchnorm: Annotated[Literal["per_view", "concatenated", "per_view_backbone", "per_source"], From("batchnorm")]
     precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed", "64-true"], From("trainer.precision")]
+    trainer: Annotated[TrainerOptions, At("trainer")] = TrainerOptions()
     mean: Three | None
     std: Three | None
     image_size: Annotated[int, From("dataset.image_size")]

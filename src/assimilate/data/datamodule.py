@@ -69,6 +69,8 @@ class ContrastiveDataModule(LightningDataModule):
         self._batch_size, self._seed, self._drop_last = batch_size, seed, drop_last
         self._placement: Placement = placement
         self._indices = np.arange(len(dataset)) if num_samples is None else fixed_subset(len(dataset), num_samples)
+        self._limit: int | float | None = None
+        self._repeat = False
         self._placed: PlacedImages | None = None
         # Before any rank starts: an impossible batch size is an error of the settings, not of the training.
         self.index_batches(rank=0, world_size=1)
@@ -87,7 +89,13 @@ class ContrastiveDataModule(LightningDataModule):
             drop_last=self._drop_last,
             rank=rank,
             world_size=world_size,
+            limit=self._limit,
+            repeat=self._repeat,
         )
+
+    def shorten(self, limit: int | float, *, repeat: bool) -> None:
+        """End each epoch after so many batches, a float: that share of them; ``repeat``: the same in every epoch."""
+        self._limit, self._repeat = limit, repeat
 
     def describe_left_out(self, world_size: int) -> str | None:
         """A sentence about images that an epoch leaves out although ``drop_last`` is false; None if there are none."""

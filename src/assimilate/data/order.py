@@ -62,8 +62,13 @@ class IndexBatches:
         drop_last: bool,
         rank: int = 0,
         world_size: int = 1,
+        limit: int | float | None = None,
+        repeat: bool = False,
     ) -> None:
         """``batch_size`` is global.
+
+        ``limit`` ends an epoch after so many batches, a float after that share of them; with ``repeat`` every epoch
+        has the order of the first, and so the same images.
 
         Without ``drop_last`` an epoch ends with what is left, less what the ranks cannot share evenly (gathering wants
         equal parts), and less a single image, which has nothing to be contrasted with. Raises ValueError where no batch
@@ -93,12 +98,15 @@ class IndexBatches:
         self._indices = torch.from_numpy(np.asarray(indices, dtype=np.int64).copy())
         self._batch_size, self._seed, self._drop_last = batch_size, seed, drop_last
         self._rank, self._world_size = rank, world_size
+        self._limit, self._repeat = limit, repeat
         self._epoch, self._batch = 0, 0
         self._restored = False
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
-        return -(-(len(self._indices) - self.num_left_out) // self._batch_size)
+        """Batches of an epoch."""
+        whole = -(-(len(self._indices) - self.num_left_out) // self._batch_size)
+        limit = max(1, int(whole * self._limit)) if isinstance(self._limit, float) else self._limit
+        return whole if limit is None else min(whole, limit)
 
     def __iter__(self) -> Iterator[IndexBatch]:
         # Nothing happens before the first batch is asked for: Lightning makes an iterator more than once.
@@ -106,7 +114,7 @@ class IndexBatches:
             self._epoch, self._batch = self._epoch + 1, 0
         self._restored = False
         epoch = self._epoch
-        order = self._epoch_order(epoch)[: len(self._indices) - self.num_left_out]
+        order = self._epoch_order(0 if self._repeat else epoch)[: len(self._indices) - self.num_left_out]
         for batch in range(self._batch, len(self)):
             # The state moves on before the batch is handed out: Lightning saves it while the batch is in use, and
             # after the last batch of an epoch it does not ask for another.

@@ -86,6 +86,7 @@ def _no_boolean(value: Any) -> Any:
 
 _Int = Annotated[int, BeforeValidator(_no_boolean)]
 _Float = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
+Integer = Annotated[_Int, Allowed("a whole number")]
 Count = Annotated[_Int, Field(ge=1), Allowed("a whole number ≥ 1")]
 Whole = Annotated[_Int, Field(ge=0), Allowed("a whole number ≥ 0")]
 # What torch's generators take.
@@ -177,11 +178,12 @@ class Settings(BaseModel):
         found: dict[str, Any] = describe_class(type(self))
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if name in unused or is_neutral(field) or (not field.is_required() and value == field.get_default()):
+            if name in unused or is_neutral(field) or getattr(value, "is_upstream", False):
                 continue
-            if getattr(value, "is_upstream", False):
-                continue
-            found[name] = identity_of(value)
+            known = identity_of(value)
+            # By what they are known as: settings that differ in what decides nothing are the default still.
+            if field.is_required() or known != identity_of(field.get_default(call_default_factory=True)):
+                found[name] = known
         return found
 
     @property

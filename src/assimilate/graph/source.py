@@ -31,7 +31,7 @@ def source_digest(target: str) -> str | None:
     if top == __package__.split(".")[0]:
         return None
     importlib.invalidate_caches()
-    spec = _find(top)
+    spec = find_module(top)
     if spec is None or _folder(spec) / top == PACKAGE:
         return None
     files: dict[str, bytes] = {}
@@ -40,7 +40,7 @@ def source_digest(target: str) -> str | None:
         name = waiting.pop()
         parts = name.split(".")
         waiting += [".".join(parts[:count]) for count in range(1, len(parts))]
-        found = _find(name) if name not in seen and _is_beside(top, spec, parts[0]) else None
+        found = find_module(name) if name not in seen and _is_beside(top, spec, parts[0]) else None
         seen.add(name)
         if found is None or found.origin is None or not Path(found.origin).is_file():
             continue
@@ -57,7 +57,7 @@ def _is_beside(top: str, spec: ModuleSpec, other: str) -> bool:
         return True
     libraries = {Path(path).resolve() for path in sysconfig.get_paths().values()}
     folder = _folder(spec)
-    found = _find(other) if spec.submodule_search_locations is None and folder not in libraries else None
+    found = find_module(other) if spec.submodule_search_locations is None and folder not in libraries else None
     return found is not None and _folder(found) == folder and folder / other != PACKAGE
 
 
@@ -67,7 +67,7 @@ def _folder(spec: ModuleSpec) -> Path:
     return Path(places[0] if places else spec.origin or "").resolve().parent
 
 
-def _find(name: str) -> ModuleSpec | None:
+def find_module(name: str) -> ModuleSpec | None:
     """Where Python would import a module from, without importing anything."""
     parts = name.split(".")
     try:

@@ -14,6 +14,8 @@ from assimilate.artifacts.artifact import Artifact, artifact_root
 from assimilate.artifacts.chain import Chain, build_chain
 from assimilate.artifacts.foresight import check_inversion_inputs
 from assimilate.artifacts.store import Store
+from assimilate.assimilation.step import Trained
+from assimilate.assimilation.trainer_options import check_options
 from assimilate.config import MEASURING_STAGE, PROBING_STAGES, Job, rank
 from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
@@ -189,13 +191,16 @@ class Session:
         return artifact.path
 
     def _look_ahead(self) -> None:
-        """Read what the inversion will need, once, before anything long is built: a damaged file costs no hours."""
-        latents = self.chain.latents
-        if self._looked_ahead or latents is None or latents.step.is_known:
+        """Look at what trainings and the inversion will need, once, before anything long is built."""
+        builds = self.prepare != "never" and rank() is None and self.job.stage != "train_generator"
+        if self._looked_ahead or not builds:
             return
         self._looked_ahead = True
-        builds = self.prepare != "never" and rank() is None and self.job.stage != "train_generator"
-        if not builds or self.store.has(latents):
+        for artifact in self.chain.all():
+            if isinstance(artifact.step, Trained) and not self.store.has(artifact):
+                check_options(artifact.step.trainer)
+        latents = self.chain.latents
+        if latents is None or latents.step.is_known or self.store.has(latents):
             return
         try:
             check_inversion_inputs(self.config, len(self.dataset.train))

@@ -22,7 +22,7 @@ from assimilate.data.dataset import Dataset
 from assimilate.encoder.step import ImportedEncoder
 from assimilate.generator.sampled_dataset import Sampled
 from assimilate.generator.step import Generator
-from assimilate.graph.settings import NAMED, Settings, holds_a_path
+from assimilate.graph.settings import NAMED, Settings, holds_a_path, settings_type
 from assimilate.graph.wiring import TARGET, places_of
 from assimilate.inversion.step import Latents
 from assimilate.probes.step import Probe
@@ -67,6 +67,15 @@ def known_keys() -> dict[str, bool]:
         for key, field, _ in places_of(path, base):
             found[key] = found.get(key, False) or holds_a_path(field)
     return found
+
+
+@functools.cache
+def optional_keys() -> frozenset[str]:
+    """Keys of settings that have a default in their class, so that an option's file may leave them out."""
+    fields = [(key, field) for path, base in PLACES for key, field, _ in places_of(path, base)]
+    return frozenset(
+        key for key, field in fields if not field.is_required() and settings_type(field.annotation) is None
+    )
 
 
 def is_settable(key: str) -> bool:
