@@ -35,7 +35,7 @@ def jobs_of(*arguments, name="train"):
 # Over every group, in every stage: the words, and what the refusal names.
 TYPOS = [
     ("train", ["+view.epsilon=0.3"], "view.epsilon1"),
-    ("train", ["+trainer.max_steps=5"], "trainer"),
+    ("train", ["+trainer.max_stepz=5"], "trainer"),
     ("train", ["+assim._target_=my.MoCo"], "assim"),
     ("train", ["+optimizer.x=1"], "optimizer"),
     ("train", ["+optimizer.learning_rate=0.1"], "optimizer"),
