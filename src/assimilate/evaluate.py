@@ -226,7 +226,8 @@ def baseline_command(run: Run) -> str:
     for word in run.overrides:
         key = word.split("=")[0].lstrip("+")
         group = key.split(".")[0]
-        kept = key in _OF_BASELINES or moves_numbers(key) or group not in _NOT_OF_BASELINES or (sampled and group == "generator")
+        kept = group not in _NOT_OF_BASELINES or (sampled and group == "generator")
+        kept = kept or key in _OF_BASELINES or moves_numbers(key)
         if kept and not word.startswith("+table"):
             words.append(shell_word(word))
     return " ".join(["python -m assimilate.train", *words, "assim=simclr"])

@@ -78,6 +78,7 @@ class TrainerOptions(_Of_lightning):
         values = {name: getattr(self, name) for name in fields}
         return {name: value for name, value in values.items() if value != fields[name].default}
 
+
 def moves_numbers(key: str) -> bool:
     """Whether a key is one of Lightning's that decides what is computed."""
     group, _, name = key.partition(".")
