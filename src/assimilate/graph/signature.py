@@ -65,9 +65,8 @@ class _Names(dict[str, Any]):
             if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
                 return _evaluated(node.value, self)
             # Of what is imported, only a name that is spelt as a constant can be another one for plain types.
-            if isinstance(node, ast.ImportFrom) and not node.level and name.isupper():
-                if name in [alias.name for alias in node.names]:
-                    return _Names(str(node.module))[name]
+            if isinstance(node, ast.ImportFrom) and name.isupper() and name in [alias.name for alias in node.names]:
+                return _Names(str(node.module))[name]
         return NotPlain
 
 
