@@ -10,7 +10,7 @@ from assimilate.composing import compose, hydra_ready
 from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.known_keys import CONF
-from assimilate.settings.budget import apply_budget
+from assimilate.run.budget import apply_budget
 
 
 def job_of(*overrides):

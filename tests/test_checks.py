@@ -14,8 +14,8 @@ from assimilate.encoder.step import Network
 from assimilate.errors import UserError
 from assimilate.graph.settings import choices
 from assimilate.known_keys import CONF
+from assimilate.run.checks import check_batch_size
 from assimilate.run.keys import known_keys
-from assimilate.settings.checks import check_batch_size
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,8 +19,8 @@ from assimilate.config import _plain, make_job
 from assimilate.errors import UserError
 from assimilate.graph.identity import content_hash
 from assimilate.known_keys import EXPERIMENTS
+from assimilate.run.budget import apply_budget
 from assimilate.run.recipe import Recipe
-from assimilate.settings.budget import apply_budget
 from tests.paper_meaning import DATASETS, MEANING, SAME_RUNS, expected
 from tests.paper_tables import FAKE, PAPER, cells, numbers
 

@@ -15,7 +15,7 @@ from assimilate.config import Job
 from assimilate.figures import pairs, runs, views
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-from assimilate.settings.identity import measures_pair
+from assimilate.run.measuring import measures_pair
 
 WAYS: dict[str, Callable[[Session], None]] = {
     "pairs": pairs.draw_pairs,

@@ -34,12 +34,12 @@ from assimilate.errors import UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
+from assimilate.run.analysis_checks import check_analysis
+from assimilate.run.budget import apply_budget
+from assimilate.run.checks import accumulation_notice, check_homes, check_stage
 from assimilate.run.given import check_given
+from assimilate.run.objective import check_objective
 from assimilate.run.recipe import Recipe
-from assimilate.settings.analysis import check_analysis
-from assimilate.settings.budget import apply_budget
-from assimilate.settings.checks import accumulation_notice, check_homes, check_stage
-from assimilate.settings.objective import check_objective
 from assimilate.words import SEARCH_PATH, shell_word
 
 # The stage that looks at views through f, whatever made them.

@@ -16,7 +16,7 @@ from assimilate.artifacts.artifact import Artifact
 from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
-from assimilate.inversion.step import LATENTS
+from assimilate.inversion.step import ERRORS, LATENTS
 from assimilate.jobs.command import stage
 from assimilate.jobs.fan_out import run_shards
 from assimilate.jobs.session import Session
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from assimilate.inversion.perceptual import FeatureExtractor
     from assimilate.inversion.settings import EncoderSettings, OptimizationSettings
 
-ERRORS = "errors.npy"
 INITIAL_ERRORS = "initial_errors.npy"
 ENCODER = "encoder.pt"
 # Of the published encoder, and so of one that inverts a generator of unknown widths.
@@ -292,9 +291,8 @@ def _features(session: Session, artifact: Artifact, discriminator: "Discriminato
     if kind == "vgg19":
         return Vgg19Features().to(session.device)
     if kind == "encoder":
-        from assimilate.train import load_trained
-
-        encoder, mean, std = load_trained(artifact.parents["reference"])
+        encoder = session.load(artifact.step.reference)
+        mean, std = encoder.mean, encoder.std
         return ResNetFeatures(encoder.backbone, mean, std).to(session.device)
     assert discriminator is not None, "_prepare sees to it"
     return DiscriminatorFeatures(discriminator).to(session.device)

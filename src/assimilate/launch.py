@@ -118,22 +118,13 @@ def train_as_rank(session: Session) -> None:
                 session.ensure(parent)
             try:
                 with full_disk_explained(artifact):
-                    _train(session, artifact)
+                    artifact.step.fit(artifact.staging, session)
             except (UserError, ValueError, FloatingPointError) as error:  # a room's word to the user
                 with contextlib.suppress(OSError), (artifact.staging / FAILURE).open("xb") as stream:
                     stream.write(str(error).encode(errors="backslashreplace"))
                 raise UserError(str(error)) from error
             return
     raise UserError(f"rank: this job has no {target}")
-
-
-def _train(session: Session, artifact: Artifact) -> None:
-    if artifact.kind == "generators":
-        artifact.step.fit(artifact.staging, session)
-    else:  # Lightning joins them itself
-        from assimilate.train import fit_encoder
-
-        fit_encoder(session, artifact, artifact.staging)
 
 
 def take_gpu(session: Session) -> "torch.device | None":

@@ -21,7 +21,7 @@ from assimilate.pages.found import read_out
 from assimilate.pages.run import Run
 from assimilate.pages.run_page import write_run_page
 from assimilate.pages.write import write_reports
-from assimilate.settings.identity import measures_pair
+from assimilate.run.measuring import measures_pair
 from assimilate.whole_file import may_write
 from assimilate.words import SEARCH_PATH, override_word, read_command_line
 
@@ -55,7 +55,7 @@ def main(job: Job) -> None:
     if not all(is_neutral(_key(word)) for word in job.overrides):
         run = finished_run(job)
         if not measures_pair(job.config):  # else it trained nothing, and has no pictures
-            from assimilate.run_pictures import draw_pictures
+            from assimilate.jobs.pictures import draw_pictures
 
             session.ensure_all(session.chain.all())
             draw_pictures(session)

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from assimilate import report
 from assimilate.composing import compose
-from assimilate.evaluate import baseline_command
+from assimilate.jobs.result import baseline_command
 from assimilate.pages.run import parse_place, parse_run
 from assimilate.pages.terminal import run_table
-from assimilate.titles import titles_of
+from assimilate.run.titles import titles_of
 from tests.made_up_out import HOSTILE, PNG, measured, result, write
 
 

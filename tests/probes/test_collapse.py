@@ -1,7 +1,6 @@
 """Floors, collapsed features and losses that tell nothing: closed forms, and both sides of each threshold."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import torch
 from assimilate.assimilation.loss import FullNTXent, InfoNCE, NTXent, SimSiamLoss, ViewmakerLoss
 from assimilate.assimilation.step import Trained
 from assimilate.encoder.encoder import Encoder, EncoderSpec
-from assimilate.evaluate import uninformed_note
 from assimilate.probes.collapse import collapse, some, spread_of
 from assimilate.probes.floors import commonest_class
 
@@ -78,11 +76,10 @@ def test_an_encoder_that_tells_images_apart_against_a_viewmaker_is_not_called_un
 def test_a_loss_that_ends_where_it_tells_nothing_is_noted(tmp_path, kind, base):
     spec = kind(temperature=0.5, base_temperature=base)
     step = Trained.model_construct(loss=spec, slots=("a", "b"), batch_size=8, drop_last=False)
-    encoder = SimpleNamespace(path=tmp_path, step=step)
 
     def ends_at(loss, steps=60):
         (tmp_path / "history.csv").write_text(f"epoch,step,loss\n1,{steps},{loss}\n")
-        return uninformed_note(encoder, 20)  # batches of 8, 8 and 4
+        return step.doubts(tmp_path, 20)  # batches of 8, 8 and 4
 
     collapsed = [float(spec.scale * spec.base([torch.ones(size, 3)] * 2)) for size in (8, 8, 4)]
     assert "nothing was learned" in ends_at(sum(collapsed) / 3)[0]

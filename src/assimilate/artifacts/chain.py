@@ -8,8 +8,8 @@ from typing import Any
 from assimilate.artifacts.artifact import Artifact, artifact_root
 from assimilate.data.dataset import Images
 from assimilate.graph.step import Step
+from assimilate.run.checks import check_batch_size
 from assimilate.run.recipe import Recipe
-from assimilate.settings.checks import check_batch_size
 
 
 @dataclass(frozen=True)

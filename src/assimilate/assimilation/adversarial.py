@@ -15,7 +15,7 @@ from assimilate.data.seeding import derive_seed
 from assimilate.data.seeding import generator as seeded
 from assimilate.encoder.checkpoint import read_torch_file
 from assimilate.plain_files import save_plain
-from assimilate.views.viewmaker import Viewmaker, ViewmakerSpec, mean_change
+from assimilate.views.viewmaker import VIEWMAKER, Viewmaker, ViewmakerSpec, mean_change
 
 STATE = "viewmaker_optimizer"
 
@@ -130,6 +130,11 @@ class ViewmakerTraining(ContrastiveModule):
         change = mean_change(made.detach(), images)
         by_place = dict(zip(places, ((made - mean) / std).chunk(len(places)), strict=True))
         return tuple(by_place.get(place, view) for place, view in enumerate(views)), change
+
+    def save(self, folder: Path) -> None:
+        """The Viewmaker too."""
+        super().save(folder)
+        self.save_viewmaker(folder / VIEWMAKER)
 
     def save_viewmaker(self, path: Path) -> None:
         """Write the trained Viewmaker alone, for `load_viewmaker`."""

@@ -21,6 +21,7 @@ from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.encoder.batchnorm import synchronize_batchnorm
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
+from assimilate.encoder.step import ENCODER
 
 PAPER = Alignment()
 
@@ -190,6 +191,10 @@ class ContrastiveModule(pl.LightningModule):
         for network in (self.encoder.backbone, self.encoder.projector, self.encoder.predictor):
             if network is not None:
                 network.compile(mode=mode)
+
+    def save(self, folder: Path) -> None:
+        """Write what the training leaves: the encoder."""
+        self.save_encoder(folder / ENCODER)
 
     def save_encoder(self, path: Path, extra: Mapping[str, Any] | None = None) -> None:
         """Writes the trained encoder alone, for `load_encoder` (f of W-search, the probes)."""

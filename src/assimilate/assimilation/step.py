@@ -1,23 +1,24 @@
 """The training of an encoder as a step."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
-
-from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.arrangement import GENERATED as GENERATED
-from assimilate.assimilation.arrangement import Replacement
-from assimilate.assimilation.loss import Loss
-from assimilate.assimilation.optimizers import Optimizer
-from assimilate.assimilation.trainer_options import TrainerOptions
-from assimilate.data.dataset import Images, Three
-from assimilate.data.transform import Transform
-from assimilate.encoder.step import Encoder, Network
+from assimilate.assimilation.training_settings import Training
+from assimilate.encoder.curves import CURVE, HISTORY, read_rows
+from assimilate.encoder.step import Encoder
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.settings import Allowed, At, Count, Flag, From, Seed, Settings
-from assimilate.views.step import View
+from assimilate.graph.place import Place
+from assimilate.graph.settings import From, Seed, Settings
+from assimilate.graph.source import source_digest
 
 OWN_SETTINGS = "view.encoder.training"
+# In fewer the loss of a sound training is still about where it began.
+STEPS_OF_A_TRAINING = 50
+# What an interrupted training goes on from.
+RESUMABLE = ("last.ckpt", "last.previous.ckpt")
 
 
 class TrainingOfF(Settings):
@@ -35,70 +36,48 @@ class TrainingOfF(Settings):
     training: Annotated[dict[str, Any] | None, From(OWN_SETTINGS)] = None
 
 
-class Trained(Encoder):
-    """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss.
+class Trained(Encoder, Training):
+    """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss."""
 
-    Attributes:
-        epochs: epochs of training.
-        batch_size: images in a step, all devices together.
-        accumulate_grad_batches: batches of an optimiser step. Gradients are averaged, but each batch contrasts with its
-            own 2·batch_size − 2 negatives only, so 2 × 256 is not 512. BatchNorm sees single batches too.
-        drop_last: leave out the last batch of an epoch where it is smaller.
-        batchnorm: per_view: one forward pass a view; concatenated: one pass for all views, generated ones included;
-            per_view_backbone: the backbone view by view, the projector on all (Table 8); per_source: real views in one
-            pass, generated ones in another that leaves the running statistics alone (CLSP).
-    """
+    def build(self, into: Path, at: Place) -> Built:
+        """Train, in as many processes as the job has devices."""
+        ranks = at.settings.trainer.devices
+        if ranks == 1:
+            self.fit(into, at)
+        else:
+            at.fit_on_ranks(self)
+        return Built({"ranks": ranks}, frozenset({HISTORY, CURVE}), frozenset(RESUMABLE))
 
-    images: Images
-    network: Annotated[Network, From("encoder")]
-    loss: Annotated[Loss, From("loss")]
-    alignment: Annotated[Alignment | None, At("loss")] = None
-    optimizer: Annotated[Optimizer, From("optimizer")]
-    epochs: Annotated[Count, From("epochs")]
-    batch_size: Annotated[
-        int,
-        Field(ge=2),
-        From("batch_size"),
-        Allowed("a whole number ≥ 2 (contrastive losses need negatives)"),
-    ]
-    accumulate_grad_batches: Annotated[Count, From("accumulate_grad_batches")]
-    drop_last: Annotated[Flag, From("drop_last")]
-    batchnorm: Annotated[Literal["per_view", "concatenated", "per_view_backbone", "per_source"], From("batchnorm")]
-    precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed", "64-true"], From("trainer.precision")]
-    trainer: Annotated[TrainerOptions, At("trainer")] = TrainerOptions()
-    mean: Three | None
-    std: Three | None
-    image_size: Annotated[int, From("dataset.image_size")]
-    crop_size: Annotated[int | None, From("data.crop_size")]
-    slots: tuple[Transform | Literal["generated"], ...]
-    assim: str
-    view: View | None = None
-    generated_transform: Transform | None = None
-    views_used: int | None = None
-    otherwise: Transform | None = None  # of an image whose view is not replaced
-    replaced: Replacement | None = None
-    seed: Annotated[Seed, From("seed")]
-    called: str = "simclr"
+    def fit(self, into: Path, at: Place) -> None:
+        """Train in this process, alone or as one of several ranks."""
+        from assimilate.assimilation.training import train_encoder
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Trained":
-        if self.loss.needs_predictor and self.network.predictor_dim is None:
-            raise ValueError(
-                f"{self.loss.word} needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam for the run "
-                "(loss), or view_encoder=simsiam for f (simclr_loss)"
-            )
-        if not self.loss.contrasts and self.view is not None and self.view.needs_contrastive_loss:
-            raise ValueError(
-                f"view={self.view.name} trains with a contrastive loss: loss={self.loss.word} cannot be combined "
-                "with it"
-            )
-        self.optimizer.schedule.check(self.epochs)
-        return self
+        train_encoder(self, into, at, title=f"Training {self.label}", subject=at.subject(self))
 
-    @property
-    def probability(self) -> float:
-        """That a view is replaced by a generated one."""
-        return 1.0 if self.replaced is None else self.replaced.probability
+    def doubts(self, folder: Path, num_images: int) -> list[str]:
+        """A sentence if the loss ends where embeddings that tell nothing have it; none of one that has just begun."""
+        rows = read_rows(folder / HISTORY)
+        if not rows or rows[-1]["step"] < STEPS_OF_A_TRAINING:
+            return []
+        full, rest = divmod(num_images, self.batch_size)
+        sizes = [self.batch_size] * full + ([rest] if rest and not self.drop_last else [])
+        told = [self.loss.uninformed(batch_size=size, num_views=len(self.slots)) for size in sizes]
+        known = [value for value in told if value is not None]
+        if len(known) < len(told):
+            return []
+        reference = sum(known) / len(known)
+        loss = rows[-1].get("base", rows[-1]["loss"] / self.loss.scale)
+        if loss < reference - 1e-3:  # of a collapsed network they agree to 1e-6
+            return []
+        return [
+            f"The loss ends at {loss:.3f}, and embeddings that tell nothing of the images have {reference:.3f}: "
+            "nothing was learned; try another optimizer.lr, more epochs or other views."
+        ]
+
+    def content(self) -> Mapping[str, Any]:
+        """The source of a LightningModule from outside."""
+        source = source_digest(self.module_path)
+        return {} if source is None else {"module": source}
 
     @property
     def gflop(self) -> float:

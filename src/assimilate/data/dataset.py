@@ -149,6 +149,12 @@ class Dataset(Step):
         """
         raise NotImplementedError
 
+    def load(self, folder: Path, at: Place) -> "ImageDataset":
+        """The arrays, behind a memory map."""
+        from assimilate.data.images import load_prepared
+
+        return load_prepared(folder)
+
     @property
     def statistics(self) -> dict[str, Any]:
         """The mean and std that are given, rather than measured."""

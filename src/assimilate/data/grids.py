@@ -51,3 +51,14 @@ def spread_over_classes(labels: NDArray[np.int64] | None, count: int, wanted: in
             if queue and len(chosen) < wanted:
                 chosen.append(int(queue.pop(0)))
     return chosen
+
+
+def grid_scale(size: int, columns: int, *, most: int = 6) -> int:
+    """Enlargement at which a grid is about 900 pixels wide, from 1 to `most`.
+
+    Args:
+        size: of its pictures, in pixels.
+        columns: of pictures.
+        most: the largest.
+    """
+    return max(1, min(most, 900 // (columns * (size + GAP))))

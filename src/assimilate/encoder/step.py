@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from assimilate.data.dataset import Images, Three
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
 from assimilate.graph.settings import Allowed, Count, File, Settings
@@ -70,6 +71,15 @@ class Encoder(Step):
 
         return load_encoder(folder / ENCODER)
 
+    def doubts(self, folder: Path, num_images: int) -> list[str]:
+        """Sentences on what takes the meaning from its numbers.
+
+        Args:
+            folder: of the finished artifact.
+            num_images: that it was trained on.
+        """
+        return []
+
     @property
     def gflop(self) -> float:
         """Of one image, forward; as much as a ResNet-18's where the network is not known before it is read."""
@@ -85,13 +95,20 @@ class GivenEncoder(Encoder):
     """Weights that somebody else trained, to be probed in place of a row's own (`checkpoint=`)."""
 
     stage: ClassVar[str] = "evaluate"
-    builder: ClassVar[str | None] = "train"
     title: ClassVar[str] = "Importing encoder"
     images: Images
     weights: Mapping[str, str]
     reading: Mapping[str, Any]  # how they read images (`input`)
     mean: Three | None
     std: Three | None
+
+    def build(self, into: Path, at: Place) -> Built:
+        """Read them, and say whose they are and how they read images."""
+        from assimilate.encoder.importing import import_given
+
+        statistics = None if self.mean is None or self.std is None else (self.mean, self.std)
+        given = str(at.settings.checkpoint)
+        return Built({"weights": import_given(given, self.reading, into / ENCODER, at, statistics=statistics)})
 
     @property
     def label(self) -> str:
@@ -114,6 +131,16 @@ class ImportedEncoder(Encoder):
     absent: ClassVar[str] = "this run looks at nothing through f"
     images: Images
     checkpoint: Annotated[File, Allowed("null or a path")]
+
+    def build(self, into: Path, at: Place) -> Built:
+        """Read it, and write it anew."""
+        from assimilate.encoder.importing import copy_encoder
+
+        try:
+            copy_encoder(self.checkpoint.path, into / ENCODER)
+        except ValueError as error:
+            raise ValueError(f"view.encoder.checkpoint: {error}") from error
+        return Built({"imported": True})
 
     @property
     def is_brought(self) -> bool:

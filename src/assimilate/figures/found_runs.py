@@ -161,7 +161,7 @@ def find_viewmaker(folder: Path, dataset: str) -> tuple[Path, str]:
     Raises:
         UserError: there is no such run, it has no Viewmaker, or other images.
     """
-    from assimilate.train import VIEWMAKER
+    from assimilate.views.viewmaker import VIEWMAKER
 
     key = f"analysis.viewmaker={folder}"
     candidates = [folder, *sorted(folder.glob("seed*"))] if folder.is_dir() else []

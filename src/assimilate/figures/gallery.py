@@ -9,7 +9,7 @@ import numpy as np
 
 from assimilate.figures.inputs import Kind
 from assimilate.jobs.session import Session
-from assimilate.settings.analysis import DRAWN, ORIGINAL, RECONSTRUCTION, VIEWMAKER, WITH_LATENTS
+from assimilate.run.analysis_checks import DRAWN, ORIGINAL, RECONSTRUCTION, VIEWMAKER, WITH_LATENTS
 
 if TYPE_CHECKING:
     from torch import Tensor

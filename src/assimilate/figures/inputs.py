@@ -16,7 +16,7 @@ from assimilate.config import Job, make_job
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
 from assimilate.known_keys import CONF
-from assimilate.settings.analysis import CACHED, ORIGINAL, RECONSTRUCTION, VIEWMAKER
+from assimilate.run.analysis_checks import CACHED, ORIGINAL, RECONSTRUCTION, VIEWMAKER
 
 NAMES = {
     ORIGINAL: "original",

@@ -15,8 +15,8 @@ from assimilate.jobs.runs import check_run_folder, check_same_content, claim_run
 from assimilate.jobs.session import Session
 from assimilate.pages.result_file import METRICS, read_metrics
 from assimilate.provenance import provenance
-from assimilate.settings.analysis import view_words
-from assimilate.settings.identity import GENERATED, measures_generated
+from assimilate.run.analysis_checks import view_words
+from assimilate.run.measuring import GENERATED, measures_generated
 
 if TYPE_CHECKING:
     from assimilate.analysis.pairs import PairMeasurement, SeenViews

@@ -166,7 +166,8 @@ def _spread(session: Session, encoder: Any) -> tuple[float, float]:
     from assimilate.analysis.sphere import alignment, uniformity
     from assimilate.data.seeding import generator as seeded
     from assimilate.encoder.checkpoint import load_encoder
-    from assimilate.train import ENCODER, make_transforms
+    from assimilate.encoder.step import ENCODER
+    from assimilate.train import make_transforms
     from assimilate.views.embedding import FrozenEmbedding
 
     settings, seed = session.config["analysis"], session.config["seed"]

@@ -14,7 +14,7 @@ from assimilate.figures.gallery import Gallery, choose_images, embed, load_f
 from assimilate.figures.inputs import Kind, Need, ensure, kinds_of, needs_of, print_plan, unfold
 from assimilate.figures.record import Analysis
 from assimilate.jobs.session import Session
-from assimilate.settings.analysis import CACHED, RECONSTRUCTION, VIEWMAKER, view_words
+from assimilate.run.analysis_checks import CACHED, RECONSTRUCTION, VIEWMAKER, view_words
 
 if TYPE_CHECKING:
     from torch import Tensor

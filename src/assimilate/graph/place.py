@@ -26,6 +26,10 @@ class Place(Protocol):
     def dataset(self) -> Any:
         """The run's prepared images (`ImageDataset`)."""
 
+    @property
+    def tracker(self) -> Any:
+        """Who hears what is measured (`Tracker`)."""
+
     def say(self, line: str) -> None:
         """Tell the user one line."""
 
@@ -34,6 +38,9 @@ class Place(Protocol):
 
     def followed(self, progress: Progress, subject: str) -> Progress:
         """A progress whose values the job's tracker hears too, as curves of `subject`."""
+
+    def subject(self, step: Any) -> str:
+        """What the curves of a step's training are called: "train" for the run's own encoder."""
 
     def folder(self, step: Any) -> Path:
         """The folder of a step's finished artifact."""

@@ -33,6 +33,7 @@ from assimilate.graph.step import Step
 
 # Of a finished artifact.
 LATENTS = "latents.npy"
+ERRORS = "errors.npy"
 Weight = Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
 # Side of the smallest images that VGG19 can look at, down to relu5_1.
 VGG_SMALLEST = 16

@@ -12,9 +12,9 @@ from assimilate.known_keys import EXPERIMENTS
 from assimilate.pages.result_file import IDENTITY, METRICS, disagreement, read_metrics, same_json
 from assimilate.pages.run import Run, parse_place, parse_run
 from assimilate.pages.tables import TABLE, read_layout
+from assimilate.run.measuring import measures_pair
 from assimilate.run.recipe import Recipe
-from assimilate.settings.identity import measures_pair
-from assimilate.titles import titles_of
+from assimilate.run.titles import titles_of
 from assimilate.whole_file import write_text_atomically
 
 # What a run's result has from the probe and the encoder, beside its place: equal artifacts give equal values.

@@ -105,23 +105,6 @@ class Session:
         return load_prepared(self.data.path)
 
     @cached_property
-    def evaluation_dataset(self) -> "ImageDataset":
-        """The prepared images that probes use: the run's own, or those of `dataset.evaluation`.
-
-        Raises:
-            UserError: they have no labels, or no test images.
-        """
-        from assimilate.data.images import load_prepared
-
-        if self.chain.evaluation is None:
-            return self.dataset
-        dataset = load_prepared(self.chain.evaluation.path)
-        if dataset.train.labels is None or dataset.test is None:
-            lacking = "labels" if dataset.train.labels is None else "test images"
-            raise UserError(f"dataset.evaluation.name={dataset.name}: has no {lacking}, so nothing can be probed on it")
-        return dataset
-
-    @cached_property
     def num_train(self) -> int:
         """Training images, prepared or not."""
         return self._count(self.data)
@@ -230,6 +213,10 @@ class Session:
     def followed(self, progress: Progress, subject: str) -> Progress:
         """A progress whose values the tracker hears too, as curves of `subject`."""
         return self.tracker.following(progress, subject)
+
+    def subject(self, step: Step) -> str:
+        """What the curves of a step's training are called."""
+        return "train" if self.artifact(step).label == self.chain.encoder.label else "f"
 
     def artifact(self, step: Step) -> Artifact:
         """A step's place on disk."""

@@ -7,11 +7,10 @@ from typing import Any
 
 from assimilate.artifacts.artifact import artifact_root, read_manifest
 from assimilate.checked_files import digest_file
+from assimilate.probes.step import PROBED
 
 IDENTITY = "identity.json"
 METRICS = "metrics.json"
-# Of a probe's artifact: what it measured.
-PROBED = "probe.json"
 
 
 def read_metrics(run_dir: Path) -> dict[str, Any] | None:

@@ -74,7 +74,7 @@ class Baseline(_Recorded):
 
 
 class Titles(_Recorded):
-    """What the run called its parts when it was made (`assimilate.titles`)."""
+    """What the run called its parts when it was made (`run.titles`)."""
 
     run: str = "A run"
     views: str = ""

@@ -101,7 +101,7 @@ def _labels(run: Run) -> list[str]:
 
 
 def _pictures(folder: Path) -> tuple[list[dict[str, Any]], str]:
-    """Sections of what was drawn (`run_pictures`), and why they cannot be shown."""
+    """Sections of what was drawn (`jobs.pictures`), and why they cannot be shown."""
     if not (folder / PICTURES_FILE).is_file():
         return [], ""
     try:

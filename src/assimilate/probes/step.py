@@ -1,17 +1,28 @@
 """The probe of an encoder as a step."""
 
+import json
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
 from assimilate.data.dataset import Dataset, Images
+from assimilate.data.transform import NoTransform
 from assimilate.encoder.step import Encoder
+from assimilate.errors import UserError
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.settings import Allowed, Count, From, Positive, Probability, Seed, listed
+from assimilate.graph.place import Place
+from assimilate.graph.settings import NEUTRAL, Allowed, At, Count, From, Positive, Probability, Seed, listed
 from assimilate.graph.step import Step
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 
+if TYPE_CHECKING:
+    from assimilate.data.images import ImageDataset
+
+# Of a finished artifact: what it measured.
+PROBED = "probe.json"
 OPTIONAL = "null (the protocol's) or a whole number ≥ 1"
 
 
@@ -70,7 +81,68 @@ class Probe(Step):
     augmentation_seed: Seed
     num_draws: Annotated[Count | None, Allowed("null (new draws in every epoch) or a whole number ≥ 1")]
     draws: Literal["shared", "independent"]
+    whole_images: Annotated[NoTransform, NEUTRAL, At("")]  # as kNN sees them: as large as the training's crops
     neighbours: Annotated[list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")]
+
+    def build(self, into: Path, at: Place) -> Built:
+        """Measure the encoder, and its random initialisation beside it."""
+        from assimilate.probes.measuring import measure_encoder
+
+        with at.bar(f"Probing {self.label}") as progress:
+            measured, spread = measure_encoder(
+                at.load(self.encoder),
+                self.images_at(at),
+                clean=self.whole_images.augmentation(),
+                neighbours=self.neighbours,
+                init_seed=getattr(self.encoder, "seed", 0),
+                device=at.device,
+                linear={
+                    **self.model_dump(include={"num_epochs", "batch_size", "lr", "flip", "draws", "num_draws"}),
+                    "preset": self.name,
+                    "seeds": tuple(self.seeds),
+                    "augmentation_seed": self.augmentation_seed,
+                },
+                departures=self.departures,
+                progress=progress,
+            )
+        for why in dict.fromkeys(measured.get("diverged", {}).values()):
+            at.say(f"warning: {why}; the other measurements are kept")
+        weights = at.manifest(self.encoder)["facts"].get("weights")
+        whose = "" if weights is None else f" [{weights['text']}]"
+        measured["protocols"] = {name: label + whose for name, label in measured["protocols"].items()}
+        (into / PROBED).write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        means = {name: value["mean"] for name, value in measured["metrics"].items() if name in ("acc1", "knn5")}
+        return Built({**means, "spread": spread})
+
+    def load(self, folder: Path, at: Place) -> dict[str, Any]:
+        """What was measured: metrics, protocols, untrained, and what diverged."""
+        result: dict[str, Any] = json.loads((folder / PROBED).read_text(encoding="utf-8"))
+        return result
+
+    def images_at(self, at: Place) -> "ImageDataset":
+        """The images that it uses: the run's, or those of `dataset.evaluation`.
+
+        Raises:
+            UserError: they have no labels, or no test images.
+        """
+        if self.evaluation is None:
+            return at.dataset
+        dataset: ImageDataset = at.load(self.evaluation)
+        if dataset.train.labels is None or dataset.test is None:
+            lacking = "labels" if dataset.train.labels is None else "test images"
+            raise UserError(f"dataset.evaluation.name={dataset.name}: has no {lacking}, so nothing can be probed on it")
+        return dataset
+
+    @property
+    def departures(self) -> list[str]:
+        """How it departs from the protocol that its label names; one that draws nothing has no draws to change."""
+        given = {"num_epochs": self.num_epochs, "batch_size": self.batch_size, "lr": self.lr}
+        found = [f"{key} {value}" for key, value in given.items() if value is not None]
+        if self.protocol.train == "none":
+            return found
+        found += ["no flips"] if self.flip == 0 else []
+        turns = f"the epochs take turns with {self.num_draws} augmentation draws"
+        return found if self.num_draws is None else [*found, turns]
 
     def effort(self, images: int) -> Effort:
         """A forward pass an image and epoch, or for each of the draws that the epochs share."""

@@ -194,7 +194,10 @@ class Recipe:
             given["alignment"] = wiring.fill("loss", Alignment)
         if view is not None:
             given |= self._generated(view)
-        assim = self.arrangement.name if view is not None or appended else "simclr"
+        arranged = self.arrangement if view is not None or appended else None
+        assim = "simclr" if arranged is None else arranged.name
+        if arranged is not None:
+            given["trained_by"] = arranged.trained_by
         called = "-".join(words) if not self.uses_view else str(self.config["view"]["name"])
         return wiring.make(
             None,

@@ -12,6 +12,7 @@ from assimilate.graph.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
+    from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
 # Stages whose jobs have something to tell.
@@ -59,6 +60,14 @@ class Tracker:
     def loggers(self, subject: str) -> "list[Logger]":
         """What Lightning's trainer tells, as metrics of `subject`; nothing is computed where nobody listens."""
         return [_logger(self, subject)] if self.listens else []
+
+    def callbacks(self, subject: str) -> "list[Callback]":
+        """What looks over Lightning's shoulder, for pictures of `subject`."""
+        if not self.listens:
+            return []
+        from assimilate.tracking.first_batch import FirstBatch
+
+        return [FirstBatch(self, subject)]
 
     def following(self, progress: Progress, subject: str, *, every: int = EVERY_N_STEPS) -> Progress:
         """A progress report that also logs the values shown, once in `every` steps and after the last."""

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from assimilate.data.transform import NoTransform, Transform
 from assimilate.encoder.step import Encoder
 from assimilate.generator.step import Generator
+from assimilate.graph.place import Place
 from assimilate.graph.settings import (
     NEUTRAL,
     Allowed,
@@ -42,11 +43,6 @@ class LearnedView(View):
         """It leaves no cache."""
         return False
 
-    @property
-    def given_images(self) -> Transform:
-        """How the images look that it makes views of."""
-        raise NotImplementedError
-
 
 class Viewmaker(LearnedView):
     """Learned perturbations (Tamkin et al. 2021; PROTOCOLS 10).
@@ -59,6 +55,7 @@ class Viewmaker(LearnedView):
     """
 
     title: ClassVar[str] = "Viewmaker"
+    trained_by: ClassVar[str | None] = "assimilate.assimilation.adversarial.ViewmakerTraining"
     transform: Transform
     image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
     crop_size: Annotated[int | None, NEUTRAL, From("data.crop_size")]
@@ -83,6 +80,12 @@ class Viewmaker(LearnedView):
         return self.transform
 
     @property
+    def training(self) -> Mapping[str, Any]:
+        """The network, and its rate."""
+        viewmaker = {"distortion_budget": self.distortion_budget, "width": self.width, "lr": self.lr}
+        return {"viewmaker": viewmaker, "viewmaker_lr": self.lr}
+
+    @property
     def uses_transform(self) -> bool:
         """It has `view.transform` instead, before the Viewmaker."""
         return False
@@ -105,6 +108,7 @@ class OnlineSearch(LearnedView):
     """
 
     title: ClassVar[str] = "online W-search"
+    trained_by: ClassVar[str | None] = "assimilate.assimilation.online.OnlineSearchTraining"
     generator: Generator
     latents: Latents
     truncation: Annotated[float | None, From("generator.truncation")] = None
@@ -141,10 +145,19 @@ class OnlineSearch(LearnedView):
         return self
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """As the training module takes them."""
+    def training(self) -> Mapping[str, Any]:
+        """The search."""
         names = ("objective", "threshold", "step_size", "initial_noise", "epsilon1", "epsilon2", "hinge")
-        return {**{name: getattr(self, name) for name in names}, "uniformity_weight": self.uniformity_weight}
+        found = {name: getattr(self, name) for name in names}
+        return {"online": {**found, "uniformity_weight": self.uniformity_weight}}
+
+    def equip(self, module: Any, at: Place, transform: Transform | None) -> None:
+        """Give it the generator, the latents, and f where it looks through that."""
+        from assimilate.views.embedding import FrozenEmbedding
+
+        assert transform is not None
+        frozen = None if self.reference is None else FrozenEmbedding.of(at.load(self.reference)).to(at.device)
+        module.attach(at.load(self.generator), at.load(self.latents), transform.augmentation(), frozen)
 
     def unused(self) -> Mapping[str, str]:
         """What the other objective has."""

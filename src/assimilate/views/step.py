@@ -45,6 +45,8 @@ class View(Step):
     kind: ClassVar[str] = "views"
     stage: ClassVar[str] = "make_views"
     name: Annotated[str, NEUTRAL, NAMED]
+    # The dotted path of the LightningModule that trains on its views, where the arrangement's own does not.
+    trained_by: ClassVar[str | None] = None
     # Whether a training of another loss than a contrastive one can make these views itself.
     needs_contrastive_loss: ClassVar[bool] = False
 
@@ -105,6 +107,20 @@ class View(Step):
     def source(self, at: Place) -> "ViewSource | None":
         """What serves these views to a training; None where each of its steps makes them."""
         return None
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The arguments of `trained_by` beside those of every LightningModule."""
+        return {}
+
+    def equip(self, module: Any, at: Place, transform: Transform | None) -> None:
+        """Give the LightningModule what it needs of other artifacts.
+
+        Args:
+            module: of the class `trained_by`.
+            at: the job.
+            transform: what is done to a view.
+        """
 
 
 class Cached(View):

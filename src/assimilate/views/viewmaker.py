@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+# Of a finished encoder that was trained with one.
+VIEWMAKER = "viewmaker.pt"
 NUM_BLOCKS = 3
 # Keeps the division finite where the network says nothing; part of the method's definition.
 SIZE_EPSILON = 1e-4

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assimilate.assimilation.step import OWN_SETTINGS
-from assimilate.settings.identity import GENERATED, view_slots
+from assimilate.run.measuring import GENERATED, view_slots
 
 
 def apply_caps(config: dict[str, Any], caps: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.settings.identity import GENERATED, measures_pair, needs_cache
+from assimilate.run.measuring import GENERATED, measures_pair, needs_cache
 
 PAIRED = ("original", "expert", GENERATED)
 # Where views come from: a cache, a transformation of the image, a Viewmaker, the image, its inversion.

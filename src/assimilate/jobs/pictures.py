@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 from assimilate.analysis.agreement import label_agreement
 from assimilate.analysis.plots import plot_distances
 from assimilate.assimilation.adversarial import load_viewmaker
-from assimilate.data.grids import picture_grid, spread_over_classes
-from assimilate.invert import ERRORS, load_latents
+from assimilate.data.grids import grid_scale, picture_grid, spread_over_classes
+from assimilate.inversion.step import ERRORS
 from assimilate.jobs.session import Session
 from assimilate.pages.run_page import PICTURES, PICTURES_FILE
-from assimilate.train import VIEWMAKER, fresh_views
-from assimilate.train_generator import load_generator
 from assimilate.views.cache import IMAGES
 from assimilate.views.embedding import to_pixels
 from assimilate.views.learned import Viewmaker
 from assimilate.views.synthesised import Synthesised
+from assimilate.views.viewmaker import VIEWMAKER
 from assimilate.whole_file import may_write, write_bytes_atomically, write_text_atomically
 
 # Pictures on a page.
@@ -72,7 +71,7 @@ def _view_section(session: Session, folder: Path) -> Section | None:
         rows.append([*row, *cached[index]])
     leading = 1 if reconstructions is None else 2
     what = "Original" if reconstructions is None else "Original, reconstruction g(e(x))"
-    scale = _scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1])
+    scale = grid_scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1], most=5)
     grid = picture_grid(rows, scale=scale, gap_after=(leading - 1,))
     made = f"the {cached.shape[1]} cached {views.step.title} views of {len(chosen)} training images"
     figures = [_save(folder, "views.png", grid, f"{what}, and {made}.")]
@@ -119,7 +118,7 @@ def _drawn_section(session: Session, folder: Path) -> Section | None:
     else:
         return None
     rows = [[train.images[index], *views] for index, views in zip(chosen, drawn, strict=True)]
-    grid = picture_grid(rows, scale=_scale(train.image_size, 1 + NUM_DRAWN), gap_after=(0,))
+    grid = picture_grid(rows, scale=grid_scale(train.image_size, 1 + NUM_DRAWN, most=5), gap_after=(0,))
     caption = f"Original, and {NUM_DRAWN} {kind} views, drawn for this page: training makes new ones at every step."
     facts: list[list[str]] = []
     if isinstance(view, Viewmaker):
@@ -141,7 +140,7 @@ def _viewmaker_views(session: Session, images: NDArray[np.uint8]) -> NDArray[np.
 
 
 def _fresh_views(session: Session, indices: list[int]) -> NDArray[np.uint8]:
-    source, drawn = fresh_views(session, session.chain.encoder), torch.Generator().manual_seed(0)
+    source, drawn = session.chain.encoder.step.view.source(session), torch.Generator().manual_seed(0)
     result: NDArray[np.uint8] = source.gather(torch.tensor(indices), NUM_DRAWN, drawn).cpu().numpy()
     return result
 
@@ -162,7 +161,9 @@ def _inversion_section(session: Session, folder: Path) -> Section | None:
         originals = [session.dataset.train.images[index] for index in chosen]
         extremes = f"{errors[chosen].min():.4f} to {errors[chosen].max():.4f}"
         caption = f"{name} reconstructions: images above, g(w) below; MSE {extremes}."
-        grid = picture_grid([originals, list(pictures)], scale=_scale(session.dataset.train.image_size, count))
+        grid = picture_grid(
+            [originals, list(pictures)], scale=grid_scale(session.dataset.train.image_size, count, most=5)
+        )
         figures.append(_save(folder, f"{name.lower()}_reconstructions.png", grid, caption))
     text = f"Reconstruction error (MSE on [−1, 1]): mean {errors.mean():.4f}, worst {errors.max():.4f}."
     return {"title": "Inversion", "text": [text], "figures": figures, "facts": []}
@@ -174,14 +175,8 @@ def _reconstruct(session: Session, indices: list[int]) -> NDArray[np.uint8] | No
     # An image that was made from its latent is its own reconstruction.
     if chain.generator is None or chain.latents is None or chain.latents.step.is_known or not indices:
         return None
-    codes = torch.from_numpy(np.array(load_latents(chain.latents)[indices])).to(session.device)
+    codes = torch.from_numpy(np.array(session.load(chain.latents.step)[indices])).to(session.device)
     with torch.no_grad():
-        pictures: NDArray[np.uint8] = (
-            to_pixels(load_generator(session, chain.generator).synthesize(codes)).cpu().numpy()
-        )
+        made = session.load(chain.generator.step).synthesize(codes)
+        pictures: NDArray[np.uint8] = to_pixels(made).cpu().numpy()
     return pictures
-
-
-def _scale(size: int, columns: int) -> int:
-    """Enlargement at which a grid is about 900 pixels wide, at least 1."""
-    return max(1, min(5, 900 // (columns * (size + 2))))

@@ -1,9 +1,15 @@
 """What a sweep that searches goes by (`objective`)."""
 
+import torch
+
+from assimilate.data.images import ImageArrays
 from assimilate.data.order import fixed_subset
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
-from assimilate.settings.objective import KNN_TRAIN
+from assimilate.pages.result_file import read_metrics
+from assimilate.probes.features import extract_features, finite_features, freeze
+from assimilate.probes.knn import leave_one_out_accuracy
+from assimilate.run.objective import KNN_TRAIN
 
 # Images that vote and are asked, so that a search over a large data set stays cheap.
 MAX_IMAGES = 20_000
@@ -39,8 +45,6 @@ def measure_objective(session: Session) -> float:
         value = _leave_one_out(session)
         session.terminal.say(f"objective: {name} = {value:.2f} (leave-one-out among training images, no test image)")
         return value
-    from assimilate.pages.result_file import read_metrics
-
     result = read_metrics(session.job.run_dir) or {"metrics": {}}
     metrics = result["metrics"]
     if name in result.get("diverged", {}):
@@ -55,18 +59,13 @@ def measure_objective(session: Session) -> float:
 
 
 def _leave_one_out(session: Session) -> float:
-    import torch
-
-    from assimilate.data.images import ImageArrays
-    from assimilate.probes.features import extract_features, finite_features, freeze
-    from assimilate.probes.knn import leave_one_out_accuracy
-    from assimilate.train import load_trained, whole_views
-
     train = session.dataset.train
     assert train.labels is not None  # check_measurable
     chosen = fixed_subset(len(train), min(MAX_IMAGES, len(train)))
     arrays = ImageArrays(train.images[chosen], train.labels[chosen])
-    encoder, mean, std = load_trained(session.chain.encoder)
-    freeze(encoder.to(session.device))
-    features = extract_features(encoder, arrays, mean=mean, std=std, transform=whole_views(session.config))
+    step = session.chain.encoder.step
+    encoder = session.load(step).to(session.device)
+    freeze(encoder)
+    clean = step.whole_images.augmentation()
+    features = extract_features(encoder, arrays, mean=encoder.mean, std=encoder.std, transform=clean)
     return leave_one_out_accuracy(finite_features(features), torch.as_tensor(arrays.labels), k=min(5, len(chosen) - 1))

@@ -1,0 +1,136 @@
+"""The end of a run: its result, its report, and the table that it prints."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from assimilate.assimilation.trainer_options import moves_numbers
+from assimilate.encoder.curves import CURVE, read_rows
+from assimilate.jobs.dashboard import keep_curves, tell_result
+from assimilate.jobs.pictures import draw_pictures
+from assimilate.jobs.runs import claim_run_folder, finished_run, write_metrics
+from assimilate.jobs.session import Session
+from assimilate.pages.run import Run
+from assimilate.pages.run_page import write_run_page
+from assimilate.pages.terminal import run_table
+from assimilate.probes.collapse import collapse
+from assimilate.probes.floors import COMMONEST_CLASS, commonest_class
+from assimilate.run.measuring import SAMPLED_DATA
+from assimilate.whole_file import may_write
+from assimilate.words import shell_word
+
+
+def finish_run(session: Session) -> None:
+    """Probe the run's encoder (and f, the SimCLR baseline), write metrics.json and the report, print the table."""
+    chain, job = session.chain, session.job
+    claim_run_folder(job)
+    for probe in (chain.reference_probe, chain.probe):
+        if probe is not None:
+            session.ensure(probe)
+    measured = {"metrics": {}, "protocols": {}} if chain.probe is None else session.load(chain.probe.step)
+    if chain.probe is None:
+        why = "no labels" if session.dataset.train.labels is None else "no test images"
+        session.say(f"probes skipped: {why}")
+        measured["skipped"] = why
+    trained = chain.encoder.manifest()
+    result = {
+        **measured,
+        "knn_curve": [[row["epoch"], row["knn5"]] for row in read_rows(chain.encoder.path / CURVE)],
+        "seconds": {step.label: step.manifest()["facts"]["seconds"] for step in chain.all()},
+        "device": trained["facts"]["device"],
+        "versions": trained["provenance"]["versions"],
+        "commit": trained["provenance"]["commit"],
+        "provenance": {
+            "training": trained["provenance"],
+            "probe": None if chain.probe is None else chain.probe.manifest()["provenance"],
+        },
+        "data_fingerprint": session.dataset.fingerprint,
+        "data_notes": _notes(session),
+        "notes": _warnings(session, measured),
+        "floors": _floors(session, [*measured["metrics"], *measured.get("diverged", {})]),
+        "artifacts": {step.label: step.manifest()["digest"] for step in chain.all()},
+    }
+    if "weights" in trained["facts"]:
+        result["weights"] = trained["facts"]["weights"]
+    if chain.reference_probe is not None:
+        result["baseline"] = {
+            "artifact": chain.reference_probe.label,
+            **session.load(chain.reference_probe.step),
+        }
+    write_metrics(job, result, session.say)
+    if may_write(job.run_dir):
+        keep_curves(session)
+    tell_result(session, result)
+    draw_pictures(session)
+    run = finished_run(job)
+    report = write_run_page(job.out, run)
+    _print_table(session, run)
+    session.summarize()
+    total = sum(result["seconds"].values())
+    session.say(f"compute: {session.seconds:.0f} s now; {total:.0f} s for the whole chain when it was built")
+    session.say(f"result:  {job.run_dir / 'metrics.json'}")
+    session.say(f"report:  {report}")
+
+
+def _print_table(session: Session, run: Run) -> None:
+    table = run_table(run)
+    if table is None:
+        return
+    session.terminal.console.print(table)
+    for note in run.notes:
+        session.say(f"note: {note}")
+    session.say(f"± is the standard deviation over probe seeds of one training run; budget: {run.budget}")
+    if run.baseline.artifact is None and run.weights is None and session.config["assim"]["name"] != "simclr":
+        session.say(f"baseline to compare with: {baseline_command(run)}")
+
+
+# What a SimCLR run has no use for, and hardware; everything else said of the run is said of its baseline.
+_NOT_OF_BASELINES = (
+    *("view", "assim", "view_encoder", "simclr_loss", "inversion", "generator", "loss", "analysis", "seed"),
+    *("trainer", "logger", "prepare", "force", "knn", "objective", "sweep", "hydra"),
+)
+_OF_BASELINES = ("loss.temperature", "loss.base_temperature", "trainer.precision")
+
+
+def baseline_command(run: Run) -> str:
+    """The command of the SimCLR run that a run without a baseline can be compared with."""
+    sampled = run.group("dataset").get("kind") == SAMPLED_DATA  # its images are what the generator's settings say
+    words = []
+    for word in run.overrides:
+        key = word.split("=")[0].lstrip("+")
+        group = key.split(".")[0]
+        kept = group not in _NOT_OF_BASELINES or (sampled and group == "generator")
+        kept = kept or key in _OF_BASELINES or moves_numbers(key)
+        if kept and not word.startswith("+table"):
+            words.append(shell_word(word))
+    return " ".join(["python -m assimilate.train", *words, "assim=simclr"])
+
+
+def _floors(session: Session, metrics: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Of each accuracy, what one has to beat before it says anything of the encoder: {floor: {metric: percent}}."""
+    test = None if session.chain.probe is None else session.chain.probe.step.images_at(session).test
+    return {} if test is None or test.labels is None else {COMMONEST_CLASS: commonest_class(test.labels, metrics)}
+
+
+def _warnings(session: Session, measured: Mapping[str, Any]) -> list[str]:
+    """What takes the meaning from the run's numbers, and so stands beside them."""
+    chain = session.chain
+    notes = list(dict.fromkeys(measured.get("diverged", {}).values()))
+    labels = None if chain.probe is None else chain.probe.step.images_at(session).train.labels
+    if labels is not None and len(set(labels.tolist())) == 1:
+        notes.append("All training images are of one class: accuracies mean nothing.")
+    for whose, encoder, probe in (("", chain.encoder, chain.probe), ("f: ", chain.reference, chain.reference_probe)):
+        found = [] if probe is None else collapse(probe.manifest()["facts"].get("spread", {}))
+        found += [] if encoder is None else encoder.step.doubts(encoder.path, len(session.dataset.train))
+        notes += [whose + note for note in found]
+    return list(dict.fromkeys(notes))
+
+
+def _notes(session: Session) -> list[str]:
+    """What a reader must know of the images that were trained on and, where they are others, probed on."""
+    notes, chain = list(session.dataset.notes), session.chain
+    if chain.views is not None:
+        notes += chain.views.manifest()["facts"].get("notes", [])
+    if chain.evaluation is not None:
+        evaluation = session.load(chain.evaluation.step)
+        notes += [f"Probed on {evaluation.name}, not on the images of the training.", *evaluation.notes]
+    return notes
