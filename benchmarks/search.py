@@ -25,8 +25,9 @@ from assimilate.generator.stylegan2 import Generator
 from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.views.cache import CachedViews
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
+from assimilate.views.equation3 import FoundViews
 from assimilate.views.objective import search_loss
-from assimilate.views.search import FoundViews, SearchEngine, SearchSettings
+from assimilate.views.search import SearchEngine, SearchSettings
 from grouped_generator import GroupedGenerator
 from losses import largest_resident_kilobytes
 from pairs import medians, overheads, report, seconds, speedups, time_pairs

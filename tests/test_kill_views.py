@@ -19,6 +19,7 @@ pytestmark = pytest.mark.xdist_group("views")
 
 # Few anchors in flight, and a flush every second image, so that a kill finds something done and something not.
 NARROW = ("view.search.width=4",)
+RAYS = ("view.solver=ray", "view.ray.width=4")
 FLUSHED = "import assimilate.data.row_writer as c; c.FLUSH_EVERY = 2"
 FILES = (
     "images.npy",
@@ -82,11 +83,20 @@ def test_killed_twice(chain, copy):
     check_kills(copy, whole, (), kills=2)
 
 
-@pytest.mark.slow
-def test_killed_at_ten_random_moments(copy, tmp_path):
-    alone = tmp_path / "alone"
+def made_apart(copy: Path, alone: Path, words: tuple[str, ...]) -> Path:
+    """An uninterrupted cache of other settings, from what is upstream in `copy`."""
     shutil.copytree(copy, alone)
     before = artifacts(alone, "views")
-    assert run(make_views, *NARROW, f"out={alone}") == 0
+    assert run(make_views, *words, f"out={alone}") == 0
     (whole,) = (path for path in artifacts(alone, "views") if path not in before)
-    check_kills(copy, whole, NARROW, kills=10)
+    return whole
+
+
+def test_rays_killed_twice(copy, tmp_path):
+    check_kills(copy, made_apart(copy, tmp_path / "alone", RAYS), RAYS, kills=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [NARROW, RAYS])
+def test_killed_at_ten_random_moments(copy, tmp_path, words):
+    check_kills(copy, made_apart(copy, tmp_path / "alone", words), words, kills=10)

@@ -5,6 +5,7 @@ watching the calls that torch is given.
 """
 
 import contextlib
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.probes.monitor import _as_written
 from assimilate.views.cache import CachedViews
 from assimilate.views.embedding import FrozenEmbedding
+from assimilate.views.lines import Line, LineSearch, LineSettings
 from assimilate.views.search import SearchEngine, SearchSettings
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -171,6 +173,28 @@ def test_the_search_reads_the_device_once_an_iteration():
         return watch.reads
 
     assert reads(9) - reads(4) == {"tolist": 5}
+
+
+def test_rays_wait_for_the_device_once_a_pass():
+    torch.manual_seed(0)
+    network = Generator(Architecture(16, 16, 2, stylegan2_channels(16, max_channels=4)))
+    world = TruncatedStyleGAN2(network, torch.zeros(16))
+    f = Encoder.from_spec(EncoderSpec(width=2, hidden_dim=8, output_dim=8))
+    embedding = FrozenEmbedding(EmbeddingOf(f), mean=MEAN, std=STD)
+
+    def one_ray():
+        codes = torch.zeros(world.num_codes, 16)
+        yield Line(codes, torch.zeros(1, world.num_codes, 16), torch.ones(8), at_zero=0.0, guess=1.0, reach=math.inf)
+
+    def reads(passes: int) -> Counter[str]:
+        search = LineSearch(world, embedding, LineSettings(1e-9, passes=passes, width=2), device=torch.device("cpu"))
+        with Watch() as watch:
+            search.run([one_ray()], lambda nothing: None)
+        assert search.evaluated == passes
+        return watch.reads
+
+    # What is copied once is looked at twice, there: distances as numbers, and the bracket.
+    assert reads(9) - reads(4) == {"cpu": 5, "numpy": 5}
 
 
 def test_knn_while_training_compiles_nothing():

@@ -31,8 +31,10 @@ from assimilate.probes.linear import linear_probe
 from assimilate.probes.monitor import KNNMonitor
 from assimilate.views.cache import CachedViews
 from assimilate.views.calibration import measure_epsilon1
+from assimilate.views.directions import Toward
 from assimilate.views.mixing import Mixing
 from assimilate.views.perturbation import Perturbation
+from assimilate.views.rays import RayEngine, RaySettings
 from assimilate.views.search import SearchEngine, SearchSettings
 from assimilate.views.synthesis import FreshViews, synthesize_views
 from tests.pretend_gpu import GPU, WrongDevice, place_of, pretend_gpu
@@ -302,6 +304,21 @@ def search(**changes):
 )
 def test_search(changes, gpu):
     found = search(**changes)
+    assert sorted(found) == list(range(5))
+    for views in found.values():
+        assert {views.images.device.type, views.distances.device.type, views.latents.device.type} == {"cpu"}
+        assert views.images.numpy().shape == (2, 3, worlds.SIZE, worlds.SIZE)
+
+
+@pytest.mark.parametrize("changes", [{}, {"precision": "bf16", "anchor": "original", "direction": Toward()}])
+def test_rays(changes, gpu):
+    generator = worlds.LinearGenerator().to("cuda")
+    settings = RaySettings(epsilon1=0.3, epsilon2=0.5, num_views=2, candidates=3, width=2, calibration=2, **changes)
+    latents = np.random.default_rng(0).standard_normal((5, worlds.CODES, worlds.DIM)).astype(np.float32)
+    images = np.random.default_rng(1).integers(0, 256, (5, 3, worlds.SIZE, worlds.SIZE), dtype=np.uint8)
+    found = {}
+    engine = RayEngine(generator, worlds.linear_embedding(), settings, device="cuda")
+    engine.run(latents, images, range(5), lambda views: found.update({views.index: views}))
     assert sorted(found) == list(range(5))
     for views in found.values():
         assert {views.images.device.type, views.distances.device.type, views.latents.device.type} == {"cpu"}

@@ -58,6 +58,20 @@ def test_three_shards_in_any_order_join_to_the_same_bytes(without_views, chain, 
     assert "the whole cache is there" in capsys.readouterr().out
 
 
+def test_rays_in_three_shards_and_by_two_devices(without_views, tmp_path):
+    out, _ = without_views
+    rays = ("view.solver=ray", "view.ray.width=8", f"out={out}")
+    assert run(make_views, *rays) == 0
+    (views,) = artifacts(out, "views")
+    whole = views.rename(tmp_path / "whole")
+    for words in ([["shard=3/3"], ["shard=1/3"], ["shard=2/3"], []], [["trainer.devices=2"]]):
+        for each in words:
+            assert run(make_views, *each, *rays) == 0
+        for name in FILES:
+            assert (views / name).read_bytes() == (whole / name).read_bytes(), name
+        shutil.rmtree(views)
+
+
 def test_what_a_missing_shard_lacks_is_made_when_they_are_joined(without_views, chain, capsys):
     out, views = without_views
     assert run(make_views, "shard=1/4", f"out={out}") == 0

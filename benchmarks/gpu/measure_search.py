@@ -10,7 +10,8 @@ from typing import Any
 
 from measuring import Measuring, peak_gigabytes, synchronize
 
-from assimilate.views.search import FoundViews, SearchEngine
+from assimilate.views.equation3 import FoundViews
+from assimilate.views.search import SearchEngine
 from profile_steps import profile_search
 from workloads import SearchWorld, search_settings
 

@@ -12,6 +12,7 @@ from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
 from assimilate.views.mixing import Mixing
 from assimilate.views.perturbation import Perturbation
+from assimilate.views.rays import RayEngine, RaySettings
 from assimilate.views.search import SearchEngine
 from assimilate.views.synthesis import synthesize_views
 from tests.views.test_search import settings
@@ -44,20 +45,30 @@ def cache(folder, batch, make, fields):
     return {path.name: path.read_bytes() for path in folder.glob("*.npy")}
 
 
-def search(networks, indices, write):
-    generator, embedding, latents, images = networks
+def gradient(generator, embedding):
     wanted = settings(width=4, num_views=VIEWS, epsilon1=0.05, lr=0.05, iterations=3, tolerance_relative=0.3)
+    return SearchEngine(generator, embedding, wanted)
+
+
+def rays(generator, embedding):
+    wanted = RaySettings(epsilon1=0.05, epsilon2=0.2, num_views=VIEWS, candidates=3, width=6, calibration=9, passes=3)
+    return RayEngine(generator, embedding, wanted)
+
+
+def search(networks, solver, indices, write):
+    generator, embedding, latents, images = networks
 
     def emit(found):
         fields = {name: getattr(found, name).numpy() for name in ("distances", "distances_original")}
         write(found.index, found.images.numpy(), **fields, steps=np.int32(found.steps))
 
-    SearchEngine(generator, embedding, wanted).run(latents, images, indices, emit)
+    solver(generator, embedding).run(latents, images, indices, emit)
 
 
-def test_a_search_in_batches_of_any_size(networks, tmp_path):
+@pytest.mark.parametrize("solver", [gradient, rays])
+def test_a_search_in_batches_of_any_size(networks, tmp_path, solver):
     caches = [
-        cache(tmp_path / str(batch), batch, lambda indices, write: search(networks, indices, write), FIELDS)
+        cache(tmp_path / str(batch), batch, lambda indices, write: search(networks, solver, indices, write), FIELDS)
         for batch in (64, 7, 1)
     ]
     assert caches[0].keys() == {"images.npy", DONE, CHECKSUMS, *(f"{name}.npy" for name in FIELDS)}

@@ -147,12 +147,15 @@ class Settings(BaseModel):
     is_upstream: ClassVar[bool] = False
     # How a class is chosen by a key that holds a word, e.g. optimizer.schedule=constant; others by their dotted path.
     word: ClassVar[str | None] = None
+    # Where the settings of a class that a word chooses stand: beside the word, or in this node beside it.
+    node: ClassVar[str | None] = None
     # What to say of its settings in a run that makes none: "this run trains no f".
     absent: ClassVar[str] = ""
 
-    def __init_subclass__(cls, word: str | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, word: str | None = None, node: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.word = word
+        cls.node = node or cls.node
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -158,7 +158,8 @@ class Wiring:
             )
         # A word: the class that it chooses, whose settings stand beside it.
         self._chosen[place] = value, nested
-        return self.fill(place.rpartition(".")[0], find_class(place, value, nested))
+        chosen = find_class(place, value, nested)
+        return self.fill(_settings_beside(place, chosen), chosen)
 
     def _find(self, path: str) -> Any:
         node: Any = self.config
@@ -182,9 +183,9 @@ class Wiring:
             if known in self.unread:
                 return self.unread[known]
         for place, (word, base) in self._chosen.items():
-            group = place.rpartition(".")[0]
-            siblings = {name for other in choices(base).values() for name in other.model_fields}
-            if key.rpartition(".")[0] == group and key.rpartition(".")[2] in siblings:
+            group, _, name = key.rpartition(".")
+            others = [other for other in choices(base).values() if _settings_beside(place, other) == group]
+            if any(name in other.model_fields for other in others):
                 return f"{place}={word} does not read it"
         group, _, name = key.rpartition(".")
         if group in self._families:
@@ -253,15 +254,28 @@ def places_of(path: str | None, base: type[Settings]) -> Iterator[tuple[str, Fie
         The key, and the field and class that read it.
     """
     for cls in (base, *_subclasses(base)):
-        for name, field in cls.model_fields.items():
-            place, nested = _place_of(name, field, path), settings_type(field.annotation)
-            if place is None:
-                continue
-            if place:
-                yield place, field, cls
-            if nested is not None and not issubclass(nested, Step):
-                beside = place.rpartition(".")[0] if choices(nested) and not _is_elsewhere(field) else place
-                yield from places_of(beside, nested)
+        yield from _own_places(path, cls)
+
+
+def _own_places(path: str | None, cls: type[Settings]) -> Iterator[tuple[str, FieldInfo, type[Settings]]]:
+    for name, field in cls.model_fields.items():
+        place, nested = _place_of(name, field, path), settings_type(field.annotation)
+        if place is None:
+            continue
+        if place:
+            yield place, field, cls
+        if nested is None or issubclass(nested, Step):
+            continue
+        if choices(nested) and not _is_elsewhere(field):
+            for each in (nested, *_subclasses(nested)):
+                yield from _own_places(_settings_beside(place, each), each)
+        else:
+            yield from places_of(place, nested)
+
+
+def _settings_beside(place: str, cls: type[Settings]) -> str:
+    """Where the settings of a class stand that a word at `place` chooses."""
+    return ".".join(part for part in (place.rpartition(".")[0], cls.node) if part)
 
 
 def _is_elsewhere(field: FieldInfo) -> bool:

@@ -9,11 +9,11 @@ bytes whoever its neighbours are.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,25 +21,21 @@ from torch.nn import functional as F
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
-from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
-from assimilate.views.objective import Hinge, SearchLoss, pairwise_distances, search_loss
+from assimilate.views.anchors import anchor_tiles, pixels_on
+from assimilate.views.embedding import FrozenEmbedding, to_pixels
+from assimilate.views.equation3 import Equation3, FoundViews
+from assimilate.views.objective import SearchLoss, least_loss, pairwise_distances, search_loss, spread_bound
 from assimilate.views.search_state import SearchState
 
 # Of the noise that moves a view which is at its anchor, where Eq. 3 has no gradient at all (λ = 0, one view, …).
 KICK_STD = 1e-3
 
 
-@dataclass(frozen=True)
-class SearchSettings:
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings(Equation3):
     """Everything of Eq. 3 and its solver; the defaults are those of conf/view/wsearch.yaml.
 
     Attributes:
-        epsilon1: wanted distance to the anchor, 0 to 2.
-        epsilon2: wanted mean distance among the views, 0 to 2.
-        num_views: n, views an anchor.
-        uniformity_weight: λ.
-        hinge: "image" (Eq. 3) or "view" (reference code).
-        anchor: "reconstruction" or "original".
         optimizer: "adam" (betas .9, .999) or "sgd" without momentum.
         lr: step size.
         iterations: most steps; 0 keeps the start.
@@ -48,7 +44,6 @@ class SearchSettings:
         initial_noise: std of the noise on the start, in W+.
         noise_first_view: whether view 0 starts noisy as well.
         width: anchors in flight.
-        seed: with the image's index, the only source of randomness.
         stop: "anchor": each on its own; "batch": `width` anchors at a time start together and go on until the mean of
             their losses is at most the tolerance, gradients being those of that mean (reference code).
         space: "wplus": a code a layer; "w": one code for all layers, which starts at the mean of the inverted ones.
@@ -58,12 +53,6 @@ class SearchSettings:
         compiled: run the networks of the loop through torch.compile.
     """
 
-    epsilon1: float
-    epsilon2: float
-    num_views: int = 8
-    uniformity_weight: float = 0.01
-    hinge: Hinge = "image"
-    anchor: str = "reconstruction"
     optimizer: str = "adam"
     lr: float = 0.01
     iterations: int = 1000
@@ -72,26 +61,57 @@ class SearchSettings:
     initial_noise: float = 0.001
     noise_first_view: bool = False
     width: int = 16
-    seed: int = 0
     stop: Literal["anchor", "batch"] = "anchor"
     space: Literal["wplus", "w"] = "wplus"
     projection: Literal["none", "sphere"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     compiled: bool = False
 
+    missed: ClassVar[str] = (
+        "used up view.search.iterations without reaching the tolerance; their views are kept as they are"
+    )
+    judged: ClassVar[str] = "; the search judges before rounding"
 
-@dataclass(frozen=True)
-class FoundViews:
-    """The views of one image, as they are stored."""
+    def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "SearchEngine":
+        """W-search's."""
+        return SearchEngine(generator, embedding, self, device=device)
 
-    index: int
-    images: UInt8[Tensor, "views 3 height width"]
-    latents: Float[Tensor, "views codes dim"]
-    distances: Float[Tensor, " views"]  # of the stored uint8 images to the anchor
-    distances_original: Float[Tensor, " views"]  # and to the image itself
-    spread: float  # mean distance between the stored views, 0 for one view
-    steps: int
-    converged: bool
+    @property
+    def asks_convergence(self) -> bool:
+        """With a tolerance."""
+        return self.tolerance is not None or self.tolerance_relative is not None
+
+    def doubts(self) -> list[str]:
+        """Of the absolute tolerance."""
+        epsilon1, tolerance, found = self.epsilon1, self.tolerance, []
+        least = least_loss(epsilon1, self.epsilon2, self.uniformity_weight, self.num_views)
+        if tolerance is not None and least > tolerance:
+            found.append(
+                f"no anchor can converge: at distance ε1 of it {self.num_views} views spread to "
+                f"{spread_bound(epsilon1, self.num_views):.4f} at most, ε2 asks for {self.epsilon2:.4f}, so the loss "
+                f"stays above {least:.2g} and view.search.tolerance={tolerance:g} is never met: every anchor takes all "
+                "view.search.iterations. A smaller view.epsilon2 or view.lambda helps"
+            )
+        if tolerance is not None and self.tolerance_relative is None and 0 < epsilon1**2 <= tolerance:
+            found.append(
+                f"view.search.tolerance={tolerance:g} lets views stay at the anchor: ε1 off by a square of "
+                f"{epsilon1**2:.2g}. A smaller view.search.tolerance, or view.search.tolerance_relative=0.05, helps"
+            )
+        return found
+
+    def within(
+        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
+    ) -> Bool[np.ndarray, " anchors"] | None:
+        """Those whose loss, and whose rms, is within the tolerance."""
+        total, boundary = self.stored_losses(distances, spread)
+        within = np.ones(len(boundary), dtype=bool)
+        if self.tolerance is not None:
+            if total is None:
+                return None
+            within &= total <= self.tolerance
+        if self.tolerance_relative is not None:
+            within &= np.sqrt(boundary) <= self.tolerance_relative * self.epsilon1
+        return within if self.asks_convergence else None
 
 
 @dataclass
@@ -293,28 +313,25 @@ class SearchEngine:
     def _anchors(
         self, latents: NDArray[np.float32], images: NDArray[np.uint8], indices: Sequence[int]
     ) -> Iterator[_Anchor]:
-        """Anchors with their embeddings, a tile of fixed width at a time (the last one padded)."""
-        width, settings = self._settings.width, self._settings
-        for begin in range(0, len(indices), width):
-            chosen = [int(index) for index in indices[begin : begin + width]]
-            padded = np.array(chosen + [chosen[-1]] * (width - len(chosen)))
-            codes = torch.from_numpy(np.array(latents[padded])).to(self._device, non_blocking=True)
-            shape = codes.shape[1:] if settings.space == "wplus" else torch.Size((1, codes.shape[2]))
+        """Anchors with their embeddings, a tile of fixed width at a time."""
+        settings = self._settings
+        tiles = anchor_tiles(
+            self._generator, self._embedding, latents, images, indices,
+            width=settings.width, device=self._device, reconstructed=settings.anchor == "reconstruction",
+        )  # fmt: skip
+        shape = torch.Size((latents.shape[1] if settings.space == "wplus" else 1, latents.shape[2]))
+        for tile in tiles:
             # One copy a tile: one an anchor would wait for the device as often.
-            noise = torch.stack([self._noise(index, shape) for index in chosen]).to(self._device, non_blocking=True)
-            with torch.no_grad():
-                originals = self._embedding(self._pixels(torch.from_numpy(np.array(images[padded]))))
-                if settings.anchor == "original":
-                    embeddings = originals
-                else:
-                    embeddings = self._embedding(self._generator.synthesize(codes).clamp(-1, 1))
-            for position, index in enumerate(chosen):
-                code = codes[position]
+            noise = torch.stack([self._noise(index, shape) for index in tile.indices])
+            noise = noise.to(self._device, non_blocking=True)
+            embeddings = tile.originals if tile.reconstructions is None else tile.reconstructions
+            for position, index in enumerate(tile.indices):
+                code = tile.codes[position]
+                origin = torch.tensor(nan) if tile.reconstructions is None else code
                 if settings.space == "w":
                     code = code.mean(dim=0, keepdim=True)
                 start = code.expand(settings.num_views, -1, -1) + noise[position]
-                origin = codes[position] if settings.anchor == "reconstruction" else torch.tensor(nan)
-                yield _Anchor(index, self._projected(start), origin, embeddings[position], originals[position])
+                yield _Anchor(index, self._projected(start), origin, embeddings[position], tile.originals[position])
 
     def _noise(self, index: int, shape: torch.Size) -> Tensor:
         settings = self._settings
@@ -324,16 +341,15 @@ class SearchEngine:
             noise[0] = 0
         return noise
 
-    def _pixels(self, pixels: Tensor) -> Tensor:
-        return from_pixels(pixels.to(self._device, non_blocking=True), self._dtype)
-
     def _deliver(self, tile: list[_Retired], emit: Callable[[FoundViews], None]) -> int:
         """Measure the stored pixels and hand them over."""
         width = self._settings.width
         padded = tile + [tile[-1]] * (width - len(tile))
         pixels = torch.stack([retired.images for retired in padded])
         with torch.no_grad():
-            embedded = self._embedding(self._pixels(pixels.flatten(0, 1))).unflatten(0, pixels.shape[:2])
+            embedded = self._embedding(pixels_on(pixels.flatten(0, 1), self._device, self._dtype)).unflatten(
+                0, pixels.shape[:2]
+            )
         anchors = torch.stack([retired.anchor.embedding for retired in padded])
         originals = torch.stack([retired.anchor.original for retired in padded])
         to_anchor = torch.linalg.vector_norm(embedded - anchors[:, None], dim=-1).cpu()

@@ -12,7 +12,8 @@ from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
 from assimilate.views.distances import usual_epsilon2
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
-from assimilate.views.search import FoundViews, SearchEngine, SearchSettings
+from assimilate.views.equation3 import FoundViews
+from assimilate.views.search import SearchEngine, SearchSettings
 
 
 @dataclass(frozen=True)

@@ -15,23 +15,24 @@ from assimilate.graph.settings import (
     NotNegative,
     Positive,
     Seed,
-    Settings,
     When,
     Whole,
 )
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.distances import Distance1, Distance2, usual_epsilon2
+from assimilate.views.solver import Solver
 from assimilate.views.step import FromLatents
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # settings are declared without torch
     import numpy as np
     from torch import Tensor
 
+    from assimilate.views.equation3 import Equation3
     from assimilate.views.search_cache import SearchCache
 
 
-class Search(Settings):
-    """How W-search moves the latents.
+class Search(Solver, word="gradient", node="search"):
+    """Latents move down the gradient of Eq. 3, as in the paper.
 
     Attributes:
         width: anchors in flight; kernels always run at this width, so it is part of a cache's identity.
@@ -66,6 +67,31 @@ class Search(Settings):
     initial_noise: Annotated[NotNegative, Allowed("a standard deviation ≥ 0")]
     noise_first_view: Flag
 
+    @property
+    def effort_of_a_view(self) -> float:
+        """Most anchors converge within about a seventh of the steps that they may take; a backward pass is one more."""
+        return 2 * max(1, self.iterations / 7)
+
+    @property
+    def made_together(self) -> bool:
+        """With stop=batch (the reference code)."""
+        return self.stop == "batch"
+
+    def check(self, *, epsilon1: Any, num_views: int, num_codes: int) -> None:
+        """A share needs something that it is a share of."""
+        if epsilon1 == 0 and self.tolerance_relative is not None:
+            raise ValueError(
+                f"view.search.tolerance_relative={self.tolerance_relative} cannot be used with view.epsilon1=0, "
+                "of which it is a share: give view.search.tolerance_relative=null view.search.tolerance=0.001"
+            )
+
+    def solving(self, **equation: Any) -> "Equation3":
+        """Eq. 3 and this solver of it."""
+        from assimilate.views.search import SearchSettings
+
+        settings = dict(self)
+        return SearchSettings(**equation, compiled=settings.pop("compile"), **settings)
+
 
 class WSearch(FromLatents):
     """Equation 3: the latent moves until f sees the view at ε1 from the anchor.
@@ -78,6 +104,8 @@ class WSearch(FromLatents):
         uniformity_weight: λ, the weight of the uniformity term; 0.01 on CIFAR-10, not stated elsewhere.
         anchor: reconstruction: f(g(w)), the reference code's; original: f(x0), Eq. 3's.
         hinge: image: one on the mean pair distance (Eq. 3); view: one a view (the reference code).
+        search: what solves it: gradient: Adam or SGD, whose settings are in view.search (the paper); ray: forward
+            passes along random directions, whose settings are in view.ray.
     """
 
     title: ClassVar[str] = "W-search"
@@ -89,7 +117,7 @@ class WSearch(FromLatents):
     uniformity_weight: Annotated[NotNegative, Field(alias="lambda")]
     anchor: Literal["reconstruction", "original"]
     hinge: Literal["image", "view"]
-    search: Search
+    search: Annotated[Solver, Field(alias="solver")]
 
     def epsilons(self, at: Place) -> tuple[float, float]:
         """ε1 and ε2: the settings' numbers, or measured and 5/3·ε1 where they are "auto"."""
@@ -100,25 +128,16 @@ class WSearch(FromLatents):
         from assimilate.views.search_cache import SearchCache
 
         epsilon1, epsilon2 = self.epsilons(at)
-        settings = self.search.model_dump()
-        compiled = settings.pop("compile")
-        return SearchCache(
-            at,
-            generator=self.generator,
-            reference=self.reference,
-            latents=self.latents,
-            settings={
-                **settings,
-                "compiled": compiled,
-                "num_views": self.n_cached,
-                "epsilon1": epsilon1,
-                "epsilon2": epsilon2,
-                "uniformity_weight": self.uniformity_weight,
-                "hinge": self.hinge,
-                "anchor": self.anchor,
-                "seed": self.seed,
-            },
+        equation = self.search.solving(
+            num_views=self.n_cached,
+            epsilon1=epsilon1,
+            epsilon2=epsilon2,
+            uniformity_weight=self.uniformity_weight,
+            hinge=self.hinge,
+            anchor=self.anchor,
+            seed=self.seed,
         )
+        return SearchCache(at, equation, generator=self.generator, reference=self.reference, latents=self.latents)
 
     def rows(self, at: Place) -> RowWork:
         """With the distances that were reached, measured on what is stored, and the steps that it took."""
@@ -132,14 +151,13 @@ class WSearch(FromLatents):
 
     @property
     def effort_of_a_view(self) -> float:
-        """Most anchors converge within about a seventh of the steps that they may take."""
-        steps = max(1, self.search.iterations / 7)
-        return steps * (self.generator.synthesis_gflop + self.reference.gflop) * 2
+        """That of its solver."""
+        return self.search.effort_of_a_view * (self.generator.synthesis_gflop + self.reference.gflop)
 
     @property
     def made_together(self) -> bool:
-        """With stop=batch (the reference code)."""
-        return self.search.stop == "batch"
+        """Whether its solver stops anchors together."""
+        return self.search.made_together
 
     @property
     def starts_from_reconstruction(self) -> bool:
@@ -147,10 +165,6 @@ class WSearch(FromLatents):
         return self.anchor == "reconstruction"
 
     @model_validator(mode="after")
-    def _tolerance_is_of_something(self) -> "WSearch":
-        if self.epsilon1 == 0 and self.search.tolerance_relative is not None:
-            raise ValueError(
-                f"view.search.tolerance_relative={self.search.tolerance_relative} cannot be used with view.epsilon1=0, "
-                "of which it is a share: give view.search.tolerance_relative=null view.search.tolerance=0.001"
-            )
+    def _solver_fits(self) -> "WSearch":
+        self.search.check(epsilon1=self.epsilon1, num_views=self.n_cached, num_codes=self.num_codes)
         return self

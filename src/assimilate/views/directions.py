@@ -1,0 +1,77 @@
+"""Directions in W+ along which a ray leaves its anchor."""
+
+from typing import TYPE_CHECKING
+
+from assimilate.graph.settings import Settings
+
+if TYPE_CHECKING:  # settings are declared without torch
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+class Direction(Settings):
+    """How the direction of a ray is drawn; its length has no meaning."""
+
+    def draw(
+        self,
+        codes: "Float[Tensor, 'codes dim']",
+        mapped: "Float[Tensor, 'samples dim']",
+        rng: "torch.Generator",
+    ) -> "Float[Tensor, 'codes dim']":
+        """One direction.
+
+        Args:
+            codes: of the anchor, before truncation.
+            mapped: codes to which the generator maps random latents.
+            rng: source of the draw; all of these are on the CPU.
+        """
+        raise NotImplementedError
+
+
+class Isotropic(Direction, word="isotropic"):
+    """Any direction of W+ alike, a code a layer."""
+
+    def draw(
+        self, codes: "Float[Tensor, 'codes dim']", mapped: "Float[Tensor, 'samples dim']", rng: "torch.Generator"
+    ) -> "Float[Tensor, 'codes dim']":
+        """Gaussian noise."""
+        return codes.new_empty(codes.shape).normal_(generator=rng)
+
+
+class OneForAllLayers(Direction, word="shared"):
+    """Any direction of W alike, the same in all layers."""
+
+    def draw(
+        self, codes: "Float[Tensor, 'codes dim']", mapped: "Float[Tensor, 'samples dim']", rng: "torch.Generator"
+    ) -> "Float[Tensor, 'codes dim']":
+        """Gaussian noise, once."""
+        return codes.new_empty(codes.shape[1:]).normal_(generator=rng).expand_as(codes)
+
+
+class Toward(Direction, word="toward"):
+    """From the anchor's codes to those of a random latent: at the end of this line lies a sample of the generator."""
+
+    def draw(
+        self, codes: "Float[Tensor, 'codes dim']", mapped: "Float[Tensor, 'samples dim']", rng: "torch.Generator"
+    ) -> "Float[Tensor, 'codes dim']":
+        """One of the mapped codes, seen from the anchor."""
+        (chosen,) = _chosen(mapped, 1, rng)
+        return mapped[chosen] - codes
+
+
+class Difference(Direction, word="difference"):
+    """From the code of one random latent to that of another, the same in all layers."""
+
+    def draw(
+        self, codes: "Float[Tensor, 'codes dim']", mapped: "Float[Tensor, 'samples dim']", rng: "torch.Generator"
+    ) -> "Float[Tensor, 'codes dim']":
+        """Between two of the mapped codes."""
+        first, second = _chosen(mapped, 2, rng)
+        return (mapped[second] - mapped[first]).expand_as(codes)
+
+
+def _chosen(mapped: "Tensor", count: int, rng: "torch.Generator") -> list[int]:
+    """Distinct rows."""
+    order = mapped.new_empty(len(mapped)).uniform_(generator=rng).argsort(stable=True)
+    return [int(row) for row in order[:count]]

@@ -1,0 +1,125 @@
+"""Eq. 3 as a problem: what is asked of the views of an anchor, what is found, and what any solver of it offers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from assimilate.generator.protocol import LatentGenerator
+from assimilate.graph.progress import Progress, silent
+from assimilate.views.embedding import FrozenEmbedding
+from assimilate.views.objective import Hinge
+
+
+@dataclass(frozen=True)
+class FoundViews:
+    """The views of one image, as they are stored."""
+
+    index: int
+    images: UInt8[Tensor, "views 3 height width"]
+    latents: Float[Tensor, "views codes dim"]
+    distances: Float[Tensor, " views"]  # of the stored uint8 images to the anchor
+    distances_original: Float[Tensor, " views"]  # and to the image itself
+    spread: float  # mean distance between the stored views, 0 for one view
+    steps: int
+    converged: bool
+
+
+class Engine(Protocol):
+    """Finds views; those of an image depend on (seed, image) alone."""
+
+    def run(
+        self,
+        latents: NDArray[np.float32],
+        images: NDArray[np.uint8],
+        indices: Sequence[int],
+        emit: Callable[[FoundViews], None],
+        progress: Progress = silent,
+    ) -> None:
+        """Find the views of `indices`.
+
+        Args:
+            latents: inverted codes of the whole data set, [N, codes, dim], before truncation.
+            images: the data set's images, uint8 [N, 3, H, W].
+            indices: which of them to work on.
+            emit: receives the views of an image once they are found; in no particular order.
+            progress: called as images are finished.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equation3:
+    """What is asked of the views of an anchor.
+
+    Attributes:
+        epsilon1: wanted distance to the anchor, 0 to 2.
+        epsilon2: wanted mean distance among the views, 0 to 2.
+        num_views: n, views an anchor.
+        uniformity_weight: λ.
+        hinge: "image" (Eq. 3) or "view" (reference code).
+        anchor: "reconstruction" or "original".
+        seed: with the image's index, the only source of randomness of what solves it.
+    """
+
+    epsilon1: float
+    epsilon2: float
+    num_views: int = 8
+    uniformity_weight: float = 0.01
+    hinge: Hinge = "image"
+    anchor: str = "reconstruction"
+    seed: int = 0
+
+    # What is said of the anchors that did not converge, after "7% of the anchors"; of those whose stored views are
+    # within the tolerance; and what an anchor's `steps` are.
+    missed: ClassVar[str] = "did not converge"
+    judged: ClassVar[str] = ""
+    counted: ClassVar[str] = "steps"
+
+    def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> Engine:
+        """What finds the views.
+
+        Args:
+            generator: synthesises images in about [−1, 1] from W+ latents.
+            embedding: f.
+            device: where to compute.
+        """
+        raise NotImplementedError
+
+    @property
+    def asks_convergence(self) -> bool:
+        """Whether any anchor can count as converged."""
+        return True
+
+    def doubts(self) -> list[str]:
+        """Why no anchor, or every one at its start, would converge; for people."""
+        return []
+
+    def within(
+        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
+    ) -> Bool[np.ndarray, " anchors"] | None:
+        """Which anchors converged, judged by their stored views; None where that is not known, or nothing is asked.
+
+        Args:
+            distances: to the anchors.
+            spread: mean distance among the views of each anchor.
+        """
+        return None
+
+    def stored_losses(
+        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
+    ) -> tuple[Float64[np.ndarray, " anchors"] | None, Float64[np.ndarray, " anchors"]]:
+        """Eq. 3 of stored views: the total, and its boundary term.
+
+        The total is None where it needs the mean distances of single views, which are not stored.
+        """
+        boundary = ((distances - self.epsilon1) ** 2).mean(axis=1)
+        if self.num_views == 1 or self.uniformity_weight == 0:
+            return boundary, boundary
+        if self.hinge == "view":
+            return None, boundary
+        return boundary + self.uniformity_weight * np.maximum(0, self.epsilon2 - spread), boundary

@@ -1,0 +1,236 @@
+"""Views on lines in W+: how far along a line f sees a view at the wanted distance from its anchor.
+
+A slot holds the work of one image: a generator function that yields one line after the other, each chosen in the light
+of what was found on those before, and returns what it makes of them. Every pass evaluates one point of each slot's
+line, in a batch of fixed shape; a slot whose work is done is given the next image. So what is found for an image is the
+same bytes whoever its neighbours are, and nobody waits for the slowest. A pass waits for the device once.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from math import inf, nan
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from assimilate.generator.protocol import LatentGenerator
+from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
+from assimilate.views.secant import Secants
+
+
+@dataclass(frozen=True)
+class Line:
+    """The views at codes + t·directions, t ≥ 0: one unknown, of one or several views. All on the CPU.
+
+    Attributes:
+        codes: of the anchor, [codes, dim], before truncation.
+        directions: [rows, codes, dim].
+        anchor: f of it, [dim].
+        at_zero: distance of the views to it at t = 0.
+        guess: the first t, above 0.
+        reach: the largest.
+    """
+
+    codes: Float[Tensor, "codes dim"]
+    directions: Float[Tensor, "rows codes dim"]
+    anchor: Float[Tensor, " dim"]
+    at_zero: float
+    guess: float
+    reach: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """The best point that was met on a line, on the CPU.
+
+    Attributes:
+        t: where it is.
+        images: as they are stored.
+        embedded: f of the stored images.
+        distances: float64, of `embedded` to the anchor.
+        error: how far their mean is from the wanted distance; ∞ where no image of the line was finite.
+        reached: whether that is within the tolerance.
+        passes: points of the line that were evaluated.
+    """
+
+    t: float
+    images: UInt8[Tensor, "rows 3 height width"]
+    embedded: Float[Tensor, "rows dim"]
+    distances: Float[Tensor, " rows"]
+    error: float
+    reached: bool
+    passes: int
+
+
+T = TypeVar("T")
+Work = Generator[Line, Point, T]
+
+
+@dataclass(frozen=True)
+class LineSettings:
+    """How lines are searched.
+
+    Attributes:
+        wanted: mean distance of a line's views to their anchor, above 0.
+        tolerance: the share of it by which the mean may be off.
+        passes: most points of a line.
+        width: lines in flight.
+        rows: views of a line.
+        projection: "sphere": codes are scaled to norm 1, for generators whose latents live on the unit sphere.
+        precision: of the generator, "fp32" or "bf16". f measures in fp32, and what it measures is the stored image.
+        compiled: run the networks through torch.compile.
+    """
+
+    wanted: float
+    tolerance: float = 0.05
+    passes: int = 12
+    width: int = 128
+    rows: int = 1
+    projection: Literal["none", "sphere"] = "none"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False
+
+
+class LineSearch:
+    """Does the work of any number of images.
+
+    Args:
+        generator: synthesises images in about [−1, 1] from W+ latents.
+        embedding: f.
+        settings: see there.
+        device: where to compute.
+
+    Attributes:
+        evaluated: points that were evaluated, each a forward pass of `rows` views; padding is not counted.
+    """
+
+    def __init__(
+        self, generator: LatentGenerator, embedding: FrozenEmbedding, settings: LineSettings, *, device: torch.device
+    ) -> None:
+        self._generator, self._embedding, self._settings, self._device = generator, embedding, settings, device
+        self._see = torch.compile(self._seen, dynamic=False) if settings.compiled else self._seen
+        self.evaluated = 0
+
+    def run(self, works: Iterable[Work[T]], emit: Callable[[T], None]) -> None:
+        """Do the works; `emit` receives what each returns, in no particular order."""
+        queue, slots = iter(works), _Slots(self._settings, emit)
+        while slots.refill(queue):
+            self.evaluated += slots.num_busy
+            slots.tell(*self._evaluate(slots.codes(self._device)))
+
+    @torch.no_grad()
+    def _evaluate(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Stored images of codes [lines · rows, codes, dim] and f of them, on the CPU by way of one copy."""
+        pixels, embedded = self._see(codes)
+        count = len(pixels)
+        together = torch.cat([embedded.contiguous().view(torch.uint8), pixels.reshape(count, -1)], dim=1).cpu()
+        size = embedded.shape[1] * embedded.element_size()
+        seen = together[:, :size].contiguous().view(embedded.dtype)
+        return together[:, size:].view(pixels.shape), seen
+
+    def _seen(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        if self._settings.projection == "sphere":
+            codes = F.normalize(codes, dim=-1)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._settings.precision == "bf16"):
+            images = self._generator.synthesize(codes)
+        finite = torch.isfinite(images).flatten(1).all(dim=1)
+        pixels = to_pixels(images.to(codes.dtype))
+        embedded = self._embedding(from_pixels(pixels, codes.dtype))
+        # Rounded to pixels, NaN would be black.
+        return pixels, torch.where(finite[:, None], embedded, nan)
+
+
+class _Slots(Generic[T]):
+    """The lines in flight, the works that they belong to, and the best point of each so far."""
+
+    def __init__(self, settings: LineSettings, emit: Callable[[T], None]) -> None:
+        self._settings, self._emit = settings, emit
+        self._works: list[Work[T] | None] = [None] * settings.width
+        self._lines: list[Line | None] = [None] * settings.width
+        self._changed: set[int] = set()  # slots whose lines are not on the device yet
+        self._secants = Secants(
+            settings.width, wanted=settings.wanted, tolerance=settings.tolerance, passes=settings.passes
+        )
+        self._error = np.full(settings.width, inf)
+        self._t = np.zeros(settings.width)
+        self._tensors: dict[str, Tensor] = {}
+
+    @property
+    def num_busy(self) -> int:
+        """Slots with a line."""
+        return sum(line is not None for line in self._lines)
+
+    def refill(self, queue: Iterator[Work[T]]) -> bool:
+        """Give free slots to the next works; whether any slot has a line then."""
+        for slot in range(len(self._works)):
+            while self._works[slot] is None and (work := next(queue, None)) is not None:
+                self._advance(slot, work, None)  # a work without a line leaves the slot free
+        return self.num_busy > 0
+
+    def _advance(self, slot: int, work: Work[T], point: Point | None) -> None:
+        """The next line of a work, or its end."""
+        try:
+            line = next(work) if point is None else work.send(point)
+        except StopIteration as done:
+            self._works[slot] = self._lines[slot] = None
+            self._emit(done.value)
+            return
+        self._works[slot], self._lines[slot] = work, line
+        self._secants.start(slot, line.guess, at_zero=line.at_zero, reach=line.reach)
+        self._error[slot] = inf
+        self._changed.add(slot)
+
+    def codes(self, device: torch.device) -> Float[Tensor, "views codes dim"]:
+        """Of the points to evaluate next, in the shape of all slots."""
+        slots = sorted(slot for slot in self._changed if self._lines[slot] is not None)
+        self._changed.clear()
+        if slots:
+            lines = [self._lines[slot] for slot in slots]
+            self._put("origins", slots, torch.stack([line.codes[None] for line in lines if line]), device)
+            self._put("directions", slots, torch.stack([line.directions for line in lines if line]), device)
+            self._put("anchors", slots, torch.stack([line.anchor.double()[None] for line in lines if line]))
+        origins, directions = self._tensors["origins"], self._tensors["directions"]
+        t = torch.from_numpy(self._secants.t).to(origins.dtype).to(device, non_blocking=True)
+        return torch.addcmul(origins, t[:, None, None, None], directions).flatten(0, 1)
+
+    def _put(self, name: str, slots: list[int], rows: Tensor, device: torch.device | str = "cpu") -> None:
+        """Write rows into a tensor with one a slot, which is made when it is first needed."""
+        if name not in self._tensors:
+            self._tensors[name] = torch.zeros((len(self._works), *rows.shape[1:]), dtype=rows.dtype, device=device)
+        where = torch.tensor(slots, dtype=torch.int64).to(device, non_blocking=True)
+        self._tensors[name][where] = rows.to(device, non_blocking=True)
+
+    def tell(self, images: UInt8[Tensor, "views 3 height width"], embedded: Float[Tensor, "views dim"]) -> None:
+        """Take what was evaluated; works whose line is over go on."""
+        made = {"images": images, "embedded": embedded}
+        made = {name: each.unflatten(0, (-1, self._settings.rows)) for name, each in made.items()}
+        distances = torch.linalg.vector_norm(made["embedded"].double() - self._tensors["anchors"], dim=2)
+        means = distances.mean(dim=1).numpy()
+        error = np.where(np.isfinite(means), np.abs(means - self._settings.wanted), inf)
+        running = ~self._secants.over
+        better = running & ((error < self._error) | (self._secants.passes == 0))
+        self._error, self._t = np.where(better, error, self._error), np.where(better, self._secants.t, self._t)
+        rows = np.flatnonzero(better).tolist()
+        for name, each in (made | {"distances": distances}).items():
+            self._put(name, rows, each[rows])
+        self._secants.tell(means)
+        for slot in np.flatnonzero(running & self._secants.over).tolist():
+            work = self._works[slot]
+            assert work is not None
+            images, embedded, distances = (
+                self._tensors[name][slot].clone() for name in ("images", "embedded", "distances")
+            )
+            point = Point(
+                t=float(self._t[slot]),
+                images=images,
+                embedded=embedded,
+                distances=distances,
+                error=float(self._error[slot]),
+                reached=bool(self._secants.found[slot]),
+                passes=int(self._secants.passes[slot]),
+            )
+            self._advance(slot, work, point)
