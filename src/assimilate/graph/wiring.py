@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from assimilate.errors import UserError
 from assimilate.graph.refusal import as_typed, refused, unknown_word
-from assimilate.graph.settings import At, From, Settings, When, choices, settings_type
+from assimilate.graph.settings import At, From, Settings, When, choices, listed, settings_type
 from assimilate.graph.step import Step
 
 TARGET = "_target_"
@@ -239,6 +239,8 @@ def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = 
         raise UserError(f"{key}={name} cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(found, type) or not issubclass(found, base):
         raise UserError(f"{key}={name} cannot be used: allowed is a subclass of {base.__module__}.{base.__qualname__}")
+    if lacking := sorted(found.__abstractmethods__):
+        raise UserError(f"{key}={name} cannot be used: the class has no {listed(lacking)} of its own")
     return found
 
 

@@ -71,10 +71,11 @@ class External(Cached):
             self._in_order(at), num_images=len(at.dataset.train), image_size=self.side, num_views=self.num_views
         )
 
-        def doubt(folder: Path) -> str | None:
-            return describe_pairing(at.dataset.train.images, np.load(folder / IMAGES, mmap_mode="r"))
+        return replace(super().rows(at), title="Packing views")
 
-        return replace(super().rows(at), title="Packing views", doubt=doubt)
+    def doubt(self, folder: Path, at: Place) -> str | None:
+        """Whether they may be views of other images."""
+        return describe_pairing(at.dataset.train.images, np.load(folder / IMAGES, mmap_mode="r"))
 
     def _in_order(self, at: Place) -> ExternalViews:
         files = at.dataset.files

@@ -1,4 +1,4 @@
-"""The cache of a W-search: its rows, what was measured of them, and what the user is told."""
+"""The cache of a W-search: how it is filled, what was measured of them, and what the user is told."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assimilate.graph.place import Place
 from assimilate.graph.progress import Progress
-from assimilate.graph.rows import RowWork, Write
+from assimilate.graph.rows import Write
 from assimilate.graph.step import Step
 from assimilate.views.embedding import FrozenEmbedding
 from assimilate.views.objective import least_loss, spread_bound
@@ -53,39 +53,23 @@ class SearchCache:
         codes = torch.stack([found[index].latents[:count].cpu() for index in indices])
         return codes, np.stack([found[index].images[:count].numpy() for index in indices])
 
-    def rows(self, title: str, *, side: int) -> RowWork:
-        """How the cache is filled, with the distances that were reached, measured on what is stored."""
-        settings, num_views = self.settings, self.settings.num_views
-        self._at.say(
-            f"  {title}: ε1 = {settings.epsilon1:.4f}, ε2 = {settings.epsilon2:.4f}, {num_views} views an image"
-        )
-        self._foretell_capping()
+    def fill(self, write: Write, indices: list[int], progress: Progress) -> None:
+        """Write the views of some images with what was measured of them."""
 
-        def fill(write: Write, pending: list[int], progress: Progress) -> None:
-            def emit(found: FoundViews) -> None:
-                write(
-                    found.index,
-                    found.images.numpy(),
-                    distances=found.distances.numpy(),
-                    distances_original=found.distances_original.numpy(),
-                    spread=np.asarray(found.spread, dtype=np.float32),
-                    steps=np.asarray(found.steps, dtype=np.int32),
-                    converged=np.asarray(found.converged, dtype=np.uint8),
-                )
+        def emit(found: FoundViews) -> None:
+            write(
+                found.index,
+                found.images,
+                distances=found.distances.numpy(),
+                distances_original=found.distances_original.numpy(),
+                spread=np.asarray(found.spread, dtype=np.float32),
+                steps=np.asarray(found.steps, dtype=np.int32),
+                converged=np.asarray(found.converged, dtype=np.uint8),
+            )
 
-            self.search(pending, emit, progress)
+        self.search(indices, emit, progress)
 
-        fields = {
-            "distances": ((num_views,), "<f4"),
-            "distances_original": ((num_views,), "<f4"),
-            "spread": ((), "<f4"),
-            "steps": ((), "<i4"),
-            "converged": ((), "|u1"),
-        }
-        shape = (num_views, 3, side, side)
-        return RowWork(title, len(self._at.dataset.train), shape, fields, fill, self._summarize)
-
-    def _foretell_capping(self) -> None:
+    def foretell_capping(self) -> None:
         """Say so if no anchor can converge, or all of them have before the first step."""
         settings, say = self.settings, self._at.say
         epsilon1, tolerance, num_views = settings.epsilon1, settings.tolerance, settings.num_views
@@ -103,12 +87,12 @@ class SearchCache:
                 f"{epsilon1**2:.2g}. A smaller view.search.tolerance, or view.search.tolerance_relative=0.05, helps"
             )
 
-    def _summarize(self, folder: Path) -> dict[str, Any]:
+    def summarize(self, folder: Path) -> dict[str, Any]:
+        """What the arrays of a finished cache say; the user is told."""
         settings, epsilon1 = self.settings, self.settings.epsilon1
         arrays = {name: np.load(folder / f"{name}.npy") for name in _MEASURED}
         rms = float(np.sqrt(np.mean((arrays["distances"].astype(np.float64) - epsilon1) ** 2)))
         summary = {
-            "view": "wsearch",
             "anchor": settings.anchor,
             "epsilon1": epsilon1,
             "epsilon2": settings.epsilon2,

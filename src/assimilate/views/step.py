@@ -1,7 +1,9 @@
 """Where a generated view comes from: what every kind has, cached or made while an encoder trains."""
 
+import functools
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -144,49 +146,73 @@ class Cached(View):
         """Of a view, in pixels."""
         return self.image_size
 
+    @abstractmethod
     def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
         """Make the views of some images. Those of an image depend on the image and the settings alone.
 
         Args:
             at: the job: `at.dataset.train.images` are uint8 [N, 3, H, W].
-            write: takes (index of the image, its views as uint8 [num_views, 3, side, side]), in any order.
+            write: takes (index of the image, its views as uint8 [num_views, 3, side, side]), in any order, and by name
+                what was measured of them.
             indices: of the images.
             progress: called with (images done, images, {}).
 
         Raises:
             ValueError: the views cannot be made; says why, in one line.
         """
-        raise NotImplementedError
+
+    @property
+    def measured(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """What is stored beside an image's views, (shape, dtype) by file stem: NaN or 0 where `fill` gives none."""
+        each = (self.num_views,)
+        return {"distances": (each, "<f4"), "distances_original": (each, "<f4"), "steps": ((), "<i4")}
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What `summary.json` says of the views beside their name."""
+        """What `summarize` says of the settings."""
         return {}
 
+    def summarize(self, folder: Path, at: Place) -> dict[str, Any]:
+        """What the arrays of a finished cache say, for `summary.json`, the manifest and the report."""
+        return {"view": self.name, "distances": UNMEASURED, **self.facts}
+
+    def doubt(self, folder: Path, at: Place) -> str | None:
+        """A warning about a finished cache; None where there is nothing to say."""
+        return None
+
     def rows(self, at: Place) -> RowWork:
-        """How the cache is filled. Views that are made without f have no distances: NaN, and 0 steps."""
-        count = self.num_views
-        fields = {"distances": ((count,), "<f4"), "distances_original": ((count,), "<f4"), "steps": ((), "<i4")}
-        nowhere = np.full(count, np.nan, dtype=np.float32)
-        unmeasured = {"distances": nowhere, "distances_original": nowhere, "steps": np.zeros((), dtype=np.int32)}
-        shape = (count, 3, self.side, self.side)
+        """The work of filling the cache, in parts that processes may share.
+
+        Raises:
+            ValueError: it cannot be filled.
+        """
+        shape, measured = (self.num_views, 3, self.side, self.side), self.measured
+        blank = {
+            name: np.full(row, np.nan if np.dtype(kind).kind == "f" else 0, kind)
+            for name, (row, kind) in measured.items()
+        }
 
         def fill(write: Write, indices: list[int], progress: Progress) -> None:
-            def put(index: int, views: Any) -> None:
+            def put(index: int, views: Any, **given: Any) -> None:
                 views = np.asarray(views)
                 if views.dtype != np.uint8 or views.shape != shape:
-                    found = f"{views.dtype} {list(views.shape)}"
                     raise ValueError(
-                        f"view={self.name}: views of image {index} are {found}; needed is uint8 {list(shape)}"
+                        f"view={self.name}: views of image {index} are {views.dtype} {list(views.shape)}; needed is "
+                        f"uint8 {list(shape)}"
                     )
-                write(index, views, **unmeasured)
+                write(index, views, **{**blank, **given})
 
             self.fill(at, put, indices, progress)
 
-        def summarize(folder: Path) -> dict[str, Any]:
-            return {"view": self.name, "distances": UNMEASURED, **self.facts}
-
-        return RowWork(self.title, len(at.dataset.train), shape, fields, fill, summarize)
+        return RowWork(
+            self.title or self.name,
+            len(at.dataset.train),
+            shape,
+            measured,
+            fill,
+            functools.partial(self.summarize, at=at),
+            functools.partial(self.doubt, at=at),
+        )
 
     def build(self, into: Path, at: Place) -> Built:
         """The views of every training image; what an interrupted run or a shard made is taken over.
@@ -285,8 +311,11 @@ class FromLatents(Cached):
 
         Returns:
             Codes before truncation [M, count, codes, dim] and views uint8 [M, count, 3, H, W], on the CPU.
+
+        Raises:
+            ValueError: this kind cannot tell the codes of its views.
         """
-        raise NotImplementedError
+        raise ValueError(f"view={self.name} cannot tell the latents of its views")
 
     @property
     def starts_from_reconstruction(self) -> bool:

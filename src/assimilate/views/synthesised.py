@@ -1,5 +1,6 @@
 """Views that take one forward pass of the generator: what decides them."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -49,9 +50,9 @@ class Synthesised(FromLatents):
         """Whether they are cached."""
         return self.cached
 
+    @abstractmethod
     def move(self) -> "Move":
         """How a latent becomes that of a view."""
-        raise NotImplementedError
 
     @property
     def _synthesis(self) -> ModuleType:

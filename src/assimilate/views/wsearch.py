@@ -1,5 +1,7 @@
 """W-search: what decides its views (Eq. 3)."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -7,7 +9,7 @@ from pydantic import Field, model_validator
 from assimilate.encoder.step import Encoder
 from assimilate.graph.place import Place
 from assimilate.graph.progress import Progress
-from assimilate.graph.rows import RowWork
+from assimilate.graph.rows import RowWork, Write
 from assimilate.graph.settings import (
     Allowed,
     Count,
@@ -120,9 +122,25 @@ class WSearch(FromLatents):
             },
         )
 
+    @property
+    def measured(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """And how far an image's views are from each other on average, and whether the tolerance was reached."""
+        return {**super().measured, "spread": ((), "<f4"), "converged": ((), "|u1")}
+
     def rows(self, at: Place) -> RowWork:
-        """With the distances that were reached, measured on what is stored, and the steps that it took."""
-        return self._search(at).rows(self.title, side=self.side)
+        """With a word on what will be searched for."""
+        epsilon1, epsilon2 = self.epsilons(at)
+        at.say(f"  {self.title}: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {self.n_cached} views an image")
+        self._search(at).foretell_capping()
+        return super().rows(at)
+
+    def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
+        """A search from each image's latent."""
+        self._search(at).fill(write, indices, progress)
+
+    def summarize(self, folder: Path, at: Place) -> dict[str, Any]:
+        """The distances that were reached, measured on what is stored, and the steps that it took."""
+        return {"view": self.name, **self._search(at).summarize(folder)}
 
     def codes_and_views(
         self, at: Place, indices: list[int], count: int, progress: Progress
