@@ -38,6 +38,7 @@ from assimilate.run.analysis_checks import check_analysis
 from assimilate.run.budget import apply_budget
 from assimilate.run.checks import accumulation_notice, check_homes, check_stage
 from assimilate.run.given import check_given
+from assimilate.run.keys import is_argument
 from assimilate.run.objective import check_objective
 from assimilate.run.recipe import Recipe
 from assimilate.words import SEARCH_PATH, shell_word
@@ -58,7 +59,7 @@ ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "
 SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
 NEUTRAL_OVERRIDES = (
     *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective", "hydra"),
-    *("data.placement", "data.compile_augmentation", "dataset.download"),
+    *("loggers", "data.placement", "data.compile_augmentation", "dataset.download"),
 )
 
 
@@ -136,7 +137,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     given = {override.key_or_group: override for override in parsed}
     plain = _plain(config)
-    _check_additions(parsed, own=_is_own(str(plain["generator"]["_target_"])))
+    _check_additions(parsed, plain)
     if "view" in given and not Recipe(plain).uses_view:  # nor is what the view would bring for its data set
         kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
         plain = _plain(compose(kept)) | {"view": plain["view"]}
@@ -198,12 +199,12 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Ov
     return notices + accumulation_notice(plain)
 
 
-def _check_additions(parsed: Sequence[Override], *, own: bool) -> None:
+def _check_additions(parsed: Sequence[Override], plain: Mapping[str, Any]) -> None:
     """Refuse `+key` and `++key` that nothing in the run reads.
 
     Args:
         parsed: the overrides.
-        own: whether the generator is the user's own, whose arguments are theirs to name.
+        plain: what they compose to.
 
     Raises:
         UserError: so.
@@ -220,8 +221,8 @@ def _check_additions(parsed: Sequence[Override], *, own: bool) -> None:
     keys = nodes(composed)
     for override in added:
         key, value = override.key_or_group, override.value()
-        if not (own and key.startswith("generator.")):
-            for leaf, _ in leaves({key: value}):
+        for leaf, _ in leaves({key: value}):
+            if not is_argument(leaf, plain):
                 check_added(str(override.input_line), leaf, keys)
 
 

@@ -14,7 +14,8 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from hydra.errors import HydraException
 
 from assimilate.errors import UserError
-from assimilate.known_keys import CONF, is_left_out
+from assimilate.graph.wiring import TARGET
+from assimilate.known_keys import CONF, is_left_out, is_shipped
 from assimilate.run.keys import known_keys
 
 SEARCH_PATH = "hydra.searchpath"
@@ -73,13 +74,15 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         raise UserError("--resolve would be ignored: it says how --cfg job shows values")
     folders = [] if found.config_dir is None else [found.config_dir]
     words = []
+    named = {word.partition(f".{TARGET}=")[0].lstrip("+") for word in found.overrides if f".{TARGET}=" in word}
     for word in found.overrides:
         key, _, value = word.partition("=")
         if key.lstrip("+") == SEARCH_PATH:
             folders += _listed(value)
         else:
             given = readable(word, multirun=found.multirun)
-            words.append(f"++{given}" if is_left_out(key) else given)
+            argument = key.rpartition(".")[0] in named and not is_shipped(key)
+            words.append(f"++{given}" if argument or is_left_out(key) else given)
     searched = tuple(dict.fromkeys(map(_searchable, folders)))
     if searched:
         listed = ",".join(_quoted(folder) for folder in searched)

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.arrangement import GENERATED, Arrangement, Replacement
+from assimilate.assimilation.attached import NAMED_CLASSES, Callback
 from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer
 from assimilate.assimilation.trainer_options import TrainerOptions
@@ -35,6 +36,8 @@ class Training(Settings):
         batchnorm: per_view: one forward pass a view; concatenated: one pass for all views, generated ones included;
             per_view_backbone: the backbone view by view, the projector on all (Table 8); per_source: real views in one
             pass, generated ones in another that leaves the running statistics alone (CLSP).
+        callbacks: by names of yours, each with the `_target_` of a class and its arguments; they see every training of
+            an encoder, f's as well.
     """
 
     images: Images
@@ -54,6 +57,7 @@ class Training(Settings):
     batchnorm: Annotated[Literal["per_view", "concatenated", "per_view_backbone", "per_source"], From("batchnorm")]
     precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed", "64-true"], From("trainer.precision")]
     trainer: Annotated[TrainerOptions, At("trainer")] = TrainerOptions()
+    callbacks: Annotated[dict[str, Callback], From("callbacks"), Allowed(NAMED_CLASSES)] = {}  # noqa: RUF012
     mean: Three | None
     std: Three | None
     image_size: Annotated[int, From("dataset.image_size")]

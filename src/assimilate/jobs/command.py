@@ -67,7 +67,8 @@ def _check_key(override: Override) -> None:
         if key == name or key.startswith(f"{name}."):
             raise UserError(f"{override.input_line} cannot be set by itself: give {instead}")
     group, _, name = key.partition(".")
-    chosen = (name == "name" and not is_settable(key)) or (name == TARGET and key != OWN_CLASS)
+    ours = name == TARGET and key != OWN_CLASS and str(override.value()).startswith("assimilate.")
+    chosen = (name == "name" and not is_settable(key)) or ours
     if chosen and (CONF / group).is_dir():
         raise UserError(f"{override.input_line} cannot be set by itself: give {group}=<its name>")
 

@@ -108,3 +108,23 @@ def named_keys(config: Mapping[str, Any], path: str = "") -> set[str]:
         if isinstance(value, Mapping):
             found |= named_keys(value, f"{path}.{name}" if path else str(name))
     return found
+
+
+def is_argument(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether a key stands below a `_target_` that is no component: what that takes is checked where it is called."""
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping):
+            return False
+        if isinstance(target := node.get(TARGET), str) and not _is_component(target):
+            return True
+        node = node.get(part)
+    return False
+
+
+def _is_component(target: str) -> bool:
+    try:
+        found = pkgutil.resolve_name(target)
+    except Exception:  # it is the user's code, which may raise anything; it is refused when it is made
+        return False
+    return isinstance(found, type) and issubclass(found, Settings)
