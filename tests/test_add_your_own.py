@@ -44,13 +44,16 @@ def my(tmp_path_factory) -> Path:
 def out(my, tmp_path_factory) -> Path:
     """One chain with a view, a transformation, a loss and a schedule of one's own."""
     out = tmp_path_factory.mktemp("own") / "out"
-    assert run(my, *OWN, f"out={out}") == 0
+    logger = ("loggers.csv._target_=lightning.pytorch.loggers.CSVLogger", f"loggers.csv.save_dir={out}/csv")
+    assert run(my, *OWN, *logger, f"out={out}") == 0
     return out
 
 
 OWN = (
     *("view=wsphere", "assim=a2", "view.radius=2", "loss=mean_square", "optimizer.schedule=my_schedules.Linear"),
     "assim.generated_transform=my_transforms.Inverted",
+    *("callbacks=ema", "callbacks.ema.decay=0.5", "trainer.gradient_clip_val=1.0"),
+    *("optimizer._target_=torch.optim.AdamW", "optimizer.betas=[0.9,0.95]"),
 )
 
 
@@ -80,6 +83,12 @@ def test_a_run_of_ones_own_parts(out):
     content = json.loads((views / "manifest.json").read_text())["content"]
     assert (content["class"], content["radius"]) == ("my_views.WSphere", 2)
     assert len(content["source"]) == 64
+    assert len(list((out / "csv").rglob("metrics.csv"))) == 1  # of the one training, as W-sphere needs no f
+    trained = json.loads(next((out / "artifacts" / "encoders").rglob("manifest.json")).read_text())["content"]
+    assert trained["callbacks"]["ema"]["arguments"] == {"decay": 0.5}
+    assert len(trained["callbacks"]["ema"]["source"]) == 64
+    assert trained["optimizer"]["arguments"] == {"betas": [0.9, 0.95]}
+    assert trained["trainer"]["gradient_clip_val"] == 1
 
 
 def test_its_settings_are_validated(my, out, capsys):
