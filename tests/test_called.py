@@ -46,17 +46,17 @@ ADAMW = "optimizer._target_=torch.optim.AdamW"
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([ADAMW, "optimizer.beta=[0.9,0.95]"], "optimizer: torch.optim.AdamW does not take (beta)"),
+        ([ADAMW, "optimizer.beta=[0.9,0.95]"], "optimizer._target_=torch.optim.AdamW does not take (beta)"),
         ([ADAMW, "optimizer.momentum=0.5"], "optimizer.momentum would be ignored: torch.optim.AdamW takes no momentum"),
         (["optimizer._target_=torch.optim.AdamV"], "optimizer._target_=torch.optim.AdamV cannot be imported"),
         (["optimizer._target_=assimilate.assimilation.optimizers.Adam"], "give optimizer=<its name>"),
-        ([FREEZE, "callbacks.freeze.layer=3"], "callbacks.freeze: own_callbacks.Freeze does not take (layer)"),
+        ([FREEZE, "callbacks.freeze.layer=3"], "callbacks.freeze._target_=own_callbacks.Freeze does not take (layer)"),
         ([FREEZE], "missing a required argument: 'layers'; it takes layers, after"),
         (["callbacks.freeze._target_=own_callbacks.Frieze"], "own_callbacks.Frieze cannot be imported"),
         (["callbacks.freeze._target_=torch.nn.Linear"], "allowed is a subclass of lightning.pytorch.Callback"),
         (["callbacks.freeze.layers=3"], "callbacks.freeze names no class: give callbacks.freeze._target_=module.Class"),
         (["callbacks.freeze=3"], "callbacks.freeze=3 cannot be used: allowed is <name>._target_=module.Class"),
-        ([CSV], "loggers.mine: lightning.pytorch.loggers.CSVLogger does not take (): missing"),
+        ([CSV], "loggers.mine._target_=lightning.pytorch.loggers.CSVLogger does not take (): missing"),
         (["callbacks=nothing"], "callbacks/nothing"),
     ],
 )

@@ -173,7 +173,7 @@ def test_any_optimizer_of_torch():
     assert step.key != Recipe(job_of(*words).config).encoder.key
     with pytest.raises(UserError, match=r"optimizer\.factory=torch\.optim\.AdamV cannot be imported"):
         job_of(*words[:2], "optimizer.factory=torch.optim.AdamV")
-    with pytest.raises(UserError, match=r"optimizer\.arguments: torch\.optim\.AdamW does not take \(.*beta\)"):
+    with pytest.raises(UserError, match=r"optimizer\.factory=torch\.optim\.AdamW does not take \(.*beta\)"):
         job_of(*words, "+optimizer.arguments.beta=1")
 
 

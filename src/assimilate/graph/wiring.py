@@ -149,7 +149,9 @@ class Wiring:
         except ValidationError as error:
             named = {name: self._typed.get(place or name, place or name) for name, place in places.items()}
             found = refused(error, cls, named, values)
-            raise UserError(f"{path}: {found}") if issubclass(cls, Called) and not error.errors()[0]["loc"] else found
+            if issubclass(cls, Called) and not error.errors()[0]["loc"]:  # it begins with what is called
+                found = UserError(f"{path}.{TARGET if 'factory' in given else 'factory'}={found}")
+            raise found from error
         unused = made.unused()
         for name, place in places.items():
             if name not in unused:
