@@ -116,7 +116,7 @@ def test_settings_that_came_later_are_named_where_they_differ_alone(tmp_path, ke
         )
         assert (job.identity != job_of("dataset=cifar10", "assim=a2").identity) is there
         for trained in (chain.encoder, chain.reference):  # f inherits both
-            of_encoder = trained.step.network.initialization != "fan_out"
+            of_encoder = trained.step.network.backbone.initialization != "fan_out"
             of_data = trained.step.std != (0.25,) * 3
             assert (of_encoder, of_data) == (there and group == "encoder", there and group == "data")
 

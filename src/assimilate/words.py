@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
 from assimilate.known_keys import CONF, is_left_out, is_shipped
-from assimilate.run.keys import known_keys
+from assimilate.run.keys import chosen_by_path, known_keys
 
 SEARCH_PATH = "hydra.searchpath"
 # What begins so is a path, whatever the key.
@@ -74,7 +74,7 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         raise UserError("--resolve would be ignored: it says how --cfg job shows values")
     folders = [] if found.config_dir is None else [found.config_dir]
     words = []
-    named = {word.partition(f".{TARGET}=")[0].lstrip("+") for word in found.overrides if f".{TARGET}=" in word}
+    named = set(map(_names_a_class, found.overrides))
     for word in found.overrides:
         key, _, value = word.partition("=")
         if key.lstrip("+") == SEARCH_PATH:
@@ -88,6 +88,13 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         listed = ",".join(_quoted(folder) for folder in searched)
         words.insert(0, f"{SEARCH_PATH}=[{listed}]")
     return CommandLine(tuple(words), searched, found.multirun, tuple(_flags(parser, found)))
+
+
+def _names_a_class(word: str) -> str | None:
+    """The place of the class that an override names by its path, with settings of names that no file of ours has."""
+    key, _, value = word.lstrip("+").partition("=")
+    group, _, name = key.rpartition(".")
+    return group if name == TARGET or (key in chosen_by_path() and "." in value) else None
 
 
 def _refuse(message: str) -> NoReturn:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from assimilate.assimilation.hyperparameters import from_plain
+from assimilate.graph.plain import from_plain
 from assimilate.assimilation.optimizers import (
     SGD,
     AnyOptimizer,

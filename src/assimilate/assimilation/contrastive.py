@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from assimilate.assimilation.accumulation import window_size
 from assimilate.assimilation.alignment import Alignment
-from assimilate.assimilation.hyperparameters import as_plain, from_plain
+from assimilate.graph.plain import as_plain, from_plain
 from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer
 from assimilate.assimilation.terms import LossTerms

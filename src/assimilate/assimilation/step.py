@@ -82,12 +82,12 @@ class Trained(Encoder, Training):
     @property
     def gflop(self) -> float:
         """Of one image, forward."""
-        return self.network.gflop(self.crop_size or self.image_size)
+        return self.network.backbone.gflop(self.crop_size or self.image_size)
 
     @property
     def width(self) -> float:
         """As the published network has 64 channels."""
-        return self.network.width / 64
+        return self.network.backbone.share
 
     def effort(self, images: int) -> Effort:
         """A training step costs three forward passes a view."""

@@ -116,7 +116,7 @@ class Training(Settings):
         synthetic = view is not None and not view.real
         mean, std = self.normalization
         made: ContrastiveModule = pkgutil.resolve_name(self.module_path)(
-            encoder=self.network.model_dump(),
+            encoder=self.network.plain,
             loss=self.loss,
             alignment=self.alignment,
             optimizer=self.optimizer,

@@ -186,7 +186,7 @@ def _feature_space(settings: StyleGAN2Settings, dataset: ImageDataset) -> Featur
         except (FileNotFoundError, ValueError) as error:
             raise ValueError(f"generator.frechet_encoder={path}: {error}") from error
         mean, std = encoder.mean, encoder.std
-        label = f"backbone of {path.name} ({encoder.spec.backbone}, sha256 {digest_file(path)[:12]})"
+        label = f"backbone of {path.name} ({encoder.spec.name}, sha256 {digest_file(path)[:12]})"
     return FeatureSpace(label, PixelFeatures(encoder, mean=mean, std=std), encoder.feature_dim)
 
 

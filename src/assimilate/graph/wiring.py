@@ -192,7 +192,10 @@ class Wiring:
             )
         # A word: the class that it chooses, whose settings stand beside it.
         self._chosen[place] = value, nested
-        return self.fill(place.rpartition(".")[0], find_class(place, value, nested))
+        cls = find_class(place, value, nested)
+        if issubclass(cls, Called) and "." in str(value) and resolved(value) is not cls:
+            return self.fill(place, cls, {"factory": value})
+        return self.fill(place.rpartition(".")[0], cls)
 
     def _find(self, path: str) -> Any:
         node: Any = self.config
