@@ -58,8 +58,14 @@ def test_its_settings_and_source_are_in_the_identity():
 def test_shipped_ones_are_known_as_they_were():
     known = network_of("encoder.width=8").identity
     assert known == {
-        **{"class": "assimilate.encoder.step.Network", "version": 1, "backbone": "resnet18", "width": 8},
-        **{"stem": "cifar", "projector": "essl", "hidden_dim": 2048, "output_dim": 2048},
+        "class": "assimilate.encoder.step.Network",
+        "version": 1,
+        "backbone": "resnet18",
+        "width": 8,
+        "stem": "cifar",
+        "projector": "essl",
+        "hidden_dim": 2048,
+        "output_dim": 2048,
         "predictor_dim": None,
     }
 

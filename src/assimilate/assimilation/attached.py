@@ -1,10 +1,8 @@
-"""Callbacks and loggers of a library, or of the user's: what Lightning's Trainer has beside what assimilate gives it."""
+"""Callbacks and loggers of a library, or of the user's, beside those that assimilate gives Lightning's Trainer."""
 
 from typing import ClassVar
 
 from assimilate.graph.called import Called
-
-NAMED_CLASSES = "<name>._target_=module.Class, under a name of yours"
 
 
 class Callback(Called):

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from assimilate.assimilation.accumulation import window_size
 from assimilate.assimilation.alignment import Alignment
-from assimilate.graph.plain import as_plain, from_plain
 from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer
 from assimilate.assimilation.terms import LossTerms
@@ -22,6 +21,7 @@ from assimilate.encoder.batchnorm import synchronize_batchnorm
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.encoder.step import ENCODER
+from assimilate.graph.plain import as_plain, from_plain
 
 PAPER = Alignment()
 

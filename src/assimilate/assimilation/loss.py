@@ -12,6 +12,7 @@ from pydantic import Field
 
 from assimilate.assimilation.alignment import NO_ALIGNMENT, Alignment
 from assimilate.assimilation.terms import LossTerms
+from assimilate.graph.required import required
 from assimilate.graph.settings import Allowed, Count, NotNegative, Positive, Settings
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Loss(Settings):
         """By what the minimised loss exceeds `base`."""
         return 1.0
 
+    @required(unless="method")
     def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
         """The loss of two views (of all, where `aligns` is False), before `scale`.
 

@@ -4,6 +4,7 @@ A learning rate is a pure function of the step: nothing to save, nothing that a 
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class Schedule(Settings):
     """A learning rate over the steps. Subclasses are chosen by optimizer.schedule, a word or a dotted path."""
 
+    @abstractmethod
     def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
         """The learning rate of the update after `step` others; also asked for one step past the last.
 
@@ -30,7 +32,6 @@ class Schedule(Settings):
             epochs: of the whole training.
             steps_per_epoch: optimiser steps in one.
         """
-        raise NotImplementedError
 
     def check(self, epochs: int) -> None:
         """Refuse a training that is too short for this schedule.
@@ -150,13 +151,13 @@ class Optimizer(Settings):
     weight_decay: NotNegative = 0.0
     schedule: Schedule = CosineWithWarmup()
 
+    @abstractmethod
     def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
         """torch's optimiser, at learning rate 1, by which the schedule's rate is multiplied: so that it is exact.
 
         Args:
             parameters: groups, as torch.optim takes them.
         """
-        raise NotImplementedError
 
     def rates(self, *, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
         """The learning rate as a function of the optimiser steps already taken."""

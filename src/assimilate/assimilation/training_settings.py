@@ -7,13 +7,14 @@ from pydantic import Field, model_validator
 
 from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.arrangement import GENERATED, Arrangement, Replacement
-from assimilate.assimilation.attached import NAMED_CLASSES, Callback
+from assimilate.assimilation.attached import Callback
 from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer
 from assimilate.assimilation.trainer_options import TrainerOptions
 from assimilate.data.dataset import Images, Three
 from assimilate.data.transform import NoTransform, Transform
 from assimilate.encoder.step import Network
+from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.settings import NEUTRAL, Allowed, At, Count, Flag, From, Seed, Settings
 from assimilate.views.step import View
 

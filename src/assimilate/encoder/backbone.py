@@ -16,6 +16,7 @@ from assimilate.graph.plain import from_plain
 from assimilate.graph.settings import choices
 from assimilate.graph.wiring import Wiring, find_class
 
+
 def trains_in_channels_last(width: int, image_size: int, *, on_cpu: bool) -> bool:
     """Whether a backbone of `width` planes may be trained in channels_last on images of `image_size` pixels: always.
 

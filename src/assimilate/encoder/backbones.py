@@ -1,5 +1,6 @@
 """What an encoder sees images with: one class a backbone, chosen by encoder.backbone, its settings beside it."""
 
+from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -20,12 +21,12 @@ class Backbone(Settings):
     `_target_` below it.
     """
 
+    @abstractmethod
     def build(self) -> "nn.Module":
         """The network, its parameters drawn from torch's global generator.
 
         Its attribute `feature_dim` is the features' dimension; where it has none, that is measured on 64² images.
         """
-        raise NotImplementedError
 
     def gflop(self, image_size: int) -> float:
         """Of one image, forward, in 10⁹ operations; a ResNet-18's where a subclass does not say."""

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from assimilate.data.dataset import Images, Three
-from assimilate.encoder.backbones import Backbone
+from assimilate.encoder.backbones import Backbone, ResNet
 from assimilate.graph.built import Built
-from assimilate.graph.called import Called
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
 from assimilate.graph.plain import as_plain
@@ -58,9 +57,9 @@ class Network(Settings):
     def plain(self) -> dict[str, Any]:
         """What `EncoderSpec.from_dict` reads."""
         heads = {name: getattr(self, name) for name in type(self).model_fields if name != "backbone"}
-        if self.backbone.word is None or isinstance(self.backbone, Called):
-            return {"backbone": as_plain(self.backbone), **heads}
-        return {"backbone": self.backbone.word, **self.backbone.model_dump(), **heads}
+        if isinstance(self.backbone, ResNet):  # whose settings `EncoderSpec` has fields for
+            return {"backbone": self.backbone.word, **self.backbone.model_dump(), **heads}
+        return {"backbone": as_plain(self.backbone), **heads}
 
 
 class Encoder(Step):

@@ -1,6 +1,7 @@
 """The generators: what decides the networks of each, trained here or brought by the user."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -47,9 +48,9 @@ class Generator(Step):
         """Whether a discriminator comes with it."""
         return False
 
+    @abstractmethod
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The frozen generator of a finished artifact, on the job's device."""
-        raise NotImplementedError
 
     def load_state(self, folder: Path) -> "GeneratorState | None":
         """The networks that were trained together, with their optimisers; None where there is but a generator."""

@@ -12,6 +12,8 @@ from assimilate.graph.settings import Allowed, Settings, Text
 from assimilate.graph.source import source_digest
 
 TARGET = "_target_"
+# What a mapping of classes from outside may hold.
+NAMED_CLASSES = "<name>._target_=module.Class, under a name of yours"
 
 
 class Called(Settings):
@@ -83,7 +85,9 @@ def resolved(name: Any) -> Callable[..., Any]:
     try:
         found = pkgutil.resolve_name(name)
     except Exception as error:  # importing it runs the user's code, which may raise anything
-        raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise ValueError(
+            f"{name} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
     if not callable(found):
         raise ValueError(f"{name} cannot be used: it is no class or function")
     return found  # type: ignore[no-any-return]

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from assimilate.errors import UserError
 from assimilate.graph.called import TARGET, Called, resolved, signature_of
 from assimilate.graph.refusal import as_typed, refused, unknown_word
+from assimilate.graph.required import left_out
 from assimilate.graph.settings import At, From, Settings, When, choices, listed, settings_type
 from assimilate.graph.step import Step
 
@@ -103,6 +104,8 @@ class Wiring:
         if path is None:
             return self.fill(path, base, given)
         cls = self.class_at(path, base)
+        if cls is base and left_out(cls):
+            raise UserError(f"{path} names no class: give {path}.{TARGET}=module.Class")
         return self.fill(path, cls, {**self._called(path, cls, base), **given})
 
     def _called(self, path: str, cls: type[Settings], base: type[Settings]) -> dict[str, Any]:
@@ -280,8 +283,8 @@ def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = 
         if stand_in is not None and not is_component:
             return stand_in  # type: ignore[return-value]
         raise UserError(f"{key}={name} cannot be used: allowed is a subclass of {base.__module__}.{base.__qualname__}")
-    if lacking := sorted(found.__abstractmethods__):
-        raise UserError(f"{key}={name} cannot be used: the class has no {listed(lacking)} of its own")
+    if lacking := left_out(found):
+        raise UserError(f"{key}={name} cannot be used: it leaves out {listed(lacking)} (see {base.__qualname__})")
     return found
 
 

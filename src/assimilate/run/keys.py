@@ -119,7 +119,9 @@ def _named(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, typ
 @functools.cache
 def chosen_by_path() -> frozenset[str]:
     """Keys that choose a class by a word, or by the dotted path of one from outside, whose settings stand beside."""
-    fields = [(key, settings_type(field.annotation)) for path, base in PLACES for key, field, _ in places_of(path, base)]
+    fields = [
+        (key, settings_type(field.annotation)) for path, base in PLACES for key, field, _ in places_of(path, base)
+    ]
     return frozenset(key for key, nested in fields if nested is not None and choices(nested))
 
 
