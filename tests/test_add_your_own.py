@@ -14,6 +14,7 @@ import pytest
 from assimilate import make_views, report, train
 from assimilate.composing import compose, searching
 from assimilate.config import make_job
+from assimilate.encoder.checkpoint import load_encoder
 from assimilate.errors import UserError
 from assimilate.graph.wiring import find_class
 from assimilate.views.step import Cached, View
@@ -54,6 +55,7 @@ OWN = (
     "assim.generated_transform=my_transforms.Inverted",
     *("callbacks=ema", "callbacks.ema.decay=0.5", "trainer.gradient_clip_val=1.0"),
     *("optimizer._target_=torch.optim.AdamW", "optimizer.betas=[0.9,0.95]"),
+    *("encoder=patches", "encoder.patch=2", "metrics=alignment", "metrics.alignment.power=1"),
 )
 
 
@@ -76,6 +78,12 @@ def test_a_run_of_ones_own_parts(out):
     (metrics,) = out.rglob("metrics.json")
     result = json.loads(metrics.read_text())
     assert {"acc1", "knn5"} <= result["metrics"].keys()
+    assert 0 < result["metrics"]["alignment"]["mean"] < 2
+    assert result["protocols"]["alignment"] == "mean distance of test images of one class"
+    assert 0 < result["untrained"]["alignment"] < 2
+    assert "alignment" in (metrics.parent / "report.html").read_text()
+    (encoder,) = artifacts(out, "encoders")
+    assert load_encoder(encoder / "encoder.pt").feature_dim == 32
     assert result["titles"]["run"] == "A2-mean square with W-sphere"
     assert (metrics.parent / "report.html").is_file()
     (views,) = artifacts(out, "views")
@@ -87,12 +95,20 @@ def test_a_run_of_ones_own_parts(out):
     trained = json.loads(next((out / "artifacts" / "encoders").rglob("manifest.json")).read_text())["content"]
     assert trained["callbacks"]["ema"]["arguments"] == {"decay": 0.5}
     assert len(trained["callbacks"]["ema"]["source"]) == 64
+    assert (trained["network"]["backbone"]["class"], trained["network"]["patch"]) == ("my_nets.Patches", 2)
     assert trained["optimizer"]["arguments"] == {"betas": [0.9, 0.95]}
     assert trained["trainer"]["gradient_clip_val"] == 1
 
 
 def test_its_settings_are_validated(my, out, capsys):
     for words, message in (
+        (["metrics.alignment.power=0"], "metrics.alignment.power=0 cannot be used: allowed is a number > 0"),
+        (
+            ["+metrics.acc1._target_=my_metrics.Alignment"],
+            "metrics.acc1 cannot be used: a shipped metric has that name",
+        ),
+        (["callbacks.ema.dekay=1"], "callbacks.ema._target_=my_callbacks.EMA does not take (decay, dekay)"),
+        (["encoder.patch=0"], "encoder.patch=0 cannot be used: allowed is a whole number ≥ 1"),
         (["view.radius=-1"], "view.radius=-1 cannot be used: allowed is a number ≥ 0"),
         (["+view.raduis=1"], "nothing reads view.raduis"),
         (["loss.weight=0"], "loss.weight=0 cannot be used: allowed is a number > 0"),

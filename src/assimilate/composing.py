@@ -34,7 +34,10 @@ CONFIG_NAME = "config"
 SWEEP = "sweep"
 RECIPE = "recipe"
 # Groups of which nothing may be chosen.
-OPTIONAL_GROUPS = ("callbacks", "loggers", "view_encoder", "sweep", "recipe_dataset", "recipe_view", "dataset_view")
+OPTIONAL_GROUPS = (
+    *("callbacks", "loggers", "metrics", "view_encoder"),
+    *("sweep", "recipe_dataset", "recipe_view", "dataset_view"),
+)
 # What brings Hydra's plugins, by a word of their names.
 EXTRAS = {"joblib": "joblib", "submitit": "slurm", "optuna": "sweep"}
 # Folders of options of the user's own: --config-dir and hydra.searchpath.

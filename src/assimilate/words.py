@@ -81,8 +81,8 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
             folders += _listed(value)
         else:
             given = readable(word, multirun=found.multirun)
-            argument = key.rpartition(".")[0] in named and not is_shipped(key)
-            words.append(f"++{given}" if argument or is_left_out(key) else given)
+            is_argument = key.rpartition(".")[0] in named and not is_shipped(key)
+            words.append(f"++{given}" if is_argument or is_left_out(key) else given)
     searched = tuple(dict.fromkeys(map(_searchable, folders)))
     if searched:
         listed = ",".join(_quoted(folder) for folder in searched)

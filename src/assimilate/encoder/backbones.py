@@ -37,6 +37,11 @@ class Backbone(Settings):
         """Of the published network's width."""
         return 1.0
 
+    @property
+    def text(self) -> str:
+        """For people."""
+        return self.word or type(self).__name__
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides it, beside the projector's settings: one with a word is known by that."""
@@ -91,6 +96,11 @@ class ResNet(Backbone):
     def share(self) -> float:
         """As the published network has 64 channels."""
         return self.width / 64
+
+    @property
+    def text(self) -> str:
+        """With its width."""
+        return f"{self.word} of width {self.width}"
 
 
 class ResNet18(ResNet, word="resnet18"):

@@ -45,7 +45,7 @@ class EncoderSpec:
     def to_dict(self) -> dict[str, Any]:
         """A plain dict that `from_dict` reads; the usual initialization is not named, as in the files of old."""
         values = asdict(self)
-        usual = {"initialization": "fan_out"}
+        usual: dict[str, Any] = {"initialization": "fan_out"}
         if not isinstance(self.backbone, str):  # these are a ResNet's
             usual |= {"width": 64, "stem": "cifar"}
         return {name: value for name, value in values.items() if name not in usual or value != usual[name]}

@@ -36,7 +36,8 @@ class Called(Settings):
     def _it_takes_these_arguments(self) -> Self:
         # Imported at once, so that a typo is refused before anything is trained.
         found = resolved(self.factory)
-        if self.makes is not None and not (isinstance(found, type) and issubclass(found, resolved(self.makes))):
+        base = object if self.makes is None else resolved(self.makes)
+        if not (self.makes is None or (isinstance(found, type) and isinstance(base, type) and issubclass(found, base))):
             raise ValueError(f"{self.factory} cannot be used: allowed is a subclass of {self.makes}")
         positional, named = self.supplied()
         signature = signature_of(found)
@@ -69,6 +70,11 @@ class Called(Settings):
         return resolved(self.factory)(*positional, **{name: _made(value) for name, value in named.items()})
 
 
+def _names_of(cls: type) -> set[str]:
+    """The dotted names that a class and those it is built on go by."""
+    return {f"{each.__module__}.{each.__qualname__}" for each in cls.__mro__}
+
+
 def _made(value: Any) -> Any:
     if isinstance(value, Mapping):
         inner = {name: _made(item) for name, item in value.items() if name != TARGET}
@@ -90,7 +96,7 @@ def resolved(name: Any) -> Callable[..., Any]:
         ) from error
     if not callable(found):
         raise ValueError(f"{name} cannot be used: it is no class or function")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @functools.lru_cache(maxsize=64)

@@ -284,7 +284,7 @@ def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = 
             return stand_in  # type: ignore[return-value]
         raise UserError(f"{key}={name} cannot be used: allowed is a subclass of {base.__module__}.{base.__qualname__}")
     if lacking := left_out(found):
-        raise UserError(f"{key}={name} cannot be used: it leaves out {listed(lacking)} (see {base.__qualname__})")
+        raise UserError(f"{key}={name} cannot be used: the class has no {listed(lacking)} of its own")
     return found
 
 

@@ -51,7 +51,7 @@ class Reading:
 
 
 class DivergedError(ValueError):
-    """A measurement that is trained did not stay finite: its numbers are left out, with this reason, others are kept."""
+    """A measurement did not stay finite: its numbers are left out, with this reason, and others are kept."""
 
 
 class Metric(Settings):
@@ -77,10 +77,9 @@ class Metric(Settings):
             DivergedError: it did not stay finite.
         """
         found, label = self.measure(seen), self.title or type(self).__name__
-        numbers = (
-            {f"{name}_{key}": value for key, value in found.items()} if isinstance(found, Mapping) else {name: found}
-        )
-        return {key: Reading((float(value),), label) for key, value in numbers.items()}
+        if not isinstance(found, Mapping):
+            return {name: Reading((float(found),), label)}
+        return {f"{name}_{key}": Reading((float(value),), label) for key, value in found.items()}
 
     def names(self, name: str, num_classes: int) -> Sequence[str]:
         """The numbers that it may leave in metrics.json."""

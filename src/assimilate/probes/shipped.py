@@ -1,4 +1,4 @@
-"""The measurements of every probe: neighbours and the linear classifier."""
+"""The measurements that ship: neighbours and the linear classifier, of every probe, and the spread of features."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -80,3 +80,19 @@ class Linear(Metric):
         found = ("acc1", "acc5") if num_classes > 5 else ("acc1",)
         best = PROTOCOLS[self.settings["preset"]].report == "best"
         return (*found, *(f"{metric}_last" for metric in found)) if best else found
+
+
+class Spread(Metric):
+    """How far the directions of features differ (`spread_of`): near 0 where they have collapsed."""
+
+    title: ClassVar[str] = "directions of un-augmented training images' features"
+
+    def measure(self, seen: Seen) -> Mapping[str, float]:
+        """Spread, 0 to 1, and effective rank, 1 to the features' dimension."""
+        from assimilate.probes.collapse import some, spread_of
+
+        return spread_of(some(seen.bank))
+
+    def names(self, name: str, num_classes: int) -> Sequence[str]:
+        """Two."""
+        return (f"{name}_spread", f"{name}_effective_rank")

@@ -178,9 +178,7 @@ class Probe(Step):
         shipped = {**self.shipped, **dict.fromkeys(self.model_copy(update={"further": {}}).metrics)}
         for name in self.further:
             if name in shipped:
-                raise ValueError(
-                    f"metrics.{name} cannot be used: it is the name of a shipped metric; give another name"
-                )
+                raise ValueError(f"metrics.{name} cannot be used: a shipped metric has that name; give another")
         return self
 
     def unused(self) -> Mapping[str, str]:
