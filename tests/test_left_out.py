@@ -27,7 +27,9 @@ for base in (Loss, Optimizer, Schedule, Dataset, Transform, Backbone, Generator,
 
 class OwnMethod(Loss):
     def method(self, encoder, alignment, *, seed):
-        return None
+        from assimilate.assimilation.method import Method
+
+        return type("NoMethod", (Method,), {})(alignment)
 """
 
 
@@ -61,6 +63,15 @@ def test_it_is_refused_in_one_line(word, lacking, tmp_path, capsys):
     error = capsys.readouterr().err
     assert f"{word} cannot be used: the class has no {lacking} of its own\n" in error
     assert error.count("\n") == 1
+
+
+def test_a_method_without_forward_is_refused_before_anything_is_trained(tmp_path, capsys):
+    words = ["view=expert", "budget=smoke", "trainer=cpu", "loss._target_=incomplete.OwnMethod", f"out={tmp_path}"]
+    assert train.main(words) == 2
+    error = capsys.readouterr().err
+    assert "NoMethod" in error
+    assert "forward" in error
+    assert not list(tmp_path.rglob("last.ckpt"))
 
 
 def test_what_calls_it_may_be_given_in_its_place():

@@ -144,6 +144,8 @@ def test_simsiam_and_its_a2():
     assert job_of("recipe=simsiam", "dataset=cifar10", "assim=a2").config["loss"]["name"] == "infonce"
     config = job_of("recipe=simsiam", "dataset=cifar10", "assim=a2", "loss=simsiam").config
     assert (config["loss"]["name"], config["loss"]["alpha"], config["simclr_loss"]) == ("simsiam", 0.5, "simsiam")
+    with pytest.raises(UserError, match=r"loss=byol needs encoder\.predictor_dim \(4096 in its paper"):
+        job_of("loss=byol", "dataset=cifar10")
     with pytest.raises(UserError, match=r"simsiam needs encoder\.predictor_dim.*take recipe=simsiam"):
         job_of("dataset=cifar10", "loss=simsiam")
 

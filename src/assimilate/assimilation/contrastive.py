@@ -81,10 +81,10 @@ class ContrastiveModule(pl.LightningModule):
         self.optimizer.schedule.check(epochs)
         self.epochs = epochs
         if self.loss.needs_predictor != (self.encoder_spec.predictor_dim is not None):
-            needs = "needs a predictor (SimSiam's has 512)" if self.loss.needs_predictor else "trains no predictor"
+            needs = f"needs a predictor{self.loss.usual}" if self.loss.needs_predictor else "trains no predictor"
             raise ValueError(
-                f"loss={self.loss.word or type(self.loss).__name__} does not fit "
-                f"encoder.predictor_dim={self.encoder_spec.predictor_dim}: it {needs}"
+                f"loss={self.loss.called} does not fit encoder.predictor_dim={self.encoder_spec.predictor_dim}: "
+                f"it {needs}"
             )
         self.passes = ViewPasses(batchnorm, frozenset(generated_views))
         self.mean = (float(mean[0]), float(mean[1]), float(mean[2]))

@@ -32,6 +32,7 @@ class Loss(Settings):
     Attributes:
         aligns: whether appended views have a term of their own, α times their alignment; else `base` takes all views.
         needs_predictor: whether the encoder has a predictor.
+        usual_predictor: how wide that is elsewhere, and how to have it, in words.
         contrasts: whether views of other images are negatives.
     """
 
@@ -39,7 +40,18 @@ class Loss(Settings):
     title: ClassVar[str] = ""
     aligns: ClassVar[bool] = True
     needs_predictor: ClassVar[bool] = False
+    usual_predictor: ClassVar[str] = ""
     contrasts: ClassVar[bool] = True
+
+    @property
+    def called(self) -> str:
+        """Its word, or its class's name."""
+        return self.word or type(self).__name__
+
+    @property
+    def usual(self) -> str:
+        """The usual predictor, in brackets; "" where nothing is known of it."""
+        return f" ({self.usual_predictor})" if self.usual_predictor else ""
 
     @property
     def scale(self) -> float:
@@ -231,6 +243,9 @@ class SimSiamLoss(Loss, word="simsiam"):
 
     title: ClassVar[str] = "SimSiam"
     needs_predictor: ClassVar[bool] = True
+    usual_predictor: ClassVar[str] = (
+        "512 in PROTOCOLS 11: take recipe=simsiam for the run (loss), or view_encoder=simsiam for f (simclr_loss)"
+    )
     contrasts: ClassVar[bool] = False
 
     def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
@@ -253,6 +268,7 @@ class BYOL(Loss, word="byol"):
 
     title: ClassVar[str] = "BYOL"
     needs_predictor: ClassVar[bool] = True
+    usual_predictor: ClassVar[str] = "4096 in its paper: give encoder.predictor_dim=4096"
     contrasts: ClassVar[bool] = False
     momentum: Momentum = 0.996
 

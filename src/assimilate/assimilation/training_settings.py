@@ -78,13 +78,10 @@ class Training(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> "Training":
         if self.loss.needs_predictor and self.network.predictor_dim is None:
-            raise ValueError(
-                f"{self.loss.word} needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam for the run "
-                "(loss), or view_encoder=simsiam for f (simclr_loss)"
-            )
+            raise ValueError(f"loss={self.loss.called} needs encoder.predictor_dim{self.loss.usual}")
         if not self.loss.contrasts and self.view is not None and self.view.needs_contrastive_loss:
             raise ValueError(
-                f"view={self.view.name} trains with a contrastive loss: loss={self.loss.word} cannot be combined "
+                f"view={self.view.name} trains with a contrastive loss: loss={self.loss.called} cannot be combined "
                 "with it"
             )
         self.optimizer.schedule.check(self.epochs)

@@ -15,7 +15,6 @@ from assimilate.artifacts.chain import Chain, build_chain
 from assimilate.artifacts.foresight import check_inversion_inputs
 from assimilate.artifacts.store import Store
 from assimilate.assimilation.step import Trained
-from assimilate.assimilation.trainer_options import check_options
 from assimilate.config import MEASURING_STAGE, PROBING_STAGES, Job, rank
 from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
@@ -181,7 +180,7 @@ class Session:
         self._looked_ahead = True
         for artifact in self.chain.all():
             if isinstance(artifact.step, Trained) and not self.store.has(artifact):
-                check_options(artifact.step.trainer)
+                artifact.step.look_ahead()
         latents = self.chain.latents
         if latents is None or latents.step.is_known or self.store.has(latents):
             return
