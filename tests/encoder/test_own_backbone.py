@@ -80,7 +80,7 @@ def test_shipped_ones_are_known_as_they_were():
         ((*PATCHES, "encoder.patch=0"), "encoder.patch=0 cannot be used: allowed is a whole number ≥ 1"),
         ((*PATCHES, "encoder.path=2"), "nothing reads encoder.path. Did you mean encoder.patch"),
         ((*PATCHES, "encoder.width=8"), "encoder.backbone=own_nets.Patches does not read it"),
-        (("encoder.backbone={_target_:own_nets.Plain,width:5}",), "own_nets.Plain does not take (width)"),
+        (("encoder.backbone={_target_:own_nets.Plain,depth:5}",), "own_nets.Plain does not take (depth)"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(words, message, tmp_path, capsys):

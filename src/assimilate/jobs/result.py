@@ -86,7 +86,7 @@ def _print_table(session: Session, run: Run) -> None:
 # What a SimCLR run has no use for, and hardware; everything else said of the run is said of its baseline.
 _NOT_OF_BASELINES = (
     *("view", "assim", "view_encoder", "simclr_loss", "inversion", "generator", "loss", "analysis", "seed"),
-    *("trainer", "logger", "prepare", "force", "knn", "objective", "sweep", "hydra"),
+    *("trainer", "logger", "loggers", "prepare", "force", "knn", "objective", "sweep", "hydra"),
 )
 _OF_BASELINES = ("loss.temperature", "loss.base_temperature", "trainer.precision")
 
