@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch import Callback
 from torch import nn
 
-from assimilate import launch
 from assimilate.analysis.agreement import label_agreement
 from assimilate.analysis.mine import MineSettings
 from assimilate.analysis.pairs import SeenViews, measure_pair
@@ -27,8 +26,11 @@ from assimilate.generator.own import make_own_generator
 from assimilate.generator.training import train_stylegan2
 from assimilate.inversion.invert import invert
 from assimilate.inversion.settings import OptimizationSettings
+from assimilate.jobs.child import work
+from assimilate.jobs.machine import take_gpu
 from assimilate.probes.linear import linear_probe
 from assimilate.probes.monitor import KNNMonitor
+from assimilate.run.job import RANK_TARGET
 from assimilate.views.cache import CachedViews
 from assimilate.views.calibration import measure_epsilon1
 from assimilate.views.mixing import Mixing
@@ -391,16 +393,16 @@ def test_a_rank_takes_its_own_gpu_before_it_loads_anything(gpu, monkeypatch):
     """Else generator and f of every rank, and a CUDA context each, would be on the first."""
     calls = []
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv(launch.RANK_TARGET, "encoders/a")
+    monkeypatch.setenv(RANK_TARGET, "encoders/a")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
-    monkeypatch.setattr(launch, "_train", lambda session, artifact: calls.append("train"))
-    artifact = SimpleNamespace(label="encoders/a", parents={"generator": "its generator"})
+    step = SimpleNamespace(fit=lambda into, at: calls.append("train"))
+    artifact = SimpleNamespace(label="encoders/a", parents={"generator": "its generator"}, step=step, staging=None)
+    data = SimpleNamespace(label="datasets/a", parents={})
     session = SimpleNamespace(
-        config={"trainer": {"num_threads": None}}, chain=SimpleNamespace(all=lambda: [artifact]), device="cuda",
+        data=data, chain=SimpleNamespace(all=lambda: [artifact]), take_gpu=lambda: take_gpu("cuda"),
         ensure=calls.append,
     )  # fmt: skip
-    launch.train_as_rank(session)
+    work(session, "encoders/a")
     assert calls == [torch.device("cuda", 1), "its generator", "train"]
-    session.device = "cpu"
-    assert launch.take_gpu(session) is None
+    assert take_gpu("cpu") is None

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from assimilate.config import rank
 from assimilate.jobs.command import stage
 from assimilate.jobs.stopping import TerminatedError, termination_raised
+from assimilate.run.job import rank
 from assimilate.tracking.tracker import Tracker
 
 PARENT = """

@@ -11,10 +11,10 @@ python -m assimilate.analyze dataset=cifar10 analysis=alignment_uniformity 'anal
 import sys
 from collections.abc import Callable
 
-from assimilate.config import Job
 from assimilate.figures import pairs, runs, views
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
+from assimilate.run.job import Job
 from assimilate.run.measuring import measures_pair
 
 WAYS: dict[str, Callable[[Session], None]] = {

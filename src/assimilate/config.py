@@ -2,12 +2,10 @@
 
 import contextlib
 import itertools
-import os
 import pkgutil
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +36,11 @@ from assimilate.run.analysis_checks import check_analysis
 from assimilate.run.budget import apply_budget
 from assimilate.run.checks import accumulation_notice, check_homes, check_stage
 from assimilate.run.given import check_given
+from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
 from assimilate.run.objective import check_objective
 from assimilate.run.recipe import Recipe
-from assimilate.words import SEARCH_PATH, shell_word
+from assimilate.words import SEARCH_PATH
 
-# The stage that looks at views through f, whatever made them.
-MEASURING_STAGE = "analyze"
-# Stages that go as far as a probe, or look at one.
-PROBING_STAGES = ("train", "evaluate", "report")
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {
     "dataset.root": "dataset=folder needs the folder of your images: dataset.root=/path/to/images",
@@ -60,36 +55,6 @@ NEUTRAL_OVERRIDES = (
     *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective", "hydra"),
     *("data.placement", "data.compile_augmentation", "dataset.download"),
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """One fully composed run: plain values with the budget's caps applied, and where its results go."""
-
-    stage: str
-    config: dict[str, Any]
-    overrides: tuple[str, ...]
-    identity: dict[str, Any]
-    out: Path
-    run_dir: Path
-    row: str | None  # the paper's row, if nothing but data set, seed and budget was changed
-    notices: tuple[str, ...]
-    log: Path | None = None  # a job of a multirun: where its lines are kept
-    ending: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)  # what is closed when it ends
-
-    @property
-    def command(self) -> str:
-        """The command that composes this job."""
-        return " ".join(["python -m", f"assimilate.{self.stage}", *map(shell_word, self.overrides)])
-
-
-# Which artifact the ranks of a launch train. A cluster may set RANK and WORLD_SIZE for any process; this is ours alone.
-RANK_TARGET = "ASSIMILATE_RANK_TARGET"
-
-
-def rank() -> int | None:
-    """This process's number among the ranks of a launch of ours; None where it is none of them."""
-    return int(os.environ["RANK"]) if RANK_TARGET in os.environ else None
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
 from assimilate.inversion.step import ERRORS, LATENTS
+from assimilate.jobs.children import run_shards
 from assimilate.jobs.command import stage
-from assimilate.jobs.fan_out import run_shards
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import parent_digests, shard_to_fill, start_over_if_needed, told_to_the_user
+from assimilate.run.job import Job
 
 if TYPE_CHECKING:
     from assimilate.generator.discriminator import Discriminator
@@ -82,7 +82,7 @@ def build(session: Session, artifact: Artifact, staging: Path) -> Built:
     _keep_encoder(staging, encoder)
     devices = int(session.config["trainer"]["devices"])
     if devices > 1:
-        run_shards(session, artifact, devices)
+        run_shards(session, artifact, devices, range(1, devices + 1))
     with session.terminal.bar("Optimising latents") as progress:
         result = invert(
             room.generator,

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.config import Job, rank
 from assimilate.jobs.command import stage
 from assimilate.jobs.complete import complete_run
 from assimilate.jobs.session import Session
+from assimilate.run.job import Job
 
 if TYPE_CHECKING:
     from assimilate.data.augmentation import Augmentation
@@ -40,11 +40,6 @@ def load_reference(session: Session, artifact: Artifact) -> "FrozenEmbedding":
 @stage("train")
 def main(job: Job) -> float | None:
     """Run one job. Returns what `objective` names, where a sweep searches by it."""
-    if rank() is not None:
-        from assimilate.launch import train_as_rank
-
-        train_as_rank(Session(job, prepare="never"))
-        return None
     session = Session(job)
     if job.config["objective"] is None or session.prepare in ("plan", "only"):
         complete_run(session)

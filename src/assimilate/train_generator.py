@@ -8,10 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
+from assimilate.run.job import Job
 
 if TYPE_CHECKING:
     from assimilate.generator.protocol import LatentGenerator

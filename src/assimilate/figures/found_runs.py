@@ -8,10 +8,9 @@ from typing import Any
 
 from assimilate.artifacts.artifact import MANIFEST, read_manifest
 from assimilate.composing import rows_of, table_groups
-from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.pages.result_file import METRICS, disagreement, read_metrics
-from assimilate.words import shell_word
+from assimilate.run.job import Job, shell_word
 
 # Of a result, what figures of runs read.
 NEEDED = {"budget", "dataset", "seed", "config", "artifacts", "knn_curve"}

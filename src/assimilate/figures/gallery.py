@@ -62,7 +62,7 @@ class Gallery:
         return self._cached(kind)
 
     def _cached(self, kind: Kind) -> "Pixels":
-        from assimilate.jobs.sharing import repeatable_kernels
+        from assimilate.jobs.machine import repeatable_kernels
         from assimilate.views.cache import IMAGES
 
         session, count = kind.maker, min(self.num_views, kind.num_used)

@@ -12,11 +12,12 @@ from typing import Any
 from assimilate.analysis.colours import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from assimilate.artifacts.artifact import Artifact
 from assimilate.composing import compose, table_groups
-from assimilate.config import Job, make_job
+from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.jobs.session import Session
 from assimilate.known_keys import CONF
 from assimilate.run.analysis_checks import CACHED, ORIGINAL, RECONSTRUCTION, VIEWMAKER
+from assimilate.run.job import Job
 
 NAMES = {
     ORIGINAL: "original",

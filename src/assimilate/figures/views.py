@@ -278,7 +278,7 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> "tuple[Tensor, Tensor]":
     """
     import torch
 
-    from assimilate.jobs.sharing import repeatable_kernels
+    from assimilate.jobs.machine import repeatable_kernels
 
     session, indices = kind.maker, gallery.indices.tolist()
     shown = min(gallery.num_views, kind.num_used)

@@ -28,15 +28,16 @@ from assimilate.composing import (
     searching,
     table_groups,
 )
-from assimilate.config import Job, expand_sweep, make_job, own_words, plan_sweep, rank
+from assimilate.config import expand_sweep, make_job, own_words, plan_sweep
 from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
 from assimilate.help_pages import help_of
 from assimilate.jobs.out_folder import check_out, refusals_explained
-from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
+from assimilate.jobs.stopping import TerminatedError, termination_raised
 from assimilate.jobs.streams import keep_printing
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
 from assimilate.known_keys import CONF
+from assimilate.run.job import Job
 from assimilate.run.keys import is_settable
 from assimilate.words import CommandLine, read_command_line, sweep_word
 
@@ -152,11 +153,9 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
             # Before torch is imported. OpenMP threads spin while they wait, which on a busy machine makes small steps
             # ten times slower. Asleep after 10,000 turns they are as fast when the machine is ours alone.
             os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-            say = _say_nothing if die_with_parent() else _to_stderr  # a child's parent speaks for it
             try:
                 line = read_command_line(sys.argv[1:] if argv is None else argv)
-                stoppable = termination_raised() if rank() is None else contextlib.nullcontext()
-                with stoppable, searching(line.searched):
+                with termination_raised(), searching(line.searched):
                     if HELP in line.shows:
                         print(help_of(name, line.words))
                     elif SHOW_JOB in line.shows:
@@ -164,19 +163,19 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
                     elif line.shows:
                         _call_hydra(name, [*line.shows, *line.words], lambda config: None)
                     elif line.multirun:
-                        _note_copies(say)
+                        _note_copies(_to_stderr)
                         return _run_all(name, body, line.words)
                     else:
-                        _note_copies(say)
+                        _note_copies(_to_stderr)
                         _run_one(name, body, line.words, only_shows=only_shows)
             except UserError as error:
                 print(f"assimilate.{name}: {error}", file=sys.stderr)
                 return 2
             except TerminatedError as ended:
-                say(f"assimilate.{name}: terminated; the same command goes on from here")
+                _to_stderr(f"assimilate.{name}: terminated; the same command goes on from here")
                 return 128 + ended.signal
             except KeyboardInterrupt:
-                say(f"\nassimilate.{name}: interrupted; the same command goes on from here")
+                _to_stderr(f"\nassimilate.{name}: interrupted; the same command goes on from here")
                 return 130
             return 0
 
@@ -291,10 +290,6 @@ def _note_copies(say: Callable[[str], None]) -> None:
 def _where_it_was_typed() -> contextlib.AbstractContextManager[None]:
     """Relative paths are relative to where the command was typed, also with hydra.job.chdir=true."""
     return contextlib.chdir(HydraConfig.get().runtime.cwd)
-
-
-def _say_nothing(line: str) -> None:
-    pass
 
 
 def _to_stderr(line: str) -> None:

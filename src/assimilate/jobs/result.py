@@ -14,9 +14,9 @@ from assimilate.pages.run_page import write_run_page
 from assimilate.pages.terminal import run_table
 from assimilate.probes.collapse import collapse
 from assimilate.probes.floors import COMMONEST_CLASS, commonest_class
+from assimilate.run.job import shell_word
 from assimilate.run.measuring import SAMPLED_DATA
 from assimilate.whole_file import may_write
-from assimilate.words import shell_word
 
 
 def finish_run(session: Session) -> None:

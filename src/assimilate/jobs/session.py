@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts.artifact import Artifact, artifact_root
@@ -16,7 +17,6 @@ from assimilate.artifacts.foresight import check_inversion_inputs
 from assimilate.artifacts.store import Store
 from assimilate.assimilation.step import Trained
 from assimilate.assimilation.trainer_options import check_options
-from assimilate.config import MEASURING_STAGE, PROBING_STAGES, Job, rank
 from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
@@ -25,11 +25,12 @@ from assimilate.graph.progress import Progress
 from assimilate.graph.rows import RowWork
 from assimilate.graph.step import Step
 from assimilate.inversion.step import LackingDiscriminator
+from assimilate.jobs.children import run_ranks
 from assimilate.jobs.terminal import Terminal
+from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job, rank, shell_word
 from assimilate.run.job_settings import JobSettings
 from assimilate.run.recipe import Recipe
 from assimilate.tracking.tracker import open_tracker
-from assimilate.words import shell_word
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
@@ -150,7 +151,6 @@ class Session:
         self.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
         if artifact.kind != "datasets" and artifact not in self.data.parents.values():
             self.dataset  # noqa: B018  images first, whatever else is missing
-        use_threads(self.config)
 
         def build(staging: Path) -> Built:
             started = time.monotonic()
@@ -240,7 +240,7 @@ class Session:
 
     def fit_on_ranks(self, step: Step) -> None:
         """Call the step's `fit` in as many processes as the job has devices."""
-        importlib.import_module("assimilate.launch").launch_ranks(self, self.artifact(step))
+        run_ranks(self, self.artifact(step))
 
     # ------------------------------------------------------------------------------------------ words
 
@@ -323,38 +323,41 @@ class Session:
     # ------------------------------------------------------------------------------------------ the machine
 
     @cached_property
+    def _machine(self) -> ModuleType:
+        """What imports torch."""
+        from assimilate.jobs import machine
+
+        return machine
+
+    @cached_property
     def device(self) -> str:
         """ "cuda" or "cpu".
 
         Raises:
             UserError: trainer=gpu without a GPU.
         """
-        import torch
-
-        wanted = self.config["trainer"]["accelerator"]
-        if wanted == "gpu" and not torch.cuda.is_available():
-            raise UserError(
-                "trainer=gpu, but torch sees no CUDA device: use trainer=cpu, or trainer=auto to take what is there"
-            )
-        return "cuda" if wanted in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
+        device: str = self._machine.choose_device(self.config["trainer"]["accelerator"])
+        self._machine.use_threads(self.config["trainer"]["num_threads"])
+        return device
 
     @cached_property
     def device_name(self) -> str:
         """What the device is called, e.g. "CPU (2 threads)"."""
-        import torch
+        return str(self._machine.describe_device(self.device))
 
-        if self.device == "cuda":
-            return str(torch.cuda.get_device_name())
-        threads = torch.get_num_threads()
-        return f"CPU ({threads} thread{'' if threads == 1 else 's'})"
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that this process sees."""
+        return int(self._machine.num_gpus())
 
+    def repeatable_kernels(self) -> AbstractContextManager[None]:
+        """A block in which a GPU repeats its results to the bit, where it can."""
+        block: AbstractContextManager[None] = self._machine.repeatable_kernels()
+        return block
 
-def use_threads(config: dict[str, Any]) -> None:
-    """Limit torch's CPU threads where the trainer says so."""
-    import torch
-
-    if config["trainer"]["num_threads"] is not None:
-        torch.set_num_threads(int(config["trainer"]["num_threads"]))
+    def take_gpu(self) -> None:
+        """Take the GPU that is this rank's."""
+        self._machine.take_gpu(self.device)
 
 
 def _duration(hours: float) -> str:

@@ -27,8 +27,8 @@ from assimilate.data.row_writer import DONE, RowWriter, start_over_unless_made_f
 from assimilate.data.shard import Shard
 from assimilate.errors import UserError
 from assimilate.graph.rows import RowWork
-from assimilate.jobs.fan_out import run_shards
-from assimilate.jobs.session import Session, use_threads
+from assimilate.jobs.children import run_shards
+from assimilate.jobs.session import Session
 
 # What all parts are together, for the user.
 WHOLE = {"views": "cache", "datasets": "data set", "latents": "set of latents"}
@@ -111,7 +111,7 @@ def shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | No
     if session.store.has(artifact):
         session.terminal.say(f"nothing to do: the whole {WHOLE[artifact.kind]} is there, {artifact.path}")
         return None
-    use_threads(session.config)
+    session.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
     return shard
 
 
@@ -159,24 +159,6 @@ def describe_missing(session: Session, artifact: Artifact) -> str:
     return f"{artifact.label} is missing; {said}this builds it: {command}{alone}"
 
 
-@contextlib.contextmanager
-def repeatable_kernels() -> Iterator[None]:
-    """Within the block cuDNN adds up in one order: of its transposed convolutions and gradients some do not.
-
-    Nor does it choose an algorithm by timing, which a training before it with trainer.cudnn_benchmark leaves on: the
-    fastest of a run need not be that of its restart.
-    """
-    import torch
-
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before
-
-
 def parent_digests(artifact: Artifact) -> dict[str, str]:
     """Digest of the bytes of each artifact that this one is made from, by role."""
     return {role: str(parent.manifest()["digest"]) for role, parent in artifact.parents.items()}
@@ -218,7 +200,7 @@ def _fill(session: Session, work: RowWork, folder: Path, span: tuple[int, int], 
         if pending and there > taken_over:
             session.terminal.say(f"  going on: {there} of {count} images are there already")
         while pending:
-            with session.terminal.bar(work.title) as progress, repeatable_kernels():
+            with session.terminal.bar(work.title) as progress, session.repeatable_kernels():
 
                 def tell(done: int, _: int, values: Mapping[str, float], there: int = count - len(pending)) -> None:
                     progress(there + done, count, values)
