@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.assimilation.trainer_options import moves_numbers
+from assimilate.assimilation.trainer_options import SHOWN, moves_numbers
 from assimilate.composing import (
     CONFIG_NAME,
     SWEEP,
@@ -31,6 +31,7 @@ from assimilate.composing import (
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
+from assimilate.graph.wiring import TARGET
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.run.analysis_checks import check_analysis
 from assimilate.run.budget import apply_budget
@@ -152,8 +153,7 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Ov
     concerned = [key for key in keys if key not in groups and key not in table_groups() and not is_neutral(key)]
     ignored = recipe.ignored(concerned)
     for group in {*given} & (groups - {*plain}):  # one that has no place of its own: its option sets others' keys
-        option = CONF / group / f"{given[group].value()}.yaml"
-        brought = list(settings_in(option)) if option.is_file() else []
+        brought = brought_by(group, str(given[group].value()))
         unread = recipe.ignored(brought)
         if unread and len(unread) == len(brought):
             ignored.append((group, unread[0][1]))
@@ -161,6 +161,41 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Ov
         reasons = list(dict.fromkeys(reason for _, reason in ignored))
         raise UserError(f"{', '.join(key for key, _ in ignored)} would be ignored: {'; '.join(reasons)}")
     return notices + accumulation_notice(plain)
+
+
+def brought_by(group: str, name: str) -> list[str]:
+    """The keys that an option sets by itself."""
+    option = CONF / group / f"{name}.yaml"
+    return list(settings_in(option)) if option.is_file() else []
+
+
+def words_of_the_baseline(job: Job) -> list[str]:
+    """The overrides that compose the SimCLR run that a run is compared with, which chooses its own seed.
+
+    Of the run's own they are those that its SimCLR run reads, and options whose class or settings it takes. None of a
+    run that is that one.
+    """
+    recipe = Recipe(job.config)
+    if recipe.is_baseline:
+        return []
+    read = recipe.read_by_the_baseline() - {f"trainer.{name}" for name in SHOWN}
+    with hydra_ready() as loader:
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(job.overrides))
+    kept = []
+    for override in parsed:
+        key, node = override.key_or_group, job.config.get(override.key_or_group)
+        if key in table_groups() or key == "seed":
+            continue
+        if (CONF / key).is_dir():
+            below = [TARGET] if isinstance(node, Mapping) and TARGET in node else list(node or ())
+            told = [f"{key}.{name}" for name in below] if node else brought_by(key, str(override.value()))
+            wanted = key in ROW_COMPANIONS or not told or any(name in read for name in told)
+        else:
+            leaf = [name for name, _ in leaves({key: override.value()})]
+            wanted = key == SEARCH_PATH or key in ROW_COMPANIONS or any(name in read for name in leaf)
+        if wanted:
+            kept.append(str(override.input_line))
+    return [*kept, "assim=simclr"]
 
 
 def _check_additions(parsed: Sequence[Override], *, own: bool) -> None:

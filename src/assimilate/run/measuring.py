@@ -5,9 +5,6 @@ from typing import Any
 
 from assimilate.assimilation.arrangement import GENERATED
 
-# A data set that a generator makes, so that the latents of its images are known.
-SAMPLED_DATA = "sampled"
-
 
 def view_slots(config: Mapping[str, Any]) -> list[str]:
     """The run's views in order, e.g. ["expert", "expert", "generated"]: two contrasted, the rest appended."""

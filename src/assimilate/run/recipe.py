@@ -161,21 +161,38 @@ class Recipe:
         own = training.training or {}
         check_own(own)
         wiring = Wiring(merged(self.config, own), self._roles, {key: f"{OWN_SETTINGS}.{key}" for key in leaves(own)})
-        chosen = find_class("simclr_loss", training.loss, Loss)
-        made = wiring.make(
+        made = self._simclr(wiring, training.loss, training.seed)
+        instead = set(leaves(own))
+        self.wiring.read |= (wiring.read - instead) | {f"{OWN_SETTINGS}.{key}" for key in instead & wiring.read}
+        return made
+
+    def _simclr(self, wiring: Wiring, loss: str, seed: int) -> Trained:
+        """The SimCLR row of a configuration."""
+        chosen = find_class("simclr_loss", loss, Loss)
+        return wiring.make(
             None,
             Trained,
             loss=wiring.fill("loss", chosen),
             network=self._network(wiring, chosen),
             slots=(self._transform("assim.view1", "expert", wiring), self._transform("assim.view2", "expert", wiring)),
-            seed=training.seed,
+            seed=seed,
             assim="simclr",
             **self._normalisation(wiring),
             alignment=None,
         )
-        instead = set(leaves(own))
-        self.wiring.read |= (wiring.read - instead) | {f"{OWN_SETTINGS}.{key}" for key in instead & wiring.read}
-        return made
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the run is that SimCLR row."""
+        alone = self._simclr(Wiring(self.config, self._roles), str(self.config["simclr_loss"]), self.encoder.seed)
+        return alone.key == self.encoder.key
+
+    def read_by_the_baseline(self) -> set[str]:
+        """Keys that decide something in the SimCLR run of the same images and encoder, measured by the same probe."""
+        alone = Recipe(self.config, self.images)
+        alone.dataset, alone._evaluation  # noqa: B018  every setting of them
+        alone.probe_of(alone._simclr(alone.wiring, str(self.config["simclr_loss"]), seed=0))
+        return alone.wiring.read
 
     @cached_property
     def calibration(self) -> Calibration:
