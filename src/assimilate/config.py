@@ -34,6 +34,7 @@ from assimilate.graph.identity import content_hash
 from assimilate.graph.wiring import TARGET
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.run.analysis_checks import check_analysis
+from assimilate.run.baseline import is_baseline, keys_of_baseline
 from assimilate.run.budget import apply_budget
 from assimilate.run.checks import accumulation_notice, check_homes, check_stage
 from assimilate.run.given import check_given
@@ -160,7 +161,7 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Ov
     if ignored:
         reasons = list(dict.fromkeys(reason for _, reason in ignored))
         raise UserError(f"{', '.join(key for key, _ in ignored)} would be ignored: {'; '.join(reasons)}")
-    return notices + accumulation_notice(plain)
+    return notices + accumulation_notice(recipe.encoder)
 
 
 def brought_by(group: str, name: str) -> list[str]:
@@ -176,9 +177,9 @@ def words_of_the_baseline(job: Job) -> list[str]:
     run that is that one.
     """
     recipe = Recipe(job.config)
-    if recipe.is_baseline:
+    if is_baseline(recipe):
         return []
-    read = recipe.read_by_the_baseline() - {f"trainer.{name}" for name in SHOWN}
+    read = keys_of_baseline(recipe) - {f"trainer.{name}" for name in SHOWN}
     with hydra_ready() as loader:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(job.overrides))
     kept = []

@@ -10,6 +10,7 @@ import numpy as np
 from assimilate.figures.inputs import Kind
 from assimilate.jobs.session import Session
 from assimilate.run.analysis_checks import DRAWN, ORIGINAL, RECONSTRUCTION, VIEWMAKER, WITH_LATENTS
+from assimilate.run.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,9 +84,8 @@ class Gallery:
         import torch
 
         from assimilate.data.seeding import generator as seeded
-        from assimilate.train import make_transforms
 
-        transform = make_transforms(self.session.config)(name)
+        transform = Recipe(self.session.config).transform("view", name).augmentation()
         images = torch.from_numpy(self.originals)
         drawn = [transform(images, seeded(self.seed, f"{name} view", number)) for number in range(self.num_views)]
         result: Pixels = (torch.stack(drawn, dim=1) * 255).round().to(torch.uint8).numpy()
@@ -97,12 +97,11 @@ class Gallery:
         from assimilate.assimilation.adversarial import load_viewmaker
         from assimilate.data.seeding import generator as seeded
         from assimilate.figures.found_runs import find_viewmaker
-        from assimilate.train import make_transforms
 
         assert self.viewmaker is not None
         path, transform = find_viewmaker(self.viewmaker, self.session.config["dataset"]["name"])
         network = load_viewmaker(path)
-        prepare = make_transforms(self.session.config)(transform)
+        prepare = Recipe(self.session.config).transform("view.transform", transform).augmentation()
         images = torch.from_numpy(self.originals)
         made = []
         for number in range(self.num_views):
@@ -150,10 +149,10 @@ class Gallery:
 
 def load_f(session: Session) -> "FrozenEmbedding":
     """The encoder f of the job, which sees all views of an analysis."""
-    from assimilate.train import load_reference
+    from assimilate.views.embedding import FrozenEmbedding
 
     assert session.chain.reference is not None
-    return load_reference(session, session.chain.reference)
+    return FrozenEmbedding.of(session.load(session.chain.reference.step)).to(session.device)
 
 
 def embed(session: Session, embedding: "FrozenEmbedding", images: "Tensor") -> "Tensor":

@@ -17,6 +17,7 @@ from assimilate.pages.result_file import METRICS, read_metrics
 from assimilate.provenance import provenance
 from assimilate.run.analysis_checks import view_words
 from assimilate.run.measuring import GENERATED, measures_generated
+from assimilate.run.recipe import Recipe
 
 if TYPE_CHECKING:
     from assimilate.analysis.pairs import PairMeasurement, SeenViews
@@ -219,12 +220,11 @@ def _open(session: Session, views: Any) -> "np.ndarray[Any, np.dtype[np.uint8]]"
 
 def _seen(session: Session, cached: "np.ndarray[Any, np.dtype[np.uint8]] | None") -> "SeenViews":
     from assimilate.analysis.pairs import SeenViews
-    from assimilate.train import make_transforms
 
     return SeenViews(
         load_f(session),
         session.dataset.train.images,
-        make_transforms(session.config)(EXPERT),
+        Recipe(session.config).transform("view", EXPERT).augmentation(),
         cached,
         seed=session.config["seed"],
         device=session.device,

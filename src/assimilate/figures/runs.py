@@ -12,6 +12,7 @@ from assimilate.figures.inputs import ensure, print_plan
 from assimilate.figures.record import Analysis
 from assimilate.graph.identity import content_hash
 from assimilate.jobs.session import Session
+from assimilate.run.recipe import Recipe
 
 CURVE = "5-NN accuracy on test images (%)"
 
@@ -167,7 +168,6 @@ def _spread(session: Session, encoder: Any) -> tuple[float, float]:
     from assimilate.data.seeding import generator as seeded
     from assimilate.encoder.checkpoint import load_encoder
     from assimilate.encoder.step import ENCODER
-    from assimilate.train import make_transforms
     from assimilate.views.embedding import FrozenEmbedding
 
     settings, seed = session.config["analysis"], session.config["seed"]
@@ -185,7 +185,7 @@ def _spread(session: Session, encoder: Any) -> tuple[float, float]:
         chosen = np.sort(np.random.default_rng([seed, 3]).choice(len(arrays), wanted, replace=False))
     images = torch.from_numpy(np.asarray(arrays.images[chosen]))
     f = FrozenEmbedding.of(load_encoder(encoder / ENCODER)).to(session.device)
-    expert = make_transforms(session.config)("expert")
+    expert = Recipe(session.config).transform("view", "expert").augmentation()
     pair = [embed(session, f, expert(images, seeded(seed, "alignment", side)) * 2 - 1) for side in (0, 1)]
     return alignment(*pair, power=settings["power"]), uniformity(embed(session, f, images), t=settings["t"])
 

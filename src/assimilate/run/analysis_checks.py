@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.run.measuring import GENERATED, measures_pair, needs_cache
+from assimilate.run.measuring import GENERATED, measures_pair
+from assimilate.run.recipe import Recipe
+from assimilate.views.step import Cached, View
 
 PAIRED = ("original", "expert", GENERATED)
 # Where views come from: a cache, a transformation of the image, a Viewmaker, the image, its inversion.
@@ -68,7 +70,9 @@ def _check_pair(config: Mapping[str, Any]) -> None:
     if not isinstance(pair, list) or len(pair) != 2 or len(set(pair)) != 2 or not set(pair) <= set(PAIRED):
         raise UserError(f"analysis.pair={pair} cannot be used: allowed are two different ones of {', '.join(PAIRED)}")
     view = config["view"]["name"]
-    if GENERATED in pair and not needs_cache(config):
+    recipe = Recipe(config)
+    cached = issubclass(recipe.wiring.class_at("view", View), Cached) and config["view"].get("cached", True)
+    if GENERATED in pair and not (recipe.uses_view and cached):
         raise UserError(
             f"view={view} with assim={config['assim']['name']} cannot be used with analysis.pair={pair}: the generated "
             f"view is one of a cache, view={' or view='.join(CACHED)} with assim=a2"

@@ -15,17 +15,6 @@ def view_slots(config: Mapping[str, Any]) -> list[str]:
     return slots
 
 
-def uses_view(config: Mapping[str, Any]) -> bool:
-    """Whether the arrangement of views has a place for the chosen `view`."""
-    return GENERATED in view_slots(config)
-
-
-def needs_cache(config: Mapping[str, Any]) -> bool:
-    """Whether the run is trained with a cache of views."""
-    view = config["view"]
-    return uses_view(config) and (view["name"] in ("wsearch", "external") or bool(view.get("cached", False)))
-
-
 def measures_pair(config: Mapping[str, Any]) -> bool:
     """Whether the configuration is a line of Table 1: two kinds of views are compared, and nothing is trained."""
     return config["analysis"].get("pair") is not None
