@@ -215,6 +215,17 @@ def suggestion(error: Exception) -> str:
     return f". {nearest(key, {*known, *(path.name for path in CONF.iterdir() if path.is_dir())})}"
 
 
+def targets_of(group: str) -> dict[str, str]:
+    """The class that each option of a group names, shipped or the user's own."""
+    found: dict[str, str] = {}
+    for folder in (CONF, *own_folders()):
+        for path in sorted((folder / group).glob("*.yaml")):
+            target = settings_in(path).get(f"{group}._target_")
+            if isinstance(target, str):
+                found[path.stem] = target
+    return found
+
+
 def rows_of(group: str) -> list[str]:
     """Names of a table's rows, or of the options of another group."""
     with hydra_ready() as loader:

@@ -26,6 +26,7 @@ from assimilate.composing import (
     rows_of,
     suggestion,
     table_groups,
+    targets_of,
     whole_path,
 )
 from assimilate.errors import UserError
@@ -115,7 +116,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     recipe = Recipe(plain, probed=stage_name in PROBING_STAGES)
     check_stage(recipe.job, stage_name, samples=recipe.samples)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES, samples=recipe.samples)
-    check_analysis(plain, list(given), stage_name)
+    check_analysis(plain, list(given), stage_name, targets_of("view") if stage_name == MEASURING_STAGE else {})
     recipe.check(measured=stage_name == MEASURING_STAGE)
     check_composed(plain)
     check_objective(recipe)

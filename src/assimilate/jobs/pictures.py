@@ -14,16 +14,12 @@ from numpy.typing import NDArray
 
 from assimilate.analysis.agreement import label_agreement
 from assimilate.analysis.plots import plot_distances
-from assimilate.assimilation.adversarial import load_viewmaker
 from assimilate.data.grids import grid_scale, picture_grid, spread_over_classes
 from assimilate.inversion.step import ERRORS
 from assimilate.jobs.session import Session
 from assimilate.pages.run_page import PICTURES, PICTURES_FILE
-from assimilate.views.cache import IMAGES
+from assimilate.views.cached_files import IMAGES
 from assimilate.views.embedding import to_pixels
-from assimilate.views.learned import Viewmaker
-from assimilate.views.synthesised import Synthesised
-from assimilate.views.viewmaker import VIEWMAKER
 from assimilate.whole_file import may_write, write_bytes_atomically, write_text_atomically
 
 # Pictures on a page.
@@ -107,42 +103,20 @@ def _view_section(session: Session, folder: Path) -> Section | None:
 
 
 def _drawn_section(session: Session, folder: Path) -> Section | None:
-    """Views of runs that make theirs while training, drawn anew for the page."""
-
-    view, train = getattr(session.chain.encoder.step, "view", None), session.dataset.train
-    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
-    if isinstance(view, Viewmaker):
-        drawn, kind = _viewmaker_views(session, train.images[chosen]), "Viewmaker"
-    elif isinstance(view, Synthesised):
-        drawn, kind = _fresh_views(session, chosen), view.title
-    else:
+    """Views of runs that make theirs while training, drawn anew for the page; None where there are none to draw."""
+    encoder, train = session.chain.encoder, session.dataset.train
+    view = getattr(encoder.step, "view", None)
+    if view is None or (source := view.drawn_again(session, encoder.path)) is None:
         return None
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    drawn = source.gather(torch.tensor(chosen), NUM_DRAWN, torch.Generator().manual_seed(0)).cpu().numpy()
     rows = [[train.images[index], *views] for index, views in zip(chosen, drawn, strict=True)]
     grid = picture_grid(rows, scale=grid_scale(train.image_size, 1 + NUM_DRAWN, most=5), gap_after=(0,))
-    caption = f"Original, and {NUM_DRAWN} {kind} views, drawn for this page: training makes new ones at every step."
-    facts: list[list[str]] = []
-    if isinstance(view, Viewmaker):
-        change = float(np.abs(drawn.astype(np.float64) - train.images[chosen][:, None]).mean() / 255)
-        budget = view.distortion_budget
-        facts.append(["mean change of a pixel in [0, 1], asked for", f"{budget:.4f}"])
-        facts.append(["of these pictures, clamped and rounded", f"{change:.4f}"])
+    caption = (
+        f"Original, and {NUM_DRAWN} {view.title} views, drawn for this page: training makes new ones at every step."
+    )
     figures = [_save(folder, "views.png", grid, caption)]
-    return {"title": "Views", "text": [], "figures": figures, "facts": facts}
-
-
-def _viewmaker_views(session: Session, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    viewmaker = load_viewmaker(session.chain.encoder.path / VIEWMAKER)
-    pixels = torch.from_numpy(np.repeat(np.asarray(images), NUM_DRAWN, axis=0)).float() / 255
-    with torch.no_grad():
-        made = viewmaker(pixels, torch.Generator().manual_seed(0))
-    result: NDArray[np.uint8] = (made * 255).round().to(torch.uint8).numpy()
-    return result.reshape(len(images), NUM_DRAWN, *result.shape[1:])
-
-
-def _fresh_views(session: Session, indices: list[int]) -> NDArray[np.uint8]:
-    source, drawn = session.chain.encoder.step.view.source(session), torch.Generator().manual_seed(0)
-    result: NDArray[np.uint8] = source.gather(torch.tensor(indices), NUM_DRAWN, drawn).cpu().numpy()
-    return result
+    return {"title": "Views", "text": [], "figures": figures, "facts": view.seen_of(train.images[chosen], drawn)}
 
 
 def _inversion_section(session: Session, folder: Path) -> Section | None:
