@@ -138,7 +138,7 @@ def test_views_by_a_program_need_no_generator(my, tinted):
 
 
 def test_a_figure_shows_views_by_a_program(my, tinted, capsys):
-    words = [*SMOKE, "--config-dir", str(my / "conf"), "analysis=grid", f"out={tinted}"]
+    words = [*SMOKE[:-1], "--config-dir", str(my / "conf"), "analysis=grid", f"out={tinted}"]
     assert analyze.main([*words, "analysis.columns=[original,tinted]", "analysis.num_images=2"]) == 0
     (record,) = tinted.rglob("analysis.json")
     assert json.loads(record.read_text())["caption"].endswith("from left to right: original, tints (×2).")

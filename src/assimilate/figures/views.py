@@ -21,7 +21,7 @@ from assimilate.jobs.session import Session
 from assimilate.views.embedding import FrozenEmbedding
 
 # Over one column of a grid.
-SHORT = {"reconstructions": "reconstr."}
+SHORT = {"reconstruction": "reconstr."}
 MEASURES = "‖f(view) − f(anchor)‖₂"
 
 

@@ -180,7 +180,7 @@ class WMix(Synthesised):
 class Reconstruction(Synthesised):
     """g(w) of the inverted latent."""
 
-    title: ClassVar[str] = "reconstructions"
+    title: ClassVar[str] = "reconstruction"
     shown: ClassVar[Shown | None] = "inverted"
 
     def move(self) -> "Move":
