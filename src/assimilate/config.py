@@ -191,7 +191,8 @@ def words_of_the_baseline(job: Job) -> list[str]:
         if (CONF / key).is_dir():
             below = [TARGET] if isinstance(node, Mapping) and TARGET in node else list(node or ())
             told = [f"{key}.{name}" for name in below] if node else brought_by(key, str(override.value()))
-            wanted = key in ROW_COMPANIONS or not told or any(name in read for name in told)
+            told_of = not is_neutral(key) and (not told or any(name in read for name in told))
+            wanted = key in ROW_COMPANIONS or told_of
         else:
             leaf = [name for name, _ in leaves({key: override.value()})]
             wanted = key == SEARCH_PATH or key in ROW_COMPANIONS or any(name in read for name in leaf)
