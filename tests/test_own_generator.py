@@ -78,6 +78,7 @@ class Wide(Blobs):
     latent_dim = 4
 
 
+stylegan2 = Blobs
 NUMBER = 3
 """
 
@@ -295,9 +296,11 @@ def test_a_bad_target_is_said_before_what_it_would_lack(target: str, message: st
 
 
 def test_a_plan_takes_a_generator_of_any_name(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    own = [f"generator._target_={module}.stylegan2", f"out={tmp_path}/out", "prepare=plan"]
-    assert make_views.main([*SMOKE, *PERTURB, *own]) == 0
+    plan = [*SMOKE, *PERTURB, f"out={tmp_path}/out", "prepare=plan"]
+    assert make_views.main([*plan, f"generator._target_={module}.stylegan2"]) == 0
     assert "generators/stylegan2" in capsys.readouterr().out
+    assert make_views.main([*plan, f"generator._target_={module}.Missing"]) == 2
+    assert "has no attribute 'Missing'" in capsys.readouterr().err
 
 
 def test_perceptual_discriminator_needs_one(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,19 +113,16 @@ class Gallery:
 
     def generator_of(self, kind: Kind) -> "LatentGenerator":
         """g of a kind of view that has one."""
-        from assimilate.train_generator import load_generator
-
         assert kind.maker.chain.generator is not None
-        return load_generator(kind.maker, kind.maker.chain.generator)
+        generator: LatentGenerator = kind.maker.load(kind.maker.chain.generator.step)
+        return generator
 
     def codes(self, kind: Kind) -> "Tensor":
         """Inverted codes of the images, before truncation, [M, codes, dim], on the device."""
         import torch
 
-        from assimilate.invert import load_latents
-
         assert kind.maker.chain.latents is not None
-        chosen = np.array(load_latents(kind.maker.chain.latents)[self.indices])
+        chosen = np.array(kind.maker.load(kind.maker.chain.latents.step)[self.indices])
         return torch.from_numpy(chosen).to(kind.maker.device)
 
     def reconstruct(self, kind: Kind) -> "Tensor":
