@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import assimilate
 from assimilate import invert, make_views, train_generator
 from assimilate.composing import compose
 from assimilate.config import make_job
@@ -126,6 +127,10 @@ def test_generator_inversion_views(module: str, tmp_path: Path, capsys: pytest.C
     errors = ((made - images) ** 2).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(np.load(latents / "errors.npy"), errors, rtol=1e-4)
     assert np.load(views / "images.npy").shape == (128, 2, 3, 8, 8)
+    loaded = assimilate.load_generator(generator).synthesize(torch.from_numpy(codes))
+    np.testing.assert_allclose(loaded.numpy(), made, atol=1e-5)
+    with pytest.raises(ValueError, match=r"truncation=0\.5: .* is of code that truncates by itself"):
+        assimilate.load_generator(generator, truncation=0.5)
     assert make_views.main([*SMOKE, *PERTURB, *own]) == 0
     assert "built:  nothing" in capsys.readouterr().out
 

@@ -22,7 +22,7 @@ def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size:
         target: `generator._target_`.
         arguments: what it is called with.
         image_size: of the data set.
-        device: "cpu" or "cuda".
+        device: where to put it.
 
     Raises:
         UserError: the target cannot be imported or called, or what it returns is no generator of such images.
@@ -30,7 +30,7 @@ def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size:
     key = f"generator._target_={target}"
     call = find_target(target, arguments)
     # Whatever it draws must not move the run's random state; other GPUs than the run's are not touched for it.
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.device(device).type == "cuda" else []):
         try:
             generator: Any = call(**arguments)
             if isinstance(generator, torch.nn.Module):
@@ -45,7 +45,7 @@ def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size:
             raise UserError(f"{key}: {error} (see assimilate.generator.protocol.LatentGenerator)") from error
         except Exception as error:
             raise UserError(f"{key}: two images could not be made with it: {one_line(error)}") from error
-        if (place := generator.latent_mean.device.type) != device:
+        if (place := generator.latent_mean.device.type) != torch.device(device).type:
             raise UserError(
                 f"{key}: its tensors are on {place}, but this run is on {device}: give it a method to(device) that "
                 "moves them and returns it (a torch.nn.Module has one), or take trainer=cpu"
