@@ -24,8 +24,9 @@ from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.frechet import FeatureSpace, FrechetDistance
 from assimilate.generator.own import make_own_generator
 from assimilate.generator.training import train_stylegan2
-from assimilate.inversion.invert import invert
+from assimilate.inversion.optimization import optimize_images
 from assimilate.inversion.settings import OptimizationSettings
+from assimilate.inversion.training import train_inversion_encoder
 from assimilate.jobs.child import work
 from assimilate.jobs.machine import take_gpu
 from assimilate.probes.linear import linear_probe
@@ -265,12 +266,17 @@ def test_inversion(gpu, tmp_path):
     generator, discriminator = tiny_stylegan2().to("cuda"), encoder_tests.tiny_discriminator()
     features = encoder_tests.DiscriminatorFeatures(encoder_tests.tiny_discriminator()).to("cuda")
     images = probe_tests.labelled_images(10)
-    found = invert(
-        generator, images, encoder_settings=encoder_tests.SETTINGS, encoder_channels=(8, 8), features=features,
-        optimization_settings=OptimizationSettings(num_steps=3, lr=0.05, tile=4), discriminator=discriminator,
-        workdir=tmp_path, seed=0, device="cuda",
+    encoder, _ = train_inversion_encoder(
+        generator, images, channels=(8, 8), settings=encoder_tests.SETTINGS, features=features,
+        discriminator=discriminator, workdir=tmp_path, seed=0, device="cuda",
     )  # fmt: skip
-    assert found.latents.shape == (10, 4, 8)
+    found = {}
+    optimize_images(
+        generator, encoder, features, images, range(10), lambda index, codes, *errors: found.update({index: codes}),
+        OptimizationSettings(num_steps=3, lr=0.05, tile=4), device="cuda",
+    )  # fmt: skip
+    assert {codes.shape for codes in found.values()} == {(4, 8)}
+    assert len(found) == 10
     assert gpu.operations["aten::_fused_adam_"] >= 6 + 3 * 3
 
 

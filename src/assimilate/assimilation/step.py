@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from assimilate.assimilation.arrangement import GENERATED as GENERATED
+from assimilate.assimilation.trainer_options import check_options
 from assimilate.assimilation.training_settings import Training
 from assimilate.encoder.curves import CURVE, HISTORY, read_rows
 from assimilate.encoder.step import Encoder
@@ -38,6 +39,10 @@ class TrainingOfF(Settings):
 
 class Trained(Encoder, Training):
     """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss."""
+
+    def foresee(self, at: Place) -> None:
+        """Arguments of Lightning's Trainer that it takes."""
+        check_options(self.trainer)
 
     def build(self, into: Path, at: Place) -> Built:
         """Train, in as many processes as the job has devices."""

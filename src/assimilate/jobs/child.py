@@ -1,7 +1,6 @@
 """A process that a job started (`children`): one rank of a training, or one shard of the work on rows."""
 
 import contextlib
-import importlib
 import json
 import os
 import sys
@@ -51,9 +50,6 @@ def work(session: Session, label: str) -> None:
     artifact = next((found for found in _artifacts(session) if found.label == label), None)
     if artifact is None:
         raise UserError(f"this job has no {label}")
-    if rank() is None and artifact.kind == "latents":  # until the step says how its rows are made
-        importlib.import_module("assimilate.invert")._optimize_shard(session, artifact, str(session.config["shard"]))
-        return
     if rank() is None:
         fill_shard(session, artifact, str(session.config["shard"]), lambda: artifact.step.rows(session))
         return

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from assimilate.analysis.agreement import label_agreement
 from assimilate.analysis.plots import plot_distances
 from assimilate.data.grids import grid_scale, picture_grid, spread_over_classes
-from assimilate.inversion.step import ERRORS
 from assimilate.jobs.session import Session
 from assimilate.pages.run_page import PICTURES, PICTURES_FILE
 from assimilate.views.cached_files import IMAGES
@@ -122,9 +121,9 @@ def _drawn_section(session: Session, folder: Path) -> Section | None:
 def _inversion_section(session: Session, folder: Path) -> Section | None:
     """Reconstructions with the least and the largest error; None where no image was inverted."""
     latents = session.chain.latents
-    if latents is None or not (latents.path / ERRORS).is_file():
+    errors = None if latents is None else latents.step.errors(latents.path)
+    if errors is None:
         return None
-    errors = np.load(latents.path / ERRORS)
     order = errors.argsort()
     count = min(NUM_EXTREMES, len(order) // 2)
     figures = []
