@@ -1,17 +1,14 @@
 """How overrides compose: our conf/ and experiments/, folders of the user's, and Hydra's errors in one line."""
 
-import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from os.path import expanduser, realpath  # the first leaves ~ where there is no home, to be refused with its key
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
@@ -27,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
 from assimilate.known_keys import CONF, EXPERIMENTS, MISSING, nearest, nodes, options_with, settings_in
+from assimilate.once_loader import OnceLoader
 from assimilate.run.keys import optional_keys
 from assimilate.words import SEARCH_PATH, unreadable
 
@@ -96,30 +94,6 @@ def table_groups() -> list[str]:
     return sorted(rows - {"hydra", *(path.name for path in CONF.iterdir())})
 
 
-class OnceLoader(ConfigLoaderImpl):
-    """Hydra's config loader, which composes the same words once.
-
-    A composition takes 0.2 s. A command's check and its run ask for the same one, and so do a sweeper's check and its
-    launcher. Of a long multirun, the last 64 are remembered.
-    """
-
-    def __init__(self, config_search_path: ConfigSearchPath) -> None:
-        super().__init__(config_search_path)
-        self._once = lru_cache(maxsize=64)(self._anew)
-
-    def load_configuration(
-        self, config_name: str | None, overrides: list[str], run_mode: RunMode, from_shell: bool = True,
-        validate_sweep_overrides: bool = True,
-    ) -> DictConfig:  # fmt: skip
-        return copy.deepcopy(self._once(config_name, tuple(overrides), run_mode, validate_sweep_overrides))
-
-    def _anew(self, name: str | None, overrides: tuple[str, ...], mode: RunMode, validate: bool) -> DictConfig:
-        return super().load_configuration(name, list(overrides), mode, validate_sweep_overrides=validate)
-
-    def __reduce__(self) -> tuple[type, tuple[ConfigSearchPath]]:
-        return type(self), (self.config_search_path,)  # launchers send it to other processes
-
-
 @contextmanager
 def hydra_ready(job_name: str = "assimilate") -> Iterator[ConfigLoader]:
     """Hydra's config loader: that of the running application, or one of our own for the time being."""
@@ -153,25 +127,16 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         UserError: an unknown group, option or key, or a value of the wrong type; in one line, with the nearest name.
     """
     with hydra_ready() as loader:
-        return copy.deepcopy(
-            _compose(tuple(overrides), tuple(str(part) for part in loader.get_search_path().get_path()))
-        )
-
-
-# A command composes the same words for its guard, its identity and its job, and Hydra takes 0.2 s for each.
-@lru_cache(maxsize=64)
-def _compose(overrides: tuple[str, ...], searched: tuple[str, ...]) -> DictConfig:
-    loader = GlobalHydra.instance().config_loader()
-    try:
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-        for override in parsed:
-            _check_choice(override)
-        config = hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides))
-        for override in parsed:
-            _prefer_named(config, override, parsed, loader)
-        return config
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error) + suggestion(error)) from error
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            for override in parsed:
+                _check_choice(override)
+            config = hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides))
+            for override in parsed:
+                _prefer_named(config, override, parsed, loader)
+            return config
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(one_line(error) + suggestion(error)) from error
 
 
 def _prefer_named(config: DictConfig, named: Override, parsed: Sequence[Override], loader: ConfigLoader) -> None:
