@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from os.path import expanduser, realpath  # the first leaves ~ where there is no home, to be refused with its key
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
@@ -126,15 +127,41 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: an unknown group, option or key, or a value of the wrong type; in one line, with the nearest name.
     """
+    return compose_for_hydra(overrides)[0]
+
+
+@dataclass(frozen=True)
+class ForHydra:
+    """What a composition says to Hydra itself.
+
+    Attributes:
+        mode: hydra.mode, None where nothing sets it.
+        environment: hydra.job.env_set.
+    """
+
+    mode: RunMode | None
+    environment: dict[str, str]
+
+
+def compose_for_hydra(overrides: Sequence[str]) -> tuple[DictConfig, ForHydra]:
+    """As `compose`, and what Hydra itself is told, which that leaves out.
+
+    Raises:
+        UserError: as `compose`.
+    """
     with hydra_ready() as loader:
         try:
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
             for override in parsed:
                 _check_choice(override)
-            config = hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides))
+            config = hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
+            variables = {str(name): str(value) for name, value in config.hydra.job.env_set.items()}
+            told = ForHydra(config.hydra.mode, variables)
+            with open_dict(config):
+                del config["hydra"]
             for override in parsed:
                 _prefer_named(config, override, parsed, loader)
-            return config
+            return config, told
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(one_line(error) + suggestion(error)) from error
 

@@ -26,6 +26,7 @@ from assimilate.composing import (
     CONFIG_NAME,
     SWEEP,
     compose,
+    compose_for_hydra,
     hydra_ready,
     one_line,
     rows_of,
@@ -203,11 +204,10 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
         for override in OverridesParser.create(config_loader=loader).parse_overrides(list(words)):
             if override.is_sweep_override() or override.key_or_group == SWEEP:
                 raise UserError(sweep_word(override))
-        config = compose(words)
-        of_hydra = loader.load_configuration(CONFIG_NAME, list(words), RunMode.RUN).hydra
-        if of_hydra.mode is RunMode.MULTIRUN:
+        config, told = compose_for_hydra(words)
+        if told.mode is RunMode.MULTIRUN:
             raise UserError("hydra.mode=MULTIRUN cannot be used: add -m")
-        with env_override(of_hydra.job.env_set):
+        with env_override(told.environment):
             job = make_job(name, config, own_words(words))
         check_out(job, only_shows=only_shows)
         failures: list[UserError] = []
