@@ -176,7 +176,16 @@ def test_the_baseline_of_a_run_is_trained_as_the_run_was(tmp_path):
     [
         (["dataset=cifar10", "recipe=simsiam", "view=wsearch", "assim=a2", "view_encoder=essl"], 2),
         (["dataset=cifar10", "recipe=simsiam", "loss=simsiam", "assim=a2", "view=wmix"], 2),  # simclr_loss says it
-        (["+table3=expert_expert_wsearch_a2", "dataset=cifar100", "budget=short", "trainer.precision=64-true", "trainer=cpu"], 3),
+        (
+            [
+                "+table3=expert_expert_wsearch_a2",
+                "dataset=cifar100",
+                "budget=short",
+                "trainer.precision=64-true",
+                "trainer=cpu",
+            ],
+            3,
+        ),
         (["optimizer=adam", "optimizer.lr=0.1", "probe=htdt", "generator.num_steps=9", "assim=a1", "view=wmix"], 3),
     ],
 )
