@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assimilate import make_views, report, train
+from assimilate import analyze, make_views, report, train
 from assimilate.composing import compose, searching
 from assimilate.config import make_job
 from assimilate.encoder.checkpoint import load_encoder
@@ -160,6 +160,15 @@ def test_views_by_a_program_need_no_generator(my, tinted):
         assert np.array_equal(stored[index], expected)
     assert np.isnan(np.load(views / "distances.npy")).all()
     assert np.load(views / "done.npy").all()
+
+
+def test_a_figure_shows_views_by_a_program(my, tinted, capsys):
+    words = [*SMOKE[:-1], "--config-dir", str(my / "conf"), "analysis=grid", f"out={tinted}"]
+    assert analyze.main([*words, "analysis.columns=[original,tinted]", "analysis.num_images=2"]) == 0
+    (record,) = tinted.rglob("analysis.json")
+    assert json.loads(record.read_text())["caption"].endswith("from left to right: original, tints (×2).")
+    assert analyze.main([*words, "analysis=tsne", "analysis.views=[tinted]"]) == 2
+    assert "tinted cannot be used with analysis=tsne: allowed are" in capsys.readouterr().err
 
 
 def test_views_by_a_program_go_on_after_it_crashed_and_may_be_made_in_shards(my, tinted, tmp_path, capsys, monkeypatch):

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
 from assimilate.known_keys import CONF, is_left_out, is_shipped
+from assimilate.run.job import shell_word
 from assimilate.run.keys import chosen_by_path, known_keys
 
 SEARCH_PATH = "hydra.searchpath"
@@ -176,11 +177,6 @@ def _quoted(text: str) -> str:
 def override_word(key: str, value: str) -> str:
     """`key=value` such that Hydra reads the very value: quoted where its grammar wants it ("ö", "(")."""
     return f"{key}={value if re.fullmatch(r'[A-Za-z0-9_/.+@%:-]+', value) else _quoted(value)}"
-
-
-def shell_word(word: str) -> str:
-    """An override as a shell needs it: quoted only where it must be."""
-    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else "'" + word.replace("'", "'\\''") + "'"
 
 
 def unreadable(word: str) -> str:

@@ -42,7 +42,7 @@ class TrainingOfF(Settings):
 class Trained(Encoder, Training):
     """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss."""
 
-    def look_ahead(self) -> None:
+    def foresee(self, at: Place) -> None:
         """Let Lightning see its arguments, and make the module where code from outside has a part in it.
 
         Raises:

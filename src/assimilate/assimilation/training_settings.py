@@ -16,6 +16,7 @@ from assimilate.data.transform import NoTransform, Transform
 from assimilate.encoder.step import Network
 from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.settings import NEUTRAL, Allowed, At, Count, Flag, From, Seed, Settings
+from assimilate.graph.source import find_module
 from assimilate.views.step import View
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ class Training(Settings):
                 "with it"
             )
         self.optimizer.schedule.check(self.epochs)
+        module = self.module_path.rpartition(".")[0]
+        if find_module(module) is None:
+            whose = f"assim={self.assim}" if self.view is None else f"view={self.view.name}"
+            raise ValueError(f"{whose} trains by {self.module_path}, and there is no module {module}")
         return self
 
     @property

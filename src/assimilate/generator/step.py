@@ -13,6 +13,7 @@ from assimilate.data.dataset import Images
 from assimilate.errors import UserError
 from assimilate.generator.architecture import IMAGE_SIZES
 from assimilate.generator.settings import StyleGAN2Settings, Truncation
+from assimilate.generator.target import find_target
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
@@ -242,8 +243,12 @@ class Own(Generator):
     arguments: Annotated[dict[str, Any], NEUTRAL]
     contents: dict[str, Any]  # the arguments, files by what is in them
 
+    def require(self) -> None:
+        """Code that can be imported and called."""
+        find_target(self.target, self.arguments)
+
     def foresee(self, at: Place) -> None:
-        """Whether the target returns a generator."""
+        """What the target returns is a generator of such images."""
         self._make(at)
 
     def build(self, into: Path, at: Place) -> Built:

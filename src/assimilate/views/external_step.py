@@ -35,6 +35,7 @@ class External(Cached):
     """
 
     title: ClassVar[str] = "views from elsewhere"
+    ink: ClassVar[str] = "sky"
     path: Annotated[str, NEUTRAL, PATH, Allowed("a folder or a .npy file")]
     n_cached: Annotated[Count | None, NEUTRAL, Allowed("null (all) or a whole number ≥ 1")]  # type: ignore[assignment]
     image_size: Annotated[int, From("dataset.image_size")]

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float32, UInt8
 
 from assimilate.graph.place import Place
 from assimilate.graph.progress import Progress
@@ -46,11 +44,11 @@ class SearchCache:
 
     def again(
         self, indices: list[int], count: int, progress: Progress
-    ) -> "tuple[Float[Tensor, 'images count codes dim'], np.ndarray[Any, np.dtype[np.uint8]]]":
+    ) -> tuple[Float32[np.ndarray, "images count codes dim"], UInt8[np.ndarray, "images count 3 height width"]]:
         """Codes and pixels of the first views of some images, in the order of the images."""
         found: dict[int, FoundViews] = {}
         self.search(indices, lambda views: found.update({views.index: views}), progress)
-        codes = torch.stack([found[index].latents[:count].cpu() for index in indices])
+        codes = np.stack([found[index].latents[:count].cpu().numpy() for index in indices])
         return codes, np.stack([found[index].images[:count].numpy() for index in indices])
 
     def fill(self, write: Write, indices: list[int], progress: Progress) -> None:

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import model_validator
@@ -31,13 +31,13 @@ from assimilate.inversion.step import Latents
 from assimilate.views.cached_files import SUMMARY
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from assimilate.data.views import ViewSource
-    from assimilate.views.cache import CachedViews
 
 UNMEASURED = "not measured (NaN): these views are made without f"
 Used = Annotated[Count | None, NEUTRAL, Allowed("null (all that are cached) or a whole number ≥ 1")]
+Codes = np.ndarray[Any, np.dtype[np.float32]]
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Shown = Literal["image", "drawn", "inverted", "cached", "latents", "network"]
 NCached = Annotated[Count, Allowed("a whole number ≥ 1")]
 
 
@@ -49,6 +49,11 @@ class View(Step):
     name: Annotated[str, NEUTRAL, NAMED]
     # The dotted path of the LightningModule that trains on its views, where the arrangement's own does not.
     trained_by: ClassVar[str | None] = None
+    # How a figure comes by them: the image itself, draws of a transformation, g of the image's latent, a cache, a cache
+    # of views that have latents too, or a network that a training left; None: not at all.
+    shown: ClassVar[Shown | None] = None
+    # Its colour in figures.
+    ink: ClassVar[str] = "grey"
     # Whether a training of another loss than a contrastive one can make these views itself.
     needs_contrastive_loss: ClassVar[bool] = False
 
@@ -106,9 +111,26 @@ class View(Step):
         """How the images look that a training step makes these views of; None where they come from a `source`."""
         return None
 
+    def distance_asked(self, at: Place) -> float | None:
+        """ε1, of a kind that is made for a distance."""
+        return None
+
     def source(self, at: Place) -> "ViewSource | None":
         """What serves these views to a training; None where each of its steps makes them."""
         return None
+
+    def drawn_again(self, at: Place, encoder: Path) -> "ViewSource | None":
+        """What makes views such as a training that is over saw, for its page; None where nothing can.
+
+        Args:
+            at: the job.
+            encoder: the folder of the trained encoder.
+        """
+        return self.source(at)
+
+    def seen_of(self, images: Pixels, drawn: Pixels) -> list[list[str]]:
+        """What a page says of views that were drawn again, (what, how much), beside the images that they are of."""
+        return []
 
     @property
     def training(self) -> Mapping[str, Any]:
@@ -136,6 +158,7 @@ class Cached(View):
         n_used: how many of the cached views a run reads, the first ones (Table 7); null: all.
     """
 
+    shown: ClassVar[Shown | None] = "cached"
     images: Images
     image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
     n_cached: NCached
@@ -231,7 +254,7 @@ class Cached(View):
             summary["notes"] = [doubt]  # of the manifest alone: a sentence of ours decides no byte of the cache
         return Built(summary)
 
-    def load(self, folder: Path, at: Place) -> "CachedViews":
+    def load(self, folder: Path, at: Place) -> "ViewSource":
         """Serves the views that a training reads."""
         from assimilate.views.cache import CachedViews
 
@@ -239,7 +262,7 @@ class Cached(View):
 
     def source(self, at: Place) -> "ViewSource | None":
         """The cache."""
-        served: CachedViews = at.load(self)
+        served: ViewSource = at.load(self)
         return served
 
     def summary(self, at: Place) -> dict[str, Any]:
@@ -294,13 +317,12 @@ class Cached(View):
 class FromLatents(Cached):
     """Views that a generator makes from the image's latent."""
 
+    shown: ClassVar[Shown | None] = "latents"
     generator: Generator
     latents: Latents
     truncation: Annotated[float | None, From("generator.truncation")] = None
 
-    def codes_and_views(
-        self, at: Place, indices: list[int], count: int, progress: Progress
-    ) -> "tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]":
+    def codes_and_views(self, at: Place, indices: list[int], count: int, progress: Progress) -> tuple[Codes, Pixels]:
         """The first views of some images, as the cache holds them, with their codes, which it does not hold.
 
         Args:
@@ -310,7 +332,7 @@ class FromLatents(Cached):
             progress: called as images are done.
 
         Returns:
-            Codes before truncation [M, count, codes, dim] and views uint8 [M, count, 3, H, W], on the CPU.
+            Codes before truncation [M, count, codes, dim] and views [M, count, 3, H, W].
 
         Raises:
             ValueError: this kind cannot tell the codes of its views.

@@ -23,12 +23,9 @@ from assimilate.graph.settings import (
 )
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.distances import Distance1, Distance2, usual_epsilon2
-from assimilate.views.step import FromLatents
+from assimilate.views.step import Codes, FromLatents, Pixels
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
     from assimilate.views.search_cache import SearchCache
 
 
@@ -83,6 +80,7 @@ class WSearch(FromLatents):
     """
 
     title: ClassVar[str] = "W-search"
+    ink: ClassVar[str] = "blue"
     reference: Encoder
     calibration: Annotated[Calibration | None, When("epsilon1", "auto")] = None
     seed: Seed
@@ -97,6 +95,10 @@ class WSearch(FromLatents):
         """ε1 and ε2: the settings' numbers, or measured and 5/3·ε1 where they are "auto"."""
         epsilon1 = at.load(self.calibration)["epsilon1"] if self.epsilon1 == "auto" else self.epsilon1
         return float(epsilon1), usual_epsilon2(epsilon1) if self.epsilon2 == "auto" else float(self.epsilon2)
+
+    def distance_asked(self, at: Place) -> float | None:
+        """ε1."""
+        return self.epsilons(at)[0]
 
     def _search(self, at: Place) -> "SearchCache":
         from assimilate.views.search_cache import SearchCache
@@ -142,9 +144,7 @@ class WSearch(FromLatents):
         """The distances that were reached, measured on what is stored, and the steps that it took."""
         return {"view": self.name, **self._search(at).summarize(folder)}
 
-    def codes_and_views(
-        self, at: Place, indices: list[int], count: int, progress: Progress
-    ) -> "tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]":
+    def codes_and_views(self, at: Place, indices: list[int], count: int, progress: Progress) -> tuple[Codes, Pixels]:
         """They are searched for again."""
         return self._search(at).again(indices, count, progress)
 
