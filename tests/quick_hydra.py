@@ -1,9 +1,8 @@
-"""Hydra's compositions in a process of tests, which composes for hundreds of commands: each in half of its 0.2 s.
+"""Hydra's compositions in a process of tests, which composes for hundreds of commands.
 
-Hydra reads its 16 files of YAML anew each time (and so do a command's guard, Hydra's look for hydra.mode, and its job),
-and lists the choices for `${…}` in a defaults list once for each file. Here a file is read again only when it has
-changed, hydra.mode is looked for only where something may have set it, and choices are listed only for a list that has
-`${…}`. What is composed is the same. Processes that tests start have Hydra as it is.
+What `once_loader` remembers within a command is remembered here from one command to the next, as long as no file of the
+folders of options changes; and choices are listed only for a defaults list that has `${…}`. What is composed is the
+same. Processes that tests start have the loader as it is.
 """
 
 import copy
@@ -11,35 +10,50 @@ import os
 from typing import Any
 
 from hydra._internal import defaults_list
-from hydra._internal.hydra import Hydra
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.utils import JobRuntime
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-Plugins.instance()  # imports the modules of its classes a second time: those classes are the ones that are used
-_files = SourcesRegistry.instance().resolve("file")
-_load, _look, _list_choices = _files.load_config, Hydra.get_mode, defaults_list._create_interpolation_map
-_read: dict[tuple[str, str, str, int, int, int], ConfigResult] = {}
+from assimilate.once_loader import OnceLoader, ReadOnce
+
+_list_choices = defaults_list._create_interpolation_map
+_compose_options, _initialize = OnceLoader._compose_options, ReadOnce.initialize_sources
+_files: dict[object, dict[str, ConfigResult | None]] = {}
+_options: dict[object, DictConfig] = {}
 
 
-def _load_once(self: ConfigSource, config_path: str) -> ConfigResult:
-    try:
-        state = os.stat(os.path.join(self.path, self._normalize_file_name(config_path)))
-    except OSError:
-        return _load(self, config_path)  # which says so
-    key = (self.provider, self.path, config_path, state.st_mtime_ns, state.st_size, state.st_ino)
-    if key not in _read:
-        _read[key] = _load(self, config_path)
-    return copy.deepcopy(_read[key])
+def _state(search_path: ConfigSearchPath) -> tuple[object, ...]:
+    """Where options are looked for, and of each file there when it was written."""
+    folders = [str(part.path) for part in search_path.get_path()]
+    found = []
+    for folder in folders:
+        for place, _, names in os.walk(folder.removeprefix("file://")):
+            for name in names:
+                state = os.stat(path := os.path.join(place, name))
+                found.append((path, state.st_mtime_ns, state.st_size, state.st_ino))
+    return (*folders, *found)
 
 
-def _look_where_set(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-    sources = self.config_loader.get_search_path().get_path()
-    ours = all(source.provider in ("hydra", "main", "assimilate-experiments", "schema") for source in sources)
-    if ours and not any(word.lstrip("+~").startswith(("hydra", "sweep=")) for word in overrides):
-        return None  # as for a composition without it
-    return _look(self, config_name, overrides)
+def _initialize_sources(self: ReadOnce, config_search_path: ConfigSearchPath) -> None:
+    self.state = _state(config_search_path)
+    self.files = _files.setdefault(self.state, {})
+    ConfigRepository.initialize_sources(self, config_search_path)
+
+
+def _compose_once(self: OnceLoader, name: str | None, words: tuple[str, ...], mode: RunMode) -> DictConfig:
+    key = (self.repository.state, name, words, mode, JobRuntime.instance().get("name"))
+    if any("hydra" in word for word in words):  # they may ask for the environment of now
+        return _compose_options(self, name, words, mode)
+    if key not in _options:
+        _options[key] = _compose_options(self, name, words, mode)
+    config = _options[key]
+    if config.hydra.runtime.cwd != os.getcwd():
+        config = copy.deepcopy(config)
+        config.hydra.runtime.cwd = os.getcwd()
+    return config
 
 
 def _list_where_asked(overrides: Any, defaults: list[Any], self_added: bool) -> DictConfig:
@@ -49,6 +63,6 @@ def _list_where_asked(overrides: Any, defaults: list[Any], self_added: bool) -> 
 
 
 def install() -> None:
-    _files.load_config = _load_once
-    Hydra.get_mode = _look_where_set
+    ReadOnce.initialize_sources = _initialize_sources
+    OnceLoader._compose_options = _compose_once
     defaults_list._create_interpolation_map = _list_where_asked

@@ -1,16 +1,23 @@
 """Components from outside the package: the examples of docs/extend.md, as they stand there, through whole runs."""
 
+import importlib
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from assimilate import report, train
+from assimilate import analyze, make_views, report, train
 from assimilate.composing import compose, searching
 from assimilate.config import make_job
+from assimilate.encoder.checkpoint import load_encoder
+from assimilate.errors import UserError
+from assimilate.graph.wiring import find_class
+from assimilate.views.step import Cached, View
 from tests.chain_run import artifacts
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "extend.md"
@@ -38,13 +45,17 @@ def my(tmp_path_factory) -> Path:
 def out(my, tmp_path_factory) -> Path:
     """One chain with a view, a transformation, a loss and a schedule of one's own."""
     out = tmp_path_factory.mktemp("own") / "out"
-    assert run(my, *OWN, f"out={out}") == 0
+    logger = ("loggers.csv._target_=lightning.pytorch.loggers.CSVLogger", f"loggers.csv.save_dir={out}/csv")
+    assert run(my, *OWN, *logger, f"out={out}") == 0
     return out
 
 
 OWN = (
     *("view=wsphere", "assim=a2", "view.radius=2", "loss=mean_square", "optimizer.schedule=my_schedules.Linear"),
     "assim.generated_transform=my_transforms.Inverted",
+    *("callbacks=ema", "callbacks.ema.decay=0.5", "trainer.gradient_clip_val=1.0"),
+    *("optimizer._target_=torch.optim.AdamW", "optimizer.betas=[0.9,0.95]"),
+    *("encoder=patches", "encoder.patch=2", "metrics=alignment", "metrics.alignment.power=1"),
 )
 
 
@@ -67,6 +78,12 @@ def test_a_run_of_ones_own_parts(out):
     (metrics,) = out.rglob("metrics.json")
     result = json.loads(metrics.read_text())
     assert {"acc1", "knn5"} <= result["metrics"].keys()
+    assert 0 < result["metrics"]["alignment"]["mean"] < 2
+    assert result["protocols"]["alignment"] == "mean distance of test images of one class"
+    assert 0 < result["untrained"]["alignment"] < 2
+    assert "alignment" in (metrics.parent / "report.html").read_text()
+    (encoder,) = artifacts(out, "encoders")
+    assert load_encoder(encoder / "encoder.pt").feature_dim == 32
     assert result["titles"]["run"] == "A2-mean square with W-sphere"
     assert (metrics.parent / "report.html").is_file()
     (views,) = artifacts(out, "views")
@@ -74,10 +91,24 @@ def test_a_run_of_ones_own_parts(out):
     content = json.loads((views / "manifest.json").read_text())["content"]
     assert (content["class"], content["radius"]) == ("my_views.WSphere", 2)
     assert len(content["source"]) == 64
+    assert len(list((out / "csv").rglob("metrics.csv"))) == 1  # of the one training, as W-sphere needs no f
+    trained = json.loads(next((out / "artifacts" / "encoders").rglob("manifest.json")).read_text())["content"]
+    assert trained["callbacks"]["ema"]["arguments"] == {"decay": 0.5}
+    assert len(trained["callbacks"]["ema"]["source"]) == 64
+    assert (trained["network"]["backbone"]["class"], trained["network"]["patch"]) == ("my_nets.Patches", 2)
+    assert trained["optimizer"]["arguments"] == {"betas": [0.9, 0.95]}
+    assert trained["trainer"]["gradient_clip_val"] == 1
 
 
 def test_its_settings_are_validated(my, out, capsys):
     for words, message in (
+        (["metrics.alignment.power=0"], "metrics.alignment.power=0 cannot be used: allowed is a number > 0"),
+        (
+            ["+metrics.acc1._target_=my_metrics.Alignment"],
+            "metrics.acc1 cannot be used: a shipped metric has that name",
+        ),
+        (["callbacks.ema.dekay=1"], "callbacks.ema._target_=my_callbacks.EMA does not take (decay, dekay)"),
+        (["encoder.patch=0"], "encoder.patch=0 cannot be used: allowed is a whole number ≥ 1"),
         (["view.radius=-1"], "view.radius=-1 cannot be used: allowed is a number ≥ 0"),
         (["+view.raduis=1"], "nothing reads view.raduis"),
         (["loss.weight=0"], "loss.weight=0 cannot be used: allowed is a number > 0"),
@@ -103,6 +134,86 @@ def test_an_edit_of_its_source_builds_anew(my, out, capsys):
     plan = capsys.readouterr().out
     assert re.search(r"exists +latents/", plan)
     assert re.search(r"build +views/digits/wsphere-", plan)
+
+
+TINTED = ("view=tinted", "assim=a2")
+
+
+@pytest.fixture(scope="module")
+def tinted(my, tmp_path_factory) -> Path:
+    """A run with views by a program of one's own."""
+    out = tmp_path_factory.mktemp("tinted") / "out"
+    assert run(my, *TINTED, f"out={out}") == 0
+    return out
+
+
+def test_views_by_a_program_need_no_generator(my, tinted):
+    assert {path.name for path in (tinted / "artifacts").iterdir()} == {"datasets", "encoders", "probes", "views"}
+    (metrics,) = tinted.rglob("metrics.json")
+    assert json.loads(metrics.read_text())["titles"]["run"] == "A2 with tints"
+    (data,), (views,) = artifacts(tinted, "datasets"), artifacts(tinted, "views")
+    images, stored = np.load(data / "train_images.npy"), np.load(views / "images.npy")
+    assert stored.shape == (128, 2, 3, 16, 16)
+    for index in (0, 77):
+        tints = 40.0 * np.random.default_rng([0, index]).standard_normal((2, 3))
+        expected = np.rint((images[index].astype(float) + tints[:, :, None, None]).clip(0, 255))
+        assert np.array_equal(stored[index], expected)
+    assert np.isnan(np.load(views / "distances.npy")).all()
+    assert np.load(views / "done.npy").all()
+
+
+def test_a_figure_shows_views_by_a_program(my, tinted, capsys):
+    words = [*SMOKE[:-1], "--config-dir", str(my / "conf"), "analysis=grid", f"out={tinted}"]
+    assert analyze.main([*words, "analysis.columns=[original,tinted]", "analysis.num_images=2"]) == 0
+    (record,) = tinted.rglob("analysis.json")
+    assert json.loads(record.read_text())["caption"].endswith("from left to right: original, tints (×2).")
+    assert analyze.main([*words, "analysis=tsne", "analysis.views=[tinted]"]) == 2
+    assert "tinted cannot be used with analysis=tsne: allowed are" in capsys.readouterr().err
+
+
+def test_views_by_a_program_go_on_after_it_crashed_and_may_be_made_in_shards(my, tinted, tmp_path, capsys, monkeypatch):
+    shutil.copytree(tinted / "artifacts" / "datasets", tmp_path / "artifacts" / "datasets")
+    words = [*SMOKE, "--config-dir", str(my / "conf"), *TINTED, f"out={tmp_path}"]
+    program = importlib.import_module("my_programs").Tinted
+    fill = program.fill
+
+    def crashing(self, at, write, indices, progress):
+        fill(self, at, write, indices[:20], progress)
+        raise ValueError("the program crashed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "fill", crashing)
+        assert make_views.main([*words, "shard=2/2"]) == 2
+    assert "make_views: the program crashed\n" in capsys.readouterr().err
+    assert make_views.main([*words, "shard=2/2"]) == 0
+    assert "going on: 20 of 64 images are there already" in capsys.readouterr().out
+    assert make_views.main(words) == 0
+    assert "took over 64 of 128 images from 1 shards" in capsys.readouterr().out
+    (views,), (whole,) = artifacts(tmp_path, "views"), artifacts(tinted, "views")
+    assert (views / "images.npy").read_bytes() == (whole / "images.npy").read_bytes()
+    digests = [json.loads((folder / "manifest.json").read_text())["digest"] for folder in (views, whole)]
+    assert digests[0] == digests[1]
+
+
+def test_views_of_another_shape_or_kind_are_refused(my, tinted, tmp_path, capsys, monkeypatch):
+    shutil.copytree(tinted / "artifacts" / "datasets", tmp_path / "artifacts" / "datasets")
+    program = importlib.import_module("my_programs").Tinted
+    monkeypatch.setattr(program, "fill", lambda self, at, write, indices, progress: write(5, np.zeros((4, 3, 8, 8))))
+    words = [*SMOKE, "--config-dir", str(my / "conf"), *TINTED, f"out={tmp_path}"]
+    assert make_views.main(words) == 2
+    message = "view=tinted: views of image 5 are float64 [4, 3, 8, 8]; needed is uint8 [2, 3, 16, 16]"
+    assert message in capsys.readouterr().err
+
+
+class Unfinished(Cached):
+    """A kind of cached view that cannot make any."""
+
+
+def test_a_class_that_leaves_out_what_it_needs_is_refused_when_it_is_composed():
+    with pytest.raises(
+        UserError, match=r"^view._target_=\S+Unfinished cannot be used: the class has no fill of its own$"
+    ):
+        find_class("view._target_", f"{__name__}.Unfinished", View)
 
 
 def test_a_key_that_comes_later_moves_nothing(my):

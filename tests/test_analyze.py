@@ -124,7 +124,7 @@ def test_searching_again_finds_the_views_of_the_cache(out):
     for kind in kinds_of(session, ["wsearch", "wperturb", "wmix"]):
         gallery = Gallery(session, indices, 2, 0)
         codes, pixels = _codes_and_pixels(gallery, kind)
-        generator = gallery.generator_of(kind)
+        generator = kind.maker.load(kind.generator)
         with torch.no_grad():
             made = generator.synthesize(codes.flatten(0, 1)).clamp(-1, 1)
         seen = ((made + 1) * 127.5).unflatten(0, pixels.shape[:2])

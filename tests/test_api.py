@@ -107,8 +107,8 @@ def test_types_ship_with_the_package():
 # ------------------------------------------------------------------------------------------------ a finished run
 
 
-def scripts() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), flags=re.MULTILINE | re.DOTALL)
+def scripts(document: Path = DOCUMENT) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", document.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def test_the_documented_script_runs(chain, monkeypatch, capsys):
@@ -126,6 +126,18 @@ def test_the_documented_script_runs(chain, monkeypatch, capsys):
     assert namespace["knn"] == namespace["run"].metrics["knn5"].mean
     assert torch.isfinite(namespace["loss"])
     assert "| digits" in capsys.readouterr().out
+
+
+def test_the_readme_takes_an_encoder_to_torchvision(chain, monkeypatch, tmp_path):
+    from torchvision.models import resnet18
+
+    (tmp_path / "outputs").symlink_to(chain)
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    exec(compile(scripts(ROOT / "README.md")[0], "README.md", "exec"), namespace)
+    assert namespace["features"].shape == (8, namespace["encoder"].feature_dim)
+    names = {name for name in resnet18().state_dict() if not name.startswith("fc.")}
+    assert set(torch.load(tmp_path / "resnet18.pth", weights_only=True)) == names
 
 
 def test_the_documented_training_runs(tmp_path, monkeypatch):

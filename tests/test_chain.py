@@ -346,6 +346,26 @@ def test_a_finished_result_is_not_written_again(copy):
     assert path.stat().st_mtime_ns == before
 
 
+def test_pictures_are_drawn_again_only_where_they_would_change(copy):
+    (result,) = results(copy)
+    pictures = sorted((result.parent / "pictures").iterdir())
+    assert len(pictures) == 5
+
+    def drawn_by_the_same_command():
+        before = {path: path.stat().st_mtime_ns for path in pictures}
+        assert run(train, f"out={copy}") == 0
+        return {path.name for path in pictures if path.stat().st_mtime_ns != before[path]}
+
+    everything, right = {path.name for path in pictures}, {path: path.read_bytes() for path in pictures}
+    assert drawn_by_the_same_command() == set()
+    pictures[0].write_bytes(b"damaged")
+    assert drawn_by_the_same_command() == everything
+    assert {path: path.read_bytes() for path in pictures} == right
+    listed = result.parent / "pictures" / "pictures.json"
+    listed.write_text(listed.read_text().replace('"made_from": {', '"made_from": {"views/of-others": "0", '))
+    assert drawn_by_the_same_command() == everything
+
+
 def test_a_monitor_is_no_part_of_a_run(copy):
     assert run(train, "knn.every_n_epochs=0", f"out={copy}") == 0
     assert len(results(copy)) == 1

@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from hydra.experimental.callback import Callback
 
 from assimilate import known_keys
 from assimilate.composing import compose
@@ -31,6 +33,48 @@ def probe_stage():
         jobs.append(job)
 
     return main, jobs
+
+
+# ------------------------------------------------------------------------------------------------ Hydra's own
+
+
+class Noting(Callback):
+    """Notes what Hydra calls it for."""
+
+    calls: ClassVar[list[str]] = []
+
+    def on_run_start(self, config, **more):
+        self.calls.append("run")
+
+    def on_job_start(self, config, **more):
+        self.calls.append(f"job {config.hydra.job.name} {os.environ['SEED']}")
+
+    def on_job_end(self, config, job_return, **more):
+        self.calls.append(f"job done {job_return.status.name}")
+
+    def on_run_end(self, config, **more):
+        self.calls.append("run done")
+
+
+def test_a_job_has_the_environment_callbacks_and_folder_that_hydra_is_told_of(probe_stage, tmp_path):
+    main, jobs = probe_stage
+    words = ["+hydra.job.env_set.SEED=7", "seed=${oc.env:SEED}", f"out={tmp_path / 'out'}"]
+    words += [f"+hydra.callbacks.noting._target_={__name__}.Noting", "hydra.output_subdir=.hydra"]
+    assert main(words) == 0
+    (job,) = jobs
+    assert job.config["seed"] == 7
+    assert "SEED" not in os.environ
+    assert Noting.calls == ["run", "job train 7", "job done COMPLETED", "run done"]
+    assert "seed: ${oc.env:SEED}" in (tmp_path / "out" / ".hydra" / "config.yaml").read_text()
+
+
+def test_a_multirun_is_asked_for_with_m(probe_stage, capsys, tmp_path):
+    main, jobs = probe_stage
+    assert main(["hydra.mode=MULTIRUN", f"out={tmp_path}"]) == 2
+    assert not jobs
+    assert capsys.readouterr().err == "assimilate.train: hydra.mode=MULTIRUN cannot be used: add -m\n"
+    assert main(["hydra.mode=RUN", f"out={tmp_path}"]) == 0
+    assert len(jobs) == 1
 
 
 # ------------------------------------------------------------------------------------------------ meaning

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import sys
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +27,6 @@ from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.training import train_stylegan2
 from assimilate.graph.built import Built
 from assimilate.graph.progress import silent
-from assimilate.inversion.optimization import OptimizedTile
-from assimilate.inversion.tiles import TileFolder
 from assimilate.plain_files import load_plain, save_plain
 from assimilate.resume_points import load_resume_point, previous_of, save_resume_point
 from tests.chain_run import run
@@ -311,33 +308,6 @@ def test_an_inversion_encoder_has_the_same_bytes_however_it_was_interrupted(pict
 
 
 # ------------------------------------------------------------------------------------------------ half-made arrays
-
-
-def tile(index: int) -> OptimizedTile:
-    values = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(index))
-    return OptimizedTile(values, values[:, 0, 0], values[:, 0, 1], values[:, 0, 2])
-
-
-def fill_tiles(folder: Path) -> bytes:
-    tiles = TileFolder(folder / "tiles", {"lr": 0.1})
-    for index in range(2):
-        if not tiles.has(index):
-            tiles.save(index, tile(index), 4)
-    tiles.merge(2, (8, 2, 3), folder / "latents.npy")
-    return (folder / "latents.npy").read_bytes()
-
-
-@pytest.mark.parametrize("name", ["tile-000000.npz", "tile-000001.npz", "identity.json"])
-def test_every_byte_of_an_inversion_tile(tmp_path, name):
-    whole = fill_tiles(tmp_path)
-    path = tmp_path / "tiles" / name
-    for offset in range(0, path.stat().st_size, 13):
-        flip(path, offset)
-        with pytest.warns(UserWarning, match="is damaged"):
-            assert fill_tiles(tmp_path) == whole
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert fill_tiles(tmp_path) == whole
 
 
 ROWS, FIELDS = (6, 2, 3, 4, 4), {"distances": ((6, 2), "<f4"), "steps": ((6,), "<i4")}

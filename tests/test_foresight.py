@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from assimilate import make_views, train_generator
-from assimilate.artifacts import foresight
 from assimilate.artifacts.chain import build_chain
 from assimilate.composing import compose
 from assimilate.config import make_job
@@ -17,6 +16,7 @@ from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.errors import UserError
 from assimilate.inversion.checkpoint import save_inversion_encoder
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+from assimilate.run.recipe import Recipe
 from tests.chain_run import artifacts, run
 
 FACTS = Images(fingerprint="0" * 12, num_train=128, labelled=True, has_test=True, mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -93,20 +93,20 @@ def test_perceptual_weights_that_cannot_be_had(
     assert run(train_generator, *DIGITS, "inversion.perceptual=vgg19", f"out={tmp_path}/out") == 0
 
 
-def test_what_a_generator_of_unknown_latents_cannot_tell_is_left_for_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["generator._target_=a.B", "inversion.perceptual=none", "inversion.adversarial_weight=0"]
-    config = make_job("train", compose([*DIGITS, *words]), []).config
+def test_what_a_generator_of_unknown_latents_cannot_tell_is_left_for_later(tmp_path: Path) -> None:
     spec = InversionEncoderSpec(image_size=16, num_codes=2, latent_dim=7, channels=(4, 4, 4))
     save_inversion_encoder(tmp_path / "e.pt", InversionEncoder(spec))
     np.save(tmp_path / "w.npy", np.zeros((128, 2, 7), np.float32))
-    config["inversion"]["checkpoint"] = str(tmp_path / "e.pt")
-    foresight.check_inversion_inputs(config, 128)
-    config["inversion"] |= {"checkpoint": None, "latents": str(tmp_path / "w.npy")}
-    foresight.check_inversion_inputs(config, 128)
+
+    def look(num_train: int, *given: str) -> None:
+        words = [*DIGITS, "generator._target_=a.B", *given]
+        images = FACTS.model_copy(update={"num_train": num_train})
+        Recipe(make_job("train", compose(words), words).config, images).latents.foresee(at=None)
+
+    look(128, f"inversion.checkpoint={tmp_path}/e.pt", "inversion.perceptual=none")
+    look(128, f"inversion.latents={tmp_path}/w.npy")
     with pytest.raises(ValueError, match=r"needed is float32 \[127, any, any\]"):
-        foresight.check_inversion_inputs(config, 127)
+        look(127, f"inversion.latents={tmp_path}/w.npy")
 
 
 def test_images_too_small_for_vgg19_are_refused_when_the_chain_is_made(tmp_path: Path) -> None:

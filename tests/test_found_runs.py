@@ -11,8 +11,9 @@ from assimilate import report
 from assimilate.composing import compose
 from assimilate.config import make_job
 from assimilate.errors import UserError
+from assimilate.figures.figure import of_runs
 from assimilate.figures.found_runs import FoundRun, find_runs
-from assimilate.figures.runs import _of_runs, _spread
+from assimilate.figures.runs import _spread
 from assimilate.jobs.runs import papers_numbers
 from assimilate.pages.metrics import compare
 from assimilate.pages.run import parse_place, parse_run
@@ -88,7 +89,7 @@ def test_curves_are_labelled_with_the_data_set_of_their_runs(tmp_path):
     words = ["analysis=figure4", "dataset=cifar10", f"out={tmp_path}", f"analysis.runs=[{folder}]"]
     job = make_job("analyze", compose(words), words)
     runs = find_runs(job, job.config["analysis"]["runs"], None)
-    analysis = _of_runs(SimpleNamespace(job=job), "Curves", runs, [])
+    analysis = of_runs(SimpleNamespace(job=job), "Curves", runs, [])
     assert analysis.folder.name.startswith("curves-cifar100-")
     written = json.loads((analysis.finish("") / "analysis.json").read_text())
     assert (written["dataset"], written["figure"], written["budget"]) == ("cifar100", "Figure 4", "paper")

@@ -7,14 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from assimilate import launch, prepare_data, train_generator
+from assimilate import prepare_data, train_generator
 from assimilate.data.augmentation import make_transform
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
@@ -23,6 +22,7 @@ from assimilate.generator import making
 from assimilate.generator import steps as steps_module
 from assimilate.generator.checkpoint import load_stylegan2
 from assimilate.generator.diffaugment import DiffAugment
+from assimilate.jobs import children
 
 pytestmark = pytest.mark.xdist_group("generator")
 
@@ -232,22 +232,21 @@ def test_what_a_rank_says_is_the_last_word(out, monkeypatch, capsys):
         (the_generator(out) / "failure.txt").write_text("generator.lr=3: training is not finite")
         return failed()
 
-    monkeypatch.setattr(launch, "start_child", fail)
+    monkeypatch.setattr(children, "start_child", fail)
     assert train(out, "trainer.devices=2") == 2
     error = capsys.readouterr().err
     assert re.search(r"generator\.lr=3: training is not finite \(generators/.* on 2 ranks\)", error)
     assert error.count("\n") == 1
-    monkeypatch.setattr(launch, "start_child", lambda command, environment: failed())
+    monkeypatch.setattr(children, "start_child", lambda command, environment: failed())
     assert train(out, "trainer.devices=2") == 2
     assert "a rank failed while training" in capsys.readouterr().err
 
 
-def test_more_ranks_than_gpus_are_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+def test_more_ranks_than_gpus_are_refused():
     with pytest.raises(UserError, match=r"trainer\.devices=2, but there is 1 GPU"):
-        launch.check_gpus(SimpleNamespace(device="cuda"), 2)
-    launch.check_gpus(SimpleNamespace(device="cuda"), 1)
-    launch.check_gpus(SimpleNamespace(device="cpu"), 2)
+        children.check_gpus(2, device="cuda", num_gpus=1)
+    children.check_gpus(1, device="cuda", num_gpus=1)
+    children.check_gpus(2, device="cpu", num_gpus=0)
 
 
 # ------------------------------------------------------------------------------------------------ not finite

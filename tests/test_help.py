@@ -38,7 +38,9 @@ def given_by_hand():
     for key in sorted(found):
         by_an_option = any(key == name or key.startswith(f"{name}.") for name in said) or key.endswith("_target_")
         named = key.endswith((".name", ".kind")) and not is_settable(key)
-        nested = key.startswith(("hydra.", "analysis.of_paper", "view.encoder.training."))  # other keys' values
+        nested = key.startswith(
+            ("hydra.", "callbacks.", "loggers.", "analysis.of_paper", "view.encoder.training.")
+        )  # other keys' values
         if not (by_an_option or named or nested):
             yield key
 

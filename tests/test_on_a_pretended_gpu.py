@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch import Callback
 from torch import nn
 
-from assimilate import launch
 from assimilate.analysis.agreement import label_agreement
 from assimilate.analysis.mine import MineSettings
 from assimilate.analysis.pairs import SeenViews, measure_pair
@@ -25,10 +24,14 @@ from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.frechet import FeatureSpace, FrechetDistance
 from assimilate.generator.own import make_own_generator
 from assimilate.generator.training import train_stylegan2
-from assimilate.inversion.invert import invert
+from assimilate.inversion.optimization import optimize_images
 from assimilate.inversion.settings import OptimizationSettings
+from assimilate.inversion.training import train_inversion_encoder
+from assimilate.jobs.child import work
+from assimilate.jobs.machine import take_gpu
 from assimilate.probes.linear import linear_probe
 from assimilate.probes.monitor import KNNMonitor
+from assimilate.run.job import RANK_TARGET
 from assimilate.views.cache import CachedViews
 from assimilate.views.calibration import measure_epsilon1
 from assimilate.views.directions import Toward
@@ -265,12 +268,17 @@ def test_inversion(gpu, tmp_path):
     generator, discriminator = tiny_stylegan2().to("cuda"), encoder_tests.tiny_discriminator()
     features = encoder_tests.DiscriminatorFeatures(encoder_tests.tiny_discriminator()).to("cuda")
     images = probe_tests.labelled_images(10)
-    found = invert(
-        generator, images, encoder_settings=encoder_tests.SETTINGS, encoder_channels=(8, 8), features=features,
-        optimization_settings=OptimizationSettings(num_steps=3, lr=0.05, tile=4), discriminator=discriminator,
-        workdir=tmp_path, seed=0, device="cuda",
+    encoder, _ = train_inversion_encoder(
+        generator, images, channels=(8, 8), settings=encoder_tests.SETTINGS, features=features,
+        discriminator=discriminator, workdir=tmp_path, seed=0, device="cuda",
     )  # fmt: skip
-    assert found.latents.shape == (10, 4, 8)
+    found = {}
+    optimize_images(
+        generator, encoder, features, images, range(10), lambda index, codes, *errors: found.update({index: codes}),
+        OptimizationSettings(num_steps=3, lr=0.05, tile=4), device="cuda",
+    )  # fmt: skip
+    assert {codes.shape for codes in found.values()} == {(4, 8)}
+    assert len(found) == 10
     assert gpu.operations["aten::_fused_adam_"] >= 6 + 3 * 3
 
 
@@ -408,16 +416,16 @@ def test_a_rank_takes_its_own_gpu_before_it_loads_anything(gpu, monkeypatch):
     """Else generator and f of every rank, and a CUDA context each, would be on the first."""
     calls = []
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv(launch.RANK_TARGET, "encoders/a")
+    monkeypatch.setenv(RANK_TARGET, "encoders/a")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
-    monkeypatch.setattr(launch, "_train", lambda session, artifact: calls.append("train"))
-    artifact = SimpleNamespace(label="encoders/a", parents={"generator": "its generator"})
+    step = SimpleNamespace(fit=lambda into, at: calls.append("train"))
+    artifact = SimpleNamespace(label="encoders/a", parents={"generator": "its generator"}, step=step, staging=None)
+    data = SimpleNamespace(label="datasets/a", parents={})
     session = SimpleNamespace(
-        config={"trainer": {"num_threads": None}}, chain=SimpleNamespace(all=lambda: [artifact]), device="cuda",
+        data=data, chain=SimpleNamespace(all=lambda: [artifact]), take_gpu=lambda: take_gpu("cuda"),
         ensure=calls.append,
     )  # fmt: skip
-    launch.train_as_rank(session)
+    work(session, "encoders/a")
     assert calls == [torch.device("cuda", 1), "its generator", "train"]
-    session.device = "cpu"
-    assert launch.take_gpu(session) is None
+    assert take_gpu("cpu") is None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import assimilate
 from assimilate import invert, make_views, train_generator
 from assimilate.composing import compose
 from assimilate.config import make_job
@@ -78,6 +79,7 @@ class Wide(Blobs):
     latent_dim = 4
 
 
+stylegan2 = Blobs
 NUMBER = 3
 """
 
@@ -125,6 +127,10 @@ def test_generator_inversion_views(module: str, tmp_path: Path, capsys: pytest.C
     errors = ((made - images) ** 2).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(np.load(latents / "errors.npy"), errors, rtol=1e-4)
     assert np.load(views / "images.npy").shape == (128, 2, 3, 8, 8)
+    loaded = assimilate.load_generator(generator).synthesize(torch.from_numpy(codes))
+    np.testing.assert_allclose(loaded.numpy(), made, atol=1e-5)
+    with pytest.raises(ValueError, match=r"truncation=0\.5: .* is of code that truncates by itself"):
+        assimilate.load_generator(generator, truncation=0.5)
     assert make_views.main([*SMOKE, *PERTURB, *own]) == 0
     assert "built:  nothing" in capsys.readouterr().out
 
@@ -295,9 +301,11 @@ def test_a_bad_target_is_said_before_what_it_would_lack(target: str, message: st
 
 
 def test_a_plan_takes_a_generator_of_any_name(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    own = [f"generator._target_={module}.stylegan2", f"out={tmp_path}/out", "prepare=plan"]
-    assert make_views.main([*SMOKE, *PERTURB, *own]) == 0
+    plan = [*SMOKE, *PERTURB, f"out={tmp_path}/out", "prepare=plan"]
+    assert make_views.main([*plan, f"generator._target_={module}.stylegan2"]) == 0
     assert "generators/stylegan2" in capsys.readouterr().out
+    assert make_views.main([*plan, f"generator._target_={module}.Missing"]) == 2
+    assert "has no attribute 'Missing'" in capsys.readouterr().err
 
 
 def test_perceptual_discriminator_needs_one(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,7 @@ def test_settings_that_came_later_are_named_where_they_differ_alone(tmp_path, ke
         )
         assert (job.identity != job_of("dataset=cifar10", "assim=a2").identity) is there
         for trained in (chain.encoder, chain.reference):  # f inherits both
-            of_encoder = trained.step.network.initialization != "fan_out"
+            of_encoder = trained.step.network.backbone.initialization != "fan_out"
             of_data = trained.step.std != (0.25,) * 3
             assert (of_encoder, of_data) == (there and group == "encoder", there and group == "data")
 
@@ -144,6 +144,8 @@ def test_simsiam_and_its_a2():
     assert job_of("recipe=simsiam", "dataset=cifar10", "assim=a2").config["loss"]["name"] == "infonce"
     config = job_of("recipe=simsiam", "dataset=cifar10", "assim=a2", "loss=simsiam").config
     assert (config["loss"]["name"], config["loss"]["alpha"], config["simclr_loss"]) == ("simsiam", 0.5, "simsiam")
+    with pytest.raises(UserError, match=r"loss=byol needs encoder\.predictor_dim \(4096 in its paper"):
+        job_of("loss=byol", "dataset=cifar10")
     with pytest.raises(UserError, match=r"simsiam needs encoder\.predictor_dim.*take recipe=simsiam"):
         job_of("dataset=cifar10", "loss=simsiam")
 
@@ -173,7 +175,7 @@ def test_any_optimizer_of_torch():
     assert step.key != Recipe(job_of(*words).config).encoder.key
     with pytest.raises(UserError, match=r"optimizer\.factory=torch\.optim\.AdamV cannot be imported"):
         job_of(*words[:2], "optimizer.factory=torch.optim.AdamV")
-    with pytest.raises(UserError, match=r"optimizer\.arguments: torch\.optim\.AdamW does not take \(.*beta\)"):
+    with pytest.raises(UserError, match=r"optimizer\.factory=torch\.optim\.AdamW does not take \(.*beta\)"):
         job_of(*words, "+optimizer.arguments.beta=1")
 
 

@@ -51,4 +51,4 @@ def test_rooms_accept_what_every_budget_composes(dataset, budget):
 
     trained = Recipe(job_of(f"dataset={dataset}", f"budget={budget}").config).encoder
     trained.optimizer.schedule.check(trained.epochs)
-    EncoderSpec.from_dict(trained.network.model_dump())
+    EncoderSpec.from_dict(trained.network.plain)

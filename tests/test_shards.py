@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from assimilate import invert, make_views
+from assimilate.checked_files import read_sealed, write_sealed
 from assimilate.data.shard import Shard
 from tests.chain_run import SMOKE, artifacts, run
 
@@ -115,7 +116,8 @@ def test_latents_in_shards_are_those_of_one_piece(copy, chain, capsys):
     (original,) = artifacts(chain, "latents")
     for name in ("latents.npy", "errors.npy", "initial_errors.npy"):
         assert (again / name).read_bytes() == (original / name).read_bytes()
-    assert not list(again.glob("tiles*"))
+    assert not list(again.parent.glob("*.shard*of*/"))
+    assert {path.name for path in again.iterdir()} == {path.name for path in original.iterdir()}
     assert "nothing to do: the whole set of latents is there" in capsys.readouterr().out
 
 
@@ -131,7 +133,7 @@ def test_a_full_disk_in_a_shard_of_the_inversion_is_one_line(copy, capsys, monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     shutil.rmtree(artifacts(copy, "latents")[0])
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     assert run(invert, "shard=1/2", f"out={copy}") == 2
     assert "the disk is full while building latents/digits" in capsys.readouterr().err
 
@@ -212,3 +214,30 @@ def test_preview_draws_images_beside_their_views(copy, steps, capsys):
     assert set(np.load(cache / "steps.npy")) == {steps}
     distances = np.load(cache / "distances.npy").mean(axis=0)
     assert distances[0] > 0.3 * distances[1:].mean()  # kicked by 1e-3 beside steps of 1e-2, it would be a tenth
+
+
+def test_an_encoder_that_is_damaged_is_made_again_and_the_parts_of_it_are_joined(copy, chain):
+    (latents,) = artifacts(copy, "latents")
+    shutil.rmtree(latents)
+    assert run(invert, "shard=1/2", f"out={copy}") == 0
+    path = latents.with_name(latents.name + ".partial") / "encoder.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"encoder\.pt is damaged.*it is made again"):
+        assert run(invert, f"out={copy}") == 0
+    (original,) = artifacts(chain, "latents")
+    for name in ("latents.npy", "errors.npy", "initial_errors.npy"):
+        assert (latents / name).read_bytes() == (original / name).read_bytes()
+
+
+def test_parts_of_another_encoder_are_not_joined(copy, capsys):
+    (latents,) = artifacts(copy, "latents")
+    shutil.rmtree(latents)
+    assert run(invert, "shard=1/2", f"out={copy}") == 0
+    (part,) = latents.parent.glob("*.shard1of2/")
+    note = read_sealed(part / "part.json")
+    assert set(note["made_from"]) == {"generator", "encoder"}
+    write_sealed(part / "part.json", note | {"made_from": note["made_from"] | {"encoder": "0" * 64}})
+    assert run(invert, f"out={copy}") == 2
+    assert "cannot be joined: it was made from another encoder than the one here" in capsys.readouterr().err

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from assimilate.config import rank
 from assimilate.jobs.command import stage
 from assimilate.jobs.stopping import TerminatedError, termination_raised
+from assimilate.run.job import rank
 from assimilate.tracking.tracker import Tracker
 
 PARENT = """
@@ -117,7 +117,7 @@ def test_what_a_cluster_sets_makes_no_rank_and_copies_hear_that_they_wait(
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_torchs_launcher_has_no_time_to_call_the_end_of_its_ranks_a_failure(tmp_path):
-    from assimilate import launch
+    from assimilate.jobs import children
 
     script = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
 
@@ -129,5 +129,5 @@ def test_torchs_launcher_has_no_time_to_call_the_end_of_its_ranks_a_failure(tmp_
     session = SimpleNamespace(tracker=Tracker())
     threading.Thread(target=preempt).start()
     with termination_raised(), pytest.raises(TerminatedError):
-        launch._run_and_relay(session, [sys.executable, "-c", script], dict(os.environ), tmp_path / ".metrics")
+        children._run_and_relay(session, [sys.executable, "-c", script], dict(os.environ), tmp_path / ".metrics")
     assert gone(int((tmp_path / "pid").read_text()))

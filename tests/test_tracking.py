@@ -261,9 +261,9 @@ def test_what_a_rank_writes_its_parent_hears_once(tmp_path):
 
 
 def test_a_launch_passes_on_what_its_rank_measures(tmp_path, monkeypatch):
-    from assimilate import launch
+    from assimilate.jobs import children
 
-    monkeypatch.setattr(launch, "RELAY_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(children, "RELAY_EVERY_SECONDS", 0.05)
     script = (
         "import os, time\n"
         "for step in range(3):\n"
@@ -275,7 +275,7 @@ def test_a_launch_passes_on_what_its_rank_measures(tmp_path, monkeypatch):
     path = tmp_path / ".metrics.jsonl"
     path.write_text('{"train/step": 99}\n')  # of a launch that was killed
     session = SimpleNamespace(tracker=Listener())
-    assert launch._run_and_relay(session, [sys.executable, "-c", script], dict(os.environ), path) == 3
+    assert children._run_and_relay(session, [sys.executable, "-c", script], dict(os.environ), path) == 3
     assert session.tracker.heard == [{"train/step": step} for step in range(3)]
     assert not path.exists()
 
@@ -316,7 +316,7 @@ def test_views_without_distances_are_told_of_without_any(tmp_path, measured):
     (tmp_path / "summary.json").write_text('{"views": 6}')
     dataset = SimpleNamespace(train=SimpleNamespace(images=np.zeros((3, 3, 8, 8), dtype=np.uint8)))
     chain = SimpleNamespace(views=SimpleNamespace(path=tmp_path, step=Cached.model_construct()))
-    tell_views(SimpleNamespace(tracker=Notes(), chain=chain, dataset=dataset))
+    tell_views(SimpleNamespace(tracker=Notes(), chain=chain, dataset=dataset, folder=lambda step: tmp_path))
     assert heard["views/views"] == 6
     assert "views/grid" in heard
     assert ("views/distance_to_anchor" in heard) == ("views/search_steps" in heard) == measured

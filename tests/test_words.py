@@ -15,8 +15,9 @@ from assimilate.jobs.command import stage
 from assimilate.jobs.runs import write_metrics
 from assimilate.known_keys import CONF, settings_in
 from assimilate.pages.result_file import read_metrics
+from assimilate.run.job import shell_word
 from assimilate.run.keys import known_keys
-from assimilate.words import read_command_line, shell_word
+from assimilate.words import read_command_line
 
 
 def job_of(*overrides):

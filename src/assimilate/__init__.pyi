@@ -47,6 +47,7 @@ from assimilate.data.images import ImageDataset as ImageDataset
 from assimilate.data.images import load_prepared as load_prepared
 from assimilate.data.views import ViewSlot as ViewSlot
 from assimilate.encoder.backbone import make_backbone as make_backbone
+from assimilate.encoder.backbones import Backbone as Backbone
 from assimilate.encoder.checkpoint import save_encoder as save_encoder
 from assimilate.encoder.encoder import Encoder as Encoder
 from assimilate.encoder.encoder import EncoderSpec as EncoderSpec
@@ -73,6 +74,7 @@ from assimilate.probes.knn import knn_predict as knn_predict
 from assimilate.probes.linear import ProbeResult as ProbeResult
 from assimilate.probes.linear import linear_probe as linear_probe
 from assimilate.probes.linear import linear_probe_on_features as linear_probe_on_features
+from assimilate.probes.metric import Metric as Metric
 from assimilate.views.cache import CachedViews as CachedViews
 from assimilate.views.calibration import measure_epsilon1 as measure_epsilon1
 from assimilate.views.embedding import FrozenEmbedding as FrozenEmbedding

@@ -11,19 +11,20 @@ python -m assimilate.analyze dataset=cifar10 analysis=alignment_uniformity 'anal
 import sys
 from collections.abc import Callable
 
-from assimilate.config import Job
-from assimilate.figures import pairs, runs, views
+from assimilate.figures import figure as figures
+from assimilate.figures.figure import Figure, row_is_ready
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
+from assimilate.run.job import Job
 from assimilate.run.measuring import measures_pair
 
-WAYS: dict[str, Callable[[Session], None]] = {
-    "pairs": pairs.draw_pairs,
-    "distances": views.draw_distances,
-    "tsne": views.draw_offsets,
-    "grid": views.draw_grid,
-    "curves": runs.draw_curves,
-    "alignment_uniformity": runs.draw_alignment_uniformity,
+PLANS: dict[str, Callable[[Session], Figure]] = {
+    "pairs": figures.plan_pairs,
+    "distances": figures.plan_distances,
+    "tsne": figures.plan_offsets,
+    "grid": figures.plan_grid,
+    "curves": figures.plan_curves,
+    "alignment_uniformity": figures.plan_alignment_uniformity,
 }
 
 
@@ -31,10 +32,16 @@ WAYS: dict[str, Callable[[Session], None]] = {
 def main(job: Job) -> None:
     """Make one analysis, or measure one line of Table 1."""
     session = Session(job)
-    if measures_pair(job.config):
-        pairs.measure_row(session)
-    else:
-        WAYS[job.config["analysis"]["kind"]](session)
+    parts = row_is_ready(session) if measures_pair(job.config) else None
+    figure = None if measures_pair(job.config) else PLANS[job.config["analysis"]["kind"]](session)
+    if parts is None and (figure is None or not figure.is_ready()):
+        return
+    from assimilate.figures import drawing
+
+    if figure is not None:
+        drawing.draw(figure)
+    elif parts is not None:
+        drawing.measure_row(session, parts)
 
 
 if __name__ == "__main__":

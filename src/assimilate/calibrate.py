@@ -5,10 +5,10 @@ python -m assimilate.calibrate dataset=digits
 
 import sys
 
-from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
+from assimilate.run.job import Job
 
 
 @stage("calibrate")

@@ -1,11 +1,10 @@
 """How overrides compose: our conf/ and experiments/, folders of the user's, and Hydra's errors in one line."""
 
-import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from dataclasses import dataclass
 from os.path import expanduser, realpath  # the first leaves ~ where there is no home, to be refused with its key
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
 from assimilate.known_keys import CONF, EXPERIMENTS, MISSING, nearest, nodes, options_with, settings_in
+from assimilate.once_loader import OnceLoader
 from assimilate.run.keys import optional_keys
 from assimilate.words import SEARCH_PATH, unreadable
 
@@ -34,7 +34,10 @@ CONFIG_NAME = "config"
 SWEEP = "sweep"
 RECIPE = "recipe"
 # Groups of which nothing may be chosen.
-OPTIONAL_GROUPS = ("view_encoder", "sweep", "recipe_dataset", "recipe_view", "dataset_view")
+OPTIONAL_GROUPS = (
+    *("callbacks", "loggers", "metrics", "view_encoder"),
+    *("sweep", "recipe_dataset", "recipe_view", "dataset_view"),
+)
 # What brings Hydra's plugins, by a word of their names.
 EXTRAS = {"joblib": "joblib", "submitit": "slurm", "optuna": "sweep"}
 # Folders of options of the user's own: --config-dir and hydra.searchpath.
@@ -96,13 +99,16 @@ def table_groups() -> list[str]:
 
 
 @contextmanager
-def hydra_ready() -> Iterator[ConfigLoader]:
+def hydra_ready(job_name: str = "assimilate") -> Iterator[ConfigLoader]:
     """Hydra's config loader: that of the running application, or one of our own for the time being."""
-    if GlobalHydra.instance().is_initialized():
-        yield GlobalHydra.instance().config_loader()
+    application = GlobalHydra.instance()
+    if application.is_initialized():
+        yield application.config_loader()
         return
-    with hydra.initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
+    with hydra.initialize_config_dir(config_dir=str(CONF), job_name=job_name, version_base="1.3"):
+        assert application.hydra is not None
+        application.hydra.config_loader = OnceLoader(application.config_loader().get_search_path())
+        yield application.config_loader()
 
 
 def one_line(error: Exception) -> str:
@@ -124,26 +130,43 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: an unknown group, option or key, or a value of the wrong type; in one line, with the nearest name.
     """
+    return compose_for_hydra(overrides)[0]
+
+
+@dataclass(frozen=True)
+class ForHydra:
+    """What a composition says to Hydra itself.
+
+    Attributes:
+        mode: hydra.mode, None where nothing sets it.
+        environment: hydra.job.env_set.
+    """
+
+    mode: RunMode | None
+    environment: dict[str, str]
+
+
+def compose_for_hydra(overrides: Sequence[str]) -> tuple[DictConfig, ForHydra]:
+    """As `compose`, and what Hydra itself is told, which that leaves out.
+
+    Raises:
+        UserError: as `compose`.
+    """
     with hydra_ready() as loader:
-        return copy.deepcopy(
-            _compose(tuple(overrides), tuple(str(part) for part in loader.get_search_path().get_path()))
-        )
-
-
-# A command composes the same words for its guard, its identity and its job, and Hydra takes 0.2 s for each.
-@lru_cache(maxsize=64)
-def _compose(overrides: tuple[str, ...], searched: tuple[str, ...]) -> DictConfig:
-    loader = GlobalHydra.instance().config_loader()
-    try:
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-        for override in parsed:
-            _check_choice(override)
-        config = hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides))
-        for override in parsed:
-            _prefer_named(config, override, parsed, loader)
-        return config
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error) + suggestion(error)) from error
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            for override in parsed:
+                _check_choice(override)
+            config = hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
+            variables = {str(name): str(value) for name, value in config.hydra.job.env_set.items()}
+            told = ForHydra(config.hydra.mode, variables)
+            with open_dict(config):
+                del config["hydra"]
+            for override in parsed:
+                _prefer_named(config, override, parsed, loader)
+            return config, told
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(one_line(error) + suggestion(error)) from error
 
 
 def _prefer_named(config: DictConfig, named: Override, parsed: Sequence[Override], loader: ConfigLoader) -> None:
@@ -213,6 +236,17 @@ def suggestion(error: Exception) -> str:
     assert isinstance(composed, dict)
     known = {*nodes(composed), *optional_keys()}
     return f". {nearest(key, {*known, *(path.name for path in CONF.iterdir() if path.is_dir())})}"
+
+
+def targets_of(group: str) -> dict[str, str]:
+    """The class that each option of a group names, shipped or the user's own."""
+    found: dict[str, str] = {}
+    for folder in (CONF, *own_folders()):
+        for path in sorted((folder / group).glob("*.yaml")):
+            target = settings_in(path).get(f"{group}._target_")
+            if isinstance(target, str):
+                found[path.stem] = target
+    return found
 
 
 def rows_of(group: str) -> list[str]:

@@ -2,12 +2,10 @@
 
 import contextlib
 import itertools
-import os
 import pkgutil
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.assimilation.trainer_options import moves_numbers
+from assimilate.assimilation.trainer_options import SHOWN, moves_numbers
 from assimilate.composing import (
     CONFIG_NAME,
     SWEEP,
@@ -28,24 +26,25 @@ from assimilate.composing import (
     rows_of,
     suggestion,
     table_groups,
+    targets_of,
     whole_path,
 )
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
+from assimilate.graph.wiring import TARGET
 from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.run.analysis_checks import check_analysis
+from assimilate.run.baseline import is_baseline, keys_of_baseline
 from assimilate.run.budget import apply_budget
 from assimilate.run.checks import accumulation_notice, check_homes, check_stage
 from assimilate.run.given import check_given
+from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
+from assimilate.run.keys import is_argument
 from assimilate.run.objective import check_objective
 from assimilate.run.recipe import Recipe
-from assimilate.words import SEARCH_PATH, shell_word
+from assimilate.words import SEARCH_PATH
 
-# The stage that looks at views through f, whatever made them.
-MEASURING_STAGE = "analyze"
-# Stages that go as far as a probe, or look at one.
-PROBING_STAGES = ("train", "evaluate", "report")
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {
     "dataset.root": "dataset=folder needs the folder of your images: dataset.root=/path/to/images",
@@ -58,38 +57,8 @@ ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "
 SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
 NEUTRAL_OVERRIDES = (
     *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective", "hydra"),
-    *("data.placement", "data.compile_augmentation", "dataset.download"),
+    *("loggers", "data.placement", "data.compile_augmentation", "dataset.download"),
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """One fully composed run: plain values with the budget's caps applied, and where its results go."""
-
-    stage: str
-    config: dict[str, Any]
-    overrides: tuple[str, ...]
-    identity: dict[str, Any]
-    out: Path
-    run_dir: Path
-    row: str | None  # the paper's row, if nothing but data set, seed and budget was changed
-    notices: tuple[str, ...]
-    log: Path | None = None  # a job of a multirun: where its lines are kept
-    ending: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)  # what is closed when it ends
-
-    @property
-    def command(self) -> str:
-        """The command that composes this job."""
-        return " ".join(["python -m", f"assimilate.{self.stage}", *map(shell_word, self.overrides)])
-
-
-# Which artifact the ranks of a launch train. A cluster may set RANK and WORLD_SIZE for any process; this is ours alone.
-RANK_TARGET = "ASSIMILATE_RANK_TARGET"
-
-
-def rank() -> int | None:
-    """This process's number among the ranks of a launch of ours; None where it is none of them."""
-    return int(os.environ["RANK"]) if RANK_TARGET in os.environ else None
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -136,7 +105,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     given = {override.key_or_group: override for override in parsed}
     plain = _plain(config)
-    _check_additions(parsed, own=_is_own(str(plain["generator"]["_target_"])))
+    _check_additions(parsed, plain)
     if "view" in given and not Recipe(plain).uses_view:  # nor is what the view would bring for its data set
         kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
         plain = _plain(compose(kept)) | {"view": plain["view"]}
@@ -148,7 +117,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     recipe = Recipe(plain, probed=stage_name in PROBING_STAGES)
     check_stage(recipe.job, stage_name, samples=recipe.samples)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES, samples=recipe.samples)
-    check_analysis(plain, list(given), stage_name)
+    check_analysis(plain, list(given), stage_name, targets_of("view") if stage_name == MEASURING_STAGE else {})
     recipe.check(measured=stage_name == MEASURING_STAGE)
     check_composed(plain)
     check_objective(recipe)
@@ -187,23 +156,58 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Ov
     concerned = [key for key in keys if key not in groups and key not in table_groups() and not is_neutral(key)]
     ignored = recipe.ignored(concerned)
     for group in {*given} & (groups - {*plain}):  # one that has no place of its own: its option sets others' keys
-        option = CONF / group / f"{given[group].value()}.yaml"
-        brought = list(settings_in(option)) if option.is_file() else []
+        brought = brought_by(group, str(given[group].value()))
         unread = recipe.ignored(brought)
         if unread and len(unread) == len(brought):
             ignored.append((group, unread[0][1]))
     if ignored:
         reasons = list(dict.fromkeys(reason for _, reason in ignored))
         raise UserError(f"{', '.join(key for key, _ in ignored)} would be ignored: {'; '.join(reasons)}")
-    return notices + accumulation_notice(plain)
+    return notices + accumulation_notice(recipe.encoder)
 
 
-def _check_additions(parsed: Sequence[Override], *, own: bool) -> None:
+def brought_by(group: str, name: str) -> list[str]:
+    """The keys that an option sets by itself."""
+    option = CONF / group / f"{name}.yaml"
+    return list(settings_in(option)) if option.is_file() else []
+
+
+def words_of_the_baseline(job: Job) -> list[str]:
+    """The overrides that compose the SimCLR run that a run is compared with, which chooses its own seed.
+
+    Of the run's own they are those that its SimCLR run reads, and options whose class or settings it takes. None of a
+    run that is that one.
+    """
+    recipe = Recipe(job.config)
+    if is_baseline(recipe):
+        return []
+    read = keys_of_baseline(recipe) - {f"trainer.{name}" for name in SHOWN}
+    with hydra_ready() as loader:
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(job.overrides))
+    kept = []
+    for override in parsed:
+        key, node = override.key_or_group, job.config.get(override.key_or_group)
+        if key in table_groups() or key == "seed":
+            continue
+        if (CONF / key).is_dir():
+            below = [TARGET] if isinstance(node, Mapping) and TARGET in node else list(node or ())
+            told = [f"{key}.{name}" for name in below] if node else brought_by(key, str(override.value()))
+            told_of = not is_neutral(key) and (not told or any(name in read for name in told))
+            wanted = key in ROW_COMPANIONS or told_of
+        else:
+            leaf = [name for name, _ in leaves({key: override.value()})]
+            wanted = key == SEARCH_PATH or key in ROW_COMPANIONS or any(name in read for name in leaf)
+        if wanted:
+            kept.append(str(override.input_line))
+    return [*kept, "assim=simclr"]
+
+
+def _check_additions(parsed: Sequence[Override], plain: Mapping[str, Any]) -> None:
     """Refuse `+key` and `++key` that nothing in the run reads.
 
     Args:
         parsed: the overrides.
-        own: whether the generator is the user's own, whose arguments are theirs to name.
+        plain: what they compose to.
 
     Raises:
         UserError: so.
@@ -220,8 +224,8 @@ def _check_additions(parsed: Sequence[Override], *, own: bool) -> None:
     keys = nodes(composed)
     for override in added:
         key, value = override.key_or_group, override.value()
-        if not (own and key.startswith("generator.")):
-            for leaf, _ in leaves({key: value}):
+        for leaf, _ in leaves({key: value}):
+            if not is_argument(leaf, plain):
                 check_added(str(override.input_line), leaf, keys)
 
 

@@ -6,10 +6,10 @@ python -m assimilate.evaluate dataset=cifar100 checkpoint=/my/resnet18.pth     w
 
 import sys
 
-from assimilate.config import Job
 from assimilate.jobs.command import stage
 from assimilate.jobs.complete import complete_run
 from assimilate.jobs.session import Session
+from assimilate.run.job import Job
 
 
 @stage("evaluate")

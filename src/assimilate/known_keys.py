@@ -10,7 +10,7 @@ import yaml
 
 from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.errors import UserError
-from assimilate.run.keys import known_keys, named_keys, optional_keys
+from assimilate.run.keys import is_argument, known_keys, named_keys, optional_keys
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -57,8 +57,16 @@ def _files_by_key() -> dict[str, list[Path]]:
 
 
 def is_left_out(key: str) -> bool:
-    """Whether no shipped file holds a setting, as it has a default in its class: Hydra would not know it by itself."""
-    return key in optional_keys() and key not in _files_by_key()
+    """Whether no shipped file holds a setting that may be given all the same: Hydra would not know it by itself.
+
+    It has a default in its class, or stands in a mapping that takes keys of any name.
+    """
+    return not is_shipped(key) and (key in optional_keys() or any(map(_is_open, _above(key))))
+
+
+def is_shipped(key: str) -> bool:
+    """Whether a shipped file holds a setting."""
+    return key in _files_by_key()
 
 
 @functools.cache
@@ -113,16 +121,15 @@ def check_composed(config: Mapping[str, Any]) -> None:
     """Refuse settings of rows and options, those of a user's own folder too, that nothing reads.
 
     Args:
-        config: the resolved configuration; the arguments of a generator of the user's own are theirs to name.
+        config: the resolved configuration; the arguments of a class of the user's own are theirs to name.
 
     Raises:
         UserError: the first of them, with the nearest names.
     """
     named = named_keys(config)
-    own = "arguments" in config["generator"] or not str(config["generator"]["_target_"]).startswith("assimilate.")
     for key, _ in leaves(config):
         setting = key.removeprefix(f"{OWN_SETTINGS}.")
-        if setting in _known_nodes() or setting in named or (own and key.startswith("generator.")):
+        if setting in _known_nodes() or setting in named or is_argument(key, config):
             continue
         if not any(_is_open(above) for above in _above(key)):
             raise UserError(

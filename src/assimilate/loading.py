@@ -1,5 +1,6 @@
 """Networks by whatever names them: a file, an artifact's folder, or a finished run."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -7,10 +8,13 @@ import torch
 from assimilate.encoder import checkpoint as encoder_files
 from assimilate.encoder.encoder import Encoder
 from assimilate.encoder.foreign import find_resnet
+from assimilate.errors import UserError
 from assimilate.finished import METRICS, Run, StoredArtifact
 from assimilate.generator.bigbigan_checkpoint import is_bigbigan, load_bigbigan
 from assimilate.generator.checkpoint import parse_stylegan2, read_checkpoint
+from assimilate.generator.own import make_own_generator
 from assimilate.generator.protocol import LatentGenerator
+from assimilate.generator.step import DESCRIPTION
 from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
 
@@ -52,23 +56,35 @@ def load_encoder(
 def load_generator(
     source: Source, *, truncation: float | None = None, device: torch.device | str = "cpu"
 ) -> LatentGenerator:
-    """A frozen generator: a StyleGAN2 or a BigBiGAN, ours or one that another program trained.
+    """A frozen generator: a StyleGAN2 or a BigBiGAN, ours or one that another program trained, or one of your own code.
 
     `synthesize(codes)` takes [batch, codes, dim] to images [batch, 3, size, size] in about [−1, 1].
 
     Args:
         source: a finished run or its folder, the folder of a generator's artifact, or a checkpoint: a StyleGAN2 in the
-            rosinality layout, or a BigBiGAN's state dict.
-        truncation: ψ in (0, 1]; None takes the run's, else 0.7 for a StyleGAN2 (the paper's) and 1 for a BigBiGAN.
+            rosinality layout, or a BigBiGAN's state dict. Of a run with `generator._target_=`, the target is imported
+            and called as the run did.
+        truncation: ψ in (0, 1]; None takes the run's, else 0.7 for a StyleGAN2 (the paper's) and 1 for a BigBiGAN. Your
+            own code truncates by itself.
         device: where to put it.
 
     Raises:
-        ValueError: there is no such file, it is damaged or neither of the two, ψ is out of range, or the run used no
-            generator.
+        ValueError: there is no such file, it is damaged or neither of the two, ψ is out of range, the run used no
+            generator, or your code makes none.
     """
     run = _run(source)
     if truncation is None and run is not None:
         truncation = run.config.get("generator", {}).get("truncation")
+    if (note := _place(source, "generator") / DESCRIPTION).is_file():
+        if truncation is not None:
+            raise ValueError(f"truncation={truncation}: {note.parent} is of code that truncates by itself")
+        called = json.loads(note.read_text(encoding="utf-8"))
+        try:
+            return make_own_generator(
+                called["target"], called["arguments"], image_size=called["image_size"], device=str(device)
+            )
+        except UserError as error:
+            raise ValueError(str(error)) from error
     file = _file(source, "generator")
     settings = {} if truncation is None else {"truncation": truncation}
     content = read_checkpoint(file, key="generator.checkpoint")
@@ -85,16 +101,21 @@ def _run(source: Source) -> Run | None:
     return Run(source) if is_run else None  # type: ignore[arg-type]
 
 
+def _place(source: Source, role: str) -> Path:
+    """The folder or file that is meant."""
+    run = _run(source)
+    if run is not None:
+        source = run.encoder if role == "encoder" else run.generator
+    return source.path if isinstance(source, StoredArtifact) else Path(source).expanduser()  # type: ignore[arg-type]
+
+
 def _file(source: Source, role: str) -> Path:
     """The file of networks that is meant: in an artifact's folder, `<role>.pt`.
 
     Raises:
         ValueError: a folder that holds none.
     """
-    run = _run(source)
-    if run is not None:
-        source = run.encoder if role == "encoder" else run.generator
-    path = source.path if isinstance(source, StoredArtifact) else Path(source).expanduser()  # type: ignore[arg-type]
+    path = _place(source, role)
     if not path.is_dir():
         return path
     if not (path / f"{role}.pt").is_file():

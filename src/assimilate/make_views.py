@@ -13,13 +13,13 @@ import numpy as np
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.artifacts.store import damage
-from assimilate.config import Job
 from assimilate.data.grids import picture_grid
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.dashboard import tell_views
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import describe_missing, discard_all, fill_shard
+from assimilate.run.job import Job
 from assimilate.views.cached_files import IMAGES
 from assimilate.whole_file import write_bytes_atomically
 

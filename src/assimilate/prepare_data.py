@@ -7,11 +7,11 @@ python -m assimilate.prepare_data dataset=imagenet_fake generator.checkpoint=/my
 
 import sys
 
-from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import describe_missing, discard_all, fill_shard
+from assimilate.run.job import Job
 
 
 @stage("prepare_data")

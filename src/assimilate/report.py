@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from assimilate.composing import own_folders
-from assimilate.config import ROW_COMPANIONS, Job, is_neutral
+from assimilate.config import ROW_COMPANIONS, is_neutral
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.runs import finished_run
@@ -21,6 +21,7 @@ from assimilate.pages.found import read_out
 from assimilate.pages.run import Run
 from assimilate.pages.run_page import write_run_page
 from assimilate.pages.write import write_reports
+from assimilate.run.job import Job
 from assimilate.run.measuring import measures_pair
 from assimilate.whole_file import may_write
 from assimilate.words import SEARCH_PATH, override_word, read_command_line

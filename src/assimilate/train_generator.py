@@ -5,22 +5,11 @@ python -m assimilate.train_generator dataset=cifar10 generator._target_=my.modul
 """
 
 import sys
-from typing import TYPE_CHECKING
 
-from assimilate.artifacts.artifact import Artifact
-from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-
-if TYPE_CHECKING:
-    from assimilate.generator.protocol import LatentGenerator
-
-
-def load_generator(session: Session, artifact: Artifact) -> "LatentGenerator":
-    """g of a generator artifact: frozen, truncated, on the session's device."""
-    generator: LatentGenerator = session.load(artifact.step)
-    return generator
+from assimilate.run.job import Job
 
 
 @stage("train_generator")

@@ -14,8 +14,10 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from hydra.errors import HydraException
 
 from assimilate.errors import UserError
-from assimilate.known_keys import CONF, is_left_out
-from assimilate.run.keys import known_keys
+from assimilate.graph.wiring import TARGET
+from assimilate.known_keys import CONF, is_left_out, is_shipped
+from assimilate.run.job import shell_word
+from assimilate.run.keys import chosen_by_path, known_keys
 
 SEARCH_PATH = "hydra.searchpath"
 # What begins so is a path, whatever the key.
@@ -73,18 +75,27 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         raise UserError("--resolve would be ignored: it says how --cfg job shows values")
     folders = [] if found.config_dir is None else [found.config_dir]
     words = []
+    named = set(map(_names_a_class, found.overrides))
     for word in found.overrides:
         key, _, value = word.partition("=")
         if key.lstrip("+") == SEARCH_PATH:
             folders += _listed(value)
         else:
             given = readable(word, multirun=found.multirun)
-            words.append(f"++{given}" if is_left_out(key) else given)
+            is_argument = key.rpartition(".")[0] in named and not is_shipped(key)
+            words.append(f"++{given}" if is_argument or is_left_out(key) else given)
     searched = tuple(dict.fromkeys(map(_searchable, folders)))
     if searched:
         listed = ",".join(_quoted(folder) for folder in searched)
         words.insert(0, f"{SEARCH_PATH}=[{listed}]")
     return CommandLine(tuple(words), searched, found.multirun, tuple(_flags(parser, found)))
+
+
+def _names_a_class(word: str) -> str | None:
+    """The place of the class that an override names by its path, with settings of names that no file of ours has."""
+    key, _, value = word.lstrip("+").partition("=")
+    group, _, name = key.rpartition(".")
+    return group if name == TARGET or (key in chosen_by_path() and "." in value) else None
 
 
 def _refuse(message: str) -> NoReturn:
@@ -166,11 +177,6 @@ def _quoted(text: str) -> str:
 def override_word(key: str, value: str) -> str:
     """`key=value` such that Hydra reads the very value: quoted where its grammar wants it ("ö", "(")."""
     return f"{key}={value if re.fullmatch(r'[A-Za-z0-9_/.+@%:-]+', value) else _quoted(value)}"
-
-
-def shell_word(word: str) -> str:
-    """An override as a shell needs it: quoted only where it must be."""
-    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else "'" + word.replace("'", "'\\''") + "'"
 
 
 def unreadable(word: str) -> str:

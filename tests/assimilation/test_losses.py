@@ -10,10 +10,10 @@ from pytorch_metric_learning.losses import SupConLoss
 from torch import Tensor
 
 from assimilate.assimilation.alignment import Alignment
-from assimilate.assimilation.hyperparameters import as_plain, from_plain
 from assimilate.assimilation.loss import ContrastiveLoss, FullNTXent, InfoNCE, Loss, NTXent, ViewmakerLoss
 from assimilate.assimilation.losses import alignment, info_nce, multi_view_nt_xent, nt_xent
 from assimilate.errors import UserError
+from assimilate.graph.plain import as_plain, from_plain
 
 CONTRASTIVE = (InfoNCE, NTXent, FullNTXent, ViewmakerLoss)
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from assimilate.assimilation.hyperparameters import from_plain
 from assimilate.assimilation.optimizers import (
     SGD,
     AnyOptimizer,
@@ -19,6 +18,7 @@ from assimilate.assimilation.optimizers import (
     SupContrastSchedule,
 )
 from assimilate.errors import UserError
+from assimilate.graph.plain import from_plain
 from assimilate.graph.settings import choices
 
 

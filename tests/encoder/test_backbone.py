@@ -100,9 +100,9 @@ def test_initialisation_depends_on_the_seed_alone_and_leaves_the_global_generato
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"backbone": "resnet19"}, "encoder.backbone='resnet19'"),
-        ({"stem": "cifra"}, "encoder.stem='cifra'"),
-        ({"initialization": "uniform"}, "encoder.initialization='uniform'"),
+        ({"backbone": "resnet19"}, "encoder.backbone=resnet19 cannot be used"),
+        ({"stem": "cifra"}, "encoder.stem=cifra cannot"),
+        ({"initialization": "uniform"}, "encoder.initialization=uniform cannot"),
         ({"width": 0}, "encoder.width=0"),
         ({"projector": "mlp"}, "encoder.projector='mlp'"),
         ({"hidden_dim": 0}, "encoder.hidden_dim=0"),

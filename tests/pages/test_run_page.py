@@ -11,7 +11,7 @@ from rich.console import Console
 
 from assimilate import report
 from assimilate.composing import compose
-from assimilate.jobs.result import baseline_command
+from assimilate.config import make_job, words_of_the_baseline
 from assimilate.pages.run import parse_place, parse_run
 from assimilate.pages.terminal import run_table
 from assimilate.run.titles import titles_of
@@ -157,16 +157,45 @@ def test_a_line_of_table1_has_a_page_without_any_training(tmp_path, capsys):
     assert str(folder / "report.html") in capsys.readouterr().out
 
 
-def test_the_baseline_of_a_run_is_trained_as_the_run_was():
-    words = ["dataset=folder", "dataset.root=/x", "dataset.image_size=16", "batch_size=8", "epochs=3", "view=wperturb"]
+def baseline(*words):
+    return words_of_the_baseline(make_job("train", compose(words), words))
+
+
+def test_the_baseline_of_a_run_is_trained_as_the_run_was(tmp_path):
+    root = f"dataset.root={tmp_path}"
+    words = ["dataset=folder", root, "dataset.image_size=16", "batch_size=8", "epochs=30", "view=wperturb"]
     words += ["++trainer.gradient_clip_val=1.0", "++trainer.profiler=simple"]
     others = ["view.sigma=0.2", "assim=a2", "loss.alpha=1", "loss.temperature=0.2", "encoder.width=8", "logger=none"]
-    made = result(row=None, dataset="plain", metrics={}, overrides=[*words, *others])
-    run = parse_run(made, parse_place(("paper", "adhoc", "x", "plain", "seed0")))
-    named = baseline_command(run).split()
-    kept = ["dataset=folder", "dataset.root=/x", "dataset.image_size=16", "batch_size=8", "epochs=3"]
-    kept.append("++trainer.gradient_clip_val=1.0")
-    assert named[2:] == ["assimilate.train", *kept, "loss.temperature=0.2", "encoder.width=8", "assim=simclr"]
+    kept = ["dataset=folder", root, "dataset.image_size=16", "batch_size=8", "epochs=30"]
+    kept += ["++trainer.gradient_clip_val=1.0", "loss.temperature=0.2", "encoder.width=8", "assim=simclr"]
+    assert baseline(*words, *others, "seed=3") == kept
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["dataset=cifar10", "recipe=simsiam", "view=wsearch", "assim=a2", "view_encoder=essl"], 2),
+        (["dataset=cifar10", "recipe=simsiam", "loss=simsiam", "assim=a2", "view=wmix"], 2),  # simclr_loss says it
+        (
+            [
+                "+table3=expert_expert_wsearch_a2",
+                "dataset=cifar100",
+                "budget=short",
+                "trainer.precision=64-true",
+                "trainer=cpu",
+            ],
+            3,
+        ),
+        (["optimizer=adam", "optimizer.lr=0.1", "probe=htdt", "generator.num_steps=9", "assim=a1", "view=wmix"], 3),
+    ],
+)
+def test_the_baseline_takes_the_options_that_its_own_run_reads(words, kept):
+    without_row = [word for word in words if not word.startswith("+")]
+    assert baseline(*words) == [*without_row[:kept], "assim=simclr"]
+
+
+def test_the_baseline_names_no_other():
+    assert baseline("dataset=cifar10", "assim=simclr", "seed=4") == []
 
 
 def test_a_terminal_of_80_columns_cuts_no_number():

@@ -13,9 +13,9 @@ from assimilate.assimilation.contrastive import ContrastiveModule, StepBatch
 from assimilate.assimilation.gathering import is_distributed
 from assimilate.data.seeding import derive_seed
 from assimilate.data.seeding import generator as seeded
-from assimilate.encoder.checkpoint import read_torch_file
 from assimilate.plain_files import save_plain
-from assimilate.views.viewmaker import VIEWMAKER, Viewmaker, ViewmakerSpec, mean_change
+from assimilate.views.learned import VIEWMAKER
+from assimilate.views.viewmaker import Viewmaker, ViewmakerSpec, mean_change
 
 STATE = "viewmaker_optimizer"
 
@@ -137,19 +137,5 @@ class ViewmakerTraining(ContrastiveModule):
         self.save_viewmaker(folder / VIEWMAKER)
 
     def save_viewmaker(self, path: Path) -> None:
-        """Write the trained Viewmaker alone, for `load_viewmaker`."""
+        """Write the trained Viewmaker alone, for `views.viewmaker.load_viewmaker`."""
         save_plain(path, {"spec": self.viewmaker.spec.to_dict(), "state_dict": self.viewmaker.state_dict()})
-
-
-def load_viewmaker(path: Path) -> Viewmaker:
-    """What `save_viewmaker` wrote, on the CPU.
-
-    Raises:
-        ValueError: the file is damaged or no Viewmaker's.
-    """
-    content = read_torch_file(path)
-    if not {"spec", "state_dict"} <= content.keys():
-        raise ValueError(f"{path} holds no Viewmaker")
-    network = Viewmaker.from_spec(ViewmakerSpec.from_dict(content["spec"]), init_seed=0)
-    network.load_state_dict(content["state_dict"])
-    return network.eval()

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from assimilate.assimilation.accumulation import window_size
 from assimilate.assimilation.alignment import Alignment
-from assimilate.assimilation.hyperparameters import as_plain, from_plain
 from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer
 from assimilate.assimilation.terms import LossTerms
@@ -22,6 +21,7 @@ from assimilate.encoder.batchnorm import synchronize_batchnorm
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.encoder.step import ENCODER
+from assimilate.graph.plain import as_plain, from_plain
 
 PAPER = Alignment()
 
@@ -81,10 +81,10 @@ class ContrastiveModule(pl.LightningModule):
         self.optimizer.schedule.check(epochs)
         self.epochs = epochs
         if self.loss.needs_predictor != (self.encoder_spec.predictor_dim is not None):
-            needs = "needs a predictor (SimSiam's has 512)" if self.loss.needs_predictor else "trains no predictor"
+            needs = f"needs a predictor{self.loss.usual}" if self.loss.needs_predictor else "trains no predictor"
             raise ValueError(
-                f"loss={self.loss.word or type(self.loss).__name__} does not fit "
-                f"encoder.predictor_dim={self.encoder_spec.predictor_dim}: it {needs}"
+                f"loss={self.loss.called} does not fit encoder.predictor_dim={self.encoder_spec.predictor_dim}: "
+                f"it {needs}"
             )
         self.passes = ViewPasses(batchnorm, frozenset(generated_views))
         self.mean = (float(mean[0]), float(mean[1]), float(mean[2]))

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from assimilate.assimilation.alignment import NO_ALIGNMENT, Alignment
 from assimilate.assimilation.terms import LossTerms
+from assimilate.graph.required import required
 from assimilate.graph.settings import Allowed, Count, NotNegative, Positive, Settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Loss(Settings):
     Attributes:
         aligns: whether appended views have a term of their own, α times their alignment; else `base` takes all views.
         needs_predictor: whether the encoder has a predictor.
+        usual_predictor: how wide that is elsewhere, and how to have it, in words.
         contrasts: whether views of other images are negatives.
     """
 
@@ -38,13 +40,25 @@ class Loss(Settings):
     title: ClassVar[str] = ""
     aligns: ClassVar[bool] = True
     needs_predictor: ClassVar[bool] = False
+    usual_predictor: ClassVar[str] = ""
     contrasts: ClassVar[bool] = True
+
+    @property
+    def called(self) -> str:
+        """Its word, or its class's name."""
+        return self.word or type(self).__name__
+
+    @property
+    def usual(self) -> str:
+        """The usual predictor, in brackets; "" where nothing is known of it."""
+        return f" ({self.usual_predictor})" if self.usual_predictor else ""
 
     @property
     def scale(self) -> float:
         """By what the minimised loss exceeds `base`."""
         return 1.0
 
+    @required(unless="method")
     def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
         """The loss of two views (of all, where `aligns` is False), before `scale`.
 
@@ -67,7 +81,7 @@ class Loss(Settings):
             alpha: α ≥ 0.
             gather: as in `base`.
         """
-        return self._losses.alignment(anchors, appended, temperature=1.0, alpha=alpha)
+        return self._computed.alignment(anchors, appended, temperature=1.0, alpha=alpha)
 
     def terms(
         self, views: "Sequence[Tensor]", alignment: Alignment | None = None, *, gather: bool = False
@@ -95,10 +109,10 @@ class Loss(Settings):
         return LossTerms(self.scale * (base - aligned), base, aligned)
 
     @property
-    def _losses(self) -> "ModuleType":
-        from assimilate.assimilation import losses  # and with it torch, which settings do without
+    def _computed(self) -> "ModuleType":
+        from assimilate.assimilation import computed  # and with it torch, which settings do without
 
-        return losses
+        return computed
 
     def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
         """The module that computes the loss of a step's views; its state is part of the checkpoint.
@@ -108,9 +122,7 @@ class Loss(Settings):
             alignment: where views are appended.
             seed: of the state.
         """
-        from assimilate.assimilation.method import LossOfProjections
-
-        return LossOfProjections(self.terms, alignment)
+        return self._computed.LossOfProjections(self.terms, alignment)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float | None:
         """`base` of embeddings that tell nothing of their images, all orthogonal; None where it cannot be said.
@@ -142,7 +154,7 @@ class ContrastiveLoss(Loss):
         self, anchors: "Sequence[Tensor]", appended: "Sequence[Tensor]", *, alpha: float, gather: bool = False
     ) -> "Tensor":
         """L_align of Eq. 4: α/τ · mean of z·z' over anchors z and appended views z', of unit vectors."""
-        return self._losses.alignment(anchors, appended, temperature=self.temperature, alpha=alpha)
+        return self._computed.alignment(anchors, appended, temperature=self.temperature, alpha=alpha)
 
 
 class InfoNCE(ContrastiveLoss, word="infonce"):
@@ -150,7 +162,7 @@ class InfoNCE(ContrastiveLoss, word="infonce"):
 
     def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
         """As a mean over the anchors."""
-        return self._losses.info_nce(*views, temperature=self.temperature, gather=gather)
+        return self._computed.info_nce(*views, temperature=self.temperature, gather=gather)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float:
         """log N."""
@@ -162,7 +174,7 @@ class NTXent(ContrastiveLoss, word="ntxent"):
 
     def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
         """As a mean over the anchors."""
-        return self._losses.nt_xent(*views, temperature=self.temperature, gather=gather)
+        return self._computed.nt_xent(*views, temperature=self.temperature, gather=gather)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float:
         """log(2N − 1)."""
@@ -176,7 +188,7 @@ class FullNTXent(ContrastiveLoss, word="full"):
 
     def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
         """As a mean over the anchors."""
-        return self._losses.multi_view_nt_xent(views, temperature=self.temperature, gather=gather)
+        return self._computed.multi_view_nt_xent(views, temperature=self.temperature, gather=gather)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float:
         """log(V·N − 1)."""
@@ -188,7 +200,7 @@ class ViewmakerLoss(ContrastiveLoss, word="viewmaker"):
 
     def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
         """As a mean over the anchors."""
-        return self._losses.viewmaker_loss(*views, temperature=self.temperature, gather=gather)
+        return self._computed.viewmaker_loss(*views, temperature=self.temperature, gather=gather)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float:
         """log((e^(1/τ) + 2N − 1)/2N); equal embeddings have a lower one, and so have many that tell much."""
@@ -214,10 +226,8 @@ class MoCo(Loss, word="moco"):
 
     def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
         """Its state is the key encoder and the queue."""
-        from assimilate.assimilation.moco import MoCo as Built
-
         fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return Built(encoder, alignment, seed=seed, **fields)
+        return self._computed.MoCo(encoder, alignment, seed=seed, **fields)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float:
         """log(1 + K)."""
@@ -229,13 +239,14 @@ class SimSiamLoss(Loss, word="simsiam"):
 
     title: ClassVar[str] = "SimSiam"
     needs_predictor: ClassVar[bool] = True
+    usual_predictor: ClassVar[str] = (
+        "512 in PROTOCOLS 11: take recipe=simsiam for the run (loss), or view_encoder=simsiam for f (simclr_loss)"
+    )
     contrasts: ClassVar[bool] = False
 
     def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
         """Without a state."""
-        from assimilate.assimilation.simsiam import SimSiam
-
-        return SimSiam(alignment)
+        return self._computed.SimSiam(alignment)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float:
         """0."""
@@ -251,14 +262,13 @@ class BYOL(Loss, word="byol"):
 
     title: ClassVar[str] = "BYOL"
     needs_predictor: ClassVar[bool] = True
+    usual_predictor: ClassVar[str] = "4096 in its paper: give encoder.predictor_dim=4096"
     contrasts: ClassVar[bool] = False
     momentum: Momentum = 0.996
 
     def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
         """Its state is the target."""
-        from assimilate.assimilation.byol import BYOL as Built
-
-        return Built(encoder, alignment, momentum=self.momentum)
+        return self._computed.BYOL(encoder, alignment, momentum=self.momentum)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float:
         """4: both distances are 2."""
@@ -283,22 +293,16 @@ class VICReg(Loss, word="vicreg"):
     variance: NotNegative = 25.0
     covariance: NotNegative = 1.0
 
-    @property
-    def _terms(self) -> "ModuleType":
-        from assimilate.assimilation import redundancy
-
-        return redundancy
-
     def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
         """λ·s(z1, z2) + μ·[v(z1) + v(z2)] + ν·[c(z1) + c(z2)]."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return self._terms.vicreg(*views, **fields, gather=gather)
+        return self._computed.vicreg(*views, **fields, gather=gather)
 
     def aligned(
         self, anchors: "Sequence[Tensor]", appended: "Sequence[Tensor]", *, alpha: float, gather: bool = False
     ) -> "Tensor":
         """−α·λ·mean (z − z')² over anchors z and appended views z'."""
-        return -alpha * self.invariance * self._terms.mean_squared_error(anchors, appended)
+        return -alpha * self.invariance * self._computed.mean_squared_error(anchors, appended)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float:
         """The least of 2λσ² + 2μ(1 − σ): views that are independent, each dimension with a standard deviation of σ."""
@@ -319,18 +323,12 @@ class BarlowTwins(Loss, word="barlowtwins"):
     contrasts: ClassVar[bool] = False
     redundancy: NotNegative = 0.005
 
-    @property
-    def _terms(self) -> "ModuleType":
-        from assimilate.assimilation import redundancy
-
-        return redundancy
-
     def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
         """Σ_i (1 − C_ii)² + λ·Σ_{i≠j} C_ij²."""
-        return self._terms.barlow_twins(*views, redundancy=self.redundancy, gather=gather)
+        return self._computed.barlow_twins(*views, redundancy=self.redundancy, gather=gather)
 
     def aligned(
         self, anchors: "Sequence[Tensor]", appended: "Sequence[Tensor]", *, alpha: float, gather: bool = False
     ) -> "Tensor":
         """−α·Σ_i (1 − C_ii(z, z'))², a mean over anchors z and appended views z'."""
-        return -alpha * self._terms.diagonal_term(anchors, appended, gather=gather)
+        return -alpha * self._computed.diagonal_term(anchors, appended, gather=gather)

@@ -1,5 +1,6 @@
 """What a self-supervised method does with the views of a step, as a module with its own state."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,7 +16,7 @@ Images = Float[Tensor, "batch 3 height width"]
 Embedding = Float[Tensor, "batch dim"]
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """Views 0 and 1 of a step are contrasted, any further ones are aligned with them with weight α.
 
     A subclass says in `forward` what that means for views [batch, 3, height, width]. Its parameters that require
@@ -40,6 +41,7 @@ class Method(nn.Module):
             raise ValueError(NO_ALIGNMENT)
         return self._alignment
 
+    @abstractmethod
     def forward(self, encoder: Encoder, views: Sequence[Images], passes: ViewPasses) -> LossTerms:
         """The loss of a step. Nothing but BatchNorm's running statistics may change: it may be called several times.
 
@@ -48,7 +50,6 @@ class Method(nn.Module):
             views: normalised images, at least two.
             passes: which views share a forward, and so their BatchNorm statistics.
         """
-        raise NotImplementedError
 
     def unscheduled(self, encoder: Encoder) -> list[nn.Parameter]:
         """Parameters whose learning rate stays at its peak, whatever the schedule does to the rest."""

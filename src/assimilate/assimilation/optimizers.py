@@ -3,14 +3,14 @@
 A learning rate is a pure function of the step: nothing to save, nothing that a resume can lose.
 """
 
-import inspect
 import math
-import pkgutil
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from assimilate.graph.called import Called
 from assimilate.graph.settings import Allowed, NotNegative, Positive, Settings, Text, Whole
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class Schedule(Settings):
     """A learning rate over the steps. Subclasses are chosen by optimizer.schedule, a word or a dotted path."""
 
+    @abstractmethod
     def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
         """The learning rate of the update after `step` others; also asked for one step past the last.
 
@@ -31,7 +32,6 @@ class Schedule(Settings):
             epochs: of the whole training.
             steps_per_epoch: optimiser steps in one.
         """
-        raise NotImplementedError
 
     def check(self, epochs: int) -> None:
         """Refuse a training that is too short for this schedule.
@@ -151,13 +151,13 @@ class Optimizer(Settings):
     weight_decay: NotNegative = 0.0
     schedule: Schedule = CosineWithWarmup()
 
+    @abstractmethod
     def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
         """torch's optimiser, at learning rate 1, by which the schedule's rate is multiplied: so that it is exact.
 
         Args:
             parameters: groups, as torch.optim takes them.
         """
-        raise NotImplementedError
 
     def rates(self, *, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
         """The learning rate as a function of the optimiser steps already taken."""
@@ -190,8 +190,8 @@ class Adam(Optimizer, word="adam"):
         return Built(parameters, lr=1.0, weight_decay=self.weight_decay, fused=True)
 
 
-class AnyOptimizer(Optimizer, word="any"):
-    """Any class with the interface of torch.optim, e.g. torch.optim.AdamW.
+class AnyOptimizer(Called, Optimizer, word="any", adapts=True):
+    """Any class with the interface of torch.optim: optimizer._target_=torch.optim.AdamW optimizer.betas=[0.9,0.95].
 
     Attributes:
         factory: dotted path of the class.
@@ -199,27 +199,12 @@ class AnyOptimizer(Optimizer, word="any"):
     """
 
     factory: Annotated[Text, Allowed("the dotted path of an optimizer's class, e.g. torch.optim.AdamW")]
-    arguments: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _it_takes_these_arguments(self) -> Self:
-        # Imported at once, so that a typo is refused before anything is trained.
-        try:
-            inspect.signature(pkgutil.resolve_name(self.factory)).bind([], **self._arguments)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"optimizer.factory={self.factory} cannot be imported: {type(error).__name__}: {error}"
-            ) from error
-        except TypeError as error:
-            given = ", ".join(self._arguments)
-            raise ValueError(f"optimizer.arguments: {self.factory} does not take ({given}): {error}") from error
-        return self
-
-    @property
-    def _arguments(self) -> dict[str, Any]:
-        return {"lr": 1.0, "weight_decay": self.weight_decay, **self.arguments}
+    def supplied(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The parameters; lr and weight_decay."""
+        return ([],), {"lr": 1.0, "weight_decay": self.weight_decay}
 
     def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
         """An instance of the class."""
-        made: torch.optim.Optimizer = pkgutil.resolve_name(self.factory)(parameters, **self._arguments)
+        made: torch.optim.Optimizer = self.call(parameters)
         return made

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from assimilate.assimilation.arrangement import GENERATED as GENERATED
+from assimilate.assimilation.trainer_options import check_options
 from assimilate.assimilation.training_settings import Training
 from assimilate.encoder.curves import CURVE, HISTORY, read_rows
 from assimilate.encoder.step import Encoder
+from assimilate.errors import UserError
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
+from assimilate.graph.identity import brings_code
 from assimilate.graph.place import Place
 from assimilate.graph.settings import From, Seed, Settings
 from assimilate.graph.source import source_digest
@@ -38,6 +41,19 @@ class TrainingOfF(Settings):
 
 class Trained(Encoder, Training):
     """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss."""
+
+    def foresee(self, at: Place) -> None:
+        """Let Lightning see its arguments, and make the module where code from outside has a part in it.
+
+        Raises:
+            UserError: they cannot be used.
+        """
+        check_options(self.trainer)
+        if brings_code(self.identity):
+            try:
+                self.module()
+            except Exception as error:  # the user's code, which may raise anything
+                raise UserError(f"the module that trains cannot be made: {' '.join(str(error).split())}") from error
 
     def build(self, into: Path, at: Place) -> Built:
         """Train, in as many processes as the job has devices."""
@@ -82,12 +98,12 @@ class Trained(Encoder, Training):
     @property
     def gflop(self) -> float:
         """Of one image, forward."""
-        return self.network.gflop(self.crop_size or self.image_size)
+        return self.network.backbone.gflop(self.crop_size or self.image_size)
 
     @property
     def width(self) -> float:
         """As the published network has 64 channels."""
-        return self.network.width / 64
+        return self.network.backbone.share
 
     def effort(self, images: int) -> Effort:
         """A training step costs three forward passes a view."""

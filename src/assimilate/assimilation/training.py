@@ -1,6 +1,8 @@
 """The training of an encoder in this process, alone or as one of several ranks."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +13,7 @@ from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.transform import Transform
 from assimilate.data.views import ViewSlot
 from assimilate.encoder.curves import CURVE, HISTORY, write_rows
+from assimilate.graph.called import Called
 from assimilate.graph.place import Place
 from assimilate.probes.monitor import KNNMonitor
 
@@ -48,8 +51,8 @@ def train_encoder(training: Training, into: Path, at: Place, *, title: str, subj
             accumulate_grad_batches=training.accumulate_grad_batches,
             cudnn_benchmark=hardware.cudnn_benchmark,
             checkpoint_every_n_epochs=hardware.checkpoint_every_n_epochs,
-            callbacks=[*monitors, *at.tracker.callbacks(subject)],
-            loggers=at.tracker.loggers(subject),
+            callbacks=[*monitors, *at.tracker.callbacks(subject), *_called(training.callbacks)],
+            loggers=[*at.tracker.loggers(subject), *_called(job.loggers)],
             log_every_n_steps=job.logger.every_n_steps,
             progress=progress,
             options=training.trainer.given,
@@ -61,6 +64,10 @@ def train_encoder(training: Training, into: Path, at: Place, *, title: str, subj
     write_rows(
         into / CURVE, [{"epoch": epoch, "knn5": value} for monitor in monitors for epoch, value in monitor.curve]
     )
+
+
+def _called(attached: Mapping[str, Called]) -> list[Any]:
+    return [made.call() for made in attached.values()]
 
 
 def serve_views(training: Training, at: Place) -> ContrastiveDataModule:

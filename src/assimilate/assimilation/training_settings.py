@@ -7,13 +7,16 @@ from pydantic import Field, model_validator
 
 from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.arrangement import GENERATED, Arrangement, Replacement
+from assimilate.assimilation.attached import Callback
 from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer
 from assimilate.assimilation.trainer_options import TrainerOptions
 from assimilate.data.dataset import Images, Three
 from assimilate.data.transform import NoTransform, Transform
 from assimilate.encoder.step import Network
+from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.settings import NEUTRAL, Allowed, At, Count, Flag, From, Seed, Settings
+from assimilate.graph.source import find_module
 from assimilate.views.step import View
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ class Training(Settings):
         batchnorm: per_view: one forward pass a view; concatenated: one pass for all views, generated ones included;
             per_view_backbone: the backbone view by view, the projector on all (Table 8); per_source: real views in one
             pass, generated ones in another that leaves the running statistics alone (CLSP).
+        callbacks: by names of yours, each with the `_target_` of a class and its arguments; they see every training of
+            an encoder, f's as well.
     """
 
     images: Images
@@ -54,6 +59,7 @@ class Training(Settings):
     batchnorm: Annotated[Literal["per_view", "concatenated", "per_view_backbone", "per_source"], From("batchnorm")]
     precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed", "64-true"], From("trainer.precision")]
     trainer: Annotated[TrainerOptions, At("trainer")] = TrainerOptions()
+    callbacks: Annotated[dict[str, Callback], From("callbacks"), Allowed(NAMED_CLASSES)] = {}  # noqa: RUF012
     mean: Three | None
     std: Three | None
     image_size: Annotated[int, From("dataset.image_size")]
@@ -73,16 +79,17 @@ class Training(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> "Training":
         if self.loss.needs_predictor and self.network.predictor_dim is None:
-            raise ValueError(
-                f"{self.loss.word} needs encoder.predictor_dim (512 in PROTOCOLS 11): take recipe=simsiam for the run "
-                "(loss), or view_encoder=simsiam for f (simclr_loss)"
-            )
+            raise ValueError(f"loss={self.loss.called} needs encoder.predictor_dim{self.loss.usual}")
         if not self.loss.contrasts and self.view is not None and self.view.needs_contrastive_loss:
             raise ValueError(
-                f"view={self.view.name} trains with a contrastive loss: loss={self.loss.word} cannot be combined "
+                f"view={self.view.name} trains with a contrastive loss: loss={self.loss.called} cannot be combined "
                 "with it"
             )
         self.optimizer.schedule.check(self.epochs)
+        module = self.module_path.rpartition(".")[0]
+        if find_module(module) is None:
+            whose = f"assim={self.assim}" if self.view is None else f"view={self.view.name}"
+            raise ValueError(f"{whose} trains by {self.module_path}, and there is no module {module}")
         return self
 
     @property
@@ -112,7 +119,7 @@ class Training(Settings):
         synthetic = view is not None and not view.real
         mean, std = self.normalization
         made: ContrastiveModule = pkgutil.resolve_name(self.module_path)(
-            encoder=self.network.model_dump(),
+            encoder=self.network.plain,
             loss=self.loss,
             alignment=self.alignment,
             optimizer=self.optimizer,

@@ -1,6 +1,7 @@
 """The data sets: what decides the prepared arrays of each."""
 
 import functools
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,6 +15,7 @@ from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
 from assimilate.graph.progress import Progress
+from assimilate.graph.required import required
 from assimilate.graph.settings import NEUTRAL, PATH, Allowed, Count, Flag, From, Probability, Settings
 from assimilate.graph.step import Step
 
@@ -111,9 +113,9 @@ class Dataset(Step):
         found = self.available()
         return found if self.max_train_images is None else min(found, self.max_train_images)
 
+    @abstractmethod
     def available(self) -> int:
         """Training images that there are, before any limit."""
-        raise NotImplementedError
 
     def build(self, into: Path, at: Place) -> Built:
         """Prepared arrays, normalised and limited as is asked for."""
@@ -141,6 +143,7 @@ class Dataset(Step):
         }
         return Built(facts, volatile=frozenset({FILES}), leftovers=leftovers)
 
+    @required(unless="build")
     def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         """Decode all images into arrays.
 

@@ -36,7 +36,7 @@ def picture_grid(
             cell[..., 3] = 255
     enlarged = canvas.repeat(scale, axis=0).repeat(scale, axis=1)
     stream = io.BytesIO()
-    Image.fromarray(enlarged, "RGBA").save(stream, format="PNG", optimize=True)
+    Image.fromarray(enlarged, "RGBA").save(stream, format="PNG")
     return stream.getvalue()
 
 

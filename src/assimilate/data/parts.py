@@ -124,13 +124,12 @@ def adopt(folder: Path, part: RowWriter, writer: RowWriter) -> int:
     Returns:
         How many images were copied.
     """
-    images = np.load(folder / f"{part.images_name}.npy", mmap_mode="r")
-    fields = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in part.fields}
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in part.names}
     copied = 0
     for row in np.flatnonzero(part.done):
         index = part.first + int(row)
         if not writer.done[index]:
-            writer.write(index, images[row], **{name: array[row] for name, array in fields.items()})
+            writer.write(index, **{name: array[row] for name, array in arrays.items()})
             copied += 1
     writer.flush()
     return copied

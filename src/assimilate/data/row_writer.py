@@ -55,6 +55,12 @@ def start_over_unless_made_from(folder: Path, made_from: Mapping[str, str]) -> b
     return bool(left)
 
 
+def forget_rows(folder: Path) -> None:
+    """Let no row of a folder count as done."""
+    for name in (DONE, CHECKSUMS):
+        (folder / name).unlink(missing_ok=True)
+
+
 class RowWriter:
     """Fills the arrays of a folder, possibly one that an interrupted run began.
 
@@ -62,7 +68,7 @@ class RowWriter:
 
     Args:
         folder: where the arrays go.
-        image_shape: of the uint8 array of pictures; the first axis is N.
+        image_shape: of the uint8 array of pictures; the first axis is N. None: there are no pictures.
         fields: further arrays by file stem: (shape, dtype), the first axis being N.
         first: the image that the first row belongs to; not 0 in a part of the whole.
         images: file stem of the pictures.
@@ -78,28 +84,33 @@ class RowWriter:
     def __init__(
         self,
         folder: Path,
-        image_shape: tuple[int, ...],
+        image_shape: tuple[int, ...] | None,
         fields: Mapping[str, tuple[tuple[int, ...], str]],
         *,
         first: int = 0,
         images: str = "images",
         flush_every: int | None = None,
     ) -> None:
-        self.images_name = images
-        self.fields = tuple(fields)
+        self._images_name = images
         self.first = first
         self._flush_every = FLUSH_EVERY if flush_every is None else flush_every
         folder.mkdir(parents=True, exist_ok=True)
-        self._images = ArrayFile(folder / f"{images}.npy", image_shape, "|u1")
-        self._files = {name: ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in fields.items()}
-        self._map = DoneMap(folder / CHECKSUMS, [self._images, *self._files.values()])
+        arrays = {} if image_shape is None else {images: (image_shape, "|u1")}
+        arrays |= fields
+        self._files = {name: ArrayFile(folder / f"{name}.npy", shape, dtype) for name, (shape, dtype) in arrays.items()}
+        self._map = DoneMap(folder / CHECKSUMS, list(self._files.values()))
         # For other readers: which rows are done, a byte each.
-        self._done_file = ArrayFile(folder / DONE, (image_shape[0],), "|u1")
+        self._done_file = ArrayFile(folder / DONE, (len(self.done),), "|u1")
         said = self._done_file.numbers() != 0
         self._map.check()
         self.num_damaged = int((said & ~self.done).sum())
         for row in np.flatnonzero(self._done_file.numbers() != self.done):
             self._done_file.write(int(row), self.done[row].astype(np.uint8))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """File stems of the arrays."""
+        return tuple(self._files)
 
     @property
     def done(self) -> NDArray[np.bool_]:
@@ -110,12 +121,12 @@ class RowWriter:
         """Images whose rows are not there yet, in order."""
         return [self.first + int(row) for row in np.flatnonzero(~self.done)]
 
-    def write(self, index: int, images: NDArray[np.uint8], **fields: NDArray[np.generic]) -> None:
-        """Store the row of one image: its pictures, and one of each further array."""
-        assert fields.keys() == self._files.keys(), (fields.keys(), self._files.keys())
+    def write(self, index: int, images: NDArray[np.uint8] | None = None, **fields: NDArray[np.generic]) -> None:
+        """Store the row of one image: its pictures, if there are some, and one of each further array."""
+        rows = fields if images is None else {self._images_name: images, **fields}
+        assert rows.keys() == self._files.keys(), (rows.keys(), self._files.keys())
         position = index - self.first
-        content = [self._images.write(position, images)]
-        content += [self._files[name].write(position, fields[name]) for name in self._files]
+        content = [self._files[name].write(position, rows[name]) for name in self._files]
         self._map.note(position, content)
         if self._map.num_unsynced >= self._flush_every:
             self.flush()
@@ -143,5 +154,5 @@ class RowWriter:
                 self.flush()
         finally:
             self._map.close()
-            for file in (self._images, *self._files.values(), self._done_file):
+            for file in (*self._files.values(), self._done_file):
                 file.close()

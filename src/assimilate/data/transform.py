@@ -1,5 +1,6 @@
 """The transformations of images by name: what decides the views that each draws."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -69,13 +70,13 @@ class Transform(Settings):
         """Side of its views, in pixels; of whole images at most."""
         return self.crop_size or self.image_size
 
+    @abstractmethod
     def augmentation(self, *, compiled: bool = False) -> "Augmentation":
         """What draws the views: (uint8 [B, 3, H, W], generator) → float [B, 3, size, size] in [0, 1].
 
         Args:
             compiled: through torch.compile, where that is of use.
         """
-        raise NotImplementedError
 
 
 class Shipped(Transform):

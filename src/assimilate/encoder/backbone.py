@@ -1,19 +1,20 @@
 """ResNet backbones in torchvision's layout, at any width and with the stems of the protocols."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from assimilate.encoder import backbones
 from assimilate.encoder.strided_pointwise import subsample_before_narrow_pointwise
-from assimilate.encoder.timm_backbone import TIMM, TimmBackbone
-
-_ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
-    "resnet18": (BasicBlock, (2, 2, 2, 2)),
-    "resnet34": (BasicBlock, (3, 4, 6, 3)),
-    "resnet50": (Bottleneck, (3, 4, 6, 3)),
-}
-STEMS = ("cifar", "cifar_maxpool", "imagenet")
-INITIALIZATIONS = ("fan_out", "default_stem", "default")
+from assimilate.encoder.timm_backbone import TIMM
+from assimilate.errors import UserError
+from assimilate.graph.plain import from_plain
+from assimilate.graph.settings import choices
+from assimilate.graph.wiring import Wiring, find_class
 
 
 def trains_in_channels_last(width: int, image_size: int, *, on_cpu: bool) -> bool:
@@ -24,40 +25,29 @@ def trains_in_channels_last(width: int, image_size: int, *, on_cpu: bool) -> boo
     return width > 0 and image_size > 0
 
 
-class Backbone(ResNet):
+class ResNetBackbone(ResNet):
     """A torchvision ResNet without its classifier, whose first stage has `width` planes (torchvision: 64).
 
     Parameter names are torchvision's, so its state dicts load at width 64 with stem "imagenet".
     BatchNorm starts from weight 1 and bias 0.
 
     Args:
-        name: "resnet18", "resnet34" or "resnet50".
+        num_blocks: of each stage.
+        bottleneck: whether blocks are bottlenecks, which make features four times as wide.
         width: planes of the first stage; the features have 8·width·expansion dimensions.
         stem: "cifar" (3×3, stride 1, no max-pool), "cifar_maxpool" (the same with max-pool; Table 8) or
             "imagenet" (7×7, stride 2, max-pool).
         initialization: of the convolutions. "fan_out": torchvision's kaiming-normal; "default": PyTorch's own, uniform
             in ±1/√fan_in (Viewmaker's small ResNet; PROTOCOLS 17); "default_stem": fan_out, but PyTorch's own for the
             first convolution (htdt and dkobak, which replace torchvision's; PROTOCOLS 14).
-
-    Raises:
-        ValueError: unknown name, stem or initialization, or width below 1.
     """
 
     def __init__(
-        self, name: str, *, width: int = 64, stem: str = "cifar", initialization: str = INITIALIZATIONS[0]
+        self, num_blocks: tuple[int, ...], *, bottleneck: bool, width: int, stem: str, initialization: str
     ) -> None:
-        if name not in _ARCHITECTURES:
-            raise ValueError(f"encoder.backbone={name!r} is unknown; choose one of {', '.join(_ARCHITECTURES)}")
-        if stem not in STEMS:
-            raise ValueError(f"encoder.stem={stem!r} is unknown; choose one of {', '.join(STEMS)}")
-        if initialization not in INITIALIZATIONS:
-            known = ", ".join(INITIALIZATIONS)
-            raise ValueError(f"encoder.initialization={initialization!r} is unknown; choose one of {known}")
-        if width < 1:
-            raise ValueError(f"encoder.width={width} must be at least 1 (the paper's networks have 64)")
+        block: type[BasicBlock] | type[Bottleneck] = Bottleneck if bottleneck else BasicBlock
         # torchvision's constructor fixes 64 planes; its _make_layer and forward serve any number.
         nn.Module.__init__(self)
-        block, num_blocks = _ARCHITECTURES[name]
         self._norm_layer = nn.BatchNorm2d
         self.inplanes = width
         self.dilation = 1
@@ -87,25 +77,67 @@ class Backbone(ResNet):
         return super().forward(x)
 
 
-def resnet_name(block: str, num_blocks: tuple[int, ...]) -> str | None:
-    """The name of the ResNet of "basic" or "bottleneck" blocks, so many a stage; None if it is none of ours."""
-    wanted = {"basic": BasicBlock, "bottleneck": Bottleneck}[block]
-    return next((name for name, known in _ARCHITECTURES.items() if known == (wanted, num_blocks)), None)
+def resnet_name(*, bottleneck: bool, num_blocks: tuple[int, ...]) -> str | None:
+    """The word of the ResNet of such blocks, so many a stage; None if it is none of ours."""
+    for word, cls in choices(backbones.ResNet).items():
+        assert issubclass(cls, backbones.ResNet)
+        if (cls.bottleneck, cls.num_blocks) == (bottleneck, num_blocks):
+            return word
+    return None
 
 
 def make_backbone(
-    name: str, *, width: int = 64, stem: str = "cifar", initialization: str = INITIALIZATIONS[0]
-) -> Backbone | TimmBackbone:
+    name: str | Mapping[str, Any], *, width: int = 64, stem: str = "cifar", initialization: str = "fan_out"
+) -> nn.Module:
     """Builds a backbone; its parameters come from torch's global generator (see `Encoder.from_spec` for a seed).
 
+    Args:
+        name: "resnet18", "resnet34", "resnet50", "timm/<model>", or a class of your own: a mapping of `_target_` and
+            its settings.
+        width, stem, initialization: of a ResNet; see `ResNetBackbone`.
+
+    Returns:
+        A module from images [batch, 3, height, width] to features [batch, feature_dim], with that attribute.
+
     Raises:
-        ValueError: see `Backbone` and, for "timm/…", `TimmBackbone`.
+        ValueError: such a backbone or setting does not exist, or it gives no features.
     """
+    try:
+        network = _described(name, {"width": width, "stem": stem, "initialization": initialization}).build()
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(getattr(network, "feature_dim", None), int):
+        network.feature_dim = _measured_dim(network)  # type: ignore[assignment]
+    subsample_before_narrow_pointwise(network)
+    return network
+
+
+def _described(name: str | Mapping[str, Any], settings: dict[str, Any]) -> backbones.Backbone:
+    if isinstance(name, Mapping):
+        return from_plain("backbone", name, backbones.Backbone)
     if name.startswith(TIMM):
-        if stem != "own":
-            raise ValueError(f"encoder.stem={stem!r} does not suit {name}: a timm model has a stem of its own ('own')")
-        backbone: Backbone | TimmBackbone = TimmBackbone(name.removeprefix(TIMM))
-    else:
-        backbone = Backbone(name, width=width, stem=stem, initialization=initialization)
-    subsample_before_narrow_pointwise(backbone)
-    return backbone
+        if settings["stem"] != "own":
+            raise ValueError(
+                f"encoder.stem={settings['stem']!r} does not suit {name}: a timm model has a stem of its own ('own')"
+            )
+        return backbones.Timm(model=name.removeprefix(TIMM))
+    chosen = find_class("encoder.backbone", name, backbones.Backbone)
+    return Wiring({"encoder": settings}, {}).fill("encoder", chosen)
+
+
+def _measured_dim(network: nn.Module) -> int:
+    training = network.training
+    try:
+        with torch.no_grad():
+            features = network.eval()(torch.zeros(2, 3, 64, 64))
+    except Exception as error:  # it is the user's code, which may raise anything
+        raise ValueError(
+            f"encoder.backbone: {type(network).__name__} has no attribute feature_dim, and cannot see images of 64² "
+            f"({type(error).__name__}: {' '.join(str(error).split())}); give it that attribute"
+        ) from error
+    network.train(training)
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
+        raise ValueError(
+            f"encoder.backbone: {type(network).__name__} gives no features [batch, dim] for images [batch, 3, h, w]"
+        )
+    return int(features.shape[1])

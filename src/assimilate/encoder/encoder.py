@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from assimilate.encoder.backbone import INITIALIZATIONS, make_backbone
+from assimilate.encoder.backbone import make_backbone
 from assimilate.encoder.predictor import make_predictor
 from assimilate.encoder.projector import make_projector
 
@@ -24,10 +24,10 @@ class EncoderSpec:
     `hidden_dim` and `output_dim` of None stand for the sizes that the projector's protocol uses. `predictor_dim` is the
     width of SimSiam's predictor; None stands for no predictor. Images are resized to `input_size` before the backbone
     reads them; None leaves them as they are. A timm model (backbone "timm/…") has a width and a stem of its own:
-    `width` is not used, and `stem` is "own".
+    `width` is not used, and `stem` is "own". A backbone of the user's is a mapping of `_target_` and its settings.
     """
 
-    backbone: str = "resnet18"
+    backbone: str | Mapping[str, Any] = "resnet18"
     width: int = 64
     stem: str = "cifar"
     projector: str = "essl"
@@ -35,14 +35,20 @@ class EncoderSpec:
     output_dim: int | None = None
     predictor_dim: int | None = None
     input_size: int | None = None
-    initialization: str = INITIALIZATIONS[0]
+    initialization: str = "fan_out"
+
+    @property
+    def name(self) -> str:
+        """The backbone's."""
+        return self.backbone if isinstance(self.backbone, str) else str(self.backbone["_target_"])
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict that `from_dict` reads; the usual initialization is not named, as in the files of old."""
         values = asdict(self)
-        if self.initialization == INITIALIZATIONS[0]:
-            del values["initialization"]
-        return values
+        usual: dict[str, Any] = {"initialization": "fan_out"}
+        if not isinstance(self.backbone, str):  # these are a ResNet's
+            usual |= {"width": 64, "stem": "cifar"}
+        return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EncoderSpec":
@@ -76,7 +82,7 @@ class Encoder(nn.Module):
         self.backbone = make_backbone(
             spec.backbone, width=spec.width, stem=spec.stem, initialization=spec.initialization
         )
-        self.projector = make_projector(spec.projector, self.backbone.feature_dim, spec.hidden_dim, spec.output_dim)
+        self.projector = make_projector(spec.projector, self.feature_dim, spec.hidden_dim, spec.output_dim)
         # Last, so that an encoder's other parameters are the same with and without it.
         self.predictor: nn.Module | None = None
         if spec.predictor_dim is not None:
@@ -92,7 +98,7 @@ class Encoder(nn.Module):
     @property
     def feature_dim(self) -> int:
         """Dimensions of the features."""
-        return self.backbone.feature_dim
+        return int(self.backbone.feature_dim)  # type: ignore[arg-type]
 
     @property
     def output_dim(self) -> int:

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from assimilate.encoder.backbone import STEMS, make_backbone, resnet_name
+from assimilate.encoder.backbone import make_backbone, resnet_name
+from assimilate.encoder.backbones import ResNet, Stem
 from assimilate.encoder.encoder import EncoderSpec
+from assimilate.graph.settings import choices, listed
 from assimilate.plain_files import check_weights
 
 # Where training programs keep the state dict in what they save.
@@ -146,22 +148,23 @@ def _outermost(name: str, prefix: str) -> str:
 
 
 def _architecture(backbone: Mapping[str, Tensor], stem: str | None) -> EncoderSpec:
-    block = "bottleneck" if "layer1.0.conv3.weight" in backbone else "basic"
+    bottleneck = "layer1.0.conv3.weight" in backbone
     indices = [
         {int(found[1]) for name in backbone if (found := re.match(rf"layer{stage}\.(\d+)\.", name))}
         for stage in (1, 2, 3, 4)
     ]
     num_blocks = tuple(len(found) for found in indices)
-    name = resnet_name(block, num_blocks)
+    name = resnet_name(bottleneck=bottleneck, num_blocks=num_blocks)
     if name is None:
-        raise ValueError(f"is a ResNet of {block} blocks {num_blocks}; known are resnet18, resnet34 and resnet50")
+        block = "bottleneck" if bottleneck else "basic"
+        raise ValueError(f"is a ResNet of {block} blocks {num_blocks}; known are {listed(list(choices(ResNet)))}")
     conv1 = backbone[_STEM_KEY]
     kernels = {(3, 3): "cifar", (7, 7): "imagenet"}
     kernel = tuple(conv1.shape[2:])
     if conv1.ndim != 4 or kernel not in kernels:
         raise ValueError(f"has a conv1 of shape {tuple(conv1.shape)}; known stems are 3×3 (CIFAR) and 7×7 (ImageNet)")
     told = kernels[kernel]
-    if stem is not None and (stem not in STEMS or stem.split("_")[0] != told):
+    if stem is not None and (stem not in get_args(Stem) or stem.split("_")[0] != told):
         raise ValueError(f"has a conv1 of {kernel[0]}×{kernel[1]}: that is stem {told}, not input.stem={stem}")
     return EncoderSpec(backbone=name, width=int(conv1.shape[0]), stem=stem or told, projector="none")
 

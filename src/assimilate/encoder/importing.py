@@ -87,7 +87,7 @@ def import_given(
             encoder.eval().features(torch.zeros(1, 3, size, size))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ValueError(
-            f"checkpoint={given}: {encoder.spec.backbone} cannot read images of "
+            f"checkpoint={given}: {encoder.spec.name} cannot read images of "
             f"{encoder.spec.input_size or size}² ({str(error).splitlines()[0]}); give input.image_size="
         ) from error
     resized = encoder.spec.input_size
@@ -135,7 +135,7 @@ def _file(given: str, reading: Mapping[str, Any]) -> Given:
     found = find_resnet(content, stem=reading["stem"], prefix=reading.get("prefix"))
     encoder = Encoder.from_spec(found.spec)
     encoder.load_state_dict(found.state_dict)
-    text = f"{origin}: {found.spec.backbone} of width {found.spec.width}, stem {found.spec.stem}"
+    text = f"{origin}: {found.spec.name} of width {found.spec.width}, stem {found.spec.stem}"
     text += f", read from {found.prefix}*" if found.prefix else ""
     text += f", without {', '.join(found.left_out)}" if found.left_out else ""
     facts |= {"kind": "torchvision", "prefix": found.prefix, "left_out": list(found.left_out)}

@@ -1,13 +1,16 @@
 """Encoders: what decides the network, and the step whose artifact is a trained one."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from assimilate.data.dataset import Images, Three
+from assimilate.encoder.backbones import Backbone, ResNet
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
+from assimilate.graph.plain import as_plain
 from assimilate.graph.settings import Allowed, Count, File, Settings
 from assimilate.graph.step import Step
 
@@ -23,22 +26,14 @@ class Network(Settings):
     """Backbone, projector and predictor.
 
     Attributes:
-        backbone: torchvision's ResNet.
-        width: channels of the first stage; 64 is the published network.
-        stem: cifar: 3×3, stride 1, no max-pool; cifar_maxpool: the same with max-pool; imagenet: 7×7, stride 2,
-            max-pool.
-        initialization: fan_out: torchvision's; default_stem: torchvision's, but PyTorch's for conv1; default:
-            PyTorch's.
+        backbone: the network whose features are probed; a class of your own by its dotted path.
         projector: the head of a code base (PROTOCOLS 1-3, 11, 14, 15), a linear layer, or none.
         hidden_dim: hidden width of the projector; null: the projector's own, or as wide as the features.
         output_dim: width of the projection; null: the projector's own.
         predictor_dim: width of the predictor that SimSiam and BYOL train; null: none.
     """
 
-    backbone: Literal["resnet18", "resnet34", "resnet50"]
-    width: Count
-    stem: Literal["cifar", "cifar_maxpool", "imagenet"]
-    initialization: Literal["fan_out", "default_stem", "default"] = "fan_out"
+    backbone: Backbone
     projector: Literal["essl", "simsiam", "supcontrast", "htdt", "dkobak", "clsp", "linear", "none"]
     hidden_dim: Width
     output_dim: Width
@@ -52,10 +47,19 @@ class Network(Settings):
             return {"hidden_dim": "encoder.projector=linear has no hidden layer"}
         return {}
 
-    def gflop(self, image_size: int) -> float:
-        """Of one image, forward: torchvision's ResNets with the CIFAR stem at 32² have 1.1, 2.3 and 2.6."""
-        published = {"resnet18": 1.1, "resnet34": 2.3, "resnet50": 2.6}[self.backbone]
-        return published * (image_size / 32) ** 2 * (self.width / 64) ** 2
+    @cached_property
+    def decided(self) -> dict[str, Any]:
+        """The backbone's settings stand among the others, as they are typed."""
+        found = dict(super().decided)
+        return {**found, **found.pop("backbone")}
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """What `EncoderSpec.from_dict` reads."""
+        heads = {name: getattr(self, name) for name in type(self).model_fields if name != "backbone"}
+        if isinstance(self.backbone, ResNet):  # whose settings `EncoderSpec` has fields for
+            return {"backbone": self.backbone.word, **self.backbone.model_dump(), **heads}
+        return {"backbone": as_plain(self.backbone), **heads}
 
 
 class Encoder(Step):

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.artifact import MANIFEST, read_manifest
+from assimilate.artifacts.artifact import MANIFEST
 from assimilate.composing import rows_of, table_groups
-from assimilate.config import Job
+from assimilate.data.transform import Transform
 from assimilate.errors import UserError
 from assimilate.pages.result_file import METRICS, disagreement, read_metrics
-from assimilate.words import shell_word
+from assimilate.run.job import Job, shell_word
+from assimilate.run.recipe import Recipe
+from assimilate.views.learned import VIEWMAKER
 
 # Of a result, what figures of runs read.
 NEEDED = {"budget", "dataset", "seed", "config", "artifacts", "knn_curve"}
@@ -155,14 +157,12 @@ def _labelled(settings: dict[Path, tuple[list[FoundRun], str | None]]) -> dict[s
     return result
 
 
-def find_viewmaker(folder: Path, dataset: str) -> tuple[Path, str]:
+def find_viewmaker(folder: Path, dataset: str) -> tuple[Path, Transform]:
     """Weights of the Viewmaker that a finished run trained, and the transformation of images before it.
 
     Raises:
         UserError: there is no such run, it has no Viewmaker, or other images.
     """
-    from assimilate.views.viewmaker import VIEWMAKER
-
     key = f"analysis.viewmaker={folder}"
     candidates = [folder, *sorted(folder.glob("seed*"))] if folder.is_dir() else []
     results = [(candidate, read_metrics(candidate)) for candidate in candidates]
@@ -175,5 +175,7 @@ def find_viewmaker(folder: Path, dataset: str) -> tuple[Path, str]:
     weights = run.encoder() / VIEWMAKER
     if not weights.is_file():
         raise UserError(f"{key} ({run.name}) trained no Viewmaker: give a run with view=viewmaker")
-    content = read_manifest(weights.parent)["content"]
-    return weights, str(content["generated_transform"])
+    view = Recipe(run.result["config"]).view
+    assert view is not None
+    assert view.given_images is not None
+    return weights, view.given_images

@@ -1,26 +1,29 @@
 """Views of a few images as pixels, as codes, and as f sees them: what the figures of views are made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
 
+from assimilate.data.augmentation import Augmentation
+from assimilate.data.seeding import generator as seeded
+from assimilate.figures.found_runs import find_viewmaker
 from assimilate.figures.inputs import Kind
+from assimilate.jobs.machine import repeatable_kernels
 from assimilate.jobs.session import Session
-from assimilate.run.analysis_checks import DRAWN, ORIGINAL, RECONSTRUCTION, VIEWMAKER, WITH_LATENTS
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from assimilate.generator.protocol import LatentGenerator
-    from assimilate.views.embedding import FrozenEmbedding
-
-    Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-    Indices = np.ndarray[Any, np.dtype[np.int64]]
+from assimilate.run.recipe import Recipe
+from assimilate.views.cached_files import IMAGES
+from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
+from assimilate.views.viewmaker import load_viewmaker
 
 BATCH = 256
+Pixels = UInt8[np.ndarray, "images views 3 height width"]
 
 
 @dataclass(frozen=True)
@@ -36,42 +39,35 @@ class Gallery:
     """
 
     session: Session
-    indices: "Indices"
+    indices: Int64[np.ndarray, " images"]
     num_views: int
     seed: int
     viewmaker: Path | None = None
 
     @cached_property
-    def originals(self) -> "Pixels":
-        """The images, uint8 [M, 3, H, W]."""
+    def originals(self) -> UInt8[np.ndarray, "images 3 height width"]:
+        """The images."""
         return np.asarray(self.session.dataset.train.images[self.indices])
 
-    def pixels(self, kind: Kind) -> "Pixels":
-        """Views of the images, uint8 [M, up to num_views, 3, H, W]."""
-        if kind.name == ORIGINAL:
-            return self.originals[:, None]
-        if kind.name == RECONSTRUCTION:
-            from assimilate.views.embedding import to_pixels
-
-            pictures: Pixels = to_pixels(self.reconstruct(kind)).cpu().numpy()
-            return pictures[:, None]
-        if kind.name in DRAWN:
-            return self._drawn(kind.name)
-        if kind.name == VIEWMAKER:
+    def pixels(self, kind: Kind) -> Pixels:
+        """Views of the images, up to `num_views` of each."""
+        if kind.has_cache:
+            return self._cached(kind)
+        if kind.shown == "drawn":
+            return self._drawn(f"{kind.word} view", transform_of(self.session, kind.word))
+        if kind.shown == "network":
             return self._perturbed()
-        return self._cached(kind)
+        alone = self.originals if kind.shown == "image" else to_pixels(self.reconstruct(kind)).cpu().numpy()
+        return alone[:, None]
 
-    def _cached(self, kind: Kind) -> "Pixels":
-        from assimilate.jobs.sharing import repeatable_kernels
-        from assimilate.views.cache import IMAGES
-
+    def _cached(self, kind: Kind) -> Pixels:
         session, count = kind.maker, min(self.num_views, kind.num_used)
         if session.store.has(kind.cache):
             stored = np.load(kind.cache.path / IMAGES, mmap_mode="r")
             return np.stack([np.asarray(stored[index, :count]) for index in self.indices])
         work = kind.cache.step.rows(session)
-        made: dict[int, Pixels] = {}
-        with session.terminal.bar(f"{work.title} of {len(self.indices)} images") as progress, repeatable_kernels():
+        made: dict[int, Any] = {}
+        with session.bar(f"{work.title} of {len(self.indices)} images") as progress, repeatable_kernels():
             work.fill(
                 lambda index, views, **_: made.update({index: np.array(views[:count])}),
                 self.indices.tolist(),
@@ -79,99 +75,59 @@ class Gallery:
             )
         return np.stack([made[index] for index in self.indices.tolist()])
 
-    def _drawn(self, name: str) -> "Pixels":
-        import torch
-
-        from assimilate.data.seeding import generator as seeded
-        from assimilate.train import make_transforms
-
-        transform = make_transforms(self.session.config)(name)
+    def _drawn(self, purpose: str, draw: Callable[[Tensor, torch.Generator], Tensor]) -> Pixels:
         images = torch.from_numpy(self.originals)
-        drawn = [transform(images, seeded(self.seed, f"{name} view", number)) for number in range(self.num_views)]
-        result: Pixels = (torch.stack(drawn, dim=1) * 255).round().to(torch.uint8).numpy()
-        return result
-
-    def _perturbed(self) -> "Pixels":
-        import torch
-
-        from assimilate.assimilation.adversarial import load_viewmaker
-        from assimilate.data.seeding import generator as seeded
-        from assimilate.figures.found_runs import find_viewmaker
-        from assimilate.train import make_transforms
-
-        assert self.viewmaker is not None
-        path, transform = find_viewmaker(self.viewmaker, self.session.config["dataset"]["name"])
-        network = load_viewmaker(path)
-        prepare = make_transforms(self.session.config)(transform)
-        images = torch.from_numpy(self.originals)
-        made = []
-        for number in range(self.num_views):
-            rng = seeded(self.seed, "viewmaker view", number)
-            with torch.no_grad():
-                made.append(network(prepare(images, rng), rng))
+        with torch.no_grad():
+            made = [draw(images, seeded(self.seed, purpose, number)) for number in range(self.num_views)]
         result: Pixels = (torch.stack(made, dim=1) * 255).round().to(torch.uint8).numpy()
         return result
 
-    def generator_of(self, kind: Kind) -> "LatentGenerator":
-        """g of a kind of view that has one."""
-        from assimilate.train_generator import load_generator
+    def _perturbed(self) -> Pixels:
+        assert self.viewmaker is not None
+        path, given = find_viewmaker(self.viewmaker, self.session.config["dataset"]["name"])
+        network, prepare = load_viewmaker(path), given.augmentation()
+        return self._drawn("viewmaker view", lambda images, rng: network(prepare(images, rng), rng))
 
-        assert kind.maker.chain.generator is not None
-        return load_generator(kind.maker, kind.maker.chain.generator)
+    def codes(self, kind: Kind) -> Float[Tensor, "images codes dim"]:
+        """Inverted codes of the images, before truncation, on the device."""
+        latents = kind.maker.load(kind.latents)
+        return torch.from_numpy(np.array(latents[self.indices])).to(kind.maker.device)
 
-    def codes(self, kind: Kind) -> "Tensor":
-        """Inverted codes of the images, before truncation, [M, codes, dim], on the device."""
-        import torch
-
-        from assimilate.invert import load_latents
-
-        assert kind.maker.chain.latents is not None
-        chosen = np.array(load_latents(kind.maker.chain.latents)[self.indices])
-        return torch.from_numpy(chosen).to(kind.maker.device)
-
-    def reconstruct(self, kind: Kind) -> "Tensor":
-        """g(w) of the images, clamped to [−1, 1], not rounded to pixels; [M, 3, H, W]."""
-        import torch
-
-        generator, codes = self.generator_of(kind), self.codes(kind)
+    def reconstruct(self, kind: Kind) -> Float[Tensor, "images 3 height width"]:
+        """g(w) of the images, clamped to [−1, 1], not rounded to pixels."""
+        generator = kind.maker.load(kind.generator)
         with torch.no_grad():
-            return torch.cat([generator.synthesize(part).clamp(-1, 1) for part in codes.split(BATCH)])
+            return torch.cat([generator.synthesize(part).clamp(-1, 1) for part in self.codes(kind).split(BATCH)])
 
-    def anchors(self, kind: Kind, *, own: bool) -> "Tensor":
+    def anchors(self, kind: Kind, *, own: bool) -> Float[Tensor, "images 3 height width"]:
         """What the views are compared with, in [−1, 1]: what they were made from if `own`, or else the image."""
-        import torch
-
-        from assimilate.views.embedding import from_pixels
-
-        if own and kind.name in WITH_LATENTS and kind.cache.step.starts_from_reconstruction:
+        if own and kind.shown == "latents" and kind.cache.step.starts_from_reconstruction:
             return self.reconstruct(kind)
         return from_pixels(torch.from_numpy(self.originals))
 
 
-def load_f(session: Session) -> "FrozenEmbedding":
+def transform_of(session: Session, word: str) -> Augmentation:
+    """The transformation of the job's images that a word chooses."""
+    return Recipe(session.config).transform("analysis.views", word).augmentation()
+
+
+def load_f(session: Session) -> FrozenEmbedding:
     """The encoder f of the job, which sees all views of an analysis."""
-    from assimilate.train import load_reference
-
     assert session.chain.reference is not None
-    return load_reference(session, session.chain.reference)
+    return FrozenEmbedding.of(session.load(session.chain.reference.step)).to(session.device)
 
 
-def embed(session: Session, embedding: "FrozenEmbedding", images: "Tensor") -> "Tensor":
-    """f of images [..., 3, H, W], uint8 or in [−1, 1], a batch at a time; on the CPU, float32 [..., dim]."""
-    import torch
-
-    from assimilate.views.embedding import from_pixels
-
-    flat = images.flatten(0, -4)
+def embed(session: Session, embedding: FrozenEmbedding, images: Tensor) -> Float[Tensor, "... dim"]:
+    """f of images [..., 3, H, W], uint8 or in [−1, 1], a batch at a time; on the CPU, float32."""
     parts = []
     with torch.no_grad():
-        for part in flat.split(BATCH):
+        for part in images.flatten(0, -4).split(BATCH):
             part = part.to(session.device)
             parts.append(embedding(from_pixels(part) if part.dtype == torch.uint8 else part).cpu())
     return torch.cat(parts).unflatten(0, images.shape[:-3])
 
 
-def choose_images(session: Session, wanted: int | None, seed: int) -> "Indices":
+def choose_images(session: Session, wanted: int | None, seed: int) -> Int64[np.ndarray, " images"]:
     """Indices of training images at random, ascending; all of them if `wanted` is None or too many."""
     count = len(session.dataset.train)
     if wanted is None or wanted >= count:

@@ -9,31 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from assimilate.analysis.colours import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from assimilate.analysis.colours import COLOURS, NAMED
 from assimilate.artifacts.artifact import Artifact
-from assimilate.composing import compose, table_groups
-from assimilate.config import Job, make_job
+from assimilate.composing import compose, table_groups, targets_of
+from assimilate.config import make_job
 from assimilate.errors import UserError
+from assimilate.graph.step import Step
+from assimilate.graph.wiring import find_class
 from assimilate.jobs.session import Session
-from assimilate.known_keys import CONF
-from assimilate.run.analysis_checks import CACHED, ORIGINAL, RECONSTRUCTION, VIEWMAKER
-
-NAMES = {
-    ORIGINAL: "original",
-    RECONSTRUCTION: "reconstruction",
-    "expert": "expert",
-    "basic": "basic",
-    "crop50": "crop .5",
-    "crop70": "crop .7",
-    "crop90": "crop .9",
-    "wsearch": "W-search",
-    "wperturb": "W-perturb",
-    "wmix": "W-mix",
-    "external": "external",
-    VIEWMAKER: "Viewmaker",
-}
-# A kind of view has one colour in every figure.
-INKS = {"wsearch": BLUE, "wperturb": VERMILION, "expert": GREEN, "wmix": PURPLE, VIEWMAKER: ORANGE, "external": SKY}
+from assimilate.run.analysis_checks import TUNED
+from assimilate.run.job import Job
+from assimilate.views.step import View
 
 
 @dataclass(frozen=True)
@@ -42,17 +28,22 @@ class Kind:
 
     Attributes:
         word: as `analysis.views` names it.
-        name: of the view, without settings of its own.
+        shown: how a figure comes by it (`View.shown`).
         label: for people.
         colour: in figures.
         session: with the chain that makes it; None for views of the image alone.
     """
 
     word: str
-    name: str
+    shown: str
     label: str
     colour: str
     session: Session | None
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether its views of all images can be kept."""
+        return self.shown in ("cached", "latents")
 
     @property
     def cache(self) -> Artifact:
@@ -61,6 +52,20 @@ class Kind:
         views = self.session.chain.views
         assert views is not None
         return views
+
+    @property
+    def generator(self) -> Step:
+        """g of a kind of view that has one."""
+        assert self.maker.chain.generator is not None
+        generator: Step = self.maker.chain.generator.step
+        return generator
+
+    @property
+    def latents(self) -> Step:
+        """The latents of the images, of a kind of view that has some."""
+        assert self.maker.chain.latents is not None
+        latents: Step = self.maker.chain.latents.step
+        return latents
 
     @property
     def num_used(self) -> int:
@@ -83,18 +88,20 @@ class Kind:
 
 def kinds_of(session: Session, words: Sequence[str]) -> list[Kind]:
     """The kinds of views that `words` name, those of a cache each with a chain of its own."""
+    targets = targets_of("view")
+    classes = [find_class("view._target_", targets[word.split()[0]], View) for word in words]
     kinds: list[Kind] = []
-    spare = [colour for colour in COLOURS if colour not in {INKS.get(word.split()[0]) for word in words}]
+    spare = [colour for colour in COLOURS if colour not in {NAMED[cls.ink] for cls in classes}]
     taken: set[str] = set()
-    for word in words:
+    for word, cls in zip(words, classes, strict=True):
         name, *own = word.split()
-        colour = INKS.get(name, GREY)
+        colour = NAMED[cls.ink]
         if colour in taken and spare:
             colour = spare.pop(0)
         taken.add(colour)
-        chained = name in (*CACHED, RECONSTRUCTION)
-        label = ", ".join([NAMES[name], *(setting.removeprefix("view.") for setting in own)])
-        kinds.append(Kind(word, name, label, colour, _session_of(session.job, name, own) if chained else None))
+        label = ", ".join([cls.title or name, *(setting.removeprefix("view.") for setting in own)])
+        maker = _session_of(session.job, name, own) if cls.shown in TUNED else None
+        kinds.append(Kind(word, str(cls.shown), label, colour, maker))
     return kinds
 
 
@@ -119,7 +126,7 @@ def _fitting(job: Job, name: str, override: str) -> str | None:
 
 
 def _has(view: str, key: str) -> bool:
-    node: Any = compose([f"view={view}"])["view"] if (CONF / "view" / f"{view}.yaml").is_file() else {}
+    node: Any = compose([f"view={view}"])["view"]
     *parents, last = key.split(".")
     for part in parents:
         node = node.get(part) if hasattr(node, "keys") else None
@@ -139,7 +146,7 @@ def needs_of(kind: Kind, *, whole: bool) -> list[Artifact]:
     if kind.session is None:
         return []
     chain, store = kind.session.chain, kind.session.store
-    if kind.name == RECONSTRUCTION:
+    if not kind.has_cache:
         return [artifact for artifact in (chain.generator, chain.latents) if artifact is not None]
     builds_few = kind.session.prepare in ("auto", "plan") and not kind.cache.step.made_together
     if whole or store.has(kind.cache) or not builds_few:
@@ -166,7 +173,7 @@ def unfold(needs: Sequence[Need]) -> list[Need]:
 
 
 def print_plan(
-    session: Session, needs: Sequence[Need], target: Path, *, few: Sequence[Kind] = (), num_images: int = 0
+    session: Session, needs: Sequence[Need], target: Path, *, few: Sequence[Kind] = (), num_images: int | None = None
 ) -> None:
     """What exists, what would be built at what cost, and where the result would be.
 
@@ -175,7 +182,7 @@ def print_plan(
         needs: what the analysis is made from.
         target: where its result would be.
         few: kinds of views that are made for it alone, without a cache.
-        num_images: of how many images.
+        num_images: of how many images; None: all.
     """
     say = session.terminal.say
     say(f"plan for {session.job.command}")
@@ -188,7 +195,7 @@ def print_plan(
         hours, disk = hours + cost.hours, disk + cost.megabytes
         say(f"  build   {artifact.label:<60} about {cost.text}   {owner.command_for(artifact)}")
     for kind in few:
-        count = min(num_images, kind.maker.num_train)
+        count = min(num_images or kind.maker.num_train, kind.maker.num_train)
         cost = kind.maker.cost_of(kind.cache, images=count, on_gpu=session.gpu_is_likely())
         hours += cost.hours
         time = cost.text.split(",")[0]

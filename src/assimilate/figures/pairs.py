@@ -1,25 +1,25 @@
 """Table 1, mutual information and inner products of pairs of views: a line of it as a run, or all of it as a figure."""
 
-import json
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from assimilate.analysis.colours import GREEN
+from assimilate.analysis.mine import MineSettings
+from assimilate.analysis.pairs import PairMeasurement, SeenViews, measure_pair
+from assimilate.analysis.scatter_figure import Point, draw_points
 from assimilate.errors import UserError
-from assimilate.figures.gallery import load_f
-from assimilate.figures.inputs import Kind, Need, check_pairs_fit, ensure, kinds_of, print_plan, unfold
-from assimilate.figures.record import Analysis
-from assimilate.jobs.runs import check_run_folder, check_same_content, claim_run_folder, write_metrics
+from assimilate.figures.figure import Figure
+from assimilate.figures.gallery import load_f, transform_of
+from assimilate.figures.inputs import Kind, Need
+from assimilate.jobs.runs import claim_run_folder, write_metrics
 from assimilate.jobs.session import Session
 from assimilate.pages.result_file import METRICS, read_metrics
 from assimilate.provenance import provenance
-from assimilate.run.analysis_checks import view_words
 from assimilate.run.measuring import GENERATED, measures_generated
-
-if TYPE_CHECKING:
-    from assimilate.analysis.pairs import PairMeasurement, SeenViews
+from assimilate.views.cached_files import IMAGES
 
 ORIGINAL, EXPERT = "original", "expert"
 PROTOCOLS = {
@@ -31,29 +31,18 @@ PROTOCOLS = {
 NEAR_THE_CEILING = 0.9
 
 
-def measure_row(session: Session) -> None:
+def measure_row(session: Session, parts: Sequence[Need]) -> None:
     """One line of Table 1, written to the run's folder as metrics.json.
 
+    Args:
+        session: of the job.
+        parts: what it is made from, all there.
+
     Raises:
-        UserError: what cannot be used or may not be built.
+        UserError: nothing can be estimated.
     """
     job, chain = session.job, session.chain
     pair = (str(job.config["analysis"]["pair"][0]), str(job.config["analysis"]["pair"][1]))
-    assert chain.reference is not None
-    needs: list[Need] = [(session, chain.reference)]
-    if measures_generated(job.config):
-        assert chain.views is not None
-        needs.append((session, chain.views))
-    if session.prepare == "plan":
-        print_plan(session, needs, job.run_dir / METRICS)
-        return
-    session.terminal.say(f"run: {job.run_dir}")
-    check_pairs_fit(session)
-    check_run_folder(job)
-    parts = unfold(needs)
-    check_same_content(job, [artifact.label for _, artifact in parts])
-    if not ensure(session, needs):
-        return
     digests = {artifact.label: artifact.manifest()["digest"] for _, artifact in parts}
     found = read_metrics(job.run_dir)
     if found is not None and found.get("artifacts") == digests and not job.config["force"]:
@@ -74,7 +63,7 @@ def measure_row(session: Session) -> None:
 
 
 def _result(
-    session: Session, measured: "PairMeasurement", digests: dict[str, str], seconds: dict[str, float]
+    session: Session, measured: PairMeasurement, digests: dict[str, str], seconds: dict[str, float]
 ) -> dict[str, Any]:
     values = {
         "mi": measured.information.mean,
@@ -134,32 +123,9 @@ def _warn_of_ceiling(session: Session, information: float) -> None:
 # ------------------------------------------------------------------------------------------------ all of the table
 
 
-def draw_pairs(session: Session) -> None:
+def add_pairs(figure: Figure) -> str:
     """Every pair of Table 1, and inner products against mutual information (Table 2)."""
-    kinds = kinds_of(session, view_words(session.config))
-    assert session.chain.reference is not None
-    needs: list[Need] = [(session, session.chain.reference), *((kind.maker, kind.cache) for kind in kinds)]
-    analysis = Analysis(
-        session.job,
-        "Mutual information and inner products of pairs of views",
-        [
-            session.chain.reference.label,
-            *(label for kind in kinds for label in kind.labels_of_cache),
-            f"expert={json.dumps(session.config['data']['expert'])}",
-        ],
-    )
-    if session.prepare == "plan":
-        print_plan(session, needs, analysis.folder)
-        return
-    session.terminal.say(f"analysis: {analysis.folder}")
-    check_pairs_fit(session)
-    if analysis.is_finished():
-        session.terminal.say("nothing to do: it is there; force=true makes it again")
-        return
-    if not ensure(session, needs):
-        return
-    from assimilate.analysis.scatter_figure import Point, draw_points
-
+    session, kinds, analysis = figure.session, figure.kinds, figure.analysis
     rows: list[dict[str, Any]] = []
     points: list[Point] = []
     for kind, pair in [(None, (ORIGINAL, EXPERT)), *((kind, pair) for kind in kinds for pair in PAIRS_WITH_GENERATED)]:
@@ -185,8 +151,7 @@ def draw_pairs(session: Session) -> None:
     )
     analysis.summary = {f"{row['first']}, {row['second']}": row for row in rows}
     analysis.add("pairs", picture, rows, caption)
-    folder = analysis.finish(caption)
-    session.terminal.say(f"record:  {folder / 'analysis.json'}")
+    return caption
 
 
 PAIRS_WITH_GENERATED = ((ORIGINAL, GENERATED), (GENERATED, EXPERT))
@@ -196,7 +161,7 @@ def _named(name: str, kind: Kind | None) -> str:
     return kind.label if name == GENERATED and kind is not None else name
 
 
-def _numbers(measured: "PairMeasurement") -> dict[str, float]:
+def _numbers(measured: PairMeasurement) -> dict[str, float]:
     return {
         "mi": measured.information.mean,
         "mi_std_over_batches": measured.information.std,
@@ -210,30 +175,25 @@ def _numbers(measured: "PairMeasurement") -> dict[str, float]:
 # ------------------------------------------------------------------------------------------------ what they share
 
 
-def _open(session: Session, views: Any) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    from assimilate.views.cache import IMAGES
+def _open(session: Session, views: Any) -> np.ndarray:
 
-    stored: np.ndarray[Any, np.dtype[np.uint8]] = np.load(views.path / IMAGES, mmap_mode="r")
+    stored: np.ndarray = np.load(views.path / IMAGES, mmap_mode="r")
     return stored[:, : views.step.num_used]
 
 
-def _seen(session: Session, cached: "np.ndarray[Any, np.dtype[np.uint8]] | None") -> "SeenViews":
-    from assimilate.analysis.pairs import SeenViews
-    from assimilate.train import make_transforms
+def _seen(session: Session, cached: np.ndarray | None) -> SeenViews:
 
     return SeenViews(
         load_f(session),
         session.dataset.train.images,
-        make_transforms(session.config)(EXPERT),
+        transform_of(session, EXPERT),
         cached,
         seed=session.config["seed"],
         device=session.device,
     )
 
 
-def _measure(session: Session, views: "SeenViews", pair: tuple[str, str]) -> "PairMeasurement":
-    from assimilate.analysis.mine import MineSettings
-    from assimilate.analysis.pairs import measure_pair
+def _measure(session: Session, views: SeenViews, pair: tuple[str, str]) -> PairMeasurement:
 
     settings = MineSettings(**session.config["analysis"]["mine"])
     with session.terminal.bar(f"MINE of {pair[0]} and {pair[1]} views") as progress:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.config import Job
 from assimilate.graph.identity import content_hash
 from assimilate.provenance import provenance
+from assimilate.run.job import Job
 from assimilate.whole_file import write_bytes_atomically, write_text_atomically
 
 if TYPE_CHECKING:

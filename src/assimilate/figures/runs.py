@@ -1,53 +1,36 @@
 """Figures of finished runs: kNN curves (Figures 4, 6, 7, 11 and 12), alignment and uniformity."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from assimilate.analysis.colours import COLOURS
+from assimilate.analysis.curve_figure import draw_curves, join_seeds
+from assimilate.analysis.scatter_figure import Point, draw_points
+from assimilate.analysis.sphere import alignment, uniformity
+from assimilate.data.seeding import generator as seeded
+from assimilate.encoder.checkpoint import load_encoder
+from assimilate.encoder.step import ENCODER
 from assimilate.errors import UserError
-from assimilate.figures.found_runs import FoundRun, find_runs
-from assimilate.figures.gallery import embed
-from assimilate.figures.inputs import ensure, print_plan
-from assimilate.figures.record import Analysis
-from assimilate.graph.identity import content_hash
+from assimilate.figures.figure import Figure
+from assimilate.figures.found_runs import FoundRun
+from assimilate.figures.gallery import embed, transform_of
 from assimilate.jobs.session import Session
+from assimilate.views.embedding import FrozenEmbedding
 
 CURVE = "5-NN accuracy on test images (%)"
 
 
-def draw_curves(session: Session) -> None:
+def add_curves(figure: Figure) -> str:
     """5-NN accuracy of finished runs while they trained.
 
     Raises:
-        UserError: a run that is not there, or that has no curve.
+        UserError: the runs do not fit beside each other.
     """
-    settings = session.config["analysis"]
-    runs = find_runs(session.job, settings["runs"], settings["labels"])
-    without = [str(run.folder) for members in runs.values() for run in members if not run.result["knn_curve"]]
-    if not settings["runs"]:  # of every run, those that have one
-        runs = {label: [run for run in members if run.result["knn_curve"]] for label, members in runs.items()}
-        runs = {label: members for label, members in runs.items() if members}
-    if without and (settings["runs"] or not runs):
-        raise UserError(
-            f"analysis.runs: no curve was recorded by {'; '.join(without)}: a run has one with labels, test images and "
-            "knn.every_n_epochs above 0"
-        )
-    content = [
-        f"{label}:{run.folder.name}:{content_hash(run.result['knn_curve'])}"
-        for label, members in runs.items()
-        for run in members
-    ]
-    analysis = _of_runs(session, "5-NN accuracy while training", runs, content)
-    if session.prepare == "plan":
-        session.terminal.say(f"plan: nothing to build; result {analysis.folder}")
-        return
-    session.terminal.say(f"analysis: {analysis.folder}")
-    if analysis.is_finished():
-        session.terminal.say("nothing to do: it is there; force=true makes it again")
-        return
-    from assimilate.analysis.curve_figure import draw_curves, join_seeds
-
+    session, runs, analysis = figure.session, figure.runs, figure.analysis
     try:
         curves = {label: join_seeds([run.result["knn_curve"] for run in members]) for label, members in runs.items()}
     except ValueError as error:
@@ -77,37 +60,22 @@ def draw_curves(session: Session) -> None:
         + (" Bands: one standard deviation over training seeds, divisor n − 1." if seeded else "")
     )
     analysis.add("curves", picture, rows, caption)
-    session.terminal.say(f"record:  {analysis.finish(caption) / 'analysis.json'}")
+    return caption
 
 
-def draw_alignment_uniformity(session: Session) -> None:
+def add_alignment_uniformity(figure: Figure) -> str:
     """Alignment and uniformity of the encoders of finished runs (Wang & Isola, 2020).
 
     Raises:
-        UserError: a run that is not there, or was trained on other images.
+        UserError: a run was trained on other images.
     """
+    session, runs, analysis = figure.session, figure.runs, figure.analysis
     settings = session.config["analysis"]
-    runs = find_runs(session.job, settings["runs"], settings["labels"])
-    encoders = {run.folder: run.encoder() for members in runs.values() for run in members}
-    analysis = _of_runs(
-        session, "Alignment and uniformity", runs, [f"{run.name}:{path.name}" for run, path in encoders.items()]
-    )
-    if session.prepare == "plan":
-        print_plan(session, [(session, session.data)], analysis.folder)
-        return
-    session.terminal.say(f"analysis: {analysis.folder}")
-    if analysis.is_finished():
-        session.terminal.say("nothing to do: it is there; force=true makes it again")
-        return
-    if not ensure(session, [(session, session.data)]):
-        return
     _check_same_images(session, runs)
-    from assimilate.analysis.scatter_figure import Point, draw_points
-
     rows: list[dict[str, Any]] = []
     points: list[Point] = []
     for position, (label, members) in enumerate(runs.items()):
-        measured = np.array([_spread(session, encoders[run.folder]) for run in members])
+        measured = np.array([_spread(session, run.encoder()) for run in members])
         for run, (aligned, even) in zip(members, measured, strict=True):
             rows.append({"run": label, "seed": run.result["seed"], "alignment": aligned, "uniformity": even})
         aligned, even = measured.mean(axis=0)
@@ -126,25 +94,10 @@ def draw_alignment_uniformity(session: Session) -> None:
         f"{settings['part']} images of {session.dataset.name}."
     )
     analysis.add("alignment_uniformity", picture, rows, caption)
-    session.terminal.say(f"record:  {analysis.finish(caption) / 'analysis.json'}")
+    return caption
 
 
-def _of_runs(session: Session, title: str, runs: dict[str, list[FoundRun]], content: list[str]) -> Analysis:
-    members = [run for group in runs.values() for run in group]
-    folders = [_below(session, run) for run in members]
-    # Runs given by their folders need not be of the job's budget or data set.
-    datasets = "+".join(sorted({str(run.result["dataset"]) for run in members}))
-    budget = str(members[0].result["budget"])
-    return Analysis(session.job, title, content, budget=budget, runs=folders, dataset=datasets)
-
-
-def _below(session: Session, run: FoundRun) -> str:
-    """A run's folder, relative to `out` where it lies there."""
-    out = session.job.out.resolve()
-    return str(run.folder.relative_to(out)) if run.folder.is_relative_to(out) else str(run.folder)
-
-
-def _check_same_images(session: Session, runs: dict[str, list[FoundRun]]) -> None:
+def _check_same_images(session: Session, runs: Mapping[str, list[FoundRun]]) -> None:
     wanted = session.dataset.fingerprint
     others = [
         f"{run.folder} ({run.result['dataset']})"
@@ -159,16 +112,8 @@ def _check_same_images(session: Session, runs: dict[str, list[FoundRun]]) -> Non
         )
 
 
-def _spread(session: Session, encoder: Any) -> tuple[float, float]:
+def _spread(session: Session, encoder: Path) -> tuple[float, float]:
     """(alignment, uniformity) of one encoder."""
-    import torch
-
-    from assimilate.analysis.sphere import alignment, uniformity
-    from assimilate.data.seeding import generator as seeded
-    from assimilate.encoder.checkpoint import load_encoder
-    from assimilate.encoder.step import ENCODER
-    from assimilate.train import make_transforms
-    from assimilate.views.embedding import FrozenEmbedding
 
     settings, seed = session.config["analysis"], session.config["seed"]
     arrays = session.dataset.train if settings["part"] == "train" else session.dataset.test
@@ -185,7 +130,7 @@ def _spread(session: Session, encoder: Any) -> tuple[float, float]:
         chosen = np.sort(np.random.default_rng([seed, 3]).choice(len(arrays), wanted, replace=False))
     images = torch.from_numpy(np.asarray(arrays.images[chosen]))
     f = FrozenEmbedding.of(load_encoder(encoder / ENCODER)).to(session.device)
-    expert = make_transforms(session.config)("expert")
+    expert = transform_of(session, "expert")
     pair = [embed(session, f, expert(images, seeded(seed, "alignment", side)) * 2 - 1) for side in (0, 1)]
     return alignment(*pair, power=settings["power"]), uniformity(embed(session, f, images), t=settings["t"])
 

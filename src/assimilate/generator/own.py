@@ -5,14 +5,14 @@ it has a method `to(device)`, that is called. It is imported as Python imports a
 under `python -m`, from PYTHONPATH, or installed.
 """
 
-import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from assimilate.errors import UserError
 from assimilate.generator.protocol import LatentGenerator, check_generator
+from assimilate.generator.target import call_failed, find_target, one_line
 
 
 def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size: int, device: str) -> LatentGenerator:
@@ -22,15 +22,15 @@ def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size:
         target: `generator._target_`.
         arguments: what it is called with.
         image_size: of the data set.
-        device: "cpu" or "cuda".
+        device: where to put it.
 
     Raises:
         UserError: the target cannot be imported or called, or what it returns is no generator of such images.
     """
     key = f"generator._target_={target}"
-    call = _resolve(target, key)
+    call = find_target(target, arguments)
     # Whatever it draws must not move the run's random state; other GPUs than the run's are not touched for it.
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.device(device).type == "cuda" else []):
         try:
             generator: Any = call(**arguments)
             if isinstance(generator, torch.nn.Module):
@@ -38,42 +38,17 @@ def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size:
             if hasattr(generator, "to"):
                 generator = generator.to(device)
         except Exception as error:  # it is the user's code: it may raise anything
-            given, reason = ", ".join(arguments) or "no arguments", _one_line(error)
-            raise UserError(f"{key}: calling it with {given} failed: {reason}") from error
+            raise call_failed(target, arguments, error) from error
         try:
             check_generator(generator, image_size=image_size)
         except ValueError as error:
             raise UserError(f"{key}: {error} (see assimilate.generator.protocol.LatentGenerator)") from error
         except Exception as error:
-            reason = _one_line(error)
-            raise UserError(f"{key}: two images could not be made with it: {reason}") from error
-        if (place := generator.latent_mean.device.type) != device:
+            raise UserError(f"{key}: two images could not be made with it: {one_line(error)}") from error
+        if (place := generator.latent_mean.device.type) != torch.device(device).type:
             raise UserError(
                 f"{key}: its tensors are on {place}, but this run is on {device}: give it a method to(device) that "
                 "moves them and returns it (a torch.nn.Module has one), or take trainer=cpu"
             )
     result: LatentGenerator = generator
     return result
-
-
-def _resolve(target: str, key: str) -> Callable[..., Any]:
-    if "." not in target:
-        raise UserError(f"{key}: needed is module.Class or module.function, as Python imports it")
-    try:
-        found = pkgutil.resolve_name(target)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{key}: there is no module {error.name!r}; run from the folder that holds it, or put that on PYTHONPATH"
-        ) from error
-    except (AttributeError, ValueError) as error:
-        raise UserError(f"{key}: {_one_line(error)}") from error
-    except Exception as error:
-        raise UserError(f"{key}: importing it failed: {_one_line(error)}") from error
-    if not callable(found):
-        raise UserError(f"{key}: is {found!r}; needed is a class or a function")
-    result: Callable[..., Any] = found
-    return result
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -175,10 +175,9 @@ def _feature_space(settings: StyleGAN2Settings, dataset: ImageDataset) -> Featur
         return inception_space()
     if settings.frechet_encoder is None:
         assert settings.network is not None, "frechet=encoder brings it"
-        encoder = Encoder.from_spec(settings.network.model_dump(), init_seed=FRECHET_SEED).eval()
+        encoder = Encoder.from_spec(settings.network.plain, init_seed=FRECHET_SEED).eval()
         mean, std = dataset.mean, dataset.std
-        backbone = f"{settings.network.backbone} of width {settings.network.width}"
-        label = f"random {backbone}, untrained, weights of seed {FRECHET_SEED}"
+        label = f"random {settings.network.backbone.text}, untrained, weights of seed {FRECHET_SEED}"
     else:
         path = settings.frechet_encoder.path
         try:
@@ -186,7 +185,7 @@ def _feature_space(settings: StyleGAN2Settings, dataset: ImageDataset) -> Featur
         except (FileNotFoundError, ValueError) as error:
             raise ValueError(f"generator.frechet_encoder={path}: {error}") from error
         mean, std = encoder.mean, encoder.std
-        label = f"backbone of {path.name} ({encoder.spec.backbone}, sha256 {digest_file(path)[:12]})"
+        label = f"backbone of {path.name} ({encoder.spec.name}, sha256 {digest_file(path)[:12]})"
     return FeatureSpace(label, PixelFeatures(encoder, mean=mean, std=std), encoder.feature_dim)
 
 

@@ -1,6 +1,7 @@
 """The generators: what decides the networks of each, trained here or brought by the user."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -12,6 +13,7 @@ from assimilate.data.dataset import Images
 from assimilate.errors import UserError
 from assimilate.generator.architecture import IMAGE_SIZES
 from assimilate.generator.settings import StyleGAN2Settings, Truncation
+from assimilate.generator.target import find_target
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
@@ -47,9 +49,9 @@ class Generator(Step):
         """Whether a discriminator comes with it."""
         return False
 
+    @abstractmethod
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The frozen generator of a finished artifact, on the job's device."""
-        raise NotImplementedError
 
     def load_state(self, folder: Path) -> "GeneratorState | None":
         """The networks that were trained together, with their optimisers; None where there is but a generator."""
@@ -241,8 +243,12 @@ class Own(Generator):
     arguments: Annotated[dict[str, Any], NEUTRAL]
     contents: dict[str, Any]  # the arguments, files by what is in them
 
+    def require(self) -> None:
+        """Code that can be imported and called."""
+        find_target(self.target, self.arguments)
+
     def foresee(self, at: Place) -> None:
-        """Whether the target returns a generator."""
+        """What the target returns is a generator of such images."""
         self._make(at)
 
     def build(self, into: Path, at: Place) -> Built:

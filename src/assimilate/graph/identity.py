@@ -34,6 +34,13 @@ def describe_class(cls: type) -> dict[str, Any]:
     return {"class": name, "version": getattr(cls, "version", 1), **({} if source is None else {"source": source})}
 
 
+def brings_code(identity: Any) -> bool:
+    """Whether an identity holds the source of a class from outside."""
+    if isinstance(identity, Mapping):
+        return "source" in identity or any(map(brings_code, identity.values()))
+    return isinstance(identity, list | tuple) and any(map(brings_code, identity))
+
+
 def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:
     """Dotted paths at which two identities differ, each with both values."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):

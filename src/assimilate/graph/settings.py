@@ -152,10 +152,17 @@ class Settings(BaseModel):
     # What to say of its settings in a run that makes none: "this run trains no f".
     absent: ClassVar[str] = ""
 
-    def __init_subclass__(cls, word: str | None = None, node: str | None = None, **kwargs: Any) -> None:
+    # What stands in where `_target_` names a class or function that is no component.
+    adapter: ClassVar["type[Settings] | None"] = None
+
+    def __init_subclass__(
+        cls, word: str | None = None, node: str | None = None, adapts: bool = False, **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
         cls.word = word
         cls.node = node or cls.node
+        if adapts:
+            cls.__bases__[-1].adapter = cls  # type: ignore[attr-defined]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -185,7 +192,7 @@ class Settings(BaseModel):
                 continue
             known = identity_of(value)
             # By what they are known as: settings that differ in what decides nothing are the default still.
-            if field.is_required() or known != identity_of(field.get_default(call_default_factory=True)):
+            if field.is_required() or known != identity_of(field.get_default()):
                 found[name] = known
         return found
 

@@ -4,13 +4,17 @@ Nothing is imported or run to know it, so a plan stays quick.
 """
 
 import ast
+import functools
 import hashlib
 import importlib.util
+import re
 import sysconfig
 from collections.abc import Iterator
+from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+DISTRIBUTION = "assimilate-ssl"
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -25,10 +29,11 @@ def source_digest(target: str) -> str | None:
         target: module.Class or module.function, as Python imports it.
 
     Returns:
-        None for a target of this package, or one that cannot be found, which is said when it is imported.
+        None for a target of this package, of a library that this package needs, whose version is recorded, or one that
+        cannot be found, which is said when it is imported.
     """
     top = target.split(".")[0]
-    if top == __package__.split(".")[0]:
+    if top == __package__.split(".")[0] or top in _needed():
         return None
     importlib.invalidate_caches()
     spec = find_module(top)
@@ -49,6 +54,16 @@ def source_digest(target: str) -> str | None:
             waiting += _imported(files[name], name, is_package=found.submodule_search_locations is not None)
     contents = [f"{name} {hashlib.sha256(source).hexdigest()}" for name, source in sorted(files.items())]
     return hashlib.sha256("\n".join(contents).encode()).hexdigest()
+
+
+@functools.cache
+def _needed() -> frozenset[str]:
+    """The libraries that this package declares, extras included."""
+    try:
+        declared = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        declared = []
+    return frozenset(re.split(r"[^\w.-]", requirement)[0].replace("-", "_") for requirement in declared)
 
 
 def _is_beside(top: str, spec: ModuleSpec, other: str) -> bool:

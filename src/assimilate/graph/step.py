@@ -9,6 +9,7 @@ from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.identity import content_hash
 from assimilate.graph.place import Place
+from assimilate.graph.rows import RowWork
 from assimilate.graph.settings import Settings, is_neutral
 
 
@@ -20,8 +21,6 @@ class Step(Settings):
     kind: ClassVar[str]
     # The command that builds it, without overrides: "make_views".
     stage: ClassVar[str]
-    # The module of the package that builds it, where that is not the stage.
-    builder: ClassVar[str | None] = None
     # What a progress bar says while it is built.
     title: ClassVar[str] = ""
 
@@ -44,6 +43,11 @@ class Step(Settings):
     def is_stored(self) -> bool:
         """Whether it leaves an artifact; otherwise it only helps to identify the step in which it is made."""
         return True
+
+    @property
+    def indivisible(self) -> str | None:
+        """Why processes cannot share the work of building it; None where they may."""
+        return None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -97,6 +101,10 @@ class Step(Settings):
         Raises:
             ValueError, UserError: it cannot be made of what is given; says why, in one line.
         """
+        raise NotImplementedError
+
+    def rows(self, at: Place) -> RowWork:
+        """The work on its rows, where processes may share it; loads what that needs."""
         raise NotImplementedError
 
     def fit(self, into: Path, at: Place) -> None:

@@ -1,7 +1,7 @@
 """A configuration becomes steps: classes by `_target_`, upstream steps by their role; what was read is remembered."""
 
 import functools
-import pkgutil
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -9,11 +9,12 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from assimilate.errors import UserError
+from assimilate.graph.called import TARGET, Called, resolved, signature_of
 from assimilate.graph.refusal import as_typed, refused, unknown_word
-from assimilate.graph.settings import At, From, Settings, When, choices, settings_type
+from assimilate.graph.required import left_out
+from assimilate.graph.settings import At, From, Settings, When, choices, listed, settings_type
 from assimilate.graph.step import Step
 
-TARGET = "_target_"
 T = TypeVar("T", bound=Settings)
 _ABSENT: Any = object()
 
@@ -75,6 +76,8 @@ class Wiring:
     def class_at(self, path: str, base: type[T]) -> type[T]:
         """The class that a node of the configuration names by `_target_`; `base` itself where it names none.
 
+        Where it names what is no component, the class that stands in for it (`Settings.adapter`).
+
         Raises:
             UserError: it cannot be imported, or is no subclass of `base`.
         """
@@ -98,7 +101,35 @@ class Wiring:
         Raises:
             UserError: the class cannot be used, or a setting has a value that it may not have.
         """
-        return self.fill(path, base if path is None else self.class_at(path, base), given)
+        if path is None:
+            return self.fill(path, base, given)
+        cls = self.class_at(path, base)
+        if cls is base and left_out(cls):
+            raise UserError(f"{path} names no class: give {path}.{TARGET}=module.Class")
+        return self.fill(path, cls, {**self._called(path, cls, base), **given})
+
+    def _called(self, path: str, cls: type[Settings], base: type[Settings]) -> dict[str, Any]:
+        """What is called at a place, and its arguments, where `_target_` names what is no component."""
+        node = self._find(path)
+        target = node.get(TARGET) if isinstance(node, Mapping) else None
+        if not issubclass(cls, Called):
+            return {}
+        if target is None:
+            raise UserError(f"{path} names no class: give {path}.{TARGET}=module.Class")
+        found = resolved(target)
+        if found is cls:
+            return {}
+        signature = signature_of(found)
+        takes = () if signature is None else signature.parameters
+        ours, others = _names_at(path, cls), {"name"}.union(*(_names_at(path, other) for other in _family(base)))
+        arguments = {}
+        for name, value in node.items():
+            if name in others and name not in takes:  # of the option that the target replaces
+                self.leave(f"{path}.{name}", f"{target} takes no {name}")
+            elif name != TARGET and name not in ours:
+                arguments[name] = value
+        self.read |= {f"{path}.{name}" for name in (TARGET, *_leaves(arguments))}
+        return {"factory": target, "arguments": arguments}
 
     def fill(self, path: str | None, cls: type[T], given: Mapping[str, Any] | None = None) -> T:
         """The component of that very class whose settings stand at `path`; otherwise like `make`."""
@@ -120,7 +151,10 @@ class Wiring:
             made = cls(**values)
         except ValidationError as error:
             named = {name: self._typed.get(place or name, place or name) for name, place in places.items()}
-            raise refused(error, cls, named, values) from error
+            found = refused(error, cls, named, values)
+            if issubclass(cls, Called) and not error.errors()[0]["loc"]:  # it begins with what is called
+                found = UserError(f"{path}.{TARGET if 'factory' in given else 'factory'}={found}")
+            raise found from error
         unused = made.unused()
         for name, place in places.items():
             if name not in unused:
@@ -143,6 +177,9 @@ class Wiring:
         if nested is not None and name in self._roles:
             return self.role(name)
         value = _ABSENT if place is None else self._find(place)
+        items = _items_of(field.annotation)
+        if items is not None and isinstance(value, Mapping):
+            return {name: self.make(f"{place}.{name}", items) for name, item in value.items() if item is not None}
         if nested is None or value is _ABSENT or isinstance(value, Settings):
             return value
         if value is None and not field.is_required():
@@ -150,7 +187,7 @@ class Wiring:
         assert place is not None
         if isinstance(value, Mapping):
             spread = any(isinstance(mark, At) for mark in field.metadata)
-            return self.fill(place, nested if spread else self.class_at(place, nested))
+            return self.fill(place, nested) if spread else self.make(place, nested)
         if not choices(nested):
             raise UserError(
                 f"{place}={as_typed(value)} cannot be used: allowed is a setting in it, {place}.<name>=… "
@@ -158,8 +195,10 @@ class Wiring:
             )
         # A word: the class that it chooses, whose settings stand beside it.
         self._chosen[place] = value, nested
-        chosen = find_class(place, value, nested)
-        return self.fill(_settings_beside(place, chosen), chosen)
+        cls = find_class(place, value, nested)
+        if issubclass(cls, Called) and "." in str(value) and resolved(value) is not cls:
+            return self.fill(place, cls, {"factory": value})
+        return self.fill(_settings_beside(place, cls), cls)
 
     def _find(self, path: str) -> Any:
         node: Any = self.config
@@ -235,11 +274,17 @@ def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = 
     if not isinstance(name, str) or "." not in name:
         raise unknown_word(key, name, [*beside, *known])
     try:
-        found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}={name} cannot be imported: {type(error).__name__}: {error}") from error
+        found = resolved(name)
+    except ValueError as error:
+        raise UserError(f"{key}={error}") from error
     if not isinstance(found, type) or not issubclass(found, base):
+        is_component = isinstance(found, type) and issubclass(found, Settings)
+        stand_in = base if issubclass(base, Called) else base.adapter
+        if stand_in is not None and not is_component:
+            return stand_in  # type: ignore[return-value]
         raise UserError(f"{key}={name} cannot be used: allowed is a subclass of {base.__module__}.{base.__qualname__}")
+    if lacking := left_out(found):
+        raise UserError(f"{key}={name} cannot be used: the class has no {listed(lacking)} of its own")
     return found
 
 
@@ -276,6 +321,28 @@ def _own_places(path: str | None, cls: type[Settings]) -> Iterator[tuple[str, Fi
 def _settings_beside(place: str, cls: type[Settings]) -> str:
     """Where the settings of a class stand that a word at `place` chooses."""
     return ".".join(part for part in (place.rpartition(".")[0], cls.node) if part)
+
+
+def _names_at(path: str, cls: type[Settings]) -> set[str]:
+    """The keys below a path that a class reads, with those of what it chooses by a word."""
+    below = f"{path}."
+    return {key.removeprefix(below).partition(".")[0] for key, _, _ in places_of(path, cls) if key.startswith(below)}
+
+
+def _family(base: type[Settings]) -> list[type[Settings]]:
+    return [base, *_subclasses(base)]
+
+
+def _leaves(arguments: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in arguments.items():
+        yield name
+        if isinstance(value, Mapping):
+            yield from (f"{name}.{inner}" for inner in _leaves(value))
+
+
+def _items_of(annotation: Any) -> type[Settings] | None:
+    """The class of settings that a mapping holds under names of the user's."""
+    return settings_type(typing.get_args(annotation)[1]) if typing.get_origin(annotation) is dict else None
 
 
 def _is_elsewhere(field: FieldInfo) -> bool:

@@ -1,13 +1,20 @@
 """Per-image optimisation of the codes, from the encoder's guess (PROTOCOLS 5)."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
+from assimilate.data.images import ImageArrays
 from assimilate.generator.protocol import LatentGenerator
+from assimilate.generator.real_images import to_unit_range
+from assimilate.graph.progress import Progress, silent
 from assimilate.inversion.encoder import InversionEncoder
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
 from assimilate.inversion.settings import OptimizationSettings
@@ -25,6 +32,49 @@ class OptimizedTile:
     errors: Float[Tensor, " batch"]
     initial_errors: Float[Tensor, " batch"]
     losses: Float[Tensor, " batch"]
+
+
+def optimize_images(
+    generator: LatentGenerator,
+    encoder: InversionEncoder,
+    features: FeatureExtractor,
+    images: ImageArrays,
+    pending: Sequence[int],
+    write: Callable[[int, NDArray[Any], NDArray[Any], NDArray[Any]], None],
+    settings: OptimizationSettings,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Progress = silent,
+) -> None:
+    """Optimise the codes of the images ``pending`` and give each to ``write(index, codes, error, initial_error)``.
+
+    Codes are float32 [L, D] and pre-truncation, errors those of ``OptimizedTile``. What is found for an image is a
+    function of that image alone: it is optimised among the neighbours of its tile, whichever of them are asked for.
+    Networks are frozen and on ``device``. ``progress`` counts the images asked for. Raises ValueError if a
+    reconstruction is not finite.
+    """
+    size, wanted, done = settings.tile, set(pending), 0
+    for begin in sorted({index - index % size for index in wanted}):
+        end = min(begin + size, len(images))
+        # The last tile is filled up with its own last image: kernels see the same shape for every image.
+        chosen = np.minimum(np.arange(begin, begin + size), end - 1)
+        pixels = torch.from_numpy(np.array(images.images[chosen])).to(torch.device(device))
+        optimized = optimize_codes(generator, encoder, features, to_unit_range(pixels), settings)
+        error = float(optimized.errors[: end - begin].mean())
+        # A comparison with NaN is false: codes that became NaN would be the encoder's guess, unnoticed.
+        if not math.isfinite(error) or not bool(torch.isfinite(optimized.losses).all()):
+            raise ValueError(
+                f"inversion.optimization.lr={settings.lr}: images {begin}…{end - 1} have no finite reconstruction or "
+                "loss; finished tiles are kept; a lower inversion.optimization.lr or another generator.checkpoint helps"
+            )
+        found = (optimized.codes, optimized.errors, optimized.initial_errors)
+        codes, errors, initial_errors = (values.float().cpu().numpy() for values in found)
+        for index in range(begin, end):
+            if index in wanted:
+                place = index - begin
+                write(index, codes[place], errors[place], initial_errors[place])
+                done += 1
+        progress(done, len(wanted), {"mse": error})
 
 
 def optimize_codes(

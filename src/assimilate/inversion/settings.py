@@ -1,7 +1,26 @@
-"""What inversion can be told; the defaults are those of PROTOCOLS 5."""
+"""What inversion can be told; the defaults of the networks' own settings are those of PROTOCOLS 5."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import model_validator
+
+from assimilate.generator.architecture import IMAGE_SIZES
+from assimilate.graph.settings import (
+    NEUTRAL,
+    Allowed,
+    Count,
+    File,
+    From,
+    NotNegative,
+    Positive,
+    Probability,
+    Seed,
+    Settings,
+    listed,
+)
+
+Weight = Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
 
 
 @dataclass(frozen=True)
@@ -21,22 +40,12 @@ class EncoderSettings:
     checkpoint_every: int = 1_000
     log_every: int = 50
 
-    def __post_init__(self) -> None:
-        counts = ("num_steps", "batch_size", "r1_every", "checkpoint_every", "log_every")
-        weights = ("mse_weight", "perceptual_weight", "adversarial_weight", "r1_weight")
-        _require(self, "inversion", counts, at_least=1)
-        _require(self, "inversion", weights, at_least=0)
-        _require_rate(self.lr, "inversion")
-        if not 0 <= self.flip_probability <= 1:
-            raise ValueError(f"inversion.flip_probability={self.flip_probability}: must be in [0, 1]")
-        if self.batch_size > 4 and self.batch_size % 4 and self.adversarial_weight > 0:
-            raise ValueError(f"inversion.batch_size={self.batch_size}: must be a multiple of 4, or below 4")
-        _require_one_of(self.perceptual_norm, ("l1", "l2"), "inversion.perceptual_norm")
-
     def identity(self) -> dict[str, Any]:
-        """Return what decides the trained weights; see ``_without_defaults``."""
+        """What decides the trained weights."""
         neutral = ("num_steps", "checkpoint_every")
-        return {key: value for key, value in _without_defaults(self).items() if key not in neutral}
+        # It came later: at l1 the loss is what it always was, and half-done work goes on under its name.
+        later = {"perceptual_norm": "l1"}
+        return {key: value for key, value in asdict(self).items() if key not in neutral and later.get(key) != value}
 
 
 @dataclass(frozen=True)
@@ -57,40 +66,85 @@ class OptimizationSettings:
     perceptual_norm: str = "l1"
     keep: str = "best"
 
-    def __post_init__(self) -> None:
-        weights = ("mse_weight", "perceptual_weight", "in_domain_weight")
-        _require(self, "inversion.optimization", ("num_steps", *weights), at_least=0)
-        _require(self, "inversion.optimization", ("tile",), at_least=1)
-        _require_rate(self.lr, "inversion.optimization")
-        _require_one_of(self.lr_schedule, ("constant", "cosine"), "inversion.optimization.lr_schedule")
-        _require_one_of(self.keep, ("best", "last"), "inversion.optimization.keep")
-        _require_one_of(self.perceptual_norm, ("l1", "l2"), "inversion.perceptual_norm")
 
-    def identity(self) -> dict[str, Any]:
-        """Return what decides the codes; see ``_without_defaults``."""
-        return _without_defaults(self)
+class InDomainSettings(Settings):
+    """In-domain inversion: what the user brings, the encoder's training, and the optimisation after it.
 
+    Attributes:
+        checkpoint: bring your own encoder: a checkpoint with `e`.
+        latents: bring your own latents: float32 .npy [N, L, D], before truncation, in the order of the training images.
+        seed: seed of the encoder's training.
+        perceptual: the network whose feature maps are compared; vgg19's weights are downloaded.
+        perceptual_norm: l1: the reference code's; l2: mean square, Eq. 5's ‖·‖₂. Of encoder and optimisation alike.
+        checkpoint_every: steps between two checkpoints, so what a kill may cost.
+        max_channels: widest layer of the encoder; null: as wide as the StyleGAN2, 512 for another generator.
+        num_steps: training steps of the encoder; the reference took its checkpoint at 980,000.
+        batch_size: images in a step.
+        lr: learning rate of Adam.
+        mse_weight: weight of the pixels' squared error.
+        perceptual_weight: weight of the distance between feature maps.
+        adversarial_weight: weight of the adversarial term. The discriminator keeps training with the Adam and the rate
+            that it had; a checkpoint without d_optim gets a new Adam at lr, and the run says so.
+        r1_weight: weight of the gradient penalty on real images.
+        r1_every: steps between two penalties, each with so many times the weight.
+    """
 
-# Settings that came later: at these values they are what was always done, and half-done work goes on under its name.
-_LATER = {"perceptual_norm": "l1", "keep": "best"}
+    image_size: Annotated[int, From("dataset.image_size")]
+    truncation: Annotated[float | None, From("generator.truncation")] = None
+    flip: Annotated[Probability, From("dataset.flip")]
+    checkpoint: File | None = None
+    latents: File | None = None
+    seed: Seed
+    perceptual: Literal["vgg19", "discriminator", "encoder", "none"]
+    perceptual_norm: Literal["l1", "l2"] = "l1"
+    checkpoint_every: Annotated[Count, NEUTRAL, Allowed("a whole number of steps ≥ 1")]
+    max_channels: Annotated[Count | None, Allowed("null or a whole number ≥ 1")]
+    num_steps: Count
+    batch_size: Count
+    lr: Positive
+    mse_weight: Weight
+    perceptual_weight: Weight
+    adversarial_weight: Weight
+    r1_weight: Weight
+    r1_every: Annotated[Count, Allowed("a whole number of steps ≥ 1")]
 
+    @model_validator(mode="after")
+    def _halves_to_four(self) -> Self:
+        if self.trains and self.image_size not in IMAGE_SIZES:
+            raise ValueError(
+                f"dataset.image_size={self.image_size} cannot be used: allowed is "
+                f"{listed([str(size) for size in IMAGE_SIZES])}: the encoder of the inversion halves down to 4 "
+                "(other sizes need latents of your own, inversion.latents=)"
+            )
+        return self
 
-def _without_defaults(settings: "EncoderSettings | OptimizationSettings") -> dict[str, Any]:
-    return {key: value for key, value in asdict(settings).items() if _LATER.get(key) != value}
+    @model_validator(mode="after")
+    def _shareable(self) -> Self:
+        if self.trains and self.adversarial_weight > 0 and self.batch_size > 4 and self.batch_size % 4:
+            raise ValueError(
+                f"inversion.batch_size={self.batch_size} cannot be used: allowed is a multiple of 4, or a number below "
+                "4: the discriminator compares groups of four"
+            )
+        return self
 
+    @property
+    def training(self) -> EncoderSettings:
+        """How the encoder is trained."""
+        return EncoderSettings(
+            num_steps=self.num_steps,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            mse_weight=self.mse_weight,
+            perceptual_weight=self.perceptual_weight,
+            adversarial_weight=self.adversarial_weight,
+            r1_weight=self.r1_weight,
+            r1_every=self.r1_every,
+            perceptual_norm=self.perceptual_norm,
+            flip_probability=self.flip,
+            checkpoint_every=self.checkpoint_every,
+        )
 
-def _require_one_of(value: str, options: tuple[str, ...], key: str) -> None:
-    if value not in options:
-        raise ValueError(f"{key}={value}: must be {' or '.join(options)}")
-
-
-def _require(settings: object, prefix: str, names: tuple[str, ...], *, at_least: int) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if value < at_least:
-            raise ValueError(f"{prefix}.{name}={value}: must be at least {at_least}")
-
-
-def _require_rate(lr: float, prefix: str) -> None:
-    if lr <= 0:
-        raise ValueError(f"{prefix}.lr={lr}: must be above 0")
+    @property
+    def trains(self) -> bool:
+        """Whether an encoder is trained."""
+        return self.latents is None and self.checkpoint is None

@@ -2,45 +2,31 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import model_validator
+from numpy.typing import NDArray
 
+from assimilate.data.dataset import LATENTS as STEM
 from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import Encoder
 from assimilate.errors import UserError
-from assimilate.generator.architecture import IMAGE_SIZES
 from assimilate.generator.step import Generator
+from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
-from assimilate.graph.settings import (
-    NEUTRAL,
-    Allowed,
-    Count,
-    File,
-    From,
-    NotNegative,
-    Positive,
-    Probability,
-    Seed,
-    Settings,
-    When,
-    Whole,
-    listed,
-)
+from assimilate.graph.rows import RowWork
+from assimilate.graph.settings import Count, Positive, Settings, When, Whole
 from assimilate.graph.step import Step
+from assimilate.inversion.settings import InDomainSettings, OptimizationSettings, Weight
 
-# Of a finished artifact.
-LATENTS = "latents.npy"
-ERRORS = "errors.npy"
-Weight = Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
+if TYPE_CHECKING:
+    from assimilate.inversion.making import Inverting
+
+# Of a finished artifact; a data set whose latents are known has a file of the same name.
+LATENTS, ERRORS = f"{STEM}.npy", "errors.npy"
 # Side of the smallest images that VGG19 can look at, down to relu5_1.
 VGG_SMALLEST = 16
-
-
-class LackingDiscriminator(UserError):
-    """The inversion is to use the discriminator of a generator that has none."""
 
 
 class Latents(Step):
@@ -53,14 +39,15 @@ class Latents(Step):
     # Whether nothing has to be found: the images were made from them.
     is_known: ClassVar[bool] = False
 
-    def load(self, folder: Path, at: Place) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    def load(self, folder: Path, at: Place) -> NDArray[np.float32]:
         """Latents before truncation [images, codes, dim], behind a memory map."""
-        result: np.ndarray[Any, np.dtype[np.float32]] = np.load(folder / LATENTS, mmap_mode="r")
+        result: NDArray[np.float32] = np.load(folder / LATENTS, mmap_mode="r")
         return result
 
-    def lacking_discriminator(self) -> str | None:
-        """What to tell a user whose generator has no discriminator; None where none is needed."""
-        return None
+    def errors(self, folder: Path) -> NDArray[np.float32] | None:
+        """Mean squared error of each reconstruction on [−1, 1]; None where no image was inverted."""
+        path = folder / ERRORS
+        return np.load(path) if path.is_file() else None
 
 
 class KnownLatents(Latents):
@@ -73,6 +60,20 @@ class KnownLatents(Latents):
     def label(self) -> str:
         """As its folder is called."""
         return "known"
+
+    @property
+    def indivisible(self) -> str | None:
+        """Nothing is inverted."""
+        return (
+            f"the latents of dataset={self.dataset.name} are known, nothing is inverted; what can be shared is the "
+            "sampling of its images, by prepare_data"
+        )
+
+    def build(self, into: Path, at: Place) -> Built:
+        """The file of the data set once more."""
+        (into / LATENTS).unlink(missing_ok=True)
+        (into / LATENTS).hardlink_to(at.folder(self.dataset) / LATENTS)
+        return Built({"known": True})
 
 
 class Optimization(Settings):
@@ -100,49 +101,15 @@ class Optimization(Settings):
     tile: Count
 
 
-class InDomain(Latents):
+class InDomain(InDomainSettings, Latents):
     """In-domain inversion (Zhu et al. 2020): an encoder, then an optimisation from where it points.
 
     Attributes:
-        checkpoint: bring your own encoder: a checkpoint with `e`.
-        latents: bring your own latents: float32 .npy [N, L, D], before truncation, in the order of the training images.
-        seed: seed of the encoder's training.
-        perceptual: the network whose feature maps are compared; vgg19's weights are downloaded.
-        perceptual_norm: l1: the reference code's; l2: mean square, Eq. 5's ‖·‖₂. Of encoder and optimisation alike.
-        checkpoint_every: steps between two checkpoints, so what a kill may cost.
-        max_channels: widest layer of the encoder; null: as wide as the StyleGAN2, 512 for another generator.
-        num_steps: training steps of the encoder; the reference took its checkpoint at 980,000.
-        batch_size: images in a step.
-        lr: learning rate of Adam.
-        mse_weight: weight of the pixels' squared error.
-        perceptual_weight: weight of the distance between feature maps.
-        adversarial_weight: weight of the adversarial term. The discriminator keeps training with the Adam and the rate
-            that it had; a checkpoint without d_optim gets a new Adam at lr, and the run says so.
-        r1_weight: weight of the gradient penalty on real images.
-        r1_every: steps between two penalties, each with so many times the weight.
         optimization: optimisation of each image's latent, starting from the encoder's.
     """
 
     images: Images
     reference: Annotated[Encoder | None, When("perceptual", "encoder")] = None
-    image_size: Annotated[int, From("dataset.image_size")]
-    truncation: Annotated[float | None, From("generator.truncation")] = None
-    flip: Annotated[Probability, From("dataset.flip")]
-    checkpoint: File | None = None
-    latents: File | None = None
-    seed: Seed
-    perceptual: Literal["vgg19", "discriminator", "encoder", "none"]
-    perceptual_norm: Literal["l1", "l2"] = "l1"
-    checkpoint_every: Annotated[Count, NEUTRAL, Allowed("a whole number of steps ≥ 1")]
-    max_channels: Annotated[Count | None, Allowed("null or a whole number ≥ 1")]
-    num_steps: Count
-    batch_size: Count
-    lr: Positive
-    mse_weight: Weight
-    perceptual_weight: Weight
-    adversarial_weight: Weight
-    r1_weight: Weight
-    r1_every: Annotated[Count, Allowed("a whole number of steps ≥ 1")]
     optimization: Optimization
 
     @property
@@ -150,11 +117,50 @@ class InDomain(Latents):
         """As its folder is called."""
         return "imported" if self.latents is not None else "indomain"
 
+    @property
+    def indivisible(self) -> str | None:
+        """Latents that are brought are copied."""
+        return None if self.latents is None else "inversion.latents are taken as they are, there is nothing to share"
+
     def require(self) -> None:
         """Images that the perceptual network can read, and a discriminator, if one is to be used."""
-        self._check_perceptual()
+        if self.latents is None and self.perceptual == "vgg19" and self.image_size < VGG_SMALLEST:
+            raise UserError(
+                f"inversion.perceptual=vgg19 halves images four times: dataset.image_size={self.image_size} cannot be "
+                f"used, allowed is {VGG_SMALLEST} and more; or give inversion.perceptual=discriminator|encoder|none"
+            )
         if not self.generator.has_discriminator and (lacking := self.lacking_discriminator()):
-            raise LackingDiscriminator(lacking)
+            raise UserError(lacking)
+
+    def foresee(self, at: Place) -> None:
+        """The latents or encoder that the user brings, and the perceptual network's weights."""
+        from assimilate.inversion import making
+
+        making.foresee(self, num_images=self.images.num_train, code_shape=self.generator.code_shape)
+
+    def build(self, into: Path, at: Place) -> Built:
+        """Latents [images, codes, dim] and the reconstruction error of every image."""
+        from assimilate.inversion import making
+
+        if self.latents is not None:
+            return making.take_latents(self.latents.path, into / LATENTS, at.load(self.generator), at)
+        inverting = self._inverting(at)
+        at.fill_rows(self, inverting.rows(), into)
+        return inverting.finish(into)
+
+    def rows(self, at: Place) -> RowWork:
+        """The optimisation of every latent, from where an encoder points that is trained first."""
+        return self._inverting(at).rows()
+
+    def _inverting(self, at: Place) -> "Inverting":
+        from assimilate.inversion import making
+
+        state = self.generator.load_state(at.folder(self.generator))
+        if (state is None or state.discriminator is None) and (lacking := self.lacking_discriminator()):
+            raise UserError(lacking)
+        reference = None if self.reference is None else at.load(self.reference)
+        refining = OptimizationSettings(**self.optimization.model_dump(), perceptual_norm=self.perceptual_norm)
+        return making.Inverting(self, refining, at.load(self.generator), state, reference, at)
 
     def effort(self, images: int) -> Effort:
         """The encoder's training, then the optimisation of every image."""
@@ -167,7 +173,7 @@ class InDomain(Latents):
         """What to tell a user whose generator has no discriminator; None if the inversion needs none."""
         if self.latents is not None:
             return None
-        trained = self.checkpoint is None
+        trained = self.trains
         needing = []
         if trained and self.adversarial_weight > 0:
             needing.append(f"inversion.adversarial_weight={self.adversarial_weight:g}")
@@ -178,23 +184,6 @@ class InDomain(Latents):
         helping = ["inversion.adversarial_weight=0"] if trained else []
         helping.append("inversion.perceptual=none|vgg19|encoder")
         return f"{', '.join(needing)}: the generator comes without a discriminator (d); give {' '.join(helping)}"
-
-    @model_validator(mode="after")
-    def _halves_to_four(self) -> "InDomain":
-        if self.latents is None and self.checkpoint is None and self.image_size not in IMAGE_SIZES:
-            raise ValueError(
-                f"dataset.image_size={self.image_size} cannot be used: allowed is "
-                f"{listed([str(size) for size in IMAGE_SIZES])}: the encoder of the inversion halves down to 4 "
-                "(other sizes need latents of your own, inversion.latents=)"
-            )
-        return self
-
-    def _check_perceptual(self) -> None:
-        if self.latents is None and self.perceptual == "vgg19" and self.image_size < VGG_SMALLEST:
-            raise UserError(
-                f"inversion.perceptual=vgg19 halves images four times: dataset.image_size={self.image_size} cannot be "
-                f"used, allowed is {VGG_SMALLEST} and more; or give inversion.perceptual=discriminator|encoder|none"
-            )
 
     def unused(self) -> Mapping[str, str]:
         """All but the latents of the user's where there are some; the encoder's training where its weights are."""

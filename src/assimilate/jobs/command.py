@@ -6,15 +6,19 @@ import difflib
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import env_override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -22,21 +26,23 @@ from assimilate.composing import (
     CONFIG_NAME,
     SWEEP,
     compose,
+    compose_for_hydra,
     hydra_ready,
     one_line,
     rows_of,
     searching,
     table_groups,
 )
-from assimilate.config import Job, expand_sweep, make_job, own_words, plan_sweep, rank
+from assimilate.config import expand_sweep, make_job, own_words, plan_sweep
 from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
 from assimilate.help_pages import help_of
 from assimilate.jobs.out_folder import check_out, refusals_explained
-from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
+from assimilate.jobs.stopping import TerminatedError, termination_raised
 from assimilate.jobs.streams import keep_printing
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
 from assimilate.known_keys import CONF
+from assimilate.run.job import Job
 from assimilate.run.keys import is_settable
 from assimilate.words import CommandLine, read_command_line, sweep_word
 
@@ -67,7 +73,8 @@ def _check_key(override: Override) -> None:
         if key == name or key.startswith(f"{name}."):
             raise UserError(f"{override.input_line} cannot be set by itself: give {instead}")
     group, _, name = key.partition(".")
-    chosen = (name == "name" and not is_settable(key)) or (name == TARGET and key != OWN_CLASS)
+    ours = name == TARGET and key != OWN_CLASS and str(override.value()).startswith("assimilate.")
+    chosen = (name == "name" and not is_settable(key)) or ours
     if chosen and (CONF / group).is_dir():
         raise UserError(f"{override.input_line} cannot be set by itself: give {group}=<its name>")
 
@@ -152,31 +159,29 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
             # Before torch is imported. OpenMP threads spin while they wait, which on a busy machine makes small steps
             # ten times slower. Asleep after 10,000 turns they are as fast when the machine is ours alone.
             os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-            say = _say_nothing if die_with_parent() else _to_stderr  # a child's parent speaks for it
             try:
                 line = read_command_line(sys.argv[1:] if argv is None else argv)
-                stoppable = termination_raised() if rank() is None else contextlib.nullcontext()
-                with stoppable, searching(line.searched):
+                with termination_raised(), searching(line.searched):
                     if HELP in line.shows:
                         print(help_of(name, line.words))
                     elif SHOW_JOB in line.shows:
                         _show_job(line)
                     elif line.shows:
-                        _call_hydra(name, [*line.shows, *line.words], lambda config: None)
+                        _show(name, [*line.shows, *line.words])
                     elif line.multirun:
-                        _note_copies(say)
+                        _note_copies(_to_stderr)
                         return _run_all(name, body, line.words)
                     else:
-                        _note_copies(say)
+                        _note_copies(_to_stderr)
                         _run_one(name, body, line.words, only_shows=only_shows)
             except UserError as error:
                 print(f"assimilate.{name}: {error}", file=sys.stderr)
                 return 2
             except TerminatedError as ended:
-                say(f"assimilate.{name}: terminated; the same command goes on from here")
+                _to_stderr(f"assimilate.{name}: terminated; the same command goes on from here")
                 return 128 + ended.signal
             except KeyboardInterrupt:
-                say(f"\nassimilate.{name}: interrupted; the same command goes on from here")
+                _to_stderr(f"\nassimilate.{name}: interrupted; the same command goes on from here")
                 return 130
             return 0
 
@@ -195,32 +200,39 @@ def _show_job(line: CommandLine) -> None:
 
 
 def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -> None:
-    check_additions(words)
-    with hydra_ready() as loader:
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
-    for override in parsed:
-        if override.is_sweep_override() or override.key_or_group == SWEEP:
-            raise UserError(sweep_word(override))
-    check_out(make_job(name, compose(words), own_words(words)), only_shows=only_shows)
-    failures: list[UserError] = []
+    with hydra_ready(name) as loader:
+        check_additions(words)
+        for override in OverridesParser.create(config_loader=loader).parse_overrides(list(words)):
+            if override.is_sweep_override() or override.key_or_group == SWEEP:
+                raise UserError(sweep_word(override))
+        config, told = compose_for_hydra(words)
+        if told.mode is RunMode.MULTIRUN:
+            raise UserError("hydra.mode=MULTIRUN cannot be used: add -m")
+        with env_override(told.environment):
+            job = make_job(name, config, own_words(words))
+        check_out(job, only_shows=only_shows)
+        failures: list[UserError] = []
 
-    def task(config: DictConfig) -> None:
-        try:
-            with _where_it_was_typed(), refusals_explained():
-                words = _task_words()
-                job = make_job(name, compose(words), words)
-                with job.ending:
+        def task(config: DictConfig) -> None:
+            try:
+                with _where_it_was_typed(), refusals_explained(), job.ending:
                     body(job)
-        except UserError as error:  # kept from Hydra, which would print it its own way
-            failures.append(error)
+            except UserError as error:  # kept from Hydra, which would print it its own way
+                failures.append(error)
 
-    _call_hydra(name, words, task)
+        with _one_line_of_hydra():
+            _hydra().run(CONFIG_NAME, task, list(words))
     if failures:
         raise failures[0]
 
 
 def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
     """Check every job of a multirun, run them all whatever becomes of any, and print the table of them."""
+    with hydra_ready(name):
+        return _run_each(name, body, words)
+
+
+def _run_each(name: str, body: Body, words: Sequence[str]) -> int:
     check_additions(words)
     plan = plan_sweep(words)
     check_additions(plan.overrides)
@@ -240,7 +252,8 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
         folder.clear()
     task = _task_of(name, body, folder)
     try:
-        _call_hydra(name, ["--multirun", *words], task)
+        with _one_line_of_hydra():
+            _hydra().multirun(CONFIG_NAME, task, [*words, "hydra.mode=MULTIRUN"])
     except UserError:
         raise
     except Exception as error:  # a launcher's or a sweeper's: what the jobs left is still to be told
@@ -293,28 +306,38 @@ def _where_it_was_typed() -> contextlib.AbstractContextManager[None]:
     return contextlib.chdir(HydraConfig.get().runtime.cwd)
 
 
-def _say_nothing(line: str) -> None:
-    pass
-
-
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _call_hydra(name: str, arguments: Sequence[str], task: Callable[..., Any]) -> None:
-    """Call Hydra's main.
+def _hydra() -> Hydra:
+    """The application that `hydra_ready` made: what `hydra.main` calls, without its own look for hydra.mode."""
+    application = GlobalHydra.instance().hydra
+    assert application is not None
+    return application
 
-    Raises:
-        UserError: Hydra's own word on a wrong command, in one line.
-    """
+
+@contextlib.contextmanager
+def _one_line_of_hydra() -> Iterator[None]:
+    """Raises Hydra's own word on a wrong command as a UserError of one line."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+
+
+def _show(name: str, arguments: Sequence[str]) -> None:
+    """Let Hydra's main show what flags ask for."""
+
+    def task(config: DictConfig) -> None: ...
+
     task.__module__ = "__main__"
     saved, saved_env = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [f"assimilate.{name}", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed and swallowed
     try:
-        hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(task)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error)) from error
+        with _one_line_of_hydra():
+            hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(task)()
     finally:
         sys.argv = saved
         if saved_env is None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from assimilate.artifacts.artifact import artifact_root
 from assimilate.artifacts.refused_write import refused_write
-from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.pages.result_file import read_metrics
+from assimilate.run.job import Job
 
 # A folder of somebody else's, or a file system that is read only.
 _PROTECTED = (errno.EACCES, errno.EPERM, errno.EROFS)

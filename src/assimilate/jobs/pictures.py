@@ -5,6 +5,8 @@ the files there.
 """
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,12 @@ from numpy.typing import NDArray
 
 from assimilate.analysis.agreement import label_agreement
 from assimilate.analysis.plots import plot_distances
-from assimilate.assimilation.adversarial import load_viewmaker
+from assimilate.checked_files import digest_file
 from assimilate.data.grids import grid_scale, picture_grid, spread_over_classes
-from assimilate.inversion.step import ERRORS
 from assimilate.jobs.session import Session
 from assimilate.pages.run_page import PICTURES, PICTURES_FILE
-from assimilate.views.cache import IMAGES
+from assimilate.views.cached_files import IMAGES
 from assimilate.views.embedding import to_pixels
-from assimilate.views.learned import Viewmaker
-from assimilate.views.synthesised import Synthesised
-from assimilate.views.viewmaker import VIEWMAKER
 from assimilate.whole_file import may_write, write_bytes_atomically, write_text_atomically
 
 # Pictures on a page.
@@ -33,21 +31,43 @@ NUM_EXTREMES = 8
 NUM_DRAWN = 4
 
 
+# Raised whenever other pictures are drawn of the same artifacts.
+SCHEMA = 2
+
 # A section of a run's page: `title`, `text` above its pictures, `figures`, and `facts` that were measured of them.
 Section = dict[str, Any]
+Reconstruct = Callable[[list[int]], NDArray[np.uint8] | None]
 
 
 def draw_pictures(session: Session) -> None:
     """Draw what a run's page shows of its views and of the inversion, into `pictures/` of its folder.
 
-    A folder that cannot be written, somebody else's, stays as it is.
+    A folder that cannot be written, somebody else's, stays as it is, and so do pictures of the very same artifacts.
     """
     if not may_write(session.job.run_dir):
         return
     folder = session.job.run_dir / PICTURES
-    sections = [_view_section(session, folder), _inversion_section(session, folder)]
-    drawn = {"schema": 1, "sections": [section for section in sections if section is not None]}
+    made_from = {artifact.label: artifact.manifest()["digest"] for artifact in session.chain.all()}
+    if _are_drawn(folder, made_from):
+        return
+    reconstruct = _reconstruction(session)
+    drawing = [_view_section(session, folder, reconstruct), _inversion_section(session, folder, reconstruct)]
+    sections = [section for section in drawing if section is not None]
+    names = [figure["file"] for section in sections for figure in section["figures"]]
+    digests = {name: digest_file(folder / name) for name in names}
+    drawn = {"schema": SCHEMA, "sections": sections, "made_from": made_from, "digests": digests}
     write_text_atomically(folder / PICTURES_FILE, json.dumps(drawn, indent=1, ensure_ascii=False) + "\n")
+
+
+def _are_drawn(folder: Path, made_from: dict[str, str]) -> bool:
+    """Whether the folder holds, undamaged, what these artifacts give."""
+    try:
+        drawn = json.loads((folder / PICTURES_FILE).read_text(encoding="utf-8"))
+        if drawn["schema"] != SCHEMA or drawn["made_from"] != made_from:
+            return False
+        return all(digest_file(folder / name) == digest for name, digest in drawn["digests"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _save(folder: Path, name: str, content: bytes | str, caption: str) -> dict[str, str]:
@@ -55,7 +75,7 @@ def _save(folder: Path, name: str, content: bytes | str, caption: str) -> dict[s
     return {"file": name, "caption": caption}
 
 
-def _view_section(session: Session, folder: Path) -> Section | None:
+def _view_section(session: Session, folder: Path, reconstruct: Reconstruct) -> Section | None:
     """Images beside their views, and what was measured of these; None where nothing is generated."""
     views = session.chain.views
     if views is None:
@@ -63,7 +83,7 @@ def _view_section(session: Session, folder: Path) -> Section | None:
     train = session.dataset.train
     cached = np.load(views.path / IMAGES, mmap_mode="r")
     chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
-    reconstructions = _reconstruct(session, chosen)
+    reconstructions = reconstruct(chosen)
     rows = []
     for position, index in enumerate(chosen):
         row = [train.images[index]]
@@ -107,55 +127,33 @@ def _view_section(session: Session, folder: Path) -> Section | None:
 
 
 def _drawn_section(session: Session, folder: Path) -> Section | None:
-    """Views of runs that make theirs while training, drawn anew for the page."""
-
-    view, train = getattr(session.chain.encoder.step, "view", None), session.dataset.train
-    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
-    if isinstance(view, Viewmaker):
-        drawn, kind = _viewmaker_views(session, train.images[chosen]), "Viewmaker"
-    elif isinstance(view, Synthesised):
-        drawn, kind = _fresh_views(session, chosen), view.title
-    else:
+    """Views of runs that make theirs while training, drawn anew for the page; None where there are none to draw."""
+    encoder, train = session.chain.encoder, session.dataset.train
+    view = getattr(encoder.step, "view", None)
+    if view is None or (source := view.drawn_again(session, encoder.path)) is None:
         return None
+    chosen = spread_over_classes(train.labels, len(train), NUM_ANCHORS)
+    drawn = source.gather(torch.tensor(chosen), NUM_DRAWN, torch.Generator().manual_seed(0)).cpu().numpy()
     rows = [[train.images[index], *views] for index, views in zip(chosen, drawn, strict=True)]
     grid = picture_grid(rows, scale=grid_scale(train.image_size, 1 + NUM_DRAWN, most=5), gap_after=(0,))
-    caption = f"Original, and {NUM_DRAWN} {kind} views, drawn for this page: training makes new ones at every step."
-    facts: list[list[str]] = []
-    if isinstance(view, Viewmaker):
-        change = float(np.abs(drawn.astype(np.float64) - train.images[chosen][:, None]).mean() / 255)
-        budget = view.distortion_budget
-        facts.append(["mean change of a pixel in [0, 1], asked for", f"{budget:.4f}"])
-        facts.append(["of these pictures, clamped and rounded", f"{change:.4f}"])
+    caption = (
+        f"Original, and {NUM_DRAWN} {view.title} views, drawn for this page: training makes new ones at every step."
+    )
     figures = [_save(folder, "views.png", grid, caption)]
-    return {"title": "Views", "text": [], "figures": figures, "facts": facts}
+    return {"title": "Views", "text": [], "figures": figures, "facts": view.seen_of(train.images[chosen], drawn)}
 
 
-def _viewmaker_views(session: Session, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    viewmaker = load_viewmaker(session.chain.encoder.path / VIEWMAKER)
-    pixels = torch.from_numpy(np.repeat(np.asarray(images), NUM_DRAWN, axis=0)).float() / 255
-    with torch.no_grad():
-        made = viewmaker(pixels, torch.Generator().manual_seed(0))
-    result: NDArray[np.uint8] = (made * 255).round().to(torch.uint8).numpy()
-    return result.reshape(len(images), NUM_DRAWN, *result.shape[1:])
-
-
-def _fresh_views(session: Session, indices: list[int]) -> NDArray[np.uint8]:
-    source, drawn = session.chain.encoder.step.view.source(session), torch.Generator().manual_seed(0)
-    result: NDArray[np.uint8] = source.gather(torch.tensor(indices), NUM_DRAWN, drawn).cpu().numpy()
-    return result
-
-
-def _inversion_section(session: Session, folder: Path) -> Section | None:
+def _inversion_section(session: Session, folder: Path, reconstruct: Reconstruct) -> Section | None:
     """Reconstructions with the least and the largest error; None where no image was inverted."""
     latents = session.chain.latents
-    if latents is None or not (latents.path / ERRORS).is_file():
+    errors = None if latents is None else latents.step.errors(latents.path)
+    if errors is None:
         return None
-    errors = np.load(latents.path / ERRORS)
     order = errors.argsort()
     count = min(NUM_EXTREMES, len(order) // 2)
     figures = []
     for name, chosen in (("Best", order[:count]), ("Worst", order[::-1][:count])):
-        pictures = _reconstruct(session, [int(index) for index in chosen])
+        pictures = reconstruct([int(index) for index in chosen])
         if pictures is None or not count:
             continue
         originals = [session.dataset.train.images[index] for index in chosen]
@@ -169,14 +167,21 @@ def _inversion_section(session: Session, folder: Path) -> Section | None:
     return {"title": "Inversion", "text": [text], "figures": figures, "facts": []}
 
 
-def _reconstruct(session: Session, indices: list[int]) -> NDArray[np.uint8] | None:
-
-    chain = session.chain
+def _reconstruction(session: Session) -> Reconstruct:
+    """What the generator makes of the latents of images, by their indices; None where there is nothing to compare."""
+    generator, latents = session.chain.generator, session.chain.latents
     # An image that was made from its latent is its own reconstruction.
-    if chain.generator is None or chain.latents is None or chain.latents.step.is_known or not indices:
-        return None
-    codes = torch.from_numpy(np.array(session.load(chain.latents.step)[indices])).to(session.device)
-    with torch.no_grad():
-        made = session.load(chain.generator.step).synthesize(codes)
-        pictures: NDArray[np.uint8] = to_pixels(made).cpu().numpy()
-    return pictures
+    if generator is None or latents is None or latents.step.is_known:
+        return lambda indices: None
+    load = cache(lambda: (session.load(generator.step), session.load(latents.step)))
+
+    def reconstruct(indices: list[int]) -> NDArray[np.uint8] | None:
+        if not indices:
+            return None
+        network, codes = load()
+        with torch.no_grad():
+            made = network.synthesize(torch.from_numpy(np.array(codes[indices])).to(session.device))
+            pictures: NDArray[np.uint8] = to_pixels(made).cpu().numpy()
+        return pictures
+
+    return reconstruct

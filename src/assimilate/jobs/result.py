@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from assimilate.assimilation.trainer_options import moves_numbers
+from assimilate.config import words_of_the_baseline
 from assimilate.encoder.curves import CURVE, read_rows
 from assimilate.jobs.dashboard import keep_curves, tell_result
 from assimilate.jobs.pictures import draw_pictures
@@ -14,9 +14,8 @@ from assimilate.pages.run_page import write_run_page
 from assimilate.pages.terminal import run_table
 from assimilate.probes.collapse import collapse
 from assimilate.probes.floors import COMMONEST_CLASS, commonest_class
-from assimilate.run.measuring import SAMPLED_DATA
+from assimilate.run.job import shell_word
 from assimilate.whole_file import may_write
-from assimilate.words import shell_word
 
 
 def finish_run(session: Session) -> None:
@@ -79,30 +78,9 @@ def _print_table(session: Session, run: Run) -> None:
     for note in run.notes:
         session.say(f"note: {note}")
     session.say(f"± is the standard deviation over probe seeds of one training run; budget: {run.budget}")
-    if run.baseline.artifact is None and run.weights is None and session.config["assim"]["name"] != "simclr":
-        session.say(f"baseline to compare with: {baseline_command(run)}")
-
-
-# What a SimCLR run has no use for, and hardware; everything else said of the run is said of its baseline.
-_NOT_OF_BASELINES = (
-    *("view", "assim", "view_encoder", "simclr_loss", "inversion", "generator", "loss", "analysis", "seed"),
-    *("trainer", "logger", "prepare", "force", "knn", "objective", "sweep", "hydra"),
-)
-_OF_BASELINES = ("loss.temperature", "loss.base_temperature", "trainer.precision")
-
-
-def baseline_command(run: Run) -> str:
-    """The command of the SimCLR run that a run without a baseline can be compared with."""
-    sampled = run.group("dataset").get("kind") == SAMPLED_DATA  # its images are what the generator's settings say
-    words = []
-    for word in run.overrides:
-        key = word.split("=")[0].lstrip("+")
-        group = key.split(".")[0]
-        kept = group not in _NOT_OF_BASELINES or (sampled and group == "generator")
-        kept = kept or key in _OF_BASELINES or moves_numbers(key)
-        if kept and not word.startswith("+table"):
-            words.append(shell_word(word))
-    return " ".join(["python -m assimilate.train", *words, "assim=simclr"])
+    if run.baseline.artifact is None and run.weights is None and (words := words_of_the_baseline(session.job)):
+        command = " ".join(["python -m assimilate.train", *map(shell_word, words)])
+        session.say(f"baseline to compare with: {command}")
 
 
 def _floors(session: Session, metrics: Iterable[str]) -> dict[str, dict[str, float]]:

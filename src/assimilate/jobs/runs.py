@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from assimilate.composing import own_folders
-from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.graph.identity import differing_keys
 from assimilate.known_keys import EXPERIMENTS
 from assimilate.pages.result_file import IDENTITY, METRICS, disagreement, read_metrics, same_json
 from assimilate.pages.run import Run, parse_place, parse_run
 from assimilate.pages.tables import TABLE, read_layout
+from assimilate.run.job import Job
 from assimilate.run.measuring import measures_pair
 from assimilate.run.recipe import Recipe
 from assimilate.run.titles import titles_of

@@ -8,15 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts.artifact import Artifact, artifact_root
 from assimilate.artifacts.chain import Chain, build_chain
-from assimilate.artifacts.foresight import check_inversion_inputs
 from assimilate.artifacts.store import Store
-from assimilate.assimilation.step import Trained
-from assimilate.assimilation.trainer_options import check_options
-from assimilate.config import MEASURING_STAGE, PROBING_STAGES, Job, rank
 from assimilate.data.dataset import Dataset, Images
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
@@ -24,12 +21,12 @@ from assimilate.graph.cost import Cost
 from assimilate.graph.progress import Progress
 from assimilate.graph.rows import RowWork
 from assimilate.graph.step import Step
-from assimilate.inversion.step import LackingDiscriminator
+from assimilate.jobs.children import run_ranks
 from assimilate.jobs.terminal import Terminal
+from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job, rank, shell_word
 from assimilate.run.job_settings import JobSettings
 from assimilate.run.recipe import Recipe
 from assimilate.tracking.tracker import open_tracker
-from assimilate.words import shell_word
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
@@ -63,7 +60,7 @@ class Session:
         data.require()
         self.data = Artifact.of(data, data.name, artifact_root(job.out))
         self._started = time.monotonic()
-        self._looked_ahead = False
+        self._looked_at: set[str] = set()
         for notice in job.notices:
             self.terminal.say(f"note: {notice}")
 
@@ -87,15 +84,9 @@ class Session:
                 std=dataset.std,
             )
         stage = self.job.stage
-        try:
-            return build_chain(
-                self.config, self.job.out, images, probed=stage in PROBING_STAGES, measured=stage == MEASURING_STAGE
-            )
-        except LackingDiscriminator:
-            # A target that is no generator is the error to tell, not what it would lack if it were one.
-            if self.prepare != "plan":
-                Recipe(self.config).generator.foresee(self)
-            raise
+        return build_chain(
+            self.config, self.job.out, images, probed=stage in PROBING_STAGES, measured=stage == MEASURING_STAGE
+        )
 
     @cached_property
     def dataset(self) -> "ImageDataset":
@@ -135,8 +126,7 @@ class Session:
         Raises:
             UserError: it is missing or damaged under prepare=never, or cannot be built.
         """
-        if artifact.kind != "datasets" and artifact not in self.data.parents.values():
-            self._look_ahead()
+        self.look_ahead([artifact])
         for parent in sorted(artifact.parents.values(), key=lambda parent: not parent.step.is_brought):
             self.ensure(parent)
         if self.store.has(artifact):
@@ -150,15 +140,10 @@ class Session:
         self.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
         if artifact.kind != "datasets" and artifact not in self.data.parents.values():
             self.dataset  # noqa: B018  images first, whatever else is missing
-        use_threads(self.config)
 
         def build(staging: Path) -> Built:
             started = time.monotonic()
-            if type(artifact.step).build is Step.build:  # not moved yet
-                builder = importlib.import_module(f"assimilate.{artifact.step.builder or artifact.stage}").build
-                built: Built = builder(self, artifact, staging)
-            else:
-                built = artifact.step.build(staging, self)
+            built: Built = artifact.step.build(staging, self)
             seconds = time.monotonic() - started
             self.terminal.say(f"  {artifact.step.title} ({artifact.name}): done in {seconds:.1f} s")
             facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
@@ -173,25 +158,22 @@ class Session:
             self.tracker.curves_are_told()
         return artifact.path
 
-    def _look_ahead(self) -> None:
-        """Look at what trainings and the inversion will need, once, before anything long is built."""
-        builds = self.prepare != "never" and rank() is None and self.job.stage != "train_generator"
-        if self._looked_ahead or not builds:
+    def look_ahead(self, artifacts: Sequence[Artifact]) -> None:
+        """Let each step that is to be built look at what it will read of the user's: a bad file costs no hours."""
+        if self.prepare == "never" or rank() is not None:
             return
-        self._looked_ahead = True
-        for artifact in self.chain.all():
-            if isinstance(artifact.step, Trained) and not self.store.has(artifact):
-                check_options(artifact.step.trainer)
-        latents = self.chain.latents
-        if latents is None or latents.step.is_known or self.store.has(latents):
-            return
-        try:
-            check_inversion_inputs(self.config, len(self.dataset.train))
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        for artifact in artifacts:
+            if artifact.label not in self._looked_at and not self.store.has(artifact):
+                self._looked_at.add(artifact.label)
+                self.look_ahead(list(artifact.parents.values()))
+                try:
+                    artifact.step.foresee(self)
+                except ValueError as error:
+                    raise UserError(str(error)) from error
 
     def ensure_all(self, artifacts: Sequence[Artifact]) -> None:
-        """`ensure` each of them, in order."""
+        """`ensure` each of them, in order, once all have looked ahead."""
+        self.look_ahead(artifacts)
         for artifact in artifacts:
             self.ensure(artifact)
 
@@ -240,7 +222,7 @@ class Session:
 
     def fit_on_ranks(self, step: Step) -> None:
         """Call the step's `fit` in as many processes as the job has devices."""
-        importlib.import_module("assimilate.launch").launch_ranks(self, self.artifact(step))
+        run_ranks(self, self.artifact(step))
 
     # ------------------------------------------------------------------------------------------ words
 
@@ -293,6 +275,7 @@ class Session:
         if self.prepare == "never":
             return
         missing = [artifact for artifact in self.chain.all() if not self.store.has(artifact)]
+        self.look_ahead(missing)
         if not missing:
             return
         on_gpu = self.device == "cuda"
@@ -323,38 +306,41 @@ class Session:
     # ------------------------------------------------------------------------------------------ the machine
 
     @cached_property
+    def _machine(self) -> ModuleType:
+        """What imports torch."""
+        from assimilate.jobs import machine
+
+        return machine
+
+    @cached_property
     def device(self) -> str:
         """ "cuda" or "cpu".
 
         Raises:
             UserError: trainer=gpu without a GPU.
         """
-        import torch
-
-        wanted = self.config["trainer"]["accelerator"]
-        if wanted == "gpu" and not torch.cuda.is_available():
-            raise UserError(
-                "trainer=gpu, but torch sees no CUDA device: use trainer=cpu, or trainer=auto to take what is there"
-            )
-        return "cuda" if wanted in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
+        device: str = self._machine.choose_device(self.config["trainer"]["accelerator"])
+        self._machine.use_threads(self.config["trainer"]["num_threads"])
+        return device
 
     @cached_property
     def device_name(self) -> str:
         """What the device is called, e.g. "CPU (2 threads)"."""
-        import torch
+        return str(self._machine.describe_device(self.device))
 
-        if self.device == "cuda":
-            return str(torch.cuda.get_device_name())
-        threads = torch.get_num_threads()
-        return f"CPU ({threads} thread{'' if threads == 1 else 's'})"
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that this process sees."""
+        return int(self._machine.num_gpus())
 
+    def repeatable_kernels(self) -> AbstractContextManager[None]:
+        """A block in which a GPU repeats its results to the bit, where it can."""
+        block: AbstractContextManager[None] = self._machine.repeatable_kernels()
+        return block
 
-def use_threads(config: dict[str, Any]) -> None:
-    """Limit torch's CPU threads where the trainer says so."""
-    import torch
-
-    if config["trainer"]["num_threads"] is not None:
-        torch.set_num_threads(int(config["trainer"]["num_threads"]))
+    def take_gpu(self) -> None:
+        """Take the GPU that is this rank's."""
+        self._machine.take_gpu(self.device)
 
 
 def _duration(hours: float) -> str:

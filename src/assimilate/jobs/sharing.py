@@ -23,12 +23,12 @@ from assimilate.data.parts import (
     shard_of,
 )
 from assimilate.data.parts import damage as damage_of_part
-from assimilate.data.row_writer import DONE, RowWriter, start_over_unless_made_from
+from assimilate.data.row_writer import DONE, RowWriter, forget_rows, is_made_from, start_over_unless_made_from
 from assimilate.data.shard import Shard
 from assimilate.errors import UserError
 from assimilate.graph.rows import RowWork
-from assimilate.jobs.fan_out import run_shards
-from assimilate.jobs.session import Session, use_threads
+from assimilate.jobs.children import run_shards
+from assimilate.jobs.session import Session
 
 # What all parts are together, for the user.
 WHOLE = {"views": "cache", "datasets": "data set", "latents": "set of latents"}
@@ -42,11 +42,12 @@ def fill_whole(session: Session, artifact: Artifact, work: RowWork, staging: Pat
         UserError: a shard was made from other networks than those that lie here, or one failed.
         ValueError: an image cannot be made.
     """
-    start_over_if_needed(session, artifact, staging)
+    _start_over_if_needed(session, artifact, staging)
+    made_from = _parent_digests(artifact) | _make_shared(work, staging)
     processes = min(int(session.config["trainer"]["devices"]), work.num_tiles)
     if processes > 1 and (lacking := _lacking_shards(session, artifact, work, staging, processes)):
         run_shards(session, artifact, processes, lacking)
-    _fill(session, work, staging, (0, work.count), _adopt_parts(session, artifact, work, staging))
+    _fill(session, work, staging, (0, work.count), _adopt_parts(session, artifact, work, staging, made_from))
 
 
 def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callable[[], RowWork]) -> None:
@@ -61,17 +62,22 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
     Raises:
         UserError: there is no such part, another process makes it, its rows cannot be made, or the disk is full.
     """
-    shard = shard_to_fill(session, artifact, text)
+    if (why := artifact.step.indivisible) is not None:
+        raise UserError(f"shard={text}: {why}")
+    shard = _shard_to_fill(session, artifact, text)
     if shard is None:
         return
-    part, made_from = part_folder(artifact.path, shard), parent_digests(artifact)
-    with told_to_the_user(artifact):
+    part = part_folder(artifact.path, shard)
+    with _told_to_the_user(artifact):
         work = prepare()
         if shard.count > work.num_tiles:  # one of them would be empty
             tiles = "" if work.tile == 1 else f" in {work.num_tiles} tiles of {work.tile}"
             raise UserError(
                 f"shard={shard} cannot be used: of {work.count} images{tiles}, allowed are {work.num_tiles} parts"
             )
+        if (made_from := _origin_of_parts(session, artifact, work)) is None:
+            _say_made_meanwhile(session, artifact)
+            return
         first, end = _span(work, shard)
         try:
             lock = _lock_of(part).acquire(blocking=False)
@@ -87,13 +93,44 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
                 seal(part, first, made_from)
                 if artifact.path.is_dir():  # joined without it: nobody would come for it
                     discard(part)
-                    session.terminal.say(f"the whole {WHOLE[artifact.kind]} was made meanwhile, {artifact.path}")
+                    _say_made_meanwhile(session, artifact)
                     return
                 session.terminal.say(f"shard {shard}: images {first} to {end - 1} are done, {part}")
     session.terminal.say(f"once every shard is there, this joins them: {session.command_for(artifact)}")
 
 
-def shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | None:
+def _say_made_meanwhile(session: Session, artifact: Artifact) -> None:
+    session.terminal.say(f"the whole {WHOLE[artifact.kind]} was made meanwhile, {artifact.path}")
+
+
+def _make_shared(work: RowWork, folder: Path) -> dict[str, str]:
+    """Make what all rows are made with, unless it is there; its digest, by its name."""
+    if work.shared is None:
+        return {}
+    if (digest := work.shared.find(folder)) is None:
+        forget_rows(folder)  # whatever made them, it is not what is made now
+        work.shared.make(folder)
+        digest = work.shared.find(folder)
+    assert digest is not None, f"{work.shared.name} was made"
+    return {work.shared.name: digest}
+
+
+def _origin_of_parts(session: Session, artifact: Artifact, work: RowWork) -> dict[str, str] | None:
+    """What the parts of an artifact are made from, digests by role; None if another process has made the whole."""
+    made_from = _parent_digests(artifact)
+    if work.shared is None:
+        return made_from
+    digest = work.shared.find(artifact.staging) if is_made_from(artifact.staging, made_from) else None
+    if digest is not None:
+        return made_from | {work.shared.name: digest}
+    with artifact.lock():  # one process makes it; the others wait
+        if artifact.path.is_dir():
+            return None
+        _start_over_if_needed(session, artifact, artifact.staging)
+        return made_from | _make_shared(work, artifact.staging)
+
+
+def _shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | None:
     """Read shard=, and build what the artifact is made from.
 
     Returns:
@@ -111,12 +148,12 @@ def shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | No
     if session.store.has(artifact):
         session.terminal.say(f"nothing to do: the whole {WHOLE[artifact.kind]} is there, {artifact.path}")
         return None
-    use_threads(session.config)
+    session.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
     return shard
 
 
 @contextlib.contextmanager
-def told_to_the_user(artifact: Artifact) -> Iterator[None]:
+def _told_to_the_user(artifact: Artifact) -> Iterator[None]:
     """What a room says of work on an artifact, or a full disk, becomes one line.
 
     Raises:
@@ -142,9 +179,9 @@ def discard_all(session: Session, artifact: Artifact) -> None:
             discard(part)
 
 
-def start_over_if_needed(session: Session, artifact: Artifact, staging: Path) -> None:
+def _start_over_if_needed(session: Session, artifact: Artifact, staging: Path) -> None:
     """Delete what an interrupted run left in `staging` if its parents were other bytes under the same keys."""
-    if start_over_unless_made_from(staging, parent_digests(artifact)):
+    if start_over_unless_made_from(staging, _parent_digests(artifact)):
         session.terminal.say("  what an interrupted run left was made from other networks: its images are made again")
 
 
@@ -159,25 +196,7 @@ def describe_missing(session: Session, artifact: Artifact) -> str:
     return f"{artifact.label} is missing; {said}this builds it: {command}{alone}"
 
 
-@contextlib.contextmanager
-def repeatable_kernels() -> Iterator[None]:
-    """Within the block cuDNN adds up in one order: of its transposed convolutions and gradients some do not.
-
-    Nor does it choose an algorithm by timing, which a training before it with trainer.cudnn_benchmark leaves on: the
-    fastest of a run need not be that of its restart.
-    """
-    import torch
-
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before
-
-
-def parent_digests(artifact: Artifact) -> dict[str, str]:
+def _parent_digests(artifact: Artifact) -> dict[str, str]:
     """Digest of the bytes of each artifact that this one is made from, by role."""
     return {role: str(parent.manifest()["digest"]) for role, parent in artifact.parents.items()}
 
@@ -205,7 +224,7 @@ def _span(work: RowWork, shard: Shard) -> tuple[int, int]:
 def _writer(work: RowWork, folder: Path, span: tuple[int, int]) -> RowWriter:
     first, count = span[0], span[1] - span[0]
     fields = {name: ((count, *shape), dtype) for name, (shape, dtype) in work.fields.items()}
-    shape = (count, *work.image_shape)
+    shape = None if work.image_shape is None else (count, *work.image_shape)
     return RowWriter(folder, shape, fields, first=first, images=work.images, flush_every=work.flush_every)
 
 
@@ -218,7 +237,7 @@ def _fill(session: Session, work: RowWork, folder: Path, span: tuple[int, int], 
         if pending and there > taken_over:
             session.terminal.say(f"  going on: {there} of {count} images are there already")
         while pending:
-            with session.terminal.bar(work.title) as progress, repeatable_kernels():
+            with session.terminal.bar(work.title) as progress, session.repeatable_kernels():
 
                 def tell(done: int, _: int, values: Mapping[str, float], there: int = count - len(pending)) -> None:
                     progress(there + done, count, values)
@@ -238,7 +257,9 @@ def _tell_damaged(session: Session, folder: Path, count: int) -> None:
         )
 
 
-def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: Path) -> int:
+def _adopt_parts(
+    session: Session, artifact: Artifact, work: RowWork, staging: Path, made_from: Mapping[str, str]
+) -> int:
     """Take over what shards made, and delete their folders; a damaged one is left out and made again.
 
     Raises:
@@ -253,7 +274,7 @@ def _adopt_parts(session: Session, artifact: Artifact, work: RowWork, staging: P
             wrong = damage_of_part(part)
             if wrong is not None:
                 session.terminal.say(f"warning: {part.name} is damaged: {wrong}. Its images are made again.")
-            elif (other := other_origin(part, parent_digests(artifact))) is not None:
+            elif (other := other_origin(part, made_from)) is not None:
                 raise UserError(
                     f"{part} cannot be joined: {other} than the one here (two machines do not train the same bytes). "
                     "Share one out=, or copy out/artifacts before the shards are made; or delete this folder"

@@ -13,11 +13,8 @@ from assimilate.data.seeding import derive_seed, generator
 from assimilate.encoder.encoder import Encoder
 from assimilate.graph.progress import Progress, silent
 from assimilate.probes.features import assert_frozen, extract_features, finite_features
+from assimilate.probes.metric import DivergedError as DivergedError
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
-
-
-class DivergedError(ValueError):
-    """The classifier's loss or logits are not finite: its learning rate is too high for these features."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""What a probe measures of one encoder: neighbours, linear accuracy, and its untrained counterpart."""
+"""What a probe measures of one encoder, and of its random initialisation beside it."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.images import ImageArrays, ImageDataset
@@ -12,12 +12,7 @@ from assimilate.encoder.encoder import Encoder
 from assimilate.graph.progress import Progress
 from assimilate.probes.collapse import some, spread_of
 from assimilate.probes.features import extract_features, finite_features, freeze, staying_frozen
-from assimilate.probes.knn import knn_metrics
-from assimilate.probes.linear import DivergedError, linear_probe
-
-CURVE_LABEL = "5-NN, majority vote, cosine, backbone features, un-augmented"
-# What metrics.json calls what the kNN computes.
-NAMES = {"knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
+from assimilate.probes.metric import DivergedError, Metric, Reading, Seen
 
 
 def measure_encoder(
@@ -25,85 +20,74 @@ def measure_encoder(
     dataset: ImageDataset,
     *,
     clean: Augmentation,
-    neighbours: Sequence[int],
+    metrics: Mapping[str, Metric],
+    of_untrained: Mapping[str, Metric],
     init_seed: int,
     device: str,
-    linear: Mapping[str, Any],
-    departures: Sequence[str],
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Linear-probe and kNN accuracies of an encoder, and the kNN accuracies of its random initialisation.
+    """What the metrics say of an encoder, and some of them of its random initialisation.
 
-    A linear probe that diverges leaves its metrics under `diverged`, with the reason, and the others as they are: they
-    were measured, and the same command would end the same.
+    A metric that diverges leaves its numbers under `diverged`, with the reason, and the others as they are: they were
+    measured, and the same command would end the same.
 
     Args:
         encoder: the network, with its normalisation.
         dataset: labelled images, of training and test.
-        clean: what is done to an image that kNN sees.
-        neighbours: further k of the kNN.
+        clean: what is done to an image whose features are measured.
+        metrics: by name.
+        of_untrained: those of the random initialisation.
         init_seed: from which its parameters were drawn.
         device: "cpu" or "cuda".
-        linear: the settings of the linear probe.
-        departures: what it does otherwise than its protocol, for its label.
-        progress: hears of its epochs.
+        progress: hears of a metric's epochs.
 
     Returns:
         metrics, protocols, untrained and diverged; and how far the features differ (`spread_of`), by what they are of.
 
     Raises:
-        ValueError: the encoder's features are not finite.
+        ValueError: the encoder's features are not finite, or a metric says why it cannot be measured.
     """
     train, test, mean, std = dataset.train, dataset.test, encoder.mean, encoder.std
     assert test is not None
-    train_y, test_y = torch.as_tensor(train.labels), torch.as_tensor(test.labels)
+    labels = {"bank_labels": torch.as_tensor(train.labels), "labels": torch.as_tensor(test.labels)}
+
+    def seen(network: Encoder) -> Seen:
+        def features(arrays: ImageArrays) -> torch.Tensor:
+            return finite_features(extract_features(network, arrays, mean=mean, std=std, transform=clean))
+
+        return Seen(network, dataset, features(train), features(test), **labels, progress=progress)
+
     freeze(encoder.to(device))
-
-    def features_of(network: Encoder, arrays: ImageArrays) -> Tensor:
-        return finite_features(extract_features(network, arrays, mean=mean, std=std, transform=clean))
-
-    def knn(bank: Tensor, queries: Tensor, further: Sequence[int] = ()) -> dict[str, float]:
-        return knn_metrics(bank, train_y, queries, test_y, k=min(5, len(train_y)), further=further)
-
     fresh = Encoder.from_spec(encoder.spec, init_seed=init_seed)
-    freeze(fresh.to(device))
-    untrained_bank = features_of(fresh, train)
-    untrained = knn(untrained_bank, features_of(fresh, test))
+    fresh.mean, fresh.std = mean, std
+    untrained = seen(freeze(fresh.to(device)))
+    floors: dict[str, Reading] = {}
+    for name, metric in of_untrained.items():
+        floors |= metric.readings(name, untrained)
+    found: dict[str, Reading] = {}
+    diverged: dict[str, str] = {}
     with staying_frozen(encoder):
-        bank = features_of(encoder, train)
-        found = knn(bank, features_of(encoder, test), neighbours)
-        spread = {"features": spread_of(some(bank)), "untrained": spread_of(some(untrained_bank))}
+        trained = seen(encoder)
+        spread = {"features": spread_of(some(trained.bank)), "untrained": spread_of(some(untrained.bank))}
         if encoder.spec.projector != "none":
             with torch.no_grad():
-                spread["projections"] = spread_of(encoder.projector(some(bank)))
-        metrics: dict[str, Any] = {}
-        labels: dict[str, str] = {}
-        diverged: dict[str, str] = {}
-        here = f" (here: {', '.join(departures)})" if departures else ""
-        num_classes = len(dataset.class_names)
-        try:
-            probe = linear_probe(
-                encoder, train, test, mean=mean, std=std, num_classes=num_classes, progress=progress, **linear
-            )
-            metrics |= probe.summary()
-            labels |= {metric: label + here for metric, label in probe.labels.items()}
-        except DivergedError as error:
-            diverged = dict.fromkeys(("acc1", "acc5") if num_classes > 5 else ("acc1",), str(error))
-    names = {f"knn{k}_cosine": f"knn{k}" for k in neighbours} | NAMES
-    for name, value in found.items():
-        metrics[names.get(name, name)] = {"mean": value, "std": 0.0, "n": 1, "values": [value]}
-    protocols = {
-        **{f"knn{k}": f"{k}-NN, majority vote, cosine, backbone features, un-augmented" for k in neighbours},
-        **labels,
-        "knn5": CURVE_LABEL,
-        "knn5_euclidean": "5-NN, majority vote, Euclidean, un-normalised backbone features",
-        "knn200": "200-NN, cosine, weight exp(s/.1): what the E-SSL code calls kNN",
-    }
+                spread["projections"] = spread_of(encoder.projector(some(trained.bank)))
+        for name, metric in metrics.items():
+            try:
+                found |= metric.readings(name, trained)
+            except DivergedError as error:
+                diverged |= dict.fromkeys(metric.names(name, len(dataset.class_names)), str(error))
     measured = {
-        "metrics": metrics,
-        "protocols": {name: label for name, label in protocols.items() if name in metrics},
+        "metrics": {name: _summary(reading.values) for name, reading in found.items()},
+        "protocols": {name: reading.label for name, reading in found.items() if reading.label},
         "spread_over": "probe seeds of one training run",
-        "untrained": {names.get(name, name): value for name, value in untrained.items()},
+        "untrained": {name: reading.values[0] for name, reading in floors.items()},
         **({"diverged": diverged} if diverged else {}),
     }
     return measured, spread
+
+
+def _summary(values: tuple[float, ...]) -> dict[str, Any]:
+    mean = math.fsum(values) / len(values)
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+    return {"mean": mean, "std": std, "n": len(values), "values": list(values)}

@@ -3,20 +3,23 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 
 from assimilate.data.dataset import Dataset, Images
 from assimilate.data.transform import NoTransform
 from assimilate.encoder.step import Encoder
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
+from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
 from assimilate.graph.settings import NEUTRAL, Allowed, At, Count, From, Positive, Probability, Seed, listed
 from assimilate.graph.step import Step
+from assimilate.probes.metric import Metric
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
+from assimilate.probes.shipped import Linear, Neighbours
 
 if TYPE_CHECKING:
     from assimilate.data.images import ImageDataset
@@ -60,6 +63,7 @@ class Probe(Step):
         draws: shared: an epoch's augmentation serves all seeds; independent: each seed draws its own, which takes n
             times as long.
         neighbours: k of the k-NN accuracies (majority vote, cosine).
+        further: measurements of your own, by names of yours, each with the `_target_` of a class and its settings.
     """
 
     kind: ClassVar[str] = "probes"
@@ -82,27 +86,23 @@ class Probe(Step):
     num_draws: Annotated[Count | None, Allowed("null (new draws in every epoch) or a whole number ≥ 1")]
     draws: Literal["shared", "independent"]
     whole_images: Annotated[NoTransform, NEUTRAL, At("")]  # as kNN sees them: as large as the training's crops
+    further: Annotated[dict[str, Metric], From("metrics"), Allowed(NAMED_CLASSES)] = {}  # noqa: RUF012
     neighbours: Annotated[list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")]
 
     def build(self, into: Path, at: Place) -> Built:
         """Measure the encoder, and its random initialisation beside it."""
         from assimilate.probes.measuring import measure_encoder
 
+        of_untrained = {name: metric for name, metric in self.further.items() if metric.of_untrained}
         with at.bar(f"Probing {self.label}") as progress:
             measured, spread = measure_encoder(
                 at.load(self.encoder),
                 self.images_at(at),
                 clean=self.whole_images.augmentation(),
-                neighbours=self.neighbours,
+                metrics={**self.shipped, **self.further},
+                of_untrained={"knn": Neighbours(), **of_untrained},
                 init_seed=getattr(self.encoder, "seed", 0),
                 device=at.device,
-                linear={
-                    **self.model_dump(include={"num_epochs", "batch_size", "lr", "flip", "draws", "num_draws"}),
-                    "preset": self.name,
-                    "seeds": tuple(self.seeds),
-                    "augmentation_seed": self.augmentation_seed,
-                },
-                departures=self.departures,
                 progress=progress,
             )
         for why in dict.fromkeys(measured.get("diverged", {}).values()):
@@ -156,16 +156,30 @@ class Probe(Step):
         return PROTOCOLS[self.name]
 
     @property
-    def metrics(self) -> list[str]:
-        """The metrics that it can leave in metrics.json.
+    def shipped(self) -> dict[str, Metric]:
+        """What every probe measures, by name."""
+        settings = {
+            **self.model_dump(include={"num_epochs", "batch_size", "lr", "flip", "draws", "num_draws"}),
+            "preset": self.name,
+            "seeds": tuple(self.seeds),
+            "augmentation_seed": self.augmentation_seed,
+        }
+        linear = Linear(settings=settings, departures=self.departures)
+        return {"linear": linear, "knn": Neighbours(further=self.neighbours)}
 
-        Few images or classes may lack one of them: acc5 needs more than 5 classes, knn200 200 training images.
-        """
-        found = ["acc1", "acc5"]
-        if self.protocol.report == "best":
-            found += ["acc1_last", "acc5_last"]
-        found += [f"knn{k}" for k in sorted({5, *self.neighbours})]
-        return list(dict.fromkeys([*found, "knn5_euclidean", "knn200"]))
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that it can leave in metrics.json, of enough images and classes."""
+        every = {**self.shipped, **self.further}
+        return [metric for name, measured in every.items() for metric in measured.names(name, num_classes=6)]
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        shipped = {**self.shipped, **dict.fromkeys(self.model_copy(update={"further": {}}).metrics)}
+        for name in self.further:
+            if name in shipped:
+                raise ValueError(f"metrics.{name} cannot be used: a shipped metric has that name; give another")
+        return self
 
     def unused(self) -> Mapping[str, str]:
         """The draws, of a protocol that trains on the features of whole images."""

@@ -1,23 +1,25 @@
 """What `analysis` may hold, and which stage reads it; said before anything starts."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.run.measuring import GENERATED, measures_pair, needs_cache
+from assimilate.graph.wiring import find_class
+from assimilate.run.measuring import GENERATED, measures_pair
+from assimilate.run.recipe import Recipe
+from assimilate.views.step import View
 
 PAIRED = ("original", "expert", GENERATED)
-# Where views come from: a cache, a transformation of the image, a Viewmaker, the image, its inversion.
-CACHED = ("wsearch", "wperturb", "wmix", "external")
-DRAWN = ("expert", "basic", "crop50", "crop70", "crop90")
-WITH_LATENTS = ("wsearch", "wperturb", "wmix")
-VIEWMAKER, ORIGINAL, RECONSTRUCTION = "viewmaker", "original", "reconstruction"
-ALLOWED = {
-    "pairs": CACHED,
-    "distances": (*CACHED, RECONSTRUCTION, *DRAWN, VIEWMAKER),
-    "tsne": WITH_LATENTS,
-    "grid": (ORIGINAL, RECONSTRUCTION, *DRAWN, *CACHED, VIEWMAKER),
+# The views that each figure can look at, as their classes say they are `shown`.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "pairs": ("cached", "latents"),
+    "distances": ("cached", "latents", "inverted", "drawn", "network"),
+    "tsne": ("latents",),
+    "grid": ("image", "inverted", "drawn", "cached", "latents", "network"),
 }
+# Those that have settings which a figure can vary.
+TUNED = ("cached", "latents", "inverted")
 # Training settings that no analysis reads.
 UNREAD = ("assim", "probe", "knn", "logger", "checkpoint", "loss.alpha", "loss.align_anchors")
 MOST_PICTURES = 400
@@ -29,13 +31,23 @@ def view_words(config: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str) -> None:
+def shown_as(target: str) -> str | None:
+    """How a figure comes by the views of a class.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    return find_class("view._target_", target, View).shown
+
+
+def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str, views: Mapping[str, str]) -> None:
     """Refuse an analysis that cannot be made, and settings of one where none is made.
 
     Args:
         config: the resolved configuration.
         keys: the keys of the command line's overrides.
         stage: the command.
+        views: the class that each option of `view` names.
 
     Raises:
         UserError: so.
@@ -56,7 +68,7 @@ def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str) -
         _check_pair(config)
         return
     if kind in ALLOWED:
-        _check_views(config, keys)
+        _check_views(config, keys, views)
     else:
         _check_runs(config)
 
@@ -67,40 +79,49 @@ def _check_pair(config: Mapping[str, Any]) -> None:
         raise UserError(f"analysis={kind} cannot be drawn of {row or 'analysis.pair'}, which is one line of Table 1")
     if not isinstance(pair, list) or len(pair) != 2 or len(set(pair)) != 2 or not set(pair) <= set(PAIRED):
         raise UserError(f"analysis.pair={pair} cannot be used: allowed are two different ones of {', '.join(PAIRED)}")
-    view = config["view"]["name"]
-    if GENERATED in pair and not needs_cache(config):
+    if GENERATED not in pair:
+        return
+    view = Recipe(config).view
+    if view is None or not view.is_stored:
         raise UserError(
-            f"view={view} with assim={config['assim']['name']} cannot be used with analysis.pair={pair}: the generated "
-            f"view is one of a cache, view={' or view='.join(CACHED)} with assim=a2"
+            f"view={config['view']['name']} with assim={config['assim']['name']} cannot be used with "
+            f"analysis.pair={pair}: the generated view is one of a cache, e.g. view=wsearch with assim=a2"
         )
 
 
-def _check_views(config: Mapping[str, Any], keys: Sequence[str]) -> None:
+def _is_shown(target: str, ways: Sequence[str]) -> bool:
+    with contextlib.suppress(UserError):  # somebody's that is broken is not what this message is about
+        return shown_as(target) in ways
+    return False
+
+
+def _check_views(config: Mapping[str, Any], keys: Sequence[str], views: Mapping[str, str]) -> None:
     analysis, kind = config["analysis"], config["analysis"]["kind"]
     key = "analysis.columns" if "columns" in analysis else "analysis.views"
     words = view_words(config)
     if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.split() for word in words):
         raise UserError(f"{key}={words} cannot be used: allowed is a list of names of views, at least one")
     names = [word.split()[0] for word in words]
-    unknown = [name for name in names if name not in ALLOWED[kind]]
+    shown = {name: shown_as(views[name]) for name in names if name in views}
+    unknown = [name for name in names if shown.get(name) not in ALLOWED[kind]]
     if unknown:
-        raise UserError(
-            f"{key}: {', '.join(unknown)} cannot be used with analysis={kind}: allowed are {', '.join(ALLOWED[kind])}"
-        )
+        allowed = ", ".join(name for name, target in views.items() if _is_shown(target, ALLOWED[kind]))
+        raise UserError(f"{key}: {', '.join(unknown)} cannot be used with analysis={kind}: allowed are {allowed}")
     if len(set(words)) < len(words):
         raise UserError(f"{key}={words} names one view twice")
     stray = [part for word in words for part in word.split()[1:] if not part.startswith("view.") or "=" not in part]
     if stray:
         raise UserError(f"{key}: {', '.join(stray)}: behind a view's name stand settings of it, view.KEY=VALUE")
-    tuned = [word for word in words if len(word.split()) > 1 and word.split()[0] not in (*CACHED, RECONSTRUCTION)]
+    tuned = [word for word in words if len(word.split()) > 1 and shown[word.split()[0]] not in TUNED]
     if tuned:
-        raise UserError(f"{key}: {tuned[0]!r}: only {', '.join(CACHED)} have settings")
-    if VIEWMAKER in names and analysis["viewmaker"] is None:
+        raise UserError(f"{key}: {tuned[0]!r}: only views of a cache, or of latents, have settings")
+    networks = [name for name in names if shown[name] == "network"]
+    if networks and analysis["viewmaker"] is None:
         raise UserError(
-            f"{key}: viewmaker views are made by the network of a finished run: give analysis.viewmaker=<its folder>; "
-            "python -m assimilate.train +table3=expert_expert_viewmaker_a2 makes one"
+            f"{key}: {networks[0]} views are made by the network of a finished run: give analysis.viewmaker=<its "
+            "folder>; python -m assimilate.train +table3=expert_expert_viewmaker_a2 makes one"
         )
-    if VIEWMAKER not in names and analysis.get("viewmaker") is not None:
+    if not networks and analysis.get("viewmaker") is not None:
         raise UserError(f"analysis.viewmaker would be ignored: {key}={words} has no viewmaker")
     if "view" in keys and config["view"]["name"] not in names:
         raise UserError(f"view={config['view']['name']} would be ignored: {key}={words} has no such view")

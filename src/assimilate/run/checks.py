@@ -1,10 +1,12 @@
 """Values that no run can use, said before anything starts: the key, the value, what is allowed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from assimilate.assimilation.training_settings import Training
 from assimilate.errors import UserError
+from assimilate.graph.step import Step
 from assimilate.run.job_settings import JobSettings
 
 # Stages whose images can be shared among processes with shard=k/n.
@@ -62,14 +64,12 @@ def check_stage(job: JobSettings, stage: str, *, samples: bool) -> None:
         )
 
 
-def accumulation_notice(config: Mapping[str, Any]) -> list[str]:
+def accumulation_notice(training: Training) -> list[str]:
     """What accumulating batches does not do, for a user who wants a larger batch."""
-    accumulate, batch_size = config["accumulate_grad_batches"], config["batch_size"]
+    accumulate, batch_size = training.accumulate_grad_batches, training.batch_size
     if accumulate == 1:
         return []
-    seen = (
-        "BatchNorm sees them" if config["loss"]["name"] == "simsiam" else "they are contrasted, and seen by BatchNorm,"
-    )
+    seen = "they are contrasted, and seen by BatchNorm," if training.loss.contrasts else "BatchNorm sees them"
     return [
         f"accumulate_grad_batches={accumulate} averages the gradients of {accumulate} batches, but {seen} one by one: "
         f"this is not batch_size={accumulate * batch_size}"
@@ -91,3 +91,32 @@ def check_batch_size(config: Mapping[str, Any], num_train: int) -> None:
             f"batch_size={config['batch_size']} exceeds the {num_train} training images and drop_last=true: "
             "there would be no batch; lower batch_size or set drop_last=false"
         )
+
+
+def check_cuda_graphs(compiling: bool | str, steps: Iterable[Step]) -> None:
+    """Refuse trainings whose tensors a CUDA graph would overwrite: each replay takes the memory of the last.
+
+    Args:
+        compiling: trainer.compile, a word where there are CUDA graphs.
+        steps: all of a run.
+
+    Raises:
+        UserError: there is such a training.
+    """
+    if isinstance(compiling, bool):
+        return
+    instead = "which CUDA graphs overwrite; take trainer.compile=true"
+    for step in steps:
+        if not isinstance(step, Training):
+            continue
+        if step.accumulate_grad_batches > 1:
+            raise UserError(
+                f"trainer.compile={compiling} cannot be used with "
+                f"accumulate_grad_batches={step.accumulate_grad_batches}: it adds to the gradients of the batch "
+                f"before, {instead}"
+            )
+        if step.view is not None and step.view.looks_through_the_trained:
+            raise UserError(
+                f"trainer.compile={compiling} cannot be used with view={step.view.name} and view.frozen=false: the "
+                f"search looks through the backbone and then the projector without gradients, {instead}"
+            )

@@ -11,7 +11,7 @@ from assimilate.graph.settings import MISSING_FILE
 TIMM = "timm/"
 STAGES = ("evaluate", "report", "prepare_data")
 # What probing given weights depends on, beside where it is computed; every other override would be ignored.
-_USED = ("checkpoint", "input", "dataset", "recipe", "probe", "budget", "data.normalize")
+_USED = ("checkpoint", "input", "dataset", "recipe", "probe", "metrics", "budget", "data.normalize")
 
 
 def file_content(path: str, key: str) -> dict[str, str]:

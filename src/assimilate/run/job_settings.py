@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
+from assimilate.assimilation.attached import FurtherLogger
 from assimilate.data.dataset import Mean, Std
 from assimilate.data.shard import is_shard
 from assimilate.data.statistics import MEANS, STDS, divided_by_255
+from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.settings import NAMED, PATH, Allowed, Count, Flag, Seed, Settings, Text, Whole
 from assimilate.run.analysis_settings import Analysis
 
@@ -141,6 +143,7 @@ class JobSettings(Settings):
         checkpoint: evaluate: probe these weights instead of a row's own. A file (an encoder of ours, or a state dict of
             torchvision's ResNet-18, -34 or -50, however wrapped, prefixed or numbered), or timm/<model>.<tag> (extra:
             timm).
+        loggers: by names of yours, each with the `_target_` of a class and its arguments, beside logger=.
     """
 
     seed: Seed
@@ -160,5 +163,6 @@ class JobSettings(Settings):
     knn: Monitor
     trainer: Hardware
     logger: Logger
+    loggers: Annotated[dict[str, FurtherLogger], Allowed(NAMED_CLASSES)] = {}  # noqa: RUF012
     input: Reading
     analysis: Analysis

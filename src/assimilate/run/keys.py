@@ -1,9 +1,8 @@
 """Every key that a component reads, derived from the fields of the classes."""
 
-import contextlib
 import functools
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from assimilate.assimilation.alignment import Alignment
@@ -22,7 +21,7 @@ from assimilate.data.dataset import Dataset
 from assimilate.encoder.step import ImportedEncoder
 from assimilate.generator.sampled_dataset import Sampled
 from assimilate.generator.step import Generator
-from assimilate.graph.settings import NAMED, Settings, holds_a_path, settings_type
+from assimilate.graph.settings import NAMED, Settings, choices, holds_a_path, settings_type
 from assimilate.graph.wiring import TARGET, places_of
 from assimilate.inversion.step import Latents
 from assimilate.probes.step import Probe
@@ -93,18 +92,57 @@ def why_absent(key: str) -> str | None:
     return None
 
 
-def named_keys(config: Mapping[str, Any], path: str = "") -> set[str]:
+def named_keys(config: Mapping[str, Any]) -> set[str]:
     """Every key that the classes named in a configuration read, those from outside the package too.
 
     A class that cannot be imported has none here; it is refused when it is made.
     """
-    found: set[str] = set()
-    if isinstance(target := config.get(TARGET), str):
-        with contextlib.suppress(Exception):  # it may be the user's code, which may raise anything
-            named = pkgutil.resolve_name(target)
-            if isinstance(named, type) and issubclass(named, Settings):
-                found |= {key for key, _, _ in places_of(path, named)}
+    found = {key for path, named in _named(config) for key, _, _ in places_of(path, named)}
+    for key in chosen_by_path():
+        node: Any = config
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if isinstance(node, str) and (named := _component(node)) is not None:
+            found |= {place for place, _, _ in places_of(key.rpartition(".")[0], named)}
+    return found
+
+
+def _named(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, type[Settings]]]:
+    """The places of nodes that name a component by `_target_`, and the component."""
+    if isinstance(target := config.get(TARGET), str) and (named := _component(target)) is not None:
+        yield path, named
     for name, value in config.items():
         if isinstance(value, Mapping):
-            found |= named_keys(value, f"{path}.{name}" if path else str(name))
-    return found
+            yield from _named(value, f"{path}.{name}" if path else str(name))
+
+
+@functools.cache
+def chosen_by_path() -> frozenset[str]:
+    """Keys that choose a class by a word, or by the dotted path of one from outside, whose settings stand beside."""
+    fields = [
+        (key, settings_type(field.annotation)) for path, base in PLACES for key, field, _ in places_of(path, base)
+    ]
+    return frozenset(key for key, nested in fields if nested is not None and choices(nested))
+
+
+def is_argument(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether a key stands below a `_target_` that is no component: what that takes is checked where it is called."""
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping):
+            return False
+        if isinstance(target := node.get(TARGET), str) and _component(target) is None:
+            return True
+        node = node.get(part)
+    return False
+
+
+def _component(target: str) -> type[Settings] | None:
+    """The component that a dotted path names; None where it names something else, or nothing."""
+    if "." not in target:
+        return None
+    try:
+        found = pkgutil.resolve_name(target)
+    except Exception:  # it is the user's code, which may raise anything; it is refused when it is made
+        return None
+    return found if isinstance(found, type) and issubclass(found, Settings) else None

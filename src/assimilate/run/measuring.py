@@ -5,9 +5,6 @@ from typing import Any
 
 from assimilate.assimilation.arrangement import GENERATED
 
-# A data set that a generator makes, so that the latents of its images are known.
-SAMPLED_DATA = "sampled"
-
 
 def view_slots(config: Mapping[str, Any]) -> list[str]:
     """The run's views in order, e.g. ["expert", "expert", "generated"]: two contrasted, the rest appended."""
@@ -16,17 +13,6 @@ def view_slots(config: Mapping[str, Any]) -> list[str]:
     if assim.get("view3") is not None:
         slots += [assim["view3"]] * (config["view"]["n_sampled"] if assim["view3"] == GENERATED else 1)
     return slots
-
-
-def uses_view(config: Mapping[str, Any]) -> bool:
-    """Whether the arrangement of views has a place for the chosen `view`."""
-    return GENERATED in view_slots(config)
-
-
-def needs_cache(config: Mapping[str, Any]) -> bool:
-    """Whether the run is trained with a cache of views."""
-    view = config["view"]
-    return uses_view(config) and (view["name"] in ("wsearch", "external") or bool(view.get("cached", False)))
 
 
 def measures_pair(config: Mapping[str, Any]) -> bool:

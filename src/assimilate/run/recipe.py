@@ -22,6 +22,7 @@ from assimilate.graph.settings import choices, listed
 from assimilate.graph.wiring import Wiring, find_class
 from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.step import Probe
+from assimilate.run.checks import check_cuda_graphs
 from assimilate.run.given import TIMM, given_content
 from assimilate.run.job_settings import JobSettings
 from assimilate.run.keys import why_absent
@@ -50,7 +51,7 @@ class Recipe:
             for name in ("images", "dataset", "generator", "latents", "reference", "calibration")
         }
         self.wiring = Wiring(config, roles)
-        self._roles = roles
+        self.roles = roles
 
     # ------------------------------------------------------------------------------------------------- arrangement
 
@@ -105,7 +106,8 @@ class Recipe:
         return self.wiring.class_at("dataset", Dataset)
 
     @cached_property
-    def _evaluation(self) -> Dataset | None:
+    def own_evaluation(self) -> Dataset | None:
+        """The images that probes use, where they are not the run's own."""
         if self.wiring.take("dataset.evaluation") is None:
             return None
         return self.wiring.make("dataset.evaluation", Dataset)
@@ -113,7 +115,7 @@ class Recipe:
     @property
     def evaluation(self) -> Dataset | None:
         """The images that probes use, where they are not the run's own, and the stage probes."""
-        return self._evaluation if self.probed else None
+        return self.own_evaluation if self.probed else None
 
     @cached_property
     def generator(self) -> Generator:
@@ -160,22 +162,26 @@ class Recipe:
         training = self.wiring.fill(None, TrainingOfF)
         own = training.training or {}
         check_own(own)
-        wiring = Wiring(merged(self.config, own), self._roles, {key: f"{OWN_SETTINGS}.{key}" for key in leaves(own)})
-        chosen = find_class("simclr_loss", training.loss, Loss)
-        made = wiring.make(
+        wiring = Wiring(merged(self.config, own), self.roles, {key: f"{OWN_SETTINGS}.{key}" for key in leaves(own)})
+        made = self.simclr(wiring, training.loss, training.seed)
+        instead = set(leaves(own))
+        self.wiring.read |= (wiring.read - instead) | {f"{OWN_SETTINGS}.{key}" for key in instead & wiring.read}
+        return made
+
+    def simclr(self, wiring: Wiring, loss: str, seed: int) -> Trained:
+        """The SimCLR row of a configuration, its loss by a word or dotted path."""
+        chosen = find_class("simclr_loss", loss, Loss)
+        return wiring.make(
             None,
             Trained,
             loss=wiring.fill("loss", chosen),
             network=self._network(wiring, chosen),
-            slots=(self._transform("assim.view1", "expert", wiring), self._transform("assim.view2", "expert", wiring)),
-            seed=training.seed,
+            slots=(self.transform("assim.view1", "expert", wiring), self.transform("assim.view2", "expert", wiring)),
+            seed=seed,
             assim="simclr",
             **self._normalisation(wiring),
             alignment=None,
         )
-        instead = set(leaves(own))
-        self.wiring.read |= (wiring.read - instead) | {f"{OWN_SETTINGS}.{key}" for key in instead & wiring.read}
-        return made
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -202,7 +208,7 @@ class Recipe:
         return wiring.make(
             None,
             Trained,
-            slots=tuple(GENERATED if word == GENERATED else self._transform(key, word) for key, word in self.slots),
+            slots=tuple(GENERATED if word == GENERATED else self.transform(key, word) for key, word in self.slots),
             network=self._network(wiring, loss_class),
             assim=assim,
             called=assim if assim == "simclr" else f"{assim}-{called}",
@@ -216,7 +222,7 @@ class Recipe:
         if view.uses_transform:
             key = "assim.generated_transform"
             word = self.wiring.fill("assim", GeneratedTransform).generated_transform
-            given["generated_transform"] = self._transform(key, word, of_images=not view.real)
+            given["generated_transform"] = self.transform(key, word, of_images=not view.real)
         used, available = getattr(view, "n_used", None), getattr(view, "n_cached", None)
         if view.is_stored and used is not None and (available is None or used < available):
             given["views_used"] = used
@@ -228,7 +234,7 @@ class Recipe:
                         f"assim.probability={replaced.probability} cannot be used with view={view.name}: only views of "
                         "a cache, or of a generator (view.cached=false), are replaced now and then"
                     )
-                given["otherwise"] = self._transform("assim.probability", "expert")
+                given["otherwise"] = self.transform("assim.probability", "expert")
         return given
 
     @cached_property
@@ -274,7 +280,7 @@ class Recipe:
             UserError: a setting that cannot be used, or two that contradict each other.
         """
         job = self.job
-        self.dataset, self._evaluation  # noqa: B018  every setting of them, though steps know them by their images
+        self.dataset, self.own_evaluation  # noqa: B018  every setting of them, though steps know them by their images
         if self.config["checkpoint"] is not None:
             self.probe_of(self.given)
             return
@@ -287,7 +293,7 @@ class Recipe:
                 f"batch_size={batch_size} is global and must divide by trainer.devices={devices}: "
                 f"take {batch_size // devices * devices} or {(batch_size // devices + 1) * devices}"
             )
-        self._check_cuda_graphs()
+        check_cuda_graphs(job.trainer.compile, [*self.encoder.upstream(), self.encoder])
 
     def require(self) -> None:
         """See that what the user has to bring is there.
@@ -309,25 +315,6 @@ class Recipe:
                     f"({str(error).replace('dataset.root', 'dataset.evaluation.root')}): give "
                     "dataset.evaluation.root=, or dataset.evaluation=null to train without a probe"
                 ) from error
-
-    def _check_cuda_graphs(self) -> None:
-        """Refuse trainings whose tensors a CUDA graph would overwrite: each replay takes the memory of the last."""
-        compiling = self.job.trainer.compile
-        if isinstance(compiling, bool):
-            return
-        instead = "which CUDA graphs overwrite; take trainer.compile=true"
-        for step in [*self.encoder.upstream(), self.encoder]:
-            if isinstance(step, Trained) and step.accumulate_grad_batches > 1:
-                raise UserError(
-                    f"trainer.compile={compiling} cannot be used with "
-                    f"accumulate_grad_batches={step.accumulate_grad_batches}: it adds to the gradients of the batch "
-                    f"before, {instead}"
-                )
-        if self.view is not None and self.view.looks_through_the_trained:
-            raise UserError(
-                f"trainer.compile={compiling} cannot be used with view={self.view.name} and view.frozen=false: the "
-                f"search looks through the backbone and then the projector without gradients, {instead}"
-            )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -363,7 +350,7 @@ class Recipe:
             return f"two views of the image are contrasted (assim={self.arrangement.name}), none is generated"
         return f"nothing in this run (assim={self.arrangement.name}, view={view}, loss={loss}) reads it"
 
-    def _transform(
+    def transform(
         self, key: str, word: str | None, wiring: Wiring | None = None, *, of_images: bool = True
     ) -> Transform:
         """The transformation that a word chooses.

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.config import Job, rank
 from assimilate.graph.progress import Progress
+from assimilate.run.job import Job, rank
 
 if TYPE_CHECKING:
     import numpy as np

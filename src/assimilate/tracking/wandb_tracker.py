@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from assimilate.config import Job
 from assimilate.errors import UserError
 from assimilate.graph.identity import content_hash
+from assimilate.run.job import Job, shell_word
 from assimilate.tracking.tracker import Tracker
-from assimilate.words import shell_word
 
 if TYPE_CHECKING:
     import numpy as np

@@ -37,8 +37,7 @@ class Calibration(Step):
 
     def build(self, into: Path, at: Place) -> Built:
         """The distances and cosines of the three pairs of PROTOCOLS 9."""
-        from assimilate.views.calibration import measure_epsilon1
-        from assimilate.views.embedding import FrozenEmbedding
+        from assimilate.views.calibration import FrozenEmbedding, measure_epsilon1
 
         with at.bar("Measuring ε1") as progress:
             measured = measure_epsilon1(

@@ -35,6 +35,7 @@ class External(Cached):
     """
 
     title: ClassVar[str] = "views from elsewhere"
+    ink: ClassVar[str] = "sky"
     path: Annotated[str, NEUTRAL, PATH, Allowed("a folder or a .npy file")]
     n_cached: Annotated[Count | None, NEUTRAL, Allowed("null (all) or a whole number ≥ 1")]  # type: ignore[assignment]
     image_size: Annotated[int, From("dataset.image_size")]
@@ -71,10 +72,11 @@ class External(Cached):
             self._in_order(at), num_images=len(at.dataset.train), image_size=self.side, num_views=self.num_views
         )
 
-        def doubt(folder: Path) -> str | None:
-            return describe_pairing(at.dataset.train.images, np.load(folder / IMAGES, mmap_mode="r"))
+        return replace(super().rows(at), title="Packing views")
 
-        return replace(super().rows(at), title="Packing views", doubt=doubt)
+    def doubt(self, folder: Path, at: Place) -> str | None:
+        """Whether they may be views of other images."""
+        return describe_pairing(at.dataset.train.images, np.load(folder / IMAGES, mmap_mode="r"))
 
     def _in_order(self, at: Place) -> ExternalViews:
         files = at.dataset.files

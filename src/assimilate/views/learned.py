@@ -1,8 +1,10 @@
 """Views that are made within the training step: what decides them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from assimilate.data.transform import NoTransform, Transform
@@ -22,10 +24,15 @@ from assimilate.graph.settings import (
 )
 from assimilate.inversion.step import Latents
 from assimilate.views.distances import Distance1, Distance2
-from assimilate.views.step import View
+from assimilate.views.step import Pixels, Shown, View
+
+if TYPE_CHECKING:
+    from assimilate.data.views import ViewSource
 
 # A Viewmaker halves images twice, and its first convolution reflects 4 pixels at their edges.
 SMALLEST_OF_VIEWMAKER = 8
+# Beside the encoder that was trained with it.
+VIEWMAKER = "viewmaker.pt"
 
 
 class LearnedView(View):
@@ -55,6 +62,8 @@ class Viewmaker(LearnedView):
     """
 
     title: ClassVar[str] = "Viewmaker"
+    shown: ClassVar[Shown | None] = "network"
+    ink: ClassVar[str] = "orange"
     trained_by: ClassVar[str | None] = "assimilate.assimilation.adversarial.ViewmakerTraining"
     transform: Transform
     image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
@@ -84,6 +93,20 @@ class Viewmaker(LearnedView):
         """The network, and its rate."""
         viewmaker = {"distortion_budget": self.distortion_budget, "width": self.width, "lr": self.lr}
         return {"viewmaker": viewmaker, "viewmaker_lr": self.lr}
+
+    def drawn_again(self, at: Place, encoder: Path) -> "ViewSource | None":
+        """The network that was trained."""
+        from assimilate.views.viewmaker import Perturbing, load_viewmaker
+
+        return Perturbing(load_viewmaker(encoder / VIEWMAKER), at.dataset.train.images)
+
+    def seen_of(self, images: Pixels, drawn: Pixels) -> list[list[str]]:
+        """How much it changes a pixel."""
+        change = float(np.abs(drawn.astype(np.float64) - images[:, None]).mean() / 255)
+        return [
+            ["mean change of a pixel in [0, 1], asked for", f"{self.distortion_budget:.4f}"],
+            ["of these pictures, clamped and rounded", f"{change:.4f}"],
+        ]
 
     @property
     def uses_transform(self) -> bool:

@@ -14,7 +14,7 @@ from assimilate.graph.settings import (
     Flag,
     Seed,
 )
-from assimilate.views.step import Cached, View
+from assimilate.views.step import Cached, Shown, View
 
 
 class CachedExpert(Cached):
@@ -29,6 +29,8 @@ class CachedExpert(Cached):
     """
 
     title: ClassVar[str] = "expert"
+    shown: ClassVar[Shown | None] = "drawn"
+    ink: ClassVar[str] = "green"
     seed: Seed
     cached: Annotated[Flag, NEUTRAL]
     draws: Literal["independent", "shared"]
@@ -90,6 +92,8 @@ class CachedExpert(Cached):
 class Drawn(View):
     """A view of the real image, drawn anew by a transformation that has the view's name."""
 
+    shown: ClassVar[Shown | None] = "drawn"
+
     @classmethod
     def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
         """By the transformation of the same name."""
@@ -98,6 +102,8 @@ class Drawn(View):
 
 class Original(View):
     """The image itself, under `assim.generated_transform`."""
+
+    shown: ClassVar[Shown | None] = "image"
 
     @classmethod
     def drawn_by(cls, take: Callable[[str], Any]) -> str | None:

@@ -1,17 +1,15 @@
-"""The cache of a W-search: its rows, what was measured of them, and what the user is told."""
+"""The cache of a W-search: how it is filled, what was measured of them, and what the user is told."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float32, UInt8
 
 from assimilate.graph.place import Place
 from assimilate.graph.progress import Progress
-from assimilate.graph.rows import RowWork, Write
+from assimilate.graph.rows import Write
 from assimilate.graph.step import Step
 from assimilate.views.embedding import FrozenEmbedding
 from assimilate.views.equation3 import Equation3, FoundViews
@@ -43,47 +41,36 @@ class SearchCache:
 
     def again(
         self, indices: list[int], count: int, progress: Progress
-    ) -> "tuple[Float[Tensor, 'images count codes dim'], np.ndarray[Any, np.dtype[np.uint8]]]":
+    ) -> tuple[Float32[np.ndarray, "images count codes dim"], UInt8[np.ndarray, "images count 3 height width"]]:
         """Codes and pixels of the first views of some images, in the order of the images."""
         found: dict[int, FoundViews] = {}
         self.search(indices, lambda views: found.update({views.index: views}), progress)
-        codes = torch.stack([found[index].latents[:count].cpu() for index in indices])
+        codes = np.stack([found[index].latents[:count].cpu().numpy() for index in indices])
         return codes, np.stack([found[index].images[:count].numpy() for index in indices])
 
-    def rows(self, title: str, *, side: int) -> RowWork:
-        """How the cache is filled, with the distances that were reached, measured on what is stored."""
-        equation, num_views = self._equation, self._equation.num_views
-        self._at.say(
-            f"  {title}: ε1 = {equation.epsilon1:.4f}, ε2 = {equation.epsilon2:.4f}, {num_views} views an image"
-        )
-        for doubt in equation.doubts():
-            self._at.say(f"  warning: {doubt}")
+    def fill(self, write: Write, indices: list[int], progress: Progress) -> None:
+        """Write the views of some images with what was measured of them."""
 
-        def fill(write: Write, pending: list[int], progress: Progress) -> None:
-            def emit(found: FoundViews) -> None:
-                write(
-                    found.index,
-                    found.images.numpy(),
-                    distances=found.distances.numpy(),
-                    distances_original=found.distances_original.numpy(),
-                    spread=np.asarray(found.spread, dtype=np.float32),
-                    steps=np.asarray(found.steps, dtype=np.int32),
-                    converged=np.asarray(found.converged, dtype=np.uint8),
-                )
+        def emit(found: FoundViews) -> None:
+            write(
+                found.index,
+                found.images,
+                distances=found.distances.numpy(),
+                distances_original=found.distances_original.numpy(),
+                spread=np.asarray(found.spread, dtype=np.float32),
+                steps=np.asarray(found.steps, dtype=np.int32),
+                converged=np.asarray(found.converged, dtype=np.uint8),
+            )
 
-            self.search(pending, emit, progress)
+        self.search(indices, emit, progress)
 
-        fields = {
-            "distances": ((num_views,), "<f4"),
-            "distances_original": ((num_views,), "<f4"),
-            "spread": ((), "<f4"),
-            "steps": ((), "<i4"),
-            "converged": ((), "|u1"),
-        }
-        shape = (num_views, 3, side, side)
-        return RowWork(title, len(self._at.dataset.train), shape, fields, fill, self._summarize)
+    @property
+    def doubts(self) -> list[str]:
+        """Why no anchor can converge, or all of them have before the first step."""
+        return list(self._equation.doubts())
 
-    def _summarize(self, folder: Path) -> dict[str, Any]:
+    def summarize(self, folder: Path) -> dict[str, Any]:
+        """What the arrays of a finished cache say; the user is told."""
         equation, epsilon1 = self._equation, self._equation.epsilon1
         arrays = {name: np.load(folder / f"{name}.npy") for name in _MEASURED}
         distances, spread = (arrays[name].astype(np.float64) for name in ("distances", "spread"))
@@ -91,7 +78,6 @@ class SearchCache:
         within = equation.within(distances, spread)
         rms = float(np.sqrt(boundary.mean()))
         summary = {
-            "view": "wsearch",
             "anchor": equation.anchor,
             "epsilon1": epsilon1,
             "epsilon2": equation.epsilon2,

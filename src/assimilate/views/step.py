@@ -1,10 +1,12 @@
 """Where a generated view comes from: what every kind has, cached or made while an encoder trains."""
 
+import functools
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import model_validator
@@ -29,13 +31,13 @@ from assimilate.inversion.step import Latents
 from assimilate.views.cached_files import SUMMARY
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from assimilate.data.views import ViewSource
-    from assimilate.views.cache import CachedViews
 
 UNMEASURED = "not measured (NaN): these views are made without f"
 Used = Annotated[Count | None, NEUTRAL, Allowed("null (all that are cached) or a whole number ≥ 1")]
+Codes = np.ndarray[Any, np.dtype[np.float32]]
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Shown = Literal["image", "drawn", "inverted", "cached", "latents", "network"]
 NCached = Annotated[Count, Allowed("a whole number ≥ 1")]
 
 
@@ -47,6 +49,11 @@ class View(Step):
     name: Annotated[str, NEUTRAL, NAMED]
     # The dotted path of the LightningModule that trains on its views, where the arrangement's own does not.
     trained_by: ClassVar[str | None] = None
+    # How a figure comes by them: the image itself, draws of a transformation, g of the image's latent, a cache, a cache
+    # of views that have latents too, or a network that a training left; None: not at all.
+    shown: ClassVar[Shown | None] = None
+    # Its colour in figures.
+    ink: ClassVar[str] = "grey"
     # Whether a training of another loss than a contrastive one can make these views itself.
     needs_contrastive_loss: ClassVar[bool] = False
 
@@ -104,9 +111,26 @@ class View(Step):
         """How the images look that a training step makes these views of; None where they come from a `source`."""
         return None
 
+    def distance_asked(self, at: Place) -> float | None:
+        """ε1, of a kind that is made for a distance."""
+        return None
+
     def source(self, at: Place) -> "ViewSource | None":
         """What serves these views to a training; None where each of its steps makes them."""
         return None
+
+    def drawn_again(self, at: Place, encoder: Path) -> "ViewSource | None":
+        """What makes views such as a training that is over saw, for its page; None where nothing can.
+
+        Args:
+            at: the job.
+            encoder: the folder of the trained encoder.
+        """
+        return self.source(at)
+
+    def seen_of(self, images: Pixels, drawn: Pixels) -> list[list[str]]:
+        """What a page says of views that were drawn again, (what, how much), beside the images that they are of."""
+        return []
 
     @property
     def training(self) -> Mapping[str, Any]:
@@ -134,6 +158,7 @@ class Cached(View):
         n_used: how many of the cached views a run reads, the first ones (Table 7); null: all.
     """
 
+    shown: ClassVar[Shown | None] = "cached"
     images: Images
     image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
     n_cached: NCached
@@ -144,49 +169,73 @@ class Cached(View):
         """Of a view, in pixels."""
         return self.image_size
 
+    @abstractmethod
     def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
         """Make the views of some images. Those of an image depend on the image and the settings alone.
 
         Args:
             at: the job: `at.dataset.train.images` are uint8 [N, 3, H, W].
-            write: takes (index of the image, its views as uint8 [num_views, 3, side, side]), in any order.
+            write: takes (index of the image, its views as uint8 [num_views, 3, side, side]), in any order, and by name
+                what was measured of them.
             indices: of the images.
             progress: called with (images done, images, {}).
 
         Raises:
             ValueError: the views cannot be made; says why, in one line.
         """
-        raise NotImplementedError
+
+    @property
+    def measured(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """What is stored beside an image's views, (shape, dtype) by file stem: NaN or 0 where `fill` gives none."""
+        each = (self.num_views,)
+        return {"distances": (each, "<f4"), "distances_original": (each, "<f4"), "steps": ((), "<i4")}
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What `summary.json` says of the views beside their name."""
+        """What `summarize` says of the settings."""
         return {}
 
+    def summarize(self, folder: Path, at: Place) -> dict[str, Any]:
+        """What the arrays of a finished cache say, for `summary.json`, the manifest and the report."""
+        return {"view": self.name, "distances": UNMEASURED, **self.facts}
+
+    def doubt(self, folder: Path, at: Place) -> str | None:
+        """A warning about a finished cache; None where there is nothing to say."""
+        return None
+
     def rows(self, at: Place) -> RowWork:
-        """How the cache is filled. Views that are made without f have no distances: NaN, and 0 steps."""
-        count = self.num_views
-        fields = {"distances": ((count,), "<f4"), "distances_original": ((count,), "<f4"), "steps": ((), "<i4")}
-        nowhere = np.full(count, np.nan, dtype=np.float32)
-        unmeasured = {"distances": nowhere, "distances_original": nowhere, "steps": np.zeros((), dtype=np.int32)}
-        shape = (count, 3, self.side, self.side)
+        """The work of filling the cache, in parts that processes may share.
+
+        Raises:
+            ValueError: it cannot be filled.
+        """
+        shape, measured = (self.num_views, 3, self.side, self.side), self.measured
+        blank = {
+            name: np.full(row, np.nan if np.dtype(kind).kind == "f" else 0, kind)
+            for name, (row, kind) in measured.items()
+        }
 
         def fill(write: Write, indices: list[int], progress: Progress) -> None:
-            def put(index: int, views: Any) -> None:
+            def put(index: int, views: Any, **given: Any) -> None:
                 views = np.asarray(views)
                 if views.dtype != np.uint8 or views.shape != shape:
-                    found = f"{views.dtype} {list(views.shape)}"
                     raise ValueError(
-                        f"view={self.name}: views of image {index} are {found}; needed is uint8 {list(shape)}"
+                        f"view={self.name}: views of image {index} are {views.dtype} {list(views.shape)}; needed is "
+                        f"uint8 {list(shape)}"
                     )
-                write(index, views, **unmeasured)
+                write(index, views, **{**blank, **given})
 
             self.fill(at, put, indices, progress)
 
-        def summarize(folder: Path) -> dict[str, Any]:
-            return {"view": self.name, "distances": UNMEASURED, **self.facts}
-
-        return RowWork(self.title, len(at.dataset.train), shape, fields, fill, summarize)
+        return RowWork(
+            self.title or self.name,
+            len(at.dataset.train),
+            shape,
+            measured,
+            fill,
+            functools.partial(self.summarize, at=at),
+            functools.partial(self.doubt, at=at),
+        )
 
     def build(self, into: Path, at: Place) -> Built:
         """The views of every training image; what an interrupted run or a shard made is taken over.
@@ -205,7 +254,7 @@ class Cached(View):
             summary["notes"] = [doubt]  # of the manifest alone: a sentence of ours decides no byte of the cache
         return Built(summary)
 
-    def load(self, folder: Path, at: Place) -> "CachedViews":
+    def load(self, folder: Path, at: Place) -> "ViewSource":
         """Serves the views that a training reads."""
         from assimilate.views.cache import CachedViews
 
@@ -213,7 +262,7 @@ class Cached(View):
 
     def source(self, at: Place) -> "ViewSource | None":
         """The cache."""
-        served: CachedViews = at.load(self)
+        served: ViewSource = at.load(self)
         return served
 
     def summary(self, at: Place) -> dict[str, Any]:
@@ -268,13 +317,12 @@ class Cached(View):
 class FromLatents(Cached):
     """Views that a generator makes from the image's latent."""
 
+    shown: ClassVar[Shown | None] = "latents"
     generator: Generator
     latents: Latents
     truncation: Annotated[float | None, From("generator.truncation")] = None
 
-    def codes_and_views(
-        self, at: Place, indices: list[int], count: int, progress: Progress
-    ) -> "tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]":
+    def codes_and_views(self, at: Place, indices: list[int], count: int, progress: Progress) -> tuple[Codes, Pixels]:
         """The first views of some images, as the cache holds them, with their codes, which it does not hold.
 
         Args:
@@ -284,9 +332,12 @@ class FromLatents(Cached):
             progress: called as images are done.
 
         Returns:
-            Codes before truncation [M, count, codes, dim] and views uint8 [M, count, 3, H, W], on the CPU.
+            Codes before truncation [M, count, codes, dim] and views [M, count, 3, H, W].
+
+        Raises:
+            ValueError: this kind cannot tell the codes of its views.
         """
-        raise NotImplementedError
+        raise ValueError(f"view={self.name} cannot tell the latents of its views")
 
     @property
     def starts_from_reconstruction(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +19,8 @@ from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
 from assimilate.views.embedding import to_pixels
+from assimilate.views.mixing import Mixing as Mixing
+from assimilate.views.perturbation import Perturbation as Perturbation
 
 # Rounded to pixels, NaN would be black.
 _NOT_FINITE = (
@@ -206,12 +208,12 @@ def moved_again(
     count: int,
     seed: int,
     device: str = "cpu",
-) -> Float[Tensor, "images count codes dim"]:
-    """Codes, before truncation, of the first `count` views that `synthesize_views` makes of `indices`; on the CPU."""
-    codes: list[Tensor] = []
+) -> Float32[np.ndarray, "images count codes dim"]:
+    """Codes, before truncation, of the first `count` views that `synthesize_views` makes of `indices`."""
+    codes: list[NDArray[np.float32]] = []
     for index in indices:
         code = torch.from_numpy(np.array(latents[index]))
         drawn = move.draw(generator, num_views, code.shape, seeded(seed, move.purpose, index))[:count].to(device)
         with torch.no_grad():
-            codes.append(move.apply(generator, code.to(device).expand(len(drawn), -1, -1), drawn).cpu())
-    return torch.stack(codes)
+            codes.append(move.apply(generator, code.to(device).expand(len(drawn), -1, -1), drawn).cpu().numpy())
+    return np.stack(codes)

@@ -1,5 +1,6 @@
 """Views that take one forward pass of the generator: what decides them."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -20,11 +21,9 @@ from assimilate.graph.settings import (
     Seed,
     Whole,
 )
-from assimilate.views.step import FromLatents
+from assimilate.views.step import Codes, FromLatents, Pixels, Shown
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from assimilate.data.views import ViewSource
     from assimilate.views.synthesis import Move
 
@@ -49,9 +48,9 @@ class Synthesised(FromLatents):
         """Whether they are cached."""
         return self.cached
 
+    @abstractmethod
     def move(self) -> "Move":
         """How a latent becomes that of a view."""
-        raise NotImplementedError
 
     @property
     def _synthesis(self) -> ModuleType:
@@ -74,11 +73,9 @@ class Synthesised(FromLatents):
             progress=progress,
         )
 
-    def codes_and_views(
-        self, at: Place, indices: list[int], count: int, progress: Progress
-    ) -> "tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]":
+    def codes_and_views(self, at: Place, indices: list[int], count: int, progress: Progress) -> tuple[Codes, Pixels]:
         """They are drawn and made again."""
-        codes: Tensor = self._synthesis.moved_again(
+        codes: Codes = self._synthesis.moved_again(
             at.load(self.generator),
             at.load(self.latents),
             indices,
@@ -88,7 +85,7 @@ class Synthesised(FromLatents):
             seed=self.seed,
             device=at.device,
         )
-        views: dict[int, np.ndarray[Any, np.dtype[np.uint8]]] = {}
+        views: dict[int, Pixels] = {}
         self.fill(at, lambda index, made: views.update({index: np.asarray(made)[:count]}), indices, progress)
         return codes, np.stack([views[index] for index in indices])
 
@@ -114,16 +111,16 @@ class WPerturb(Synthesised):
     """
 
     title: ClassVar[str] = "W-perturb"
+    ink: ClassVar[str] = "vermilion"
     sigma: Annotated[NotNegative | list[NotNegative], Allowed("a standard deviation ≥ 0, or a list with one a code")]
     noise_limit: Annotated[Positive | None, Allowed("null (a normal distribution) or standard deviations > 0")]
     projected: Flag
 
     def move(self) -> "Move":
         """Noise in W+."""
-        from assimilate.views.perturbation import Perturbation
-
         sigma = tuple(self.sigma) if isinstance(self.sigma, list) else float(self.sigma)
-        return Perturbation(sigma, self.projected, self.noise_limit)
+        move: Move = self._synthesis.Perturbation(sigma, self.projected, self.noise_limit)
+        return move
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -158,13 +155,13 @@ class WMix(Synthesised):
     """
 
     title: ClassVar[str] = "W-mix"
+    ink: ClassVar[str] = "purple"
     split: Annotated[Whole, Allowed("a whole number of codes ≥ 0, at most 2·log2(image_size) − 2")]
 
     def move(self) -> "Move":
         """The codes of another image."""
-        from assimilate.views.mixing import Mixing
-
-        return Mixing(self.split)
+        move: Move = self._synthesis.Mixing(self.split)
+        return move
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -183,10 +180,10 @@ class WMix(Synthesised):
 class Reconstruction(Synthesised):
     """g(w) of the inverted latent."""
 
-    title: ClassVar[str] = "reconstructions"
+    title: ClassVar[str] = "reconstruction"
+    shown: ClassVar[Shown | None] = "inverted"
 
     def move(self) -> "Move":
         """None."""
-        from assimilate.views.perturbation import Perturbation
-
-        return Perturbation(0.0)
+        move: Move = self._synthesis.Perturbation(0.0)
+        return move

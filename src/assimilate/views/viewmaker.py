@@ -1,16 +1,20 @@
 """Viewmaker (Tamkin et al., 2021; PROTOCOLS 10): a network that learns bounded perturbations of an image."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64, UInt8
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-# Of a finished encoder that was trained with one.
-VIEWMAKER = "viewmaker.pt"
+from assimilate.encoder.checkpoint import read_torch_file
+
 NUM_BLOCKS = 3
 # Keeps the division finite where the network says nothing; part of the method's definition.
 SIZE_EPSILON = 1e-4
@@ -137,3 +141,43 @@ def _with_noise(x: Tensor, rng: torch.Generator) -> Tensor:
 def mean_change(views: Tensor, images: Tensor) -> Float[Tensor, ""]:
     """Mean absolute change of a pixel, after clamping."""
     return F.l1_loss(views, images)
+
+
+def load_viewmaker(path: Path) -> Viewmaker:
+    """What a training with a Viewmaker left, on the CPU.
+
+    Raises:
+        ValueError: the file is damaged or no Viewmaker's.
+    """
+    content = read_torch_file(path)
+    if not {"spec", "state_dict"} <= content.keys():
+        raise ValueError(f"{path} holds no Viewmaker")
+    network = Viewmaker.from_spec(ViewmakerSpec.from_dict(content["spec"]), init_seed=0)
+    network.load_state_dict(content["state_dict"])
+    return network.eval()
+
+
+class Perturbing:
+    """Draws views by a trained network (a ViewSource).
+
+    Args:
+        network: on the CPU.
+        images: uint8 [N, 3, H, W].
+    """
+
+    def __init__(self, network: Viewmaker, images: NDArray[np.uint8]) -> None:
+        self._network, self._images = network, images
+
+    @property
+    def num_views(self) -> int:
+        """Any number: no two draws are the same."""
+        return sys.maxsize
+
+    @torch.no_grad()
+    def gather(
+        self, indices: Int64[Tensor, " batch"], num_sampled: int, rng: torch.Generator
+    ) -> UInt8[Tensor, "batch num_sampled 3 height width"]:
+        """New views of each image."""
+        repeated = np.repeat(np.asarray(self._images[indices.numpy()]), num_sampled, axis=0)
+        made = self._network(torch.from_numpy(repeated).float() / 255, rng)
+        return (made * 255).round().to(torch.uint8).unflatten(0, (len(indices), num_sampled))

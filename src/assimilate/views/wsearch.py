@@ -1,5 +1,7 @@
 """W-search: what decides its views (Eq. 3)."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -7,7 +9,7 @@ from pydantic import Field, model_validator
 from assimilate.encoder.step import Encoder
 from assimilate.graph.place import Place
 from assimilate.graph.progress import Progress
-from assimilate.graph.rows import RowWork
+from assimilate.graph.rows import RowWork, Write
 from assimilate.graph.settings import (
     Allowed,
     Count,
@@ -21,12 +23,9 @@ from assimilate.graph.settings import (
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.distances import Distance1, Distance2, usual_epsilon2
 from assimilate.views.solver import Solver
-from assimilate.views.step import FromLatents
+from assimilate.views.step import Codes, FromLatents, Pixels
 
-if TYPE_CHECKING:  # settings are declared without torch
-    import numpy as np
-    from torch import Tensor
-
+if TYPE_CHECKING:
     from assimilate.views.equation3 import Equation3
     from assimilate.views.search_cache import SearchCache
 
@@ -109,6 +108,7 @@ class WSearch(FromLatents):
     """
 
     title: ClassVar[str] = "W-search"
+    ink: ClassVar[str] = "blue"
     reference: Encoder
     calibration: Annotated[Calibration | None, When("epsilon1", "auto")] = None
     seed: Seed
@@ -123,6 +123,10 @@ class WSearch(FromLatents):
         """ε1 and ε2: the settings' numbers, or measured and 5/3·ε1 where they are "auto"."""
         epsilon1 = at.load(self.calibration)["epsilon1"] if self.epsilon1 == "auto" else self.epsilon1
         return float(epsilon1), usual_epsilon2(epsilon1) if self.epsilon2 == "auto" else float(self.epsilon2)
+
+    def distance_asked(self, at: Place) -> float | None:
+        """ε1."""
+        return self.epsilons(at)[0]
 
     def _search(self, at: Place) -> "SearchCache":
         from assimilate.views.search_cache import SearchCache
@@ -139,13 +143,28 @@ class WSearch(FromLatents):
         )
         return SearchCache(at, equation, generator=self.generator, reference=self.reference, latents=self.latents)
 
-    def rows(self, at: Place) -> RowWork:
-        """With the distances that were reached, measured on what is stored, and the steps that it took."""
-        return self._search(at).rows(self.title, side=self.side)
+    @property
+    def measured(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """And how far an image's views are from each other on average, and whether the tolerance was reached."""
+        return {**super().measured, "spread": ((), "<f4"), "converged": ((), "|u1")}
 
-    def codes_and_views(
-        self, at: Place, indices: list[int], count: int, progress: Progress
-    ) -> "tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]":
+    def rows(self, at: Place) -> RowWork:
+        """With a word on what will be searched for."""
+        epsilon1, epsilon2 = self.epsilons(at)
+        at.say(f"  {self.title}: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {self.n_cached} views an image")
+        for doubt in self._search(at).doubts:
+            at.say(f"  warning: {doubt}")
+        return super().rows(at)
+
+    def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
+        """A search from each image's latent."""
+        self._search(at).fill(write, indices, progress)
+
+    def summarize(self, folder: Path, at: Place) -> dict[str, Any]:
+        """The distances that were reached, measured on what is stored, and the steps that it took."""
+        return {"view": self.name, **self._search(at).summarize(folder)}
+
+    def codes_and_views(self, at: Place, indices: list[int], count: int, progress: Progress) -> tuple[Codes, Pixels]:
         """They are searched for again."""
         return self._search(at).again(indices, count, progress)
 

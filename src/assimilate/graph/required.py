@@ -1,0 +1,35 @@
+"""What a class from outside has to give, looked at when it is found: before anything is built."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "_required_unless"
+
+
+def required(*, unless: str) -> Callable[[F], F]:
+    """Mark a method that a subclass has to give, as an abstract one, but for a subclass that gives what calls it.
+
+    Args:
+        unless: the method that calls it.
+    """
+
+    def mark(method: F) -> F:
+        setattr(method, _MARK, unless)
+        return method
+
+    return mark
+
+
+def left_out(cls: type) -> list[str]:
+    """What a class has to give and does not, in alphabetical order."""
+    found = set(getattr(cls, "__abstractmethods__", ()))
+    for owner in cls.__mro__:
+        for name, member in vars(owner).items():
+            unless = getattr(member, _MARK, None)
+            if unless is None or inspect.getattr_static(cls, name) is not member:
+                continue
+            if inspect.getattr_static(cls, unless) is inspect.getattr_static(owner, unless):
+                found.add(name)
+    return sorted(found)

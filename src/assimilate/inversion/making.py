@@ -1,0 +1,229 @@
+"""Making the folder of the latents' artifact: of what the user brings, or by an encoder and an optimisation."""
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assimilate.data.images import ImageDataset
+from assimilate.encoder.encoder import Encoder
+from assimilate.generator.architecture import stylegan2_channels
+from assimilate.generator.protocol import LatentGenerator
+from assimilate.generator.state import GeneratorState
+from assimilate.graph.built import Built
+from assimilate.graph.place import Place
+from assimilate.graph.progress import Progress
+from assimilate.graph.rows import RowWork, Shared, Write
+from assimilate.inversion.checkpoint import load_inversion_encoder, save_inversion_encoder
+from assimilate.inversion.encoder import InversionEncoder
+from assimilate.inversion.given_latents import read_given_latents
+from assimilate.inversion.optimization import optimize_images
+from assimilate.inversion.perceptual import (
+    DiscriminatorFeatures,
+    FeatureExtractor,
+    ResNetFeatures,
+    Vgg19Features,
+    no_features,
+)
+from assimilate.inversion.settings import InDomainSettings, OptimizationSettings
+from assimilate.inversion.training import TRAINING_CHECKPOINT, train_inversion_encoder
+
+ENCODER = "encoder.pt"
+# File stems of the rows.
+LATENTS, ERRORS, INITIAL_ERRORS = "latents", "errors", "initial_errors"
+# Of the published encoder, and so of one that inverts a generator of unknown widths.
+FULL_WIDTH = 512
+
+
+def foresee(settings: InDomainSettings, *, num_images: int, code_shape: tuple[int, int] | None) -> None:
+    """Read what the user brings, and get the perceptual network's weights.
+
+    Args:
+        settings: of the inversion.
+        num_images: training images.
+        code_shape: codes of an image and numbers of each; None: they are known once the generator is read.
+
+    Raises:
+        ValueError: a file cannot be read or does not fit, or VGG19 cannot be had.
+    """
+    num_codes, latent_dim = code_shape or (None, None)
+    if settings.latents is not None:
+        read_given_latents(settings.latents.path, num_images=num_images, num_codes=num_codes, latent_dim=latent_dim)
+        return
+    if settings.checkpoint is not None:
+        path, size = settings.checkpoint.path, settings.image_size
+        load_inversion_encoder(path, image_size=size, num_codes=num_codes, latent_dim=latent_dim)
+    if settings.perceptual == "vgg19":
+        Vgg19Features()
+
+
+def take_latents(given: Path, target: Path, generator: LatentGenerator, at: Place) -> Built:
+    """Copy latents of a user's file.
+
+    Raises:
+        ValueError: they do not fit the images or the generator.
+    """
+    latents = read_given_latents(
+        given,
+        num_images=len(at.dataset.train),
+        num_codes=generator.num_codes,
+        latent_dim=generator.latent_dim,
+    )
+    np.save(target, latents)
+    return Built({"imported": True})
+
+
+class Inverting:
+    """The inversion of a data set: an encoder, which is trained or brought, then the optimisation of every latent.
+
+    Args:
+        settings: of the inversion.
+        refining: of the optimisation.
+        generator: frozen, on the job's device.
+        state: the networks that were trained with it; None where there is but a generator.
+        reference: the encoder of `perceptual=encoder`; otherwise None.
+        at: the job.
+    """
+
+    def __init__(
+        self,
+        settings: InDomainSettings,
+        refining: OptimizationSettings,
+        generator: LatentGenerator,
+        state: GeneratorState | None,
+        reference: Encoder | None,
+        at: Place,
+    ) -> None:
+        self._settings, self._refining, self._at = settings, refining, at
+        self._generator, self._state = generator, state
+        self._features = self._features_of(reference)
+        self._encoder: InversionEncoder | None = None
+        opposed = settings.trains and settings.adversarial_weight > 0
+        self._opponent = state.discriminator if opposed and state is not None else None
+        self._optimizer = None if state is None else state.optimizers.get("d_optim")
+
+    def rows(self) -> RowWork:
+        """The optimisation, a row an image."""
+        generator, tile = self._generator, self._refining.tile
+        return RowWork(
+            title="Optimising latents",
+            count=len(self._at.dataset.train),
+            image_shape=None,
+            fields={
+                LATENTS: ((generator.num_codes, generator.latent_dim), "<f4"),
+                ERRORS: ((), "<f4"),
+                INITIAL_ERRORS: ((), "<f4"),
+            },
+            fill=self._fill,
+            tile=tile,
+            flush_every=tile,
+            shared=Shared("encoder", self._find_encoder, self._make_encoder),
+        )
+
+    def finish(self, into: Path) -> Built:
+        """What is said of a folder whose rows are filled, and recorded."""
+        errors, initial_errors = (np.load(into / f"{name}.npy") for name in (ERRORS, INITIAL_ERRORS))
+        facts: dict[str, Any] = {
+            "reconstruction_mse_mean": float(errors.mean()),
+            "reconstruction_mse_worst": float(errors.max()),
+            "encoder_mse_mean": float(initial_errors.mean()),
+        }
+        if self._opponent is not None:
+            facts["discriminator_optimizer"] = "new" if self._optimizer is None else "continued"
+        self._at.say(
+            f"  reconstruction error (MSE on [−1, 1]): {facts['encoder_mse_mean']:.4f} after the encoder, "
+            f"{facts['reconstruction_mse_mean']:.4f} after optimisation"
+        )
+        kept = {ENCODER, *(f"{name}.npy" for name in (LATENTS, ERRORS, INITIAL_ERRORS))}
+        return Built(facts, leftovers=frozenset(path.name for path in into.iterdir()) - kept)
+
+    def _features_of(self, reference: Encoder | None) -> FeatureExtractor:
+        kind, device = self._settings.perceptual, self._at.device
+        if kind == "none":
+            return no_features
+        if kind == "vgg19":
+            return Vgg19Features().to(device)
+        if reference is not None:
+            return ResNetFeatures(reference.backbone, reference.mean, reference.std).to(device)
+        assert self._state is not None, "the step sees to it"
+        assert self._state.discriminator is not None, "the step sees to it"
+        return DiscriminatorFeatures(self._state.discriminator).to(device)
+
+    # ------------------------------------------------------------------------------------------ the encoder
+
+    def _find_encoder(self, folder: Path) -> str | None:
+        """Take the encoder that a folder holds; a damaged one is deleted, with a warning."""
+        path = folder / ENCODER
+        if not path.exists():
+            return None
+        try:
+            encoder = self._load(path)
+        except ValueError as error:
+            warnings.warn(f"{path} is damaged: {error}; it is made again", stacklevel=2)
+            path.unlink()
+            return None
+        self._encoder = encoder.to(self._at.device).eval().requires_grad_(False)
+        digest = hashlib.sha256()
+        for name, value in encoder.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _make_encoder(self, folder: Path) -> None:
+        """Put the encoder into a folder: the user's, or a trained one with d and the optimisers (PROTOCOLS 5)."""
+        if self._settings.checkpoint is not None:
+            save_inversion_encoder(folder / ENCODER, self._load(self._settings.checkpoint.path))
+            return
+        self._train(folder)
+        (folder / ENCODER).hardlink_to(folder / TRAINING_CHECKPOINT)
+
+    def _load(self, path: Path) -> InversionEncoder:
+        generator = self._generator
+        return load_inversion_encoder(
+            path, image_size=generator.image_size, num_codes=generator.num_codes, latent_dim=generator.latent_dim
+        )
+
+    def _train(self, folder: Path) -> None:
+        settings, at = self._settings, self._at
+        if self._opponent is not None and self._optimizer is None:
+            at.say("note: the generator came without d_optim, so the discriminator's Adam begins anew, at inversion.lr")
+        widest = FULL_WIDTH if self._state is None else max(self._state.architecture.channels)
+        # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
+        channels = stylegan2_channels(
+            settings.image_size, channel_multiplier=1, max_channels=settings.max_channels or widest
+        )
+        with at.bar("Training the inversion encoder") as progress:
+            train_inversion_encoder(
+                self._generator,
+                at.dataset.train,
+                channels=channels,
+                settings=settings.training,
+                features=self._features,
+                discriminator=self._opponent,
+                discriminator_optimizer=self._optimizer,
+                workdir=folder,
+                seed=settings.seed,
+                device=at.device,
+                progress=at.followed(progress, "inversion"),
+            )
+
+    # ------------------------------------------------------------------------------------------ the latents
+
+    def _fill(self, write: Write, pending: list[int], progress: Progress) -> None:
+        dataset: ImageDataset = self._at.dataset
+        assert self._encoder is not None, "it is found before the first row"
+        optimize_images(
+            self._generator,
+            self._encoder,
+            self._features,
+            dataset.train,
+            pending,
+            lambda index, codes, error, initial: write(
+                index, **{LATENTS: codes, ERRORS: error, INITIAL_ERRORS: initial}
+            ),
+            self._refining,
+            device=self._at.device,
+            progress=progress,
+        )

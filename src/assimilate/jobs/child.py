@@ -1,0 +1,75 @@
+"""A process that a job started (`children`): one rank of a training, or one shard of the work on rows."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.store import full_disk_explained
+from assimilate.errors import UserError
+from assimilate.jobs.children import FAILURE
+from assimilate.jobs.out_folder import refusals_explained
+from assimilate.jobs.session import Session
+from assimilate.jobs.sharing import fill_shard
+from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
+from assimilate.jobs.streams import keep_printing
+from assimilate.run.job import Job, rank
+
+
+def main(file: Path) -> int:
+    """Do what the file says. Exit codes are those of a stage; what is to be said of an end, the parent says."""
+    keep_printing()
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in a stage
+    die_with_parent()
+    content = json.loads(file.read_text(encoding="utf-8"))
+    job = Job.read(content)
+    try:
+        with termination_raised() if rank() is None else contextlib.nullcontext(), refusals_explained(), job.ending:
+            work(Session(job, prepare="never"), content["artifact"])
+    except UserError as error:
+        print(f"assimilate.{job.stage}: {error}", file=sys.stderr)
+        return 2
+    except TerminatedError as ended:
+        return 128 + ended.signal
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def work(session: Session, label: str) -> None:
+    """Train an artifact as one of several ranks, or fill the shard of it that the job names; nothing else.
+
+    Raises:
+        UserError: something upstream is missing, which a child does not build; or the work failed.
+    """
+    if rank() is not None:
+        session.take_gpu()  # before anything is loaded: each rank would load it onto the first GPU
+    artifact = next((found for found in _artifacts(session) if found.label == label), None)
+    if artifact is None:
+        raise UserError(f"this job has no {label}")
+    if rank() is None:
+        fill_shard(session, artifact, str(session.config["shard"]), lambda: artifact.step.rows(session))
+        return
+    for parent in artifact.parents.values():
+        session.ensure(parent)
+    try:
+        with full_disk_explained(artifact):
+            artifact.step.fit(artifact.staging, session)
+    except (UserError, ValueError, FloatingPointError) as error:  # what a step tells the user
+        with contextlib.suppress(OSError), (artifact.staging / FAILURE).open("xb") as stream:
+            stream.write(str(error).encode(errors="backslashreplace"))
+        raise UserError(str(error)) from error
+
+
+def _artifacts(session: Session) -> Iterator[Artifact]:
+    """Those of the job: the chain is known once the images are there, which may be what is worked on."""
+    yield session.data
+    yield from session.data.parents.values()
+    yield from session.chain.all()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

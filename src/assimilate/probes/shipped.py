@@ -1,0 +1,98 @@
+"""The measurements that ship: neighbours and the linear classifier, of every probe, and the spread of features."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from assimilate.probes.metric import Metric, Reading, Seen
+from assimilate.probes.protocol import PROTOCOLS
+
+CURVE_LABEL = "5-NN, majority vote, cosine, backbone features, un-augmented"
+
+
+class Neighbours(Metric):
+    """Accuracies of k-nearest-neighbour classifiers among the training images, in percent.
+
+    Attributes:
+        further: k of majority votes beside k = 5.
+    """
+
+    further: Sequence[int] = ()
+
+    def measure(self, seen: Seen) -> Mapping[str, float]:
+        """By what metrics.json calls them."""
+        from assimilate.probes.knn import knn_metrics
+
+        names = {f"knn{k}_cosine": f"knn{k}" for k in self.further}
+        names |= {"knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
+        found = knn_metrics(
+            seen.bank, seen.bank_labels, seen.queries, seen.labels, k=min(5, len(seen.bank)), further=self.further
+        )
+        return {names.get(name, name): value for name, value in found.items()}
+
+    def readings(self, name: str, seen: Seen) -> dict[str, Reading]:
+        """Under names of their own."""
+        labels = {
+            **{f"knn{k}": f"{k}-NN, majority vote, cosine, backbone features, un-augmented" for k in self.further},
+            "knn5": CURVE_LABEL,
+            "knn5_euclidean": "5-NN, majority vote, Euclidean, un-normalised backbone features",
+            "knn200": "200-NN, cosine, weight exp(s/.1): what the E-SSL code calls kNN",
+        }
+        return {key: Reading((value,), labels.get(key, "")) for key, value in self.measure(seen).items()}
+
+    def names(self, name: str, num_classes: int) -> Sequence[str]:
+        """Few images may lack knn200."""
+        return tuple(dict.fromkeys([*(f"knn{k}" for k in sorted({5, *self.further})), "knn5_euclidean", "knn200"]))
+
+
+class Linear(Metric):
+    """Accuracies of a linear classifier on frozen features, one a seed, in percent.
+
+    Attributes:
+        settings: of `linear_probe`.
+        departures: what it does otherwise than its protocol, for its label.
+    """
+
+    of_untrained: ClassVar[bool] = False
+    settings: dict[str, Any]
+    departures: Sequence[str] = ()
+
+    def measure(self, seen: Seen) -> Mapping[str, float]:
+        """Their means over the seeds."""
+        return {key: sum(value.values) / len(value.values) for key, value in self.readings("", seen).items()}
+
+    def readings(self, name: str, seen: Seen) -> dict[str, Reading]:
+        """Under names of their own."""
+        from assimilate.probes.linear import linear_probe
+
+        probe = linear_probe(
+            seen.encoder,
+            seen.dataset.train,
+            seen.dataset.test,  # type: ignore[arg-type]
+            num_classes=len(seen.dataset.class_names),
+            progress=seen.progress,
+            **self.settings,
+        )
+        here = f" (here: {', '.join(self.departures)})" if self.departures else ""
+        return {metric: Reading(values, probe.labels[metric] + here) for metric, values in probe.values.items()}
+
+    def names(self, name: str, num_classes: int) -> Sequence[str]:
+        """acc5 needs more than 5 classes; a protocol that reports its best epoch has the last one's too."""
+        found = ("acc1", "acc5") if num_classes > 5 else ("acc1",)
+        best = PROTOCOLS[self.settings["preset"]].report == "best"
+        return (*found, *(f"{metric}_last" for metric in found)) if best else found
+
+
+class Spread(Metric):
+    """How far the directions of features differ (`spread_of`): near 0 where they have collapsed."""
+
+    title: ClassVar[str] = "directions of un-augmented training images' features"
+
+    def measure(self, seen: Seen) -> Mapping[str, float]:
+        """Spread, 0 to 1, and effective rank, 1 to the features' dimension."""
+        from assimilate.probes.collapse import some, spread_of
+
+        return spread_of(some(seen.bank))
+
+    def names(self, name: str, num_classes: int) -> Sequence[str]:
+        """Two."""
+        return (f"{name}_spread", f"{name}_effective_rank")

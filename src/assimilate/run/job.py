@@ -1,0 +1,65 @@
+"""A composed run, as a stage is handed it, and as a child process of the run reads it from a file."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+# The stage that looks at views through f, whatever made them.
+MEASURING_STAGE = "analyze"
+# Stages that go as far as a probe, or look at one.
+PROBING_STAGES = ("train", "evaluate", "report")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fully composed run: plain values with the budget's caps applied, and where its results go."""
+
+    stage: str
+    config: dict[str, Any]
+    overrides: tuple[str, ...]
+    identity: dict[str, Any]
+    out: Path
+    run_dir: Path
+    row: str | None  # the paper's row, if nothing but data set, seed and budget was changed
+    notices: tuple[str, ...]
+    log: Path | None = None  # a job of a multirun: where its lines are kept
+    ending: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)  # what is closed when it ends
+
+    @property
+    def command(self) -> str:
+        """The command that composes this job."""
+        return " ".join(["python -m", f"assimilate.{self.stage}", *map(shell_word, self.overrides)])
+
+    def written(self, path: Path, **more: Any) -> Path:
+        """Write the job for a child process, which starts nothing anew and has nothing to note."""
+        kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("ending", "log")}
+        text = json.dumps({**kept, "notices": (), **more}, default=str)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Self:
+        """What `written` wrote."""
+        values = {each.name: content[each.name] for each in fields(cls) if each.name in content}
+        paths = {name: Path(values[name]) for name in ("out", "run_dir")}
+        lists = {name: tuple(values[name]) for name in ("overrides", "notices")}
+        return cls(**{**values, **paths, **lists})
+
+
+# Which artifact the ranks of a launch train. A cluster may set RANK and WORLD_SIZE for any process; this is ours alone.
+RANK_TARGET = "ASSIMILATE_RANK_TARGET"
+
+
+def rank() -> int | None:
+    """This process's number among the ranks of a launch of ours; None where it is none of them."""
+    return int(os.environ["RANK"]) if RANK_TARGET in os.environ else None
+
+
+def shell_word(word: str) -> str:
+    """An override as a shell needs it: quoted only where it must be."""
+    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else "'" + word.replace("'", "'\\''") + "'"

@@ -1,0 +1,38 @@
+"""What a child process of a job is handed, and what it reads."""
+
+import json
+import subprocess
+import sys
+
+from assimilate.artifacts.artifact import Artifact, artifact_root
+from assimilate.composing import compose
+from assimilate.config import make_job
+from assimilate.jobs.children import _written
+from assimilate.run.job import Job
+from assimilate.run.recipe import Recipe
+
+WORDS = ["view=viewmaker", "assim=a2", "loss.temperature=0.3", "trainer.devices=4", "budget=smoke", "force=true"]
+
+READS = """
+import json, sys
+sys.modules["hydra"] = sys.modules["omegaconf"] = sys.modules["torch"] = None
+import assimilate.jobs.session
+from pathlib import Path
+from assimilate.run.job import Job
+from assimilate.run.recipe import Recipe
+job = Job.read(json.loads(Path(sys.argv[1]).read_text()))
+print(Recipe(job.config).encoder.key, job.config["trainer"]["devices"], job.config["shard"], job.config["force"])
+"""
+
+
+def test_a_child_reads_the_composed_job_and_needs_no_hydra(tmp_path):
+    words = [*WORDS, f"out={tmp_path}"]
+    job = make_job("train", compose(words), words)
+    artifact = Artifact.of(Recipe(job.config).encoder, "digits", artifact_root(job.out))
+    file = _written(job, artifact, "job.json", shard="2/3", trainer={"devices": 1})
+    content = json.loads(file.read_text())
+    assert content["artifact"] == artifact.label
+    read = Job.read(content)
+    assert (read.out, read.run_dir, read.overrides, read.identity) == (job.out, job.run_dir, tuple(words), job.identity)
+    done = subprocess.run([sys.executable, "-c", READS, str(file)], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [artifact.key, "1", "2/3", "False"], done.stderr

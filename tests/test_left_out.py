@@ -1,0 +1,109 @@
+"""A class from outside that leaves out what it has to give is refused when it is composed, in one line."""
+
+import sys
+from abc import ABC, abstractmethod
+
+import pytest
+
+from assimilate import train
+from assimilate.graph.required import left_out, required
+from assimilate.graph.settings import Settings
+from assimilate.run.keys import PLACES
+
+MODULE = """
+from assimilate.assimilation.loss import Loss
+from assimilate.assimilation.optimizers import Optimizer, Schedule
+from assimilate.data.dataset import Dataset
+from assimilate.data.transform import Transform
+from assimilate.encoder.backbones import Backbone
+from assimilate.generator.step import Generator
+from assimilate.probes.metric import Metric
+from assimilate.views.step import Cached
+from assimilate.views.synthesised import Synthesised
+
+for base in (Loss, Optimizer, Schedule, Dataset, Transform, Backbone, Generator, Metric, Cached, Synthesised):
+    globals()["No" + base.__name__] = type("No" + base.__name__, (base,), {"__module__": __name__})
+
+
+class OwnMethod(Loss):
+    def method(self, encoder, alignment, *, seed):
+        from assimilate.assimilation.method import Method
+
+        return type("NoMethod", (Method,), {})(alignment)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outside(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "incomplete.py").write_text(MODULE)
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+    sys.modules.pop("incomplete", None)
+
+
+@pytest.mark.parametrize(
+    ("word", "lacking"),
+    [
+        ("loss._target_=incomplete.NoLoss", "base"),
+        ("optimizer._target_=incomplete.NoOptimizer", "build"),
+        ("optimizer.schedule=incomplete.NoSchedule", "rate"),
+        ("dataset._target_=incomplete.NoDataset", "available or prepare"),
+        ("assim.view1=incomplete.NoTransform", "augmentation"),
+        ("encoder.backbone=incomplete.NoBackbone", "build"),
+        ("generator._target_=incomplete.NoGenerator", "load"),
+        ("metrics.mine._target_=incomplete.NoMetric", "measure"),
+        ("view._target_=incomplete.NoCached", "fill"),
+        ("view._target_=incomplete.NoSynthesised", "move"),
+    ],
+)
+def test_it_is_refused_in_one_line(word, lacking, tmp_path, capsys):
+    assert train.main([word, "prepare=plan", f"out={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert f"{word} cannot be used: the class has no {lacking} of its own\n" in error
+    assert error.count("\n") == 1
+
+
+def test_a_method_without_forward_is_refused_before_anything_is_trained(tmp_path, capsys):
+    words = ["view=expert", "budget=smoke", "trainer=cpu", "loss._target_=incomplete.OwnMethod", f"out={tmp_path}"]
+    assert train.main(words) == 2
+    error = capsys.readouterr().err
+    assert "NoMethod" in error
+    assert "forward" in error
+    assert not list(tmp_path.rglob("last.ckpt"))
+
+
+def test_what_calls_it_may_be_given_in_its_place():
+    import incomplete
+
+    assert left_out(incomplete.NoLoss) == ["base"]
+    assert left_out(incomplete.OwnMethod) == []
+
+    class Base(ABC):  # noqa: B024  part is as good as abstract
+        @required(unless="whole")
+        def part(self):
+            raise NotImplementedError
+
+        def whole(self):
+            return self.part()
+
+    class Whole(Base):
+        def whole(self):
+            return 1
+
+    class Later(Whole):
+        @abstractmethod
+        def part(self):
+            """Anew."""
+
+    assert (left_out(Base), left_out(Whole), left_out(Later)) == (["part"], [], ["part"])
+
+
+def test_shipped_classes_leave_nothing_out():
+    def below(cls):
+        return [cls, *(found for child in cls.__subclasses__() for found in below(child))]
+
+    shipped = {cls for _, base in PLACES for cls in below(base) if cls.__module__.startswith("assimilate.")}
+    assert all(issubclass(cls, Settings) for cls in shipped)
+    assert not [cls for cls in shipped if not cls.__subclasses__() and left_out(cls)]
