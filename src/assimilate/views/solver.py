@@ -106,5 +106,5 @@ class Ray(Solver, word="ray", node="ray"):
         """Eq. 3 and rays."""
         from assimilate.views.rays import RaySettings
 
-        settings = dict(self)
+        settings = {name: getattr(self, name) for name in type(self).model_fields}
         return RaySettings(**equation, compiled=settings.pop("compile"), **settings)

@@ -88,7 +88,7 @@ class Search(Solver, word="gradient", node="search"):
         """Eq. 3 and this solver of it."""
         from assimilate.views.search import SearchSettings
 
-        settings = dict(self)
+        settings = {name: getattr(self, name) for name in type(self).model_fields}
         return SearchSettings(**equation, compiled=settings.pop("compile"), **settings)
 
 
