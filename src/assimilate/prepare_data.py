@@ -1,4 +1,4 @@
-"""Stage: decode a data set once into uint8 arrays with a fingerprint.
+"""Stage: decode a data set once into uint8 arrays.
 
 python -m assimilate.prepare_data dataset=folder dataset.root=/my/images
 python -m assimilate.prepare_data dataset=imagenet_fake generator.checkpoint=/my/bigbigan.pth

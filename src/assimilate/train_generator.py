@@ -1,7 +1,6 @@
-"""Stage: train the generator of the views, or take one that is brought.
+"""Stage: train the generator of the views, or take one.
 
 python -m assimilate.train_generator dataset=cifar10
-python -m assimilate.train_generator dataset=cifar10 generator._target_=my.module.MyGenerator
 """
 
 import sys
