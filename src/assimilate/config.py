@@ -40,7 +40,7 @@ from assimilate.run.budget import apply_budget
 from assimilate.run.checks import accumulation_notice, check_homes, check_stage
 from assimilate.run.given import check_given
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
-from assimilate.run.keys import is_argument
+from assimilate.run.keys import is_argument, named_keys
 from assimilate.run.objective import check_objective
 from assimilate.run.recipe import Recipe
 from assimilate.words import SEARCH_PATH
@@ -221,7 +221,7 @@ def _check_additions(parsed: Sequence[Override], plain: Mapping[str, Any]) -> No
     others = [str(override.input_line) for override in parsed if override not in added]
     composed = OmegaConf.to_container(compose(others))
     assert isinstance(composed, dict)
-    keys = nodes(composed)
+    keys = nodes(composed) | named_keys(plain)
     for override in added:
         key, value = override.key_or_group, override.value()
         for leaf, _ in leaves({key: value}):

@@ -64,8 +64,8 @@ def test_shipped_ones_are_known_as_they_were():
         "width": 8,
         "stem": "cifar",
         "projector": "essl",
-        "hidden_dim": 2048,
-        "output_dim": 2048,
+        "hidden_dim": 128,
+        "output_dim": 64,
         "predictor_dim": None,
     }
 

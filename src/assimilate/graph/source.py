@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import re
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
@@ -61,8 +62,12 @@ def _needed() -> frozenset[str]:
     """The libraries that this package declares, extras included."""
     try:
         declared = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        declared = []
+    except metadata.PackageNotFoundError:  # a checkout that is on the path without being installed
+        project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        declared = [
+            *project["dependencies"],
+            *(each for some in project["optional-dependencies"].values() for each in some),
+        ]
     return frozenset(re.split(r"[^\w.-]", requirement)[0].replace("-", "_") for requirement in declared)
 
 

@@ -179,6 +179,7 @@ class Wiring:
         value = _ABSENT if place is None else self._find(place)
         items = _items_of(field.annotation)
         if items is not None and isinstance(value, Mapping):
+            self.read |= {f"{place}.{name}" for name, item in value.items() if item is None}  # switched off
             return {name: self.make(f"{place}.{name}", items) for name, item in value.items() if item is not None}
         if nested is None or value is _ABSENT or isinstance(value, Settings):
             return value
