@@ -262,9 +262,9 @@ def interrupt_sampling(monkeypatch, words: list[str]) -> None:
 def test_a_shard_that_ends_after_the_whole_was_joined_leaves_nothing(
     words: list[str], sampled_run: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    from assimilate.data import parts
+    from assimilate.jobs import sharing
 
-    seal = parts.seal
+    seal = sharing.seal
 
     def joined_meanwhile(part, first, made_from):
         seal(part, first, made_from)
@@ -272,7 +272,7 @@ def test_a_shard_that_ends_after_the_whole_was_joined_leaves_nothing(
         (whole,) = artifacts(sampled_run, "datasets")
         shutil.copytree(whole, part.parent / whole.name)
 
-    monkeypatch.setattr(parts, "seal", joined_meanwhile)
+    monkeypatch.setattr(sharing, "seal", joined_meanwhile)
     assert prepare_data.main([*words, "shard=1/2"]) == 0
     assert "the whole data set was made meanwhile" in capsys.readouterr().out
     assert_same_data(tmp_path / "out", sampled_run)

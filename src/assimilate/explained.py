@@ -144,7 +144,8 @@ def _classes() -> dict[str, dict[str, type]]:
     found: dict[str, dict[str, type]] = {}
     for path in sorted(CONF.glob("*/*.yaml")):
         for key, target in settings_in(path).items():
-            if key.endswith(f".{TARGET}"):
+            # A class of a library has no meanings of ours, and takes seconds to import.
+            if key.endswith(f".{TARGET}") and target.startswith("assimilate."):
                 found.setdefault(key.removesuffix(f".{TARGET}"), {})[path.stem] = pkgutil.resolve_name(target)
     return found
 

@@ -190,16 +190,17 @@ class Wiring:
             spread = any(isinstance(mark, At) for mark in field.metadata)
             return self.fill(place, nested) if spread else self.make(place, nested)
         if not choices(nested):
-            raise UserError(
-                f"{place}={as_typed(value)} cannot be used: allowed is a setting in it, {place}.<name>=… "
-                "(all keys: --cfg job)"
-            )
+            raise _no_settings(place, value)
         # A word: the class that it chooses, whose settings stand beside it.
         self._chosen[place] = value, nested
         cls = find_class(place, value, nested)
         if issubclass(cls, Called) and "." in str(value) and resolved(value) is not cls:
             return self.fill(place, cls, {"factory": value})
-        return self.fill(_settings_beside(place, cls), cls)
+        beside = _settings_beside(place, cls)
+        settings = self._find(beside) if beside else {}
+        if settings is not _ABSENT and not isinstance(settings, Mapping):
+            raise _no_settings(beside, settings)
+        return self.fill(beside, cls)
 
     def _find(self, path: str) -> Any:
         node: Any = self.config
@@ -317,6 +318,12 @@ def _own_places(path: str | None, cls: type[Settings]) -> Iterator[tuple[str, Fi
                 yield from _own_places(_settings_beside(place, each), each)
         else:
             yield from places_of(place, nested)
+
+
+def _no_settings(place: str, value: Any) -> UserError:
+    return UserError(
+        f"{place}={as_typed(value)} cannot be used: allowed is a setting in it, {place}.<name>=… (all keys: --cfg job)"
+    )
 
 
 def _settings_beside(place: str, cls: type[Settings]) -> str:
