@@ -318,10 +318,16 @@ def test_search(changes, gpu):
         assert views.images.numpy().shape == (2, 3, worlds.SIZE, worlds.SIZE)
 
 
-@pytest.mark.parametrize("changes", [{}, {"precision": "bf16", "anchor": "original", "direction": Toward()}])
-def test_rays(changes, gpu):
+@pytest.mark.parametrize(
+    ("epsilon1", "changes"),
+    # From random pictures a ray starts at about 1, farther than 0.3.
+    [(0.3, {}), (1.3, {"precision": "bf16", "anchor": "original", "direction": Toward()})],
+)
+def test_rays(epsilon1, changes, gpu):
     generator = worlds.LinearGenerator().to("cuda")
-    settings = RaySettings(epsilon1=0.3, epsilon2=0.5, num_views=2, candidates=3, width=2, calibration=2, **changes)
+    settings = RaySettings(
+        epsilon1=epsilon1, epsilon2=0.5, num_views=2, candidates=3, width=2, calibration=2, **changes
+    )
     latents = np.random.default_rng(0).standard_normal((5, worlds.CODES, worlds.DIM)).astype(np.float32)
     images = np.random.default_rng(1).integers(0, 256, (5, 3, worlds.SIZE, worlds.SIZE), dtype=np.uint8)
     found = {}

@@ -19,7 +19,7 @@ from assimilate.errors import UserError
 from assimilate.jobs.dashboard import tell_views
 from assimilate.tracking.tracker import FileTracker, Relay, Tracker, open_tracker
 from assimilate.tracking.wandb_tracker import WandbTracker, chosen_mode, run_id
-from assimilate.views.step import Cached
+from assimilate.views.synthesised import WPerturb
 from tests.chain_run import SMOKE, results
 
 pytestmark = pytest.mark.xdist_group("chain")
@@ -315,7 +315,7 @@ def test_views_without_distances_are_told_of_without_any(tmp_path, measured):
         np.save(tmp_path / f"{name}.npy", np.full((3, 2), 0.25 if measured else np.nan, dtype=np.float32))
     (tmp_path / "summary.json").write_text('{"views": 6}')
     dataset = SimpleNamespace(train=SimpleNamespace(images=np.zeros((3, 3, 8, 8), dtype=np.uint8)))
-    chain = SimpleNamespace(views=SimpleNamespace(path=tmp_path, step=Cached.model_construct()))
+    chain = SimpleNamespace(views=SimpleNamespace(path=tmp_path, step=WPerturb.model_construct()))
     tell_views(SimpleNamespace(tracker=Notes(), chain=chain, dataset=dataset, folder=lambda step: tmp_path))
     assert heard["views/views"] == 6
     assert "views/grid" in heard

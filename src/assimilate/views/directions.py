@@ -1,5 +1,6 @@
 """Directions in W+ along which a ray leaves its anchor."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from assimilate.graph.settings import Settings
@@ -13,6 +14,7 @@ if TYPE_CHECKING:  # settings are declared without torch
 class Direction(Settings):
     """How the direction of a ray is drawn; its length has no meaning."""
 
+    @abstractmethod
     def draw(
         self,
         codes: "Float[Tensor, 'codes dim']",
@@ -26,7 +28,6 @@ class Direction(Settings):
             mapped: codes to which the generator maps random latents.
             rng: source of the draw; all of these are on the CPU.
         """
-        raise NotImplementedError
 
 
 class Isotropic(Direction, word="isotropic"):

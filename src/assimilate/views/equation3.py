@@ -1,5 +1,6 @@
 """Eq. 3 as a problem: what is asked of the views of an anchor, what is found, and what any solver of it offers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -53,7 +54,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Equation3:
+class Equation3(ABC):
     """What is asked of the views of an anchor.
 
     Attributes:
@@ -80,6 +81,7 @@ class Equation3:
     judged: ClassVar[str] = ""
     counted: ClassVar[str] = "steps"
 
+    @abstractmethod
     def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> Engine:
         """What finds the views.
 
@@ -88,7 +90,6 @@ class Equation3:
             embedding: f.
             device: where to compute.
         """
-        raise NotImplementedError
 
     @property
     def asks_convergence(self) -> bool:

@@ -140,14 +140,7 @@ class RayEngine:
         emit: Callable[[FoundViews], None],
         progress: Progress = silent,
     ) -> None:
-        """Find the views of `indices`.
-
-        Args:
-            latents: inverted codes of the whole data set, [N, codes, dim], before truncation.
-            images: the data set's images, uint8 [N, 3, H, W].
-            indices: which of them to work on.
-            emit: receives the views of an image once they are found; in no particular order.
-            progress: called as images are finished.
+        """Find the views of `indices`, as `Engine.run` says.
 
         Raises:
             ValueError: no ray reaches ε1 where the first guess is measured, or images are not finite.
@@ -308,7 +301,7 @@ class RayEngine:
         lengths = [point.t for point in points if point.reached]
         if not lengths:
             raise ValueError(
-                f"no ray of {len(points)} reaches ε1 = {settings.epsilon1:.4g}: a smaller view.epsilon1, other "
-                "view.ray.directions or more view.ray.passes help"
+                f"no ray of {len(points)} reaches ε1 = {settings.epsilon1:.4g}: another view.epsilon1, another "
+                "view.ray.direction or more view.ray.passes may help"
             )
         return median(lengths)

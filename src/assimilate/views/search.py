@@ -162,15 +162,7 @@ class SearchEngine:
         emit: Callable[[FoundViews], None],
         progress: Progress = silent,
     ) -> None:
-        """Search for the views of `indices`.
-
-        Args:
-            latents: inverted codes of the whole data set, [N, codes, dim], before truncation.
-            images: the data set's images, uint8 [N, 3, H, W].
-            indices: which of them to work on.
-            emit: receives the views of an image once they are found; in no particular order.
-            progress: called as images are finished.
-        """
+        """Search for the views of `indices`, as `Engine.run` says."""
         width, num_views = self._settings.width, self._settings.num_views
         self._dtype = torch.from_numpy(latents[:0].copy()).dtype
         queue = self._anchors(latents, images, indices)

@@ -1,5 +1,6 @@
 """What solves Eq. 3: the settings of each solver."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -15,9 +16,9 @@ class Solver(Settings):
     """How Eq. 3 is solved."""
 
     @property
+    @abstractmethod
     def effort_of_a_view(self) -> float:
         """Forward passes of generator and f that a view takes, about."""
-        raise NotImplementedError
 
     @property
     def made_together(self) -> bool:
@@ -36,13 +37,13 @@ class Solver(Settings):
             ValueError: they do not; one line that says what helps.
         """
 
+    @abstractmethod
     def solving(self, **equation: Any) -> "Equation3":
         """Eq. 3 and this solver of it.
 
         Args:
             equation: fields of `Equation3`.
         """
-        raise NotImplementedError
 
 
 class Ray(Solver, word="ray", node="ray"):
