@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate import make_views, train_generator
+from assimilate import analyze, invert, make_views, train_generator
 from assimilate.artifacts.chain import build_chain
 from assimilate.composing import compose
 from assimilate.config import make_job
@@ -120,3 +120,19 @@ def test_images_too_small_for_vgg19_are_refused_when_the_chain_is_made(tmp_path:
     chain_of("inversion.perceptual=discriminator")
     np.save(tmp_path / "w.npy", np.zeros((128, 4, 32), np.float32))
     chain_of(f"inversion.latents={tmp_path}/w.npy")  # brought latents need no network
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        (make_views, [*DIGITS, "shard=1/2"]),
+        (invert, [*DIGITS, "shard=1/2"]),
+        (analyze, ["analysis=distances", "analysis.views=[wperturb]"]),
+    ],
+)
+def test_a_part_and_a_figure_look_ahead_too(stage, words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"no encoder")
+    given = f"inversion.checkpoint={tmp_path}/bad.pt"
+    assert run(stage, given, *words, f"out={tmp_path / 'out'}") == 2
+    assert not artifacts(tmp_path / "out", "generators")
+    assert "bad.pt" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
@@ -32,8 +33,9 @@ from assimilate.composing import (
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
+from assimilate.graph.refusal import as_typed
 from assimilate.graph.wiring import TARGET
-from assimilate.known_keys import CONF, check_added, check_composed, leaves, nodes, settings_in
+from assimilate.known_keys import CONF, EXPERIMENTS, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.run.analysis_checks import check_analysis
 from assimilate.run.baseline import is_baseline, keys_of_baseline
 from assimilate.run.budget import apply_budget
@@ -175,19 +177,23 @@ def brought_by(group: str, name: str) -> list[str]:
 def words_of_the_baseline(job: Job) -> list[str]:
     """The overrides that compose the SimCLR run that a run is compared with, which chooses its own seed.
 
-    Of the run's own they are those that its SimCLR run reads, and options whose class or settings it takes. None of a
-    run that is that one.
+    Of the run's own they are those that its SimCLR run reads, and options whose class or settings it takes; of its row,
+    and of what its other options set, they are the options and the values. None of a run that is that one.
     """
     recipe = Recipe(job.config)
     if is_baseline(recipe):
         return []
     read = keys_of_baseline(recipe) - {f"trainer.{name}" for name in SHOWN}
     with hydra_ready() as loader:
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(job.overrides))
+        parser = OverridesParser.create(config_loader=loader)
+        typed = parser.parse_overrides(list(job.overrides))
+        groups, rows = {override.key_or_group for override in typed}, set(table_groups())
+        of_rows = [word for override in typed if override.key_or_group in rows for word in _options_of_row(override)]
+        parsed = [*parser.parse_overrides([word for word in of_rows if word.split("=")[0] not in groups]), *typed]
     kept = []
     for override in parsed:
         key, node = override.key_or_group, job.config.get(override.key_or_group)
-        if key in table_groups() or key == "seed":
+        if key in rows or key == "seed":
             continue
         if (CONF / key).is_dir():
             below = [TARGET] if isinstance(node, Mapping) and TARGET in node else list(node or ())
@@ -199,7 +205,22 @@ def words_of_the_baseline(job: Job) -> list[str]:
             wanted = key == SEARCH_PATH or key in ROW_COMPANIONS or any(name in read for name in leaf)
         if wanted:
             kept.append(str(override.input_line))
-    return [*kept, "assim=simclr"]
+    words = [*kept, "assim=simclr"]
+    alone = dict(leaves(make_job("train", compose(words), words).config))
+    differing = {key: value for key, value in leaves(job.config) if key in read and alone.get(key, value) != value}
+    return [*kept, *(f"{key}={as_typed(value)}" for key, value in sorted(differing.items())), "assim=simclr"]
+
+
+def _options_of_row(override: Override) -> list[str]:
+    """The options that a row chooses, as words; none of a row that is the user's own, wherever it lies."""
+    row = EXPERIMENTS / override.key_or_group / f"{override.value()}.yaml"
+    chosen = yaml.safe_load(row.read_text(encoding="utf-8")).get("defaults", []) if row.is_file() else []
+    return [
+        f"{group.removeprefix('override').strip().lstrip('/')}={option}"
+        for entry in chosen
+        if isinstance(entry, Mapping)
+        for group, option in entry.items()
+    ]
 
 
 def _check_additions(parsed: Sequence[Override], plain: Mapping[str, Any]) -> None:

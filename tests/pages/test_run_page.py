@@ -12,8 +12,10 @@ from rich.console import Console
 from assimilate import report
 from assimilate.composing import compose
 from assimilate.config import make_job, words_of_the_baseline
+from assimilate.graph.wiring import Wiring
 from assimilate.pages.run import parse_place, parse_run
 from assimilate.pages.terminal import run_table
+from assimilate.run.recipe import Recipe
 from assimilate.run.titles import titles_of
 from tests.made_up_out import HOSTILE, PNG, measured, result, write
 
@@ -192,6 +194,24 @@ def test_the_baseline_of_a_run_is_trained_as_the_run_was(tmp_path):
 def test_the_baseline_takes_the_options_that_its_own_run_reads(words, kept):
     without_row = [word for word in words if not word.startswith("+")]
     assert baseline(*words) == [*without_row[:kept], "assim=simclr"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "+table12=wperturb_a2_simsiam",
+        "+table3=expert_expert_viewmaker_a2",
+        "+table5a=wperturb_crop50_wperturb_crop50",
+        "+table19=basic_basic_basic_a2",
+    ],
+)
+def test_the_baseline_of_a_row_is_the_simclr_run_of_its_settings(row):
+    words = [row, "dataset=cifar100", "budget=short"]
+    recipe = Recipe(make_job("train", compose(words), words).config)
+    alone = Recipe(make_job("train", compose(baseline(*words)), baseline(*words)).config)
+    wanted = recipe.simclr(Wiring(recipe.config, recipe.roles), str(recipe.config["simclr_loss"]), seed=0)
+    assert alone.encoder.key == wanted.key
+    assert alone.probe.key == recipe.probe_of(wanted).key
 
 
 def test_the_baseline_names_no_other():

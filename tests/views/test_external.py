@@ -72,6 +72,15 @@ def test_as_many_views_as_there_are_is_a_plan_of_every_stage(tmp_path, capsys, s
     assert "plan for" in capsys.readouterr().out
 
 
+def test_a_training_reads_as_many_of_all_that_there_are_as_it_asks_for(tmp_path, capsys):
+    np.save(tmp_path / "views.npy", np.zeros((3, 3, 3, 16, 16), np.uint8))
+    planned = ["dataset=digits", "trainer=cpu", "prepare=plan", "loss.alpha=0.4", "loss.temperature=0.5"]
+    words = [*planned, "view=external", f"view.path={tmp_path / 'views.npy'}", f"out={tmp_path / 'out'}"]
+    assert train.main([*words, "view.n_used=3"]) == 0
+    assert train.main([*words, "view.n_used=4"]) == 2
+    assert "view.n_used=4 exceeds the 3 views that every image has" in capsys.readouterr().err
+
+
 def refused(capsys, copy, path, *overrides):
     assert run(make_views, "view=external", f"view.path={path}", *overrides, f"out={copy}") == 2
     error = capsys.readouterr().err.strip()

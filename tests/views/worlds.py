@@ -37,7 +37,7 @@ class LinearGenerator(nn.Module):
 class LinearEncoder(nn.Module):
     """A fixed random projection of the pixels."""
 
-    def __init__(self, dim: int = 6, seed: int = 1) -> None:
+    def __init__(self, dim: int = 8, seed: int = 1) -> None:
         super().__init__()
         rng = torch.Generator().manual_seed(seed)
         self.register_buffer("projection", torch.randn(3 * SIZE * SIZE, dim, generator=rng))

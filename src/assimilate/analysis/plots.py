@@ -1,7 +1,6 @@
 """Curves and histograms as SVG that reads on a light and on a dark page."""
 
 import io
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -41,22 +40,6 @@ def _legend(axes: Axes) -> None:
     legend: Any = axes.legend(frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_color(INK)
-
-
-def plot_curves(
-    curves: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, y_label: str, width: float = 5.2
-) -> str:
-    """Named curves of (x, y) points in one plot, as SVG."""
-    figure, axes = _figure(width, 3.0)
-    for colour, (name, points) in zip(COLOURS, curves.items(), strict=False):
-        if points:
-            x, y = zip(*points, strict=True)
-            axes.plot(x, y, color=colour, linewidth=1.8, label=name, marker="o" if len(points) < 3 else None)
-    axes.set_xlabel(x_label, color=INK, fontsize=9)
-    axes.set_ylabel(y_label, color=INK, fontsize=9)
-    if len(curves) > 1:
-        _legend(axes)
-    return _svg(figure)
 
 
 def plot_distances(distances: NDArray[np.float32], *, wanted: float, name: str, width: float = 5.2) -> str:

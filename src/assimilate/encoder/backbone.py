@@ -17,14 +17,6 @@ from assimilate.graph.settings import choices
 from assimilate.graph.wiring import Wiring, find_class
 
 
-def trains_in_channels_last(width: int, image_size: int, *, on_cpu: bool) -> bool:
-    """Whether a backbone of `width` planes may be trained in channels_last on images of `image_size` pixels: always.
-
-    For callers from the time when narrow ones on a CPU could not; `strided_pointwise` makes every width safe.
-    """
-    return width > 0 and image_size > 0
-
-
 class ResNetBackbone(ResNet):
     """A torchvision ResNet without its classifier, whose first stage has `width` planes (torchvision: 64).
 

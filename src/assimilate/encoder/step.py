@@ -49,9 +49,12 @@ class Network(Settings):
 
     @cached_property
     def decided(self) -> dict[str, Any]:
-        """The backbone's settings stand among the others, as they are typed."""
+        """Settings of a backbone that a word chooses stand among the others, as they are typed.
+
+        One from outside may name its own as a projector's are named.
+        """
         found = dict(super().decided)
-        return {**found, **found.pop("backbone")}
+        return found if self.backbone.word is None else {**found, **found.pop("backbone")}
 
     @property
     def plain(self) -> dict[str, Any]:

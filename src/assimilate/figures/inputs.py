@@ -218,6 +218,8 @@ def ensure(session: Session, needs: Sequence[Need]) -> bool:
             cost = owner.cost_of(artifact, on_gpu=session.device == "cuda")
             session.terminal.say(f"  {artifact.label:<60} about {cost.text}")
     for owner, artifact in needs:
+        owner.look_ahead([artifact])
+    for owner, artifact in needs:
         owner.ensure(artifact)
     if session.prepare == "only":
         session.terminal.say("prepare=only: upstream is complete, nothing was measured")

@@ -53,9 +53,6 @@ class Architecture:
         """L, the number of W+ codes of an image."""
         return 2 * int(math.log2(self.image_size)) - 2
 
-    def channels_at(self, resolution: int) -> int:
-        return self.channels[resolutions(self.image_size).index(resolution)]
-
 
 def stylegan2_channels(
     image_size: int, *, channel_multiplier: int = 2, max_channels: int = 512, channel_base: int | None = None

@@ -70,11 +70,6 @@ class Called(Settings):
         return resolved(self.factory)(*positional, **{name: _made(value) for name, value in named.items()})
 
 
-def _names_of(cls: type) -> set[str]:
-    """The dotted names that a class and those it is built on go by."""
-    return {f"{each.__module__}.{each.__qualname__}" for each in cls.__mro__}
-
-
 def _made(value: Any) -> Any:
     if isinstance(value, Mapping):
         inner = {name: _made(item) for name, item in value.items() if name != TARGET}

@@ -271,7 +271,7 @@ def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = 
         UserError: there is none; says what there is.
     """
     known = choices(base)
-    if name in known:
+    if isinstance(name, str) and name in known:
         return known[name]  # type: ignore[return-value]
     if not isinstance(name, str) or "." not in name:
         raise unknown_word(key, name, [*beside, *known])

@@ -109,13 +109,14 @@ def _view_section(session: Session, folder: Path, reconstruct: Reconstruct) -> S
         ]
         if cached.shape[1] == 1:  # one view has no distance to others
             spread = []
+        share = summary["boundary_rms_relative"]
         facts += [
             ["ε1, asked for", f"{summary['epsilon1']:.4f}"],
             ["achieved distance, mean ± std", f"{summary['distance_mean']:.4f} ± {summary['distance_std']:.4f}"],
-            ["rms error of the distance", f"{100 * (summary['boundary_rms_relative'] or 0):.2f}% of ε1"],
+            *([] if share is None else [["rms error of the distance", f"{100 * share:.2f}% of ε1"]]),
             *spread,
-            ["steps, mean", f"{summary['steps_mean']:.1f}"],
-            ["anchors that ran out of steps", f"{100 * summary['capped_share']:.2f}%"],
+            ["steps of the search, or forward passes of rays, mean", f"{summary['steps_mean']:.1f}"],
+            ["anchors that did not converge", f"{100 * summary['capped_share']:.2f}%"],
         ]
     agreement = "views that 5-NN on real pixels gives their anchor's label"
     if train.labels is not None and cached.shape[-1] != train.image_size:

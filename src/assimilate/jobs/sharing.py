@@ -143,6 +143,7 @@ def _shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | N
         shard = Shard.parse(text)
     except ValueError as error:
         raise UserError(str(error)) from error
+    session.look_ahead([artifact])
     for parent in artifact.parents.values():
         session.ensure(parent)
     if session.store.has(artifact):

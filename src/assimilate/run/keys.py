@@ -102,6 +102,8 @@ def named_keys(config: Mapping[str, Any]) -> set[str]:
         node: Any = config
         for part in key.split("."):
             node = node.get(part) if isinstance(node, Mapping) else None
+        if isinstance(node, Mapping) and TARGET in node:
+            found.add(f"{key}.{TARGET}")
         if isinstance(node, str) and (named := _component(node)) is not None:
             found |= {place for place, _, _ in places_of(key.rpartition(".")[0], named)}
     return found

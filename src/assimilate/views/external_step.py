@@ -55,8 +55,15 @@ class External(Cached):
 
     @property
     def num_used(self) -> int:
-        """All of them."""
-        return self.num_views
+        """The first ones, all where no number is asked for.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        there = self.num_views
+        if self.n_used is not None and self.n_used > there:
+            raise UserError(f"view.n_used={self.n_used} exceeds the {there} views that every image has")
+        return there if self.n_used is None else self.n_used
 
     def content(self) -> Mapping[str, Any]:
         """The listing of the folder, or of the array."""

@@ -11,7 +11,7 @@ def farthest_apart(points: Float[Tensor, "points dim"], count: int) -> list[int]
 
     Greedy max-min (Gonzalez, 1985), at least half as good as the best choice by the smallest distance between two.
     """
-    distances = pairwise_distances(points[None])[0]
+    distances = pairwise_distances(points[None])[0].fill_diagonal_(-1)  # a point is no pair, wherever all lie
     if count == 1:
         return [0]
     first, second = divmod(int(distances.argmax()), len(points))

@@ -235,6 +235,8 @@ class RayEngine:
     def _moving(self, num_codes: int, rng: torch.Generator) -> Bool[Tensor, " codes"]:
         """The codes that move on a ray."""
         settings = self._settings
+        if settings.layers is not None and max(settings.layers) >= num_codes:
+            raise ValueError(f"view.ray.layers={settings.layers}: the generator has codes 0 to {num_codes - 1}")
         moving = torch.zeros(num_codes, dtype=torch.bool)
         moving[list(range(num_codes) if settings.layers is None else settings.layers)] = True
         draws = torch.rand(num_codes, generator=rng).masked_fill(~moving, inf)

@@ -25,13 +25,14 @@ class Solver(Settings):
         """Whether views of an image depend on the other images of the cache."""
         return False
 
-    def check(self, *, epsilon1: Any, num_views: int, num_codes: int) -> None:
+    def check(self, *, epsilon1: Any, num_views: int, num_codes: int | None, weight: float) -> None:
         """See that the settings fit what is asked.
 
         Args:
             epsilon1: as in the configuration, a number or "auto".
             num_views: views an image.
-            num_codes: of the generator.
+            num_codes: of the generator; None: not known before it is read.
+            weight: of the uniformity term, λ.
 
         Raises:
             ValueError: they do not; one line that says what helps.
@@ -86,7 +87,7 @@ class Ray(Solver, word="ray", node="ray"):
         """Three and a half passes (DESIGN §10)."""
         return 3.5
 
-    def check(self, *, epsilon1: Any, num_views: int, num_codes: int) -> None:
+    def check(self, *, epsilon1: Any, num_views: int, num_codes: int | None, weight: float) -> None:
         """A ray starts at the anchor; candidates are at least the views; there are only so many codes."""
         if epsilon1 == 0:
             raise ValueError(
@@ -98,10 +99,15 @@ class Ray(Solver, word="ray", node="ray"):
                 f"view.ray.candidates={self.candidates} is less than view.n_cached={num_views}, the views chosen from "
                 "them: give null or at least as many"
             )
-        if self.layers is not None and not (self.layers and max(self.layers) < num_codes):
+        if self.candidates is not None and (num_views == 1 or weight == 0):
+            why = "view.n_cached=1" if num_views == 1 else "view.lambda=0"
             raise ValueError(
-                f"view.ray.layers={self.layers}: allowed is null, or some of the generator's codes 0 to {num_codes - 1}"
+                f"view.ray.candidates={self.candidates} would be ignored with {why}, which asks nothing of the "
+                "distances between views: give null"
             )
+        if self.layers is not None and (not self.layers or (num_codes is not None and max(self.layers) >= num_codes)):
+            codes = "" if num_codes is None else f" 0 to {num_codes - 1}"
+            raise ValueError(f"view.ray.layers={self.layers}: allowed is null, or some of the generator's codes{codes}")
 
     def solving(self, **equation: Any) -> "Equation3":
         """Eq. 3 and rays."""

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -309,7 +308,7 @@ class Cached(View):
 
     @model_validator(mode="after")
     def _used_are_cached(self) -> "Cached":
-        if self.n_used is not None and self.n_used > self.n_cached:
+        if self.n_used is not None and self.n_cached is not None and self.n_used > self.n_cached:
             raise ValueError(f"view.n_used={self.n_used} exceeds view.n_cached={self.n_cached}, all that there is")
         return self
 
@@ -355,6 +354,7 @@ class FromLatents(Cached):
         return self.generator.width
 
     @property
-    def num_codes(self) -> int:
-        """Of a StyleGAN2 (PROTOCOLS 4)."""
-        return 2 * int(math.log2(self.image_size)) - 2
+    def num_codes(self) -> int | None:
+        """Codes of an image; None where that is known once the generator is read."""
+        shape = self.generator.code_shape
+        return None if shape is None else shape[0]

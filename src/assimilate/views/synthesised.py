@@ -134,17 +134,13 @@ class WPerturb(Synthesised):
                 f"view.noise_limit={self.noise_limit} cannot be used with view.projected=true, which fixes the radius "
                 "of the noise: give view.noise_limit=null or view.projected=false"
             )
-        codes = self.generator_codes()
+        codes = self.num_codes
         if codes is not None and isinstance(self.sigma, list) and len(self.sigma) not in (1, codes):
             raise ValueError(
                 f"view.sigma={self.sigma} has {len(self.sigma)} numbers, but the generator has {codes} codes: give one "
                 "number, or one a code"
             )
         return self
-
-    def generator_codes(self) -> int | None:
-        """Codes of the generator; None where it is not known before it is loaded."""
-        return self.num_codes
 
 
 class WMix(Synthesised):
@@ -170,7 +166,7 @@ class WMix(Synthesised):
 
     @model_validator(mode="after")
     def _fits(self) -> "WMix":
-        if self.split > self.num_codes:
+        if self.num_codes is not None and self.split > self.num_codes:
             raise ValueError(
                 f"view.split={self.split}: the generator has {self.num_codes} codes, allowed is 0 to {self.num_codes}"
             )

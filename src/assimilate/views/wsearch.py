@@ -76,7 +76,7 @@ class Search(Solver, word="gradient", node="search"):
         """With stop=batch (the reference code)."""
         return self.stop == "batch"
 
-    def check(self, *, epsilon1: Any, num_views: int, num_codes: int) -> None:
+    def check(self, *, epsilon1: Any, num_views: int, num_codes: int | None, weight: float) -> None:
         """A share needs something that it is a share of."""
         if epsilon1 == 0 and self.tolerance_relative is not None:
             raise ValueError(
@@ -185,5 +185,7 @@ class WSearch(FromLatents):
 
     @model_validator(mode="after")
     def _solver_fits(self) -> "WSearch":
-        self.search.check(epsilon1=self.epsilon1, num_views=self.n_cached, num_codes=self.num_codes)
+        self.search.check(
+            epsilon1=self.epsilon1, num_views=self.n_cached, num_codes=self.num_codes, weight=self.uniformity_weight
+        )
         return self
