@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from assimilate import cli
-from assimilate.composing import rows_of
+from assimilate.run.composing import rows_of
 
 ROOT = Path(__file__).parents[1]
 # What a person reads; report.md in results/ is a page that the program wrote, with the commands of what was not run.

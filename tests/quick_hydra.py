@@ -17,7 +17,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from assimilate.once_loader import OnceLoader, ReadOnce
+from assimilate.run.once_loader import OnceLoader, ReadOnce
 
 _list_choices = defaults_list._create_interpolation_map
 _compose_options, _initialize = OnceLoader._compose_options, ReadOnce.initialize_sources

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from assimilate import analyze, make_views, report, train
-from assimilate.composing import compose, searching
-from assimilate.config import make_job
 from assimilate.encoder.checkpoint import load_encoder
 from assimilate.errors import UserError
 from assimilate.graph.wiring import find_class
+from assimilate.run.composing import compose, searching
+from assimilate.run.config import make_job
 from assimilate.views.step import Cached, View
 from tests.chain_run import artifacts
 
@@ -95,7 +95,8 @@ def test_a_run_of_ones_own_parts(out):
     trained = json.loads(next((out / "artifacts" / "encoders").rglob("manifest.json")).read_text())["content"]
     assert trained["callbacks"]["ema"]["arguments"] == {"decay": 0.5}
     assert len(trained["callbacks"]["ema"]["source"]) == 64
-    assert (trained["network"]["backbone"]["class"], trained["network"]["patch"]) == ("my_nets.Patches", 2)
+    backbone = trained["network"]["backbone"]
+    assert (backbone["class"], backbone["patch"]) == ("my_nets.Patches", 2)
     assert trained["optimizer"]["arguments"] == {"betas": [0.9, 0.95]}
     assert trained["trainer"]["gradient_clip_val"] == 1
 

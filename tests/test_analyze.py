@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from assimilate import analyze, train
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.figures.record import Analysis
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from tests.chain_run import artifacts, results, run, stamps
 
 pytestmark = pytest.mark.xdist_group("chain")

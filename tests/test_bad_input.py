@@ -12,10 +12,10 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from assimilate import prepare_data, train
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.data import cifar, tinyimagenet
 from assimilate.jobs.session import Session
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))

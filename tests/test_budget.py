@@ -6,11 +6,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from assimilate.artifacts.chain import build_chain
-from assimilate.composing import compose, hydra_ready
-from assimilate.config import make_job
 from assimilate.errors import UserError
-from assimilate.known_keys import CONF
 from assimilate.run.budget import apply_budget
+from assimilate.run.composing import compose, hydra_ready
+from assimilate.run.config import make_job
+from assimilate.run.known_keys import CONF
 
 
 def job_of(*overrides):

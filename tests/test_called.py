@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from assimilate import train
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.graph.source import source_digest
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
-from assimilate.words import read_command_line
+from assimilate.run.words import read_command_line
 from tests.test_separation import keys_of
 
 CALLBACK = """

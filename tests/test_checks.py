@@ -7,15 +7,15 @@ import typing
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from assimilate.composing import compose, hydra_ready
-from assimilate.config import make_job
 from assimilate.data.transform import Transform
 from assimilate.encoder.step import Network
 from assimilate.errors import UserError
 from assimilate.graph.settings import choices
-from assimilate.known_keys import CONF
 from assimilate.run.checks import check_batch_size
+from assimilate.run.composing import compose, hydra_ready
+from assimilate.run.config import make_job
 from assimilate.run.keys import known_keys
+from assimilate.run.known_keys import CONF
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 from assimilate.artifacts.artifact import Artifact, artifact_root
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.jobs.children import _written
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from assimilate.run.job import Job
 from assimilate.run.recipe import Recipe
 

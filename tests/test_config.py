@@ -11,12 +11,12 @@ from typing import ClassVar
 import pytest
 from hydra.experimental.callback import Callback
 
-from assimilate import known_keys
-from assimilate.composing import compose
-from assimilate.config import expand_sweep, make_job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
-from assimilate.known_keys import EXPERIMENTS
+from assimilate.run import known_keys
+from assimilate.run.composing import compose
+from assimilate.run.config import expand_sweep, make_job
+from assimilate.run.known_keys import EXPERIMENTS
 
 
 def job_of(*overrides):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from assimilate.known_keys import CONF, EXPERIMENTS, settings_in
+from assimilate.run.known_keys import CONF, EXPERIMENTS, settings_in
 from tests.test_help import given_by_hand
 
 ROOT = Path(__file__).parents[1]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.probes.step import Probe
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
 
 

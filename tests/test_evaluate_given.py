@@ -14,11 +14,11 @@ import torchvision
 from sklearn.neighbors import KNeighborsClassifier
 
 from assimilate import evaluate, make_views, report, train
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.encoder.backbone import make_backbone
 from assimilate.encoder.checkpoint import load_encoder, save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 
 sys.path.insert(0, str(Path(__file__).parent))
 

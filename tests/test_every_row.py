@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from assimilate import composing
-from assimilate.composing import compose, hydra_ready
-from assimilate.config import _plain, make_job
 from assimilate.errors import UserError
 from assimilate.graph.identity import content_hash
-from assimilate.known_keys import EXPERIMENTS
+from assimilate.run import composing
 from assimilate.run.budget import apply_budget
+from assimilate.run.composing import compose, hydra_ready
+from assimilate.run.config import _plain, make_job
+from assimilate.run.known_keys import EXPERIMENTS
 from assimilate.run.recipe import Recipe
 from tests.paper_meaning import DATASETS, MEANING, SAME_RUNS, expected
 from tests.paper_tables import FAKE, PAPER, cells, numbers

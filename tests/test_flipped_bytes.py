@@ -16,19 +16,19 @@ from assimilate import make_views, report, train
 from assimilate.artifacts import seen_files, store
 from assimilate.artifacts.artifact import Artifact, read_manifest
 from assimilate.artifacts.store import Store, damage
-from assimilate.checked_files import check_zip, read_sealed, seal_zip, write_sealed
 from assimilate.data import parts
 from assimilate.data.bulk_decoding import decode_into
 from assimilate.data.decoding import Decoded
 from assimilate.data.images import ImageArrays
 from assimilate.data.row_writer import RowWriter
+from assimilate.files.checked_files import check_zip, read_sealed, seal_zip, write_sealed
+from assimilate.files.plain_files import load_plain, save_plain
+from assimilate.files.resume_points import load_resume_point, previous_of, save_resume_point
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.training import train_stylegan2
 from assimilate.graph.built import Built
 from assimilate.graph.progress import silent
-from assimilate.plain_files import load_plain, save_plain
-from assimilate.resume_points import load_resume_point, previous_of, save_resume_point
 from tests.chain_run import run
 from tests.made_up_step import Thing
 

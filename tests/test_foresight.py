@@ -8,14 +8,14 @@ import torch
 
 from assimilate import analyze, invert, make_views, train_generator
 from assimilate.artifacts.chain import build_chain
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.data.dataset import Images
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.errors import UserError
 from assimilate.inversion.checkpoint import save_inversion_encoder
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
 from tests.chain_run import artifacts, run
 

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from assimilate import report
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.figures.figure import of_runs
 from assimilate.figures.found_runs import FoundRun, find_runs
@@ -17,6 +15,8 @@ from assimilate.figures.runs import _spread
 from assimilate.jobs.runs import papers_numbers
 from assimilate.pages.metrics import compare
 from assimilate.pages.run import parse_place, parse_run
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from tests.made_up_out import PNG, result, write
 
 

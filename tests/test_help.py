@@ -10,12 +10,12 @@ import pytest
 
 import assimilate
 from assimilate import cli, train
-from assimilate.completion import script
-from assimilate.explained import keys, meaning_of, topic_of
 from assimilate.graph.settings import Count, Settings
 from assimilate.jobs.command import SAID_BY
-from assimilate.known_keys import CONF, settings_in
+from assimilate.run.completion import script
+from assimilate.run.explained import keys, meaning_of, topic_of
 from assimilate.run.keys import is_settable
+from assimilate.run.known_keys import CONF, settings_in
 
 ROOT = Path(__file__).parents[1]
 

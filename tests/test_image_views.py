@@ -3,10 +3,10 @@
 import pytest
 
 from assimilate.artifacts.chain import build_chain
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.data.dataset import Images
 from assimilate.errors import UserError
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from tests.chain_run import artifacts, run
 
 

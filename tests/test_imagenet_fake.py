@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from assimilate import invert, make_views, prepare_data, train
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.errors import UserError
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from tests.fake_run import PROBED_ON_DIGITS, TOY, artifacts
 
 sys.path.insert(0, str(Path(__file__).parent / "generator"))

@@ -10,8 +10,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from assimilate import train
-from assimilate.composing import CONFIG_NAME, hydra_ready
-from assimilate.once_loader import OnceLoader, ReadOnce
+from assimilate.run.composing import CONFIG_NAME, hydra_ready
+from assimilate.run.once_loader import OnceLoader, ReadOnce
 from tests import quick_hydra
 
 MIXTURES = [

@@ -10,12 +10,12 @@ import torch
 
 import assimilate
 from assimilate import invert, make_views, train_generator
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.generator.architecture import Architecture, stylegan2_channels
 from assimilate.generator.own import make_own_generator
 from assimilate.generator.stylegan2 import Generator
 from assimilate.graph.source import source_digest
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
 
 pytestmark = pytest.mark.xdist_group("own_generator")
@@ -201,7 +201,7 @@ def test_a_changed_source_file_is_another_generator(tmp_path: Path, monkeypatch:
 
 def test_modules_beside_a_module_count_and_libraries_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, beside = f"gan_{tmp_path.name}", f"beside_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(f"import json, assimilate.config\nimport {beside}\nclass Gan: ...\n")
+    (tmp_path / f"{name}.py").write_text(f"import json, assimilate.run.config\nimport {beside}\nclass Gan: ...\n")
     (tmp_path / f"{beside}.py").write_text("X = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     key = plan_key(f"{name}.Gan")

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 import torch
 
-from assimilate.plain_files import check_weights, load_plain
+from assimilate.files.plain_files import check_weights, load_plain
 
 
 def zeros_of(gigabytes: float) -> bytes:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from assimilate import known_keys
 from assimilate.artifacts.chain import build_chain
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.data.dataset import Images
 from assimilate.errors import UserError
+from assimilate.run import known_keys
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
 
 

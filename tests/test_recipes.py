@@ -3,9 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
-from assimilate.composing import compose, hydra_ready
-from assimilate.config import make_job
-from assimilate.known_keys import CONF
+from assimilate.run.composing import compose, hydra_ready
+from assimilate.run.config import make_job
+from assimilate.run.known_keys import CONF
 
 # The data set's own recipe, its backbone, and the stem of a recipe that names none.
 DATASETS = {

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from assimilate.artifacts.chain import build_chain
-from assimilate.composing import compose, hydra_ready
-from assimilate.config import make_job
 from assimilate.data.dataset import Images
 from assimilate.errors import UserError
+from assimilate.run.composing import compose, hydra_ready
+from assimilate.run.config import make_job
 
 FACTS = Images(fingerprint="0" * 12, num_train=50000, labelled=True, has_test=True, mean=(0.5,) * 3, std=(0.2,) * 3)
 

@@ -5,9 +5,9 @@ import re
 import pytest
 import yaml
 
-from assimilate.composing import compose
-from assimilate.config import make_job
-from assimilate.known_keys import EXPERIMENTS
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
+from assimilate.run.known_keys import EXPERIMENTS
 from assimilate.run.recipe import Recipe
 
 

@@ -5,10 +5,10 @@ import itertools
 import pytest
 import yaml
 
-from assimilate.composing import compose
-from assimilate.config import make_job
-from assimilate.known_keys import EXPERIMENTS
 from assimilate.pages.tables import read_tables
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
+from assimilate.run.known_keys import EXPERIMENTS
 from tests import paper_meaning
 
 

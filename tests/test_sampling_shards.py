@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from assimilate import prepare_data
-from assimilate.checked_files import write_sealed
+from assimilate.files.checked_files import write_sealed
 from tests.fake_run import TOY, artifacts
 from tests.warm_process import WarmProcess
 

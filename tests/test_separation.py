@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from assimilate.composing import compose
-from assimilate.config import make_job
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
 
 BEFORE = json.loads((Path(__file__).parent / "separation.json").read_text(encoding="utf-8"))

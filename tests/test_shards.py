@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from assimilate import invert, make_views
-from assimilate.checked_files import read_sealed, write_sealed
 from assimilate.data.shard import Shard
+from assimilate.files.checked_files import read_sealed, write_sealed
 from tests.chain_run import SMOKE, artifacts, run
 
 pytestmark = pytest.mark.xdist_group("views")

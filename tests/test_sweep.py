@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from assimilate.composing import compose
-from assimilate.config import expand_sweep, make_job, own_words, plan_sweep
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.sweep import JobRecord, SweepFolder, print_summary, summarize
-from assimilate.known_keys import CONF
+from assimilate.run.composing import compose
+from assimilate.run.config import expand_sweep, make_job, own_words, plan_sweep
+from assimilate.run.known_keys import CONF
 
 PRESETS = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
 

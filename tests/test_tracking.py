@@ -13,11 +13,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.jobs.dashboard import tell_views
-from assimilate.tracking.tracker import FileTracker, Relay, Tracker, open_tracker
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
+from assimilate.tracking.opened import open_tracker
+from assimilate.tracking.tracker import FileTracker, Relay, Tracker
 from assimilate.tracking.wandb_tracker import WandbTracker, chosen_mode, run_id
 from assimilate.views.synthesised import WPerturb
 from tests.chain_run import SMOKE, results

@@ -7,11 +7,11 @@ import pytest
 
 from assimilate import train
 from assimilate.assimilation.trainer_options import DECIDED, OWN, SHOWN, TRAINER, TrainerOptions, check_options
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.graph.signature import keyword_parameters
-from assimilate.words import read_command_line
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
+from assimilate.run.words import read_command_line
 from tests.test_separation import keys_of
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from assimilate.composing import compose, hydra_ready
-from assimilate.config import make_job
 from assimilate.errors import UserError
+from assimilate.run.composing import compose, hydra_ready
+from assimilate.run.config import make_job
 
 
 @pytest.fixture(scope="module", autouse=True)

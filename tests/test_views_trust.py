@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from assimilate import make_views
-from assimilate.checked_files import write_sealed
 from assimilate.data import parts
 from assimilate.data.row_writer import RowWriter
+from assimilate.files.checked_files import write_sealed
 from tests.chain_run import artifacts, run
 
 pytestmark = pytest.mark.xdist_group("views")

@@ -9,13 +9,13 @@ import threading
 import pytest
 import torch
 
-from assimilate.plain_files import save_plain
-from assimilate.whole_file import whole_file
+from assimilate.files.plain_files import save_plain
+from assimilate.files.whole_file import whole_file
 
 HALF = """
 import sys, time
 from pathlib import Path
-from assimilate.whole_file import whole_file
+from assimilate.files.whole_file import whole_file
 
 with whole_file(Path(sys.argv[1])) as stream:
     stream.write(b"half of it")

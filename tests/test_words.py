@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from assimilate.composing import compose, hydra_ready
-from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.runs import write_metrics
-from assimilate.known_keys import CONF, settings_in
 from assimilate.pages.result_file import read_metrics
+from assimilate.run.composing import compose, hydra_ready
+from assimilate.run.config import make_job
 from assimilate.run.job import shell_word
 from assimilate.run.keys import known_keys
-from assimilate.words import read_command_line
+from assimilate.run.known_keys import CONF, settings_in
+from assimilate.run.words import read_command_line
 
 
 def job_of(*overrides):

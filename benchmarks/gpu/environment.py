@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from measuring import Measuring
 
-from assimilate.provenance import versions_of
+from assimilate.artifacts.provenance import versions_of
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "hydra-core", "omegaconf", "triton")
 

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from assimilate import cli
-from assimilate.explained import JOB, Key, groups, keys, options, shown
-from assimilate.known_keys import CONF, EXPERIMENTS, MISSING, settings_in
+from assimilate.run.explained import JOB, Key, groups, keys, options, shown
+from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, settings_in
 
 ROOT = Path(__file__).parents[2]
 # Groups of options that set other groups' keys: what a recipe or a data set brings.

@@ -1,6 +1,7 @@
 """The command `assimilate`, also `python -m assimilate`: its stages by name, its version, completion for shells."""
 
 import contextlib
+import difflib
 import importlib
 import platform
 import sys
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if first == "--version":
         print(_versions())
     elif first == "--completion" and rest and rest[0] in SHELLS:
-        from assimilate.completion import script
+        from assimilate.run.completion import script
 
         print(script(rest[0], list(stages())))
     elif first in ("--help", "-h"):
@@ -79,8 +80,6 @@ def _versions() -> str:
 
 
 def _wrong(word: str) -> str:
-    import difflib
-
     if word == "--completion":
         return f"--completion needs the shell: {' or '.join(SHELLS)}"
     near = difflib.get_close_matches(word, stages(), n=1)

@@ -15,13 +15,13 @@ from assimilate.artifacts.artifact import Artifact
 from assimilate.artifacts.store import damage
 from assimilate.data.grids import picture_grid
 from assimilate.errors import UserError
+from assimilate.files.whole_file import write_bytes_atomically
 from assimilate.jobs.command import stage
 from assimilate.jobs.dashboard import tell_views
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import describe_missing, discard_all, fill_shard
 from assimilate.run.job import Job
 from assimilate.views.cached_files import IMAGES
-from assimilate.whole_file import write_bytes_atomically
 
 # Pictures of a preview: images, and views of each.
 PREVIEW_ROWS, PREVIEW_VIEWS = 16, 8

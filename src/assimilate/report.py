@@ -9,22 +9,22 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from assimilate.composing import own_folders
-from assimilate.config import ROW_COMPANIONS, is_neutral
 from assimilate.errors import UserError
+from assimilate.files.whole_file import may_write
 from assimilate.jobs.command import stage
 from assimilate.jobs.runs import finished_run
 from assimilate.jobs.session import Session
-from assimilate.known_keys import EXPERIMENTS
 from assimilate.pages.book import make_book
 from assimilate.pages.found import read_out
 from assimilate.pages.run import Run
 from assimilate.pages.run_page import write_run_page
 from assimilate.pages.write import write_reports
+from assimilate.run.composing import own_folders
+from assimilate.run.config import ROW_COMPANIONS, is_neutral
 from assimilate.run.job import Job
+from assimilate.run.known_keys import EXPERIMENTS
 from assimilate.run.measuring import measures_pair
-from assimilate.whole_file import may_write
-from assimilate.words import SEARCH_PATH, override_word, read_command_line
+from assimilate.run.words import SEARCH_PATH, override_word, read_command_line
 
 
 def _key(word: str) -> str:

@@ -7,8 +7,8 @@ import torch
 
 from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.loss import NTXent
-from assimilate.composing import compose
-from assimilate.config import make_job
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 
 COUNT, DIM = 7, 5
 

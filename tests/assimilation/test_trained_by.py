@@ -7,8 +7,8 @@ import pytest
 from tests.chain_run import artifacts
 
 from assimilate import train
-from assimilate.composing import compose, searching
-from assimilate.config import make_job
+from assimilate.run.composing import compose, searching
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
 
 VIEW = '''

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from assimilate import train
-from assimilate.composing import compose
-from assimilate.config import make_job
 from assimilate.encoder.backbone import make_backbone
 from assimilate.encoder.checkpoint import load_encoder, save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
-from assimilate.words import read_command_line
+from assimilate.run.words import read_command_line
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +46,13 @@ def test_it_is_built_saved_and_loaded_again(words, dim, tmp_path):
 
 
 def test_its_settings_and_source_are_in_the_identity():
-    known = network_of(*PATCHES).identity
-    assert known["backbone"]["class"] == "own_nets.Patches"
-    assert len(known["backbone"]["source"]) == 64
+    known = network_of(*PATCHES).identity["backbone"]
+    assert known["class"] == "own_nets.Patches"
+    assert len(known["source"]) == 64
     assert known["dim"] == 6
     assert "patch" not in known  # its default
-    assert network_of(*PATCHES, "encoder.patch=2").identity["patch"] == 2
-    assert network_of(PLAIN).identity["arguments"] == {"dim": 5}
+    assert network_of(*PATCHES, "encoder.patch=2").identity["backbone"]["patch"] == 2
+    assert network_of(PLAIN).identity["backbone"]["arguments"] == {"dim": 5}
 
 
 def test_shipped_ones_are_known_as_they_were():

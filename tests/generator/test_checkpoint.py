@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from assimilate.files.plain_files import save_plain
 from assimilate.generator.architecture import Architecture, channel_multiplier_of, stylegan2_channels
 from assimilate.generator.checkpoint import load_stylegan2, read_checkpoint, save_stylegan2
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
 from assimilate.generator.stylegan2 import Generator
 from assimilate.generator.truncated import TruncatedStyleGAN2
-from assimilate.plain_files import save_plain
 
 TINY = Architecture(image_size=16, latent_dim=6, num_mapping_layers=3, channels=(8, 7, 5))
 

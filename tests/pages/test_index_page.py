@@ -12,8 +12,8 @@ from urllib.parse import unquote
 import pytest
 
 from assimilate import report
-from assimilate.composing import compose, searching
-from assimilate.config import make_job
+from assimilate.run.composing import compose, searching
+from assimilate.run.config import make_job
 from tests.made_up_out import HOSTILE, PNG, result, write
 
 
@@ -150,9 +150,9 @@ def test_cells_that_are_not_run_come_with_the_command_that_fills_them(pages, out
 def test_the_commands_are_ones_that_the_guard_lets_through(pages, out):
     import shlex
 
-    from assimilate.composing import compose
-    from assimilate.config import expand_sweep
     from assimilate.jobs.command import check_additions
+    from assimilate.run.composing import compose
+    from assimilate.run.config import expand_sweep
 
     _, text = pages
     commands = [shlex.split(line) for line in text.splitlines() if line.startswith("python -m assimilate.train +")]

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from assimilate.known_keys import EXPERIMENTS
 from assimilate.pages.numbers import PaperNumber
 from assimilate.pages.tables import parse_row, read_tables
+from assimilate.run.known_keys import EXPERIMENTS
 
 ROW = """\
 # @package _global_

@@ -10,11 +10,11 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from assimilate import report
-from assimilate.composing import compose
-from assimilate.config import make_job, words_of_the_baseline
 from assimilate.graph.wiring import Wiring
 from assimilate.pages.run import parse_place, parse_run
 from assimilate.pages.terminal import run_table
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job, words_of_the_baseline
 from assimilate.run.recipe import Recipe
 from assimilate.run.titles import titles_of
 from tests.made_up_out import HOSTILE, PNG, measured, result, write

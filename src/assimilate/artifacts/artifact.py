@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from assimilate.checked_files import read_sealed
+from assimilate.files.checked_files import read_sealed
 from assimilate.graph.step import Step
 
 # 2: the manifest ends with a checksum of itself. Artifacts of schema 1 are used as they are.

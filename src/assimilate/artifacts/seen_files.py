@@ -5,8 +5,8 @@ import json
 import time
 from pathlib import Path
 
-from assimilate.checked_files import digest_file
-from assimilate.whole_file import whole_file
+from assimilate.files.checked_files import digest_file
+from assimilate.files.whole_file import whole_file
 
 # A change within the resolution of a file system's clock leaves a file's times as they are: what is younger than this
 # when it has been read is read again the next time.

@@ -10,14 +10,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from assimilate.artifacts.artifact import MANIFEST, SCHEMA, Artifact, read_manifest
+from assimilate.artifacts.provenance import provenance
 from assimilate.artifacts.refused_write import refused_write
 from assimilate.artifacts.seen_files import SeenFiles
-from assimilate.checked_files import digest_file, write_sealed
 from assimilate.errors import UserError
+from assimilate.files.checked_files import digest_file, write_sealed
+from assimilate.files.whole_file import sync_folder
 from assimilate.graph.built import Built
 from assimilate.graph.identity import canonical, content_hash
-from assimilate.provenance import provenance
-from assimilate.whole_file import sync_folder
 
 KINDS = ("datasets", "generators", "latents", "encoders", "calibrations", "views", "probes")
 # Files up to this size are hashed by every job that uses them. Larger ones are hashed again when their times, place or

@@ -13,7 +13,7 @@ from assimilate.assimilation.contrastive import ContrastiveModule, StepBatch
 from assimilate.assimilation.gathering import is_distributed
 from assimilate.data.seeding import derive_seed
 from assimilate.data.seeding import generator as seeded
-from assimilate.plain_files import save_plain
+from assimilate.files.plain_files import save_plain
 from assimilate.views.learned import VIEWMAKER
 from assimilate.views.viewmaker import Viewmaker, ViewmakerSpec, mean_change
 

@@ -18,8 +18,8 @@ from lightning.pytorch.strategies import Strategy
 from assimilate.assimilation.checkpointing import LAST, AtomicCheckpointIO, ResumePoint
 from assimilate.assimilation.record import TrainingRecord
 from assimilate.errors import UserError
+from assimilate.files.resume_points import load_resume_point
 from assimilate.graph.progress import Progress, silent
-from assimilate.resume_points import load_resume_point
 
 
 def fit(

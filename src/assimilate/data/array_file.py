@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from assimilate.whole_file import whole_file
+from assimilate.files.whole_file import whole_file
 
 
 class ArrayFile:

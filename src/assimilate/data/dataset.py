@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from assimilate.data.images import FILES, ImageDataset
+from assimilate.data.images import FILES, ImageDataset, load_prepared
 from assimilate.data.statistics import MEANS, STDS, divided_by_255, is_mean, is_std
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
@@ -154,8 +154,6 @@ class Dataset(Step):
 
     def load(self, folder: Path, at: Place) -> "ImageDataset":
         """The arrays, behind a memory map."""
-        from assimilate.data.images import load_prepared
-
         return load_prepared(folder)
 
     @property

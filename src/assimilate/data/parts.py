@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from assimilate.checked_files import digest_file, read_sealed, write_sealed
 from assimilate.data.row_writer import RowWriter
 from assimilate.data.shard import Shard
+from assimilate.files.checked_files import digest_file, read_sealed, write_sealed
 
 PART = "part.json"
 DISCARDED = ".discarded"

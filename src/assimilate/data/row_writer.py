@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from assimilate.data.array_file import ArrayFile
 from assimilate.data.done_map import DoneMap
-from assimilate.whole_file import whole_file
+from assimilate.files.whole_file import whole_file
 
 DONE = "done.npy"
 # Hidden, so that they are no part of the finished artifact: its manifest says it then.

@@ -46,9 +46,9 @@ class Backbone(Settings):
     def identity(self) -> dict[str, Any]:
         """What decides it, beside the projector's settings: one with a word is known by that."""
         known = dict(super().identity)
-        described = {name: known.pop(name) for name in ("class", "version", "source") if name in known}
         if self.word is None:
-            return {**known, "backbone": described}
+            return known
+        known = {name: value for name, value in known.items() if name not in ("class", "version", "source")}
         return {**known, "backbone": self.word, **({} if self.version == 1 else {"version_of_backbone": self.version})}
 
 
@@ -78,7 +78,7 @@ class ResNet(Backbone):
 
     def build(self) -> "nn.Module":
         """A `ResNetBackbone`."""
-        from assimilate.encoder.backbone import ResNetBackbone
+        from assimilate.encoder.resnet import ResNetBackbone
 
         return ResNetBackbone(
             self.num_blocks,

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from assimilate.encoder.encoder import Encoder, EncoderSpec, Normalization
-from assimilate.plain_files import check_weights, load_plain, save_plain
+from assimilate.files.plain_files import check_weights, load_plain, save_plain
 
 _FORMAT = "assimilate-encoder-1"
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from assimilate.encoder.backbone import make_backbone, resnet_name
 from assimilate.encoder.backbones import ResNet, Stem
 from assimilate.encoder.encoder import EncoderSpec
+from assimilate.files.plain_files import check_weights
 from assimilate.graph.settings import choices, listed
-from assimilate.plain_files import check_weights
 
 # Where training programs keep the state dict in what they save.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")

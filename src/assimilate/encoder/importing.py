@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from assimilate.checked_files import digest_once
 from assimilate.encoder.checkpoint import is_encoder_file, load_encoder, save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec, Normalization
 from assimilate.encoder.foreign import find_resnet
 from assimilate.encoder.timm_backbone import TIMM, describe_timm, pretrained_state
+from assimilate.files.checked_files import digest_once
+from assimilate.files.plain_files import check_weights, load_plain
 from assimilate.graph.place import Place
-from assimilate.plain_files import check_weights, load_plain
 
 
 @dataclass

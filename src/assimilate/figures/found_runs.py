@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.artifact import MANIFEST
-from assimilate.composing import rows_of, table_groups
 from assimilate.data.transform import Transform
 from assimilate.errors import UserError
 from assimilate.pages.result_file import METRICS, disagreement, read_metrics
+from assimilate.run.composing import rows_of, table_groups
 from assimilate.run.job import Job, shell_word
 from assimilate.run.recipe import Recipe
 from assimilate.views.learned import VIEWMAKER

@@ -11,13 +11,13 @@ from typing import Any
 
 from assimilate.analysis.colours import COLOURS, NAMED
 from assimilate.artifacts.artifact import Artifact
-from assimilate.composing import compose, table_groups, targets_of
-from assimilate.config import make_job
 from assimilate.errors import UserError
 from assimilate.graph.step import Step
 from assimilate.graph.wiring import find_class
 from assimilate.jobs.session import Session
 from assimilate.run.analysis_checks import TUNED
+from assimilate.run.composing import compose, table_groups, targets_of
+from assimilate.run.config import make_job
 from assimilate.run.job import Job
 from assimilate.views.step import View
 

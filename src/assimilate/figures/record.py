@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assimilate.artifacts.provenance import provenance
+from assimilate.files.whole_file import write_bytes_atomically, write_text_atomically
 from assimilate.graph.identity import content_hash
-from assimilate.provenance import provenance
 from assimilate.run.job import Job
-from assimilate.whole_file import write_bytes_atomically, write_text_atomically
 
 if TYPE_CHECKING:
     from assimilate.analysis.canvas import Picture

@@ -51,7 +51,12 @@ class Architecture:
     @property
     def num_codes(self) -> int:
         """L, the number of W+ codes of an image."""
-        return 2 * int(math.log2(self.image_size)) - 2
+        return num_codes(self.image_size)
+
+
+def num_codes(image_size: int) -> int:
+    """L, the number of W+ codes of an image: two for each size from 8 on, and two for 4."""
+    return 2 * int(math.log2(image_size)) - 2
 
 
 def stylegan2_channels(

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from assimilate.files.plain_files import save_plain
 from assimilate.generator.bigbigan import BigBiGAN, bigbigan_architecture_of
 from assimilate.generator.checkpoint import load_strictly, read_checkpoint
-from assimilate.plain_files import save_plain
 
 
 def save_bigbigan(path: Path, network: BigBiGAN) -> None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from assimilate.data.seeding import generator as seeded
+from assimilate.files.plain_files import check_weights, load_plain, save_plain
 from assimilate.generator.architecture import architecture_of, channel_multiplier_of
 from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.state import GeneratorState, mean_latent
 from assimilate.generator.stylegan2 import Generator
-from assimilate.plain_files import check_weights, load_plain, save_plain
 
 _KEY = "generator.checkpoint"
 # What programs call the mean of mapped latents.

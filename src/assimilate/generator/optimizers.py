@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from assimilate.files.plain_files import check_weights
 from assimilate.generator.ranks import ALONE, Ranks
-from assimilate.plain_files import check_weights
 
 
 def lazy_adam(network: nn.Module, lr: float, every: int) -> torch.optim.Adam:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from assimilate.checked_files import digest_once
 from assimilate.data.dataset import Images
 from assimilate.errors import UserError
-from assimilate.generator.architecture import IMAGE_SIZES
+from assimilate.files.checked_files import digest_once
+from assimilate.generator.architecture import IMAGE_SIZES, num_codes
 from assimilate.generator.settings import StyleGAN2Settings, Truncation
 from assimilate.generator.target import find_target
 from assimilate.graph.built import Built
@@ -143,7 +143,7 @@ class StyleGAN2(StyleGAN2Settings, Generator):
     @property
     def code_shape(self) -> tuple[int, int] | None:
         """Known before it is read where it is trained here."""
-        return None if self.is_brought else (self.architecture.num_codes, self.latent_dim)
+        return None if self.is_brought else (num_codes(self.image_size), self.latent_dim)
 
     @property
     def is_recorded(self) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.images import ImageArrays
+from assimilate.files.resume_points import load_resume_point, save_resume_point
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.checkpoint import parse_stylegan2, stylegan2_content
 from assimilate.generator.diffaugment import DiffAugment
@@ -22,7 +23,6 @@ from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.state import GeneratorState
 from assimilate.generator.steps import AdversarialTraining
 from assimilate.graph.progress import Progress, silent
-from assimilate.resume_points import load_resume_point, save_resume_point
 
 _CHECKPOINT = "training.pt"
 # In the checkpoint: losses of the interval that is not over, by name.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchem
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
-from assimilate.checked_files import digest_once
+from assimilate.files.checked_files import digest_once
 from assimilate.graph.identity import describe_class
 
 # ------------------------------------------------------------------------------------- marks that stand on a field

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assimilate.files.plain_files import check_weights, save_plain
 from assimilate.generator.checkpoint import load_strictly, name_a_few, read_checkpoint
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
-from assimilate.plain_files import check_weights, save_plain
 
 _KEY = "inversion.checkpoint"
 

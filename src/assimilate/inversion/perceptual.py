@@ -10,9 +10,9 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from assimilate.files.plain_files import load_plain
 from assimilate.generator.checkpoint import load_strictly
 from assimilate.generator.discriminator import Discriminator
-from assimilate.plain_files import load_plain
 
 FeatureExtractor = Callable[[Float[Tensor, "batch 3 size size"]], Sequence[Float[Tensor, "batch _ _ _"]]]
 """Images in [-1, 1] to feature maps, each image on its own."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from assimilate.data.images import ImageArrays
 from assimilate.data.seeding import derive_seed
+from assimilate.files.resume_points import load_resume_point, save_resume_point
 from assimilate.generator.adversarial import discriminator_loss, non_saturating_loss, r1_penalty
 from assimilate.generator.checkpoint import load_strictly
 from assimilate.generator.discriminator import Discriminator
@@ -23,7 +24,6 @@ from assimilate.inversion.checkpoint import inversion_encoder_content
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
 from assimilate.inversion.settings import EncoderSettings
-from assimilate.resume_points import load_resume_point, save_resume_point
 
 # In the working folder: e, d, their optimisers, and how far they are.
 TRAINING_CHECKPOINT = "encoder-training.pt"

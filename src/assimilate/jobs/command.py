@@ -22,7 +22,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.composing import (
+from assimilate.errors import UserError
+from assimilate.graph.wiring import TARGET
+from assimilate.jobs.out_folder import check_out, refusals_explained
+from assimilate.jobs.stopping import TerminatedError, termination_raised
+from assimilate.jobs.streams import keep_printing
+from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
+from assimilate.run.composing import (
     CONFIG_NAME,
     SWEEP,
     compose,
@@ -33,18 +39,12 @@ from assimilate.composing import (
     searching,
     table_groups,
 )
-from assimilate.config import expand_sweep, make_job, own_words, plan_sweep
-from assimilate.errors import UserError
-from assimilate.graph.wiring import TARGET
-from assimilate.help_pages import help_of
-from assimilate.jobs.out_folder import check_out, refusals_explained
-from assimilate.jobs.stopping import TerminatedError, termination_raised
-from assimilate.jobs.streams import keep_printing
-from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
-from assimilate.known_keys import CONF
+from assimilate.run.config import expand_sweep, make_job, own_words, plan_sweep
+from assimilate.run.help_pages import help_of
 from assimilate.run.job import Job
 from assimilate.run.keys import is_settable
-from assimilate.words import CommandLine, read_command_line, sweep_word
+from assimilate.run.known_keys import CONF
+from assimilate.run.words import CommandLine, read_command_line, sweep_word
 
 # What the option of a group, or a row, says of itself: by hand it would pass for what it is not.
 SAID_BY = {

@@ -8,9 +8,9 @@ import numpy as np
 from assimilate.data.grids import grid_scale, picture_grid
 from assimilate.encoder.curves import CURVE, HISTORY, read_rows
 from assimilate.encoder.step import ENCODER
+from assimilate.files.whole_file import write_bytes_atomically
 from assimilate.jobs.runs import papers_numbers
 from assimilate.jobs.session import Session
-from assimilate.whole_file import write_bytes_atomically
 
 # Pictures of a grid: images, and views of each.
 NUM_ROWS, NUM_VIEWS = 8, 8

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from assimilate.analysis.agreement import label_agreement
 from assimilate.analysis.plots import plot_distances
-from assimilate.checked_files import digest_file
 from assimilate.data.grids import grid_scale, picture_grid, spread_over_classes
+from assimilate.files.checked_files import digest_file
+from assimilate.files.whole_file import may_write, write_bytes_atomically, write_text_atomically
 from assimilate.jobs.session import Session
 from assimilate.pages.run_page import PICTURES, PICTURES_FILE
 from assimilate.views.cached_files import IMAGES
 from assimilate.views.embedding import to_pixels
-from assimilate.whole_file import may_write, write_bytes_atomically, write_text_atomically
 
 # Pictures on a page.
 NUM_ANCHORS = 12

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from assimilate.config import words_of_the_baseline
 from assimilate.encoder.curves import CURVE, read_rows
+from assimilate.files.whole_file import may_write
 from assimilate.jobs.dashboard import keep_curves, tell_result
 from assimilate.jobs.pictures import draw_pictures
 from assimilate.jobs.runs import claim_run_folder, finished_run, write_metrics
@@ -14,8 +14,8 @@ from assimilate.pages.run_page import write_run_page
 from assimilate.pages.terminal import run_table
 from assimilate.probes.collapse import collapse
 from assimilate.probes.floors import COMMONEST_CLASS, commonest_class
+from assimilate.run.config import words_of_the_baseline
 from assimilate.run.job import shell_word
-from assimilate.whole_file import may_write
 
 
 def finish_run(session: Session) -> None:

@@ -4,18 +4,18 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from assimilate.composing import own_folders
 from assimilate.errors import UserError
+from assimilate.files.whole_file import write_text_atomically
 from assimilate.graph.identity import differing_keys
-from assimilate.known_keys import EXPERIMENTS
 from assimilate.pages.result_file import IDENTITY, METRICS, disagreement, read_metrics, same_json
 from assimilate.pages.run import Run, parse_place, parse_run
 from assimilate.pages.tables import TABLE, read_layout
+from assimilate.run.composing import own_folders
 from assimilate.run.job import Job
+from assimilate.run.known_keys import EXPERIMENTS
 from assimilate.run.measuring import measures_pair
 from assimilate.run.recipe import Recipe
 from assimilate.run.titles import titles_of
-from assimilate.whole_file import write_text_atomically
 
 # What a run's result has from the probe and the encoder, beside its place: equal artifacts give equal values.
 _MEASURED = ("metrics", "protocols", "spread_over", "untrained", "baseline", "knn_curve", "data_fingerprint")

@@ -9,12 +9,13 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from assimilate.artifacts.artifact import Artifact, artifact_root
 from assimilate.artifacts.chain import Chain, build_chain
 from assimilate.artifacts.store import Store
 from assimilate.data.dataset import Dataset, Images
+from assimilate.data.images import ImageDataset, load_prepared
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Cost
@@ -26,10 +27,7 @@ from assimilate.jobs.terminal import Terminal
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job, rank, shell_word
 from assimilate.run.job_settings import JobSettings
 from assimilate.run.recipe import Recipe
-from assimilate.tracking.tracker import open_tracker
-
-if TYPE_CHECKING:
-    from assimilate.data.images import ImageDataset
+from assimilate.tracking.opened import open_tracker
 
 BRING_YOUR_OWN = (
     "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
@@ -89,10 +87,8 @@ class Session:
         )
 
     @cached_property
-    def dataset(self) -> "ImageDataset":
+    def dataset(self) -> ImageDataset:
         """The prepared images."""
-        from assimilate.data.images import load_prepared
-
         return load_prepared(self.data.path)
 
     @cached_property

@@ -17,13 +17,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from assimilate.config import own_words
 from assimilate.errors import UserError
+from assimilate.files.whole_file import write_text_atomically
 from assimilate.graph.identity import content_hash
 from assimilate.pages.result_file import read_metrics
+from assimilate.run.config import own_words
 from assimilate.run.job import Job, shell_word
-from assimilate.whole_file import write_text_atomically
-from assimilate.words import override_word
+from assimilate.run.words import override_word
 
 # What the table shows of a result, where there is any.
 SHOWN = {"acc1": "acc1 %", "knn5": "5-NN %"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.artifact import artifact_root, read_manifest
-from assimilate.checked_files import digest_file
+from assimilate.files.checked_files import digest_file
 from assimilate.probes.step import PROBED
 
 IDENTITY = "identity.json"

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.curves import Plot, plot
 from assimilate.pages.found import file_inside, read_curve, read_manifest
 from assimilate.pages.metrics import compare, metric
 from assimilate.pages.numbers import NOTHING
 from assimilate.pages.render import picture_data, render
 from assimilate.pages.run import Run
-from assimilate.whole_file import may_write, write_text_atomically
 
 REPORT = "report.html"
 PICTURES = "pictures"

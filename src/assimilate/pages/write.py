@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.book import Book
 from assimilate.pages.metrics import headline
 from assimilate.pages.render import picture_data, render
 from assimilate.pages.run_page import REPORT, plots_of, write_run_page
-from assimilate.whole_file import may_write, write_text_atomically
 
 MARKDOWN = "report.md"
 SPREAD_NOTE = (

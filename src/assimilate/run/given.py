@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assimilate.checked_files import digest_once
 from assimilate.errors import UserError
+from assimilate.files.checked_files import digest_once
 from assimilate.graph.settings import MISSING_FILE
 
 TIMM = "timm/"

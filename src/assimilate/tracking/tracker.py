@@ -1,22 +1,17 @@
 """Who hears what a job measures while it runs: nobody, Weights & Biases if it is chosen, or the parent of a rank."""
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.graph.progress import Progress
-from assimilate.run.job import Job, rank
 
 if TYPE_CHECKING:
     import numpy as np
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
-# Stages whose jobs have something to tell.
-TRACKED = ("train", "evaluate", "make_views", "invert", "train_generator")
 # Where rank 0 of a distributed training writes what its parent is to hear.
 RANK_METRICS = "ASSIMILATE_RANK_METRICS"
 EVERY_N_STEPS = 50
@@ -111,41 +106,6 @@ class Relay:
                     break
                 self._read += len(line)
                 self._tracker.log(json.loads(line))
-
-
-@contextmanager
-def open_tracker(job: Job, say: Callable[[str], None]) -> Iterator[Tracker]:
-    """The tracker of a job, closed whatever happens: N jobs of a multirun are N runs.
-
-    wandb is imported only here, and only for logger=wandb. Under several ranks the parent alone has the tracker; rank
-    0 tells it what it measures, the others nothing.
-
-    Raises:
-        UserError: W&B cannot be reached, wants a login or a home folder, or refuses its own settings.
-    """
-    tracker = Tracker()
-    if rank() is not None:
-        if rank() == 0 and RANK_METRICS in os.environ:
-            tracker = FileTracker(Path(os.environ[RANK_METRICS]))
-    elif _is_tracked(job):
-        from assimilate.tracking.wandb_tracker import WandbTracker, chosen_mode
-
-        if (mode := chosen_mode(job.config["logger"])) == "disabled":
-            say("  Weights & Biases is disabled by the environment (WANDB_DISABLED or WANDB_MODE)")
-        else:
-            tracker = WandbTracker(job, say, mode)
-    try:
-        yield tracker
-    except BaseException:
-        tracker.close(failed=True)
-        raise
-    tracker.close(failed=False)
-
-
-def _is_tracked(job: Job) -> bool:
-    config = job.config
-    only_looks = config["prepare"] == "plan" or config["verify"] or config["shard"] is not None
-    return config["logger"]["name"] == "wandb" and job.stage in TRACKED and not only_looks
 
 
 # Callbacks of the training name what metrics.json names otherwise.

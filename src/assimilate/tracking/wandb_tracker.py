@@ -7,16 +7,16 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlparse
+
+import numpy as np
+from PIL import Image
 
 from assimilate.errors import UserError
 from assimilate.graph.identity import content_hash
 from assimilate.run.job import Job, shell_word
 from assimilate.tracking.tracker import Tracker
-
-if TYPE_CHECKING:
-    import numpy as np
 
 MODES = ("auto", "online", "offline")
 # What WANDB_MODE may be, and what W&B takes it for.
@@ -63,6 +63,7 @@ class WandbTracker(Tracker):
             raise UserError("logger=wandb needs a home folder for W&B's own settings: set HOME, or give logger=csv")
         import wandb
 
+        self._wandb = wandb
         settings = job.config["logger"]
         self._mode = mode
         self._keeps_files = bool(settings["checkpoints"])
@@ -114,27 +115,19 @@ class WandbTracker(Tracker):
     def log(self, metrics: Mapping[str, float]) -> None:
         self._run.log({self._prefix + name: value for name, value in metrics.items()})
 
-    def histogram(self, name: str, values: "np.ndarray[Any, Any]") -> None:
-        import numpy as np
-        import wandb
-
+    def histogram(self, name: str, values: np.ndarray[Any, Any]) -> None:
         counts = np.histogram(np.asarray(values, dtype=np.float64).reshape(-1), bins=BINS)
-        self._run.log({self._prefix + name: wandb.Histogram(np_histogram=counts)})
+        self._run.log({self._prefix + name: self._wandb.Histogram(np_histogram=counts)})
 
     def picture(self, name: str, png: bytes, caption: str) -> None:
-        import wandb
-        from PIL import Image
-
-        self._run.log({self._prefix + name: wandb.Image(Image.open(io.BytesIO(png)), caption=caption)})
+        self._run.log({self._prefix + name: self._wandb.Image(Image.open(io.BytesIO(png)), caption=caption)})
 
     def conclude(self, values: Mapping[str, Any]) -> None:
         self._run.summary.update({self._prefix + name: value for name, value in values.items()})
 
     def keep(self, file: Path, name: str, kind: str) -> None:
-        import wandb
-
         if self._keeps_files:
-            artifact = wandb.Artifact(name, type=kind, metadata={"budget": self._prefix.rstrip("/") or "paper"})
+            artifact = self._wandb.Artifact(name, type=kind, metadata={"budget": self._prefix.rstrip("/") or "paper"})
             artifact.add_file(str(file))
             self._run.log_artifact(artifact)
 

@@ -9,7 +9,6 @@ from assimilate.encoder import checkpoint as encoder_files
 from assimilate.encoder.encoder import Encoder
 from assimilate.encoder.foreign import find_resnet
 from assimilate.errors import UserError
-from assimilate.finished import METRICS, Run, StoredArtifact
 from assimilate.generator.bigbigan_checkpoint import is_bigbigan, load_bigbigan
 from assimilate.generator.checkpoint import parse_stylegan2, read_checkpoint
 from assimilate.generator.own import make_own_generator
@@ -17,6 +16,7 @@ from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.step import DESCRIPTION
 from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
+from assimilate.jobs.finished import METRICS, Run, StoredArtifact
 
 Source = Path | str | Run | StoredArtifact
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from assimilate.whole_file import whole_file
+from assimilate.files.whole_file import whole_file
 
 # The last member of a JSON file: a checksum of all bytes before it.
 _JSON_SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n\}\n')

@@ -6,9 +6,9 @@ them.
 
 from collections.abc import Sequence
 
-from assimilate.composing import rows_of, table_groups
-from assimilate.explained import groups, keys, options
-from assimilate.help_pages import FLAGS
+from assimilate.run.composing import rows_of, table_groups
+from assimilate.run.explained import groups, keys, options
+from assimilate.run.help_pages import FLAGS
 
 BASH = """_assimilate() {
     local line=${COMP_LINE:0:COMP_POINT} word stage before

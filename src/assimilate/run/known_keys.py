@@ -12,7 +12,7 @@ from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.errors import UserError
 from assimilate.run.keys import is_argument, known_keys, named_keys, optional_keys
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 EXPERIMENTS = PACKAGE / "experiments" if (PACKAGE / "experiments").is_dir() else PACKAGE.parents[1] / "experiments"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assimilate.checked_files import check_zip
-from assimilate.plain_files import load_plain, save_plain
+from assimilate.files.checked_files import check_zip
+from assimilate.files.plain_files import load_plain, save_plain
 
 
 def previous_of(path: Path) -> Path:

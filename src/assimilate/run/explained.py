@@ -18,8 +18,8 @@ from pydantic.fields import FieldInfo
 
 from assimilate.graph.settings import NAMED, From, Settings, allowed_in, choices, settings_type
 from assimilate.graph.wiring import TARGET, places_of
-from assimilate.known_keys import CONF, HEADER, MISSING, settings_in
 from assimilate.run.keys import PLACES
+from assimilate.run.known_keys import CONF, HEADER, MISSING, settings_in
 
 PRIMARY = CONF / "config.yaml"
 # The topic of the keys that stand in no group.

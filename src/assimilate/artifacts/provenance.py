@@ -36,7 +36,7 @@ def git_commit() -> str | None:
 
     A checkout that was copied without .git, or whose .git cannot be read here, knows it from ASSIMILATE_COMMIT.
     """
-    top = Path(__file__).resolve().parents[2]
+    top = Path(__file__).resolve().parents[3]
     if not (top / ".git").exists():
         return os.environ.get("ASSIMILATE_COMMIT")
     try:

@@ -15,9 +15,9 @@ from hydra.errors import HydraException
 
 from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
-from assimilate.known_keys import CONF, is_left_out, is_shipped
 from assimilate.run.job import shell_word
 from assimilate.run.keys import chosen_by_path, known_keys
+from assimilate.run.known_keys import CONF, is_left_out, is_shipped
 
 SEARCH_PATH = "hydra.searchpath"
 # What begins so is a path, whatever the key.

@@ -11,11 +11,11 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.composing import compose, own_folders, table_groups
 from assimilate.errors import UserError
-from assimilate.explained import JOB, Key, groups, keys, options, shown, topic_of
 from assimilate.graph.settings import Settings
-from assimilate.known_keys import CONF, EXPERIMENTS, MISSING, nearest
+from assimilate.run.composing import compose, own_folders, table_groups
+from assimilate.run.explained import JOB, Key, groups, keys, options, shown, topic_of
+from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nearest
 
 WIDEST = 100
 FLAGS = {

@@ -24,10 +24,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
-from assimilate.known_keys import CONF, EXPERIMENTS, MISSING, nearest, nodes, options_with, settings_in
-from assimilate.once_loader import OnceLoader
 from assimilate.run.keys import optional_keys
-from assimilate.words import SEARCH_PATH, unreadable
+from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nearest, nodes, options_with, settings_in
+from assimilate.run.once_loader import OnceLoader
+from assimilate.run.words import SEARCH_PATH, unreadable
 
 CONFIG_NAME = "config"
 # The group of ready-made multiruns; a job of one is a run like any other, without it.

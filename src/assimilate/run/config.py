@@ -18,7 +18,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.assimilation.trainer_options import SHOWN, moves_numbers
-from assimilate.composing import (
+from assimilate.errors import UserError
+from assimilate.generator.step import Generator
+from assimilate.graph.identity import content_hash
+from assimilate.graph.refusal import as_typed
+from assimilate.graph.wiring import TARGET
+from assimilate.run.analysis_checks import check_analysis
+from assimilate.run.baseline import is_baseline, keys_of_baseline
+from assimilate.run.budget import apply_budget
+from assimilate.run.checks import accumulation_notice, check_homes, check_stage
+from assimilate.run.composing import (
     CONFIG_NAME,
     SWEEP,
     compose,
@@ -30,22 +39,13 @@ from assimilate.composing import (
     targets_of,
     whole_path,
 )
-from assimilate.errors import UserError
-from assimilate.generator.step import Generator
-from assimilate.graph.identity import content_hash
-from assimilate.graph.refusal import as_typed
-from assimilate.graph.wiring import TARGET
-from assimilate.known_keys import CONF, EXPERIMENTS, check_added, check_composed, leaves, nodes, settings_in
-from assimilate.run.analysis_checks import check_analysis
-from assimilate.run.baseline import is_baseline, keys_of_baseline
-from assimilate.run.budget import apply_budget
-from assimilate.run.checks import accumulation_notice, check_homes, check_stage
 from assimilate.run.given import check_given
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
 from assimilate.run.keys import is_argument, named_keys
+from assimilate.run.known_keys import CONF, EXPERIMENTS, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.run.objective import check_objective
 from assimilate.run.recipe import Recipe
-from assimilate.words import SEARCH_PATH
+from assimilate.run.words import SEARCH_PATH
 
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assimilate.checked_files import check_zip, seal_zip
-from assimilate.whole_file import whole_file
+from assimilate.files.checked_files import check_zip, seal_zip
+from assimilate.files.whole_file import whole_file
 
 # torch.save does not compress. An archive that would grow by more than this was not written by it; what it may hold
 # uncompressed beyond its size is harmless.

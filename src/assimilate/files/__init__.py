@@ -1,0 +1,1 @@
+"""Files: written whole or not at all, checked against flipped bytes, read without running code, resumed from."""
