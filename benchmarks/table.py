@@ -14,7 +14,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 TABLE = FOLDER.parent / "docs" / "benchmarks.md"
-NAMES = ("augmentation", "losses", "knn", "probe", "training_step", "options", "generator", "search")
+NAMES = ("augmentation", "losses", "knn", "probe", "training_step", "options", "generator", "search", "ray_search")
 
 
 def lines_of(name: str) -> tuple[list[dict[str, Any]], int]:

@@ -1,0 +1,180 @@
+"""Rays against Adam on Eq. 3: same networks, same anchors, same tolerance of 5% of ε1, in one run.
+
+python benchmarks/ray_search.py                     the demo's networks, and random ones of 256 channels at 32²
+python benchmarks/ray_search.py --out outputs       networks of a finished run with view=wsearch that lies there
+python benchmarks/ray_search.py --only demo         or: --only wide
+
+A step of Adam is a forward pass of g and f and a gradient with respect to the codes; what such a step costs in forward
+passes is measured here, at the width of the search.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import assimilate
+from assimilate.generator.protocol import LatentGenerator
+from assimilate.views.embedding import FrozenEmbedding
+from assimilate.views.equation3 import Equation3, FoundViews
+from assimilate.views.rays import RayEngine, RaySettings
+from assimilate.views.search import SearchEngine, SearchSettings
+from pairs import medians, report, seconds, speedups
+from search import World
+
+TOLERANCE = 0.05
+DEMO = Path(__file__).resolve().parents[1] / "build" / "benchmark-demo"
+
+
+class Networks(Protocol):
+    """What is searched with, and where from."""
+
+    generator: LatentGenerator
+    embedding: FrozenEmbedding
+    latents: NDArray[np.float32]
+    images: NDArray[np.uint8]
+
+
+class Trained:
+    """The networks and images of a finished run with view=wsearch."""
+
+    def __init__(self, out: Path) -> None:
+        searched = [run for run in assimilate.runs(out) if any("views/" in label for label in run.artifacts)]
+        searched = [run for run in searched if "spread_bound" in run.views.facts]
+        if not searched:
+            raise SystemExit(f"{out} holds no finished run with view=wsearch")
+        cache = searched[0].views
+        self.facts = cache.facts
+        self.generator = assimilate.load_generator(searched[0])
+        self.embedding = FrozenEmbedding.of(assimilate.load_encoder(cache.parent("reference")))
+        self.latents, self.images = np.array(cache.latents), np.array(cache.dataset.train.images)
+
+
+class Solved:
+    """One solver's views of all anchors."""
+
+    def __init__(self, networks: Networks, equation: Equation3, engine: SearchEngine | RayEngine) -> None:
+        self._networks, self._equation, self._engine = networks, equation, engine
+        self.found: list[FoundViews] = []
+
+    def run(self) -> None:
+        """Find them."""
+        self.found.clear()
+        indices = list(range(len(self._networks.latents)))
+        self._engine.run(self._networks.latents, self._networks.images, indices, self.found.append)
+
+    @property
+    def per_view(self) -> float:
+        """Steps or passes of a view, on average."""
+        each = 1 if isinstance(self._engine, SearchEngine) else self._equation.num_views
+        return statistics.mean(views.steps / each for views in self.found)
+
+    def quality(self) -> dict[str, float]:
+        """Of the stored views."""
+        distances = np.stack([views.distances.double().numpy() for views in self.found])
+        spread = np.array([views.spread for views in self.found])
+        total, boundary = self._equation.stored_losses(distances, spread)
+        assert total is not None
+        return {
+            "rms_share": float(np.sqrt(boundary.mean())) / self._equation.epsilon1,
+            "missed": 1 - statistics.mean(views.converged for views in self.found),
+            "total": float(total.mean()),
+            "spread": float(spread.mean()),
+        }
+
+
+def passes_of_a_step(networks: Networks, codes_in_flight: int) -> float:
+    """What forward and gradient cost, in forward passes."""
+    chosen = np.resize(np.arange(len(networks.latents)), codes_in_flight)
+    codes = torch.from_numpy(networks.latents[chosen])
+
+    def forward() -> None:
+        with torch.no_grad():
+            networks.embedding(networks.generator.synthesize(codes).clamp(-1, 1))
+
+    def step() -> None:
+        moving = codes.clone().requires_grad_()
+        seen = networks.embedding(networks.generator.synthesize(moving).clamp(-1, 1))
+        torch.autograd.grad(seen.square().sum(), moving)
+
+    forward()
+    step()
+    return statistics.median(seconds(step) / seconds(forward) for _ in range(7))
+
+
+def compare(name: str, networks: Networks, adam: SearchSettings, rays: RaySettings, pairs: int) -> None:
+    """The rows of one world."""
+    reference = Solved(networks, adam, SearchEngine(networks.generator, networks.embedding, adam))
+    ours = Solved(networks, rays, RayEngine(networks.generator, networks.embedding, rays))
+    timed = [(seconds(ours.run), seconds(reference.run)) for _ in range(pairs)]
+    of_a_step = passes_of_a_step(networks, adam.width * adam.num_views)
+    mine, theirs = ours.quality(), reference.quality()
+    shape = f"{len(networks.latents)} anchors x {adam.num_views}"
+    report(
+        f"rays/{name}/passes_vs_adam", [reference.per_view * of_a_step / ours.per_view], at_least=15.0,
+        passes_of_a_view=round(ours.per_view, 2), steps_of_adam=round(reference.per_view, 1),
+        passes_of_a_step=round(of_a_step, 2), shape=shape,
+    )  # fmt: skip
+    report(f"rays/{name}/time_vs_adam", speedups(timed), at_least=12.0, **medians(timed))
+    report(f"rays/{name}/rms", [mine["rms_share"]], at_most=0.03, reference=round(theirs["rms_share"], 4))
+    report(f"rays/{name}/missed", [mine["missed"]], at_most=0.01, reference=round(theirs["missed"], 4))
+    report(
+        f"rays/{name}/total_vs_adam", [mine["total"] / theirs["total"]], at_most=1.1,
+        mean_distance=round(mine["spread"], 3), reference_mean_distance=round(theirs["spread"], 3),
+    )  # fmt: skip
+
+
+def demo(out: Path | None, pairs: int) -> None:
+    """The digits' networks."""
+    if out is None:
+        out = DEMO
+        command = [sys.executable, "-m", "assimilate.train", "view=wsearch", "view.solver=gradient", f"out={out}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    networks = Trained(out)
+    facts = networks.facts
+    asked = {"epsilon1": facts["epsilon1"], "epsilon2": facts["epsilon2"], "num_views": 4, "anchor": facts["anchor"]}
+    adam = SearchSettings(
+        **asked, optimizer="adam", lr=0.02, iterations=150, tolerance=None, tolerance_relative=TOLERANCE,
+        initial_noise=0.05, width=32,
+    )  # fmt: skip
+    compare("digits", networks, adam, RaySettings(**asked, tolerance=TOLERANCE), pairs)
+
+
+def wide(channels: int, anchors: int, pairs: int) -> None:
+    """Random networks of 32²."""
+    world = World(32, channels, anchors)
+    asked = {"epsilon1": 0.3, "epsilon2": 0.5, "num_views": 4}
+    adam = SearchSettings(
+        **asked, optimizer="adam", lr=0.0025, iterations=120, tolerance=None, tolerance_relative=TOLERANCE,
+        initial_noise=0.002, noise_first_view=True, width=8,
+    )  # fmt: skip
+    rays = RaySettings(**asked, tolerance=TOLERANCE, width=min(32, 4 * anchors), calibration=min(16, anchors))
+    compare(f"{channels} channels", world, adam, rays, pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="where a finished run with view=wsearch lies; else it is made")
+    parser.add_argument("--only", choices=("demo", "wide"))
+    parser.add_argument("--channels", type=int, default=256)
+    parser.add_argument("--anchors", type=int, default=24, help="of the wide networks")
+    parser.add_argument("--pairs", type=int, default=3, help="searches take minutes: fewer pairs than elsewhere")
+    arguments = parser.parse_args()
+    jobs: dict[str, Callable[[], None]] = {
+        "demo": lambda: demo(arguments.out, arguments.pairs),
+        "wide": lambda: wide(arguments.channels, arguments.anchors, arguments.pairs),
+    }
+    for name, job in jobs.items():
+        if arguments.only in (None, name):
+            job()
+
+
+if __name__ == "__main__":
+    main()
