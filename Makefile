@@ -32,8 +32,8 @@ $(STAMP): pyproject.toml | $(UV)
 extras: $(STAMP)  ## Install extras into .venv: make extras EXTRAS=sweep,joblib (also slurm, timm)
 	$(UV) pip install --quiet --python $(BIN)/python --editable '.[$(EXTRAS)]'
 
-demo: $(STAMP)  ## The whole chain on real digit scans; ends with a table and an HTML report
-	$(BIN)/python -m assimilate.train
+demo: $(STAMP)  ## The whole chain on real digit scans, with rays; ends with a table and an HTML report
+	$(BIN)/python -m assimilate.train view.solver=ray
 
 test: $(STAMP)  ## The fast tests
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
