@@ -75,3 +75,26 @@ def homeless(monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     monkeypatch.setattr(pwd, "getpwnam", unknown)
+
+
+@pytest.fixture
+def gpu():
+    """A GPU that is imitated."""
+    from tests.pretend_gpu import pretend_gpu
+
+    with pretend_gpu() as seen:
+        yield seen
+
+
+@pytest.fixture
+def probe_stage():
+    """A stage that only notes the jobs it is given."""
+    from assimilate.jobs.command import stage
+
+    jobs = []
+
+    @stage("train")
+    def main(job):
+        jobs.append(job)
+
+    return main, jobs

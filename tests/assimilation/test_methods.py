@@ -8,8 +8,7 @@ from typing import Any
 import lightly.loss
 import pytest
 import torch
-from test_fit import weights
-from tiny_training import BOTH, METHODS, fit_tiny, tiny_data, tiny_module
+from tiny_training import BOTH, METHODS, fit_tiny, tiny_data, tiny_module, weights
 from torch import Tensor
 
 from assimilate.assimilation import byol, moco

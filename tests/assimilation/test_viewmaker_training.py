@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
-from test_fit import StopAt, weights
-from tiny_training import MEAN, STD, fit_tiny, sgd, tiny_images
+from tiny_training import MEAN, STD, StopAt, fit_tiny, sgd, tiny_images, weights
 
 from assimilate.assimilation.adversarial import ViewmakerTraining
 from assimilate.assimilation.alignment import Alignment

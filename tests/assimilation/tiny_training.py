@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
@@ -95,3 +96,18 @@ def fit_tiny(module: ContrastiveModule, data: ContrastiveDataModule, workdir: Pa
     from assimilate.assimilation.fit import fit
 
     return fit(module, data, workdir=workdir, **({"max_epochs": 3, "accelerator": "cpu"} | settings))
+
+
+class StopAt(pl.Callback):
+    """Kills the run after a number of optimiser steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise KeyError("killed")
+
+
+def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}

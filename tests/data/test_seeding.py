@@ -3,11 +3,12 @@ import sys
 
 import torch
 
-from assimilate.data.seeding import derive_seed, generator
+from assimilate.data.seed import derive_seed
+from assimilate.data.seeding import generator
 
 
 def test_a_seed_is_the_same_in_another_process() -> None:
-    code = "from assimilate.data.seeding import derive_seed; print(derive_seed(3, 'augment', 5, 7, 0))"
+    code = "from assimilate.data.seed import derive_seed; print(derive_seed(3, 'augment', 5, 7, 0))"
     # Another hash seed: Python's own hash() would differ.
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONHASHSEED": "11", "PYTHONPATH": ":".join(sys.path)},

@@ -11,7 +11,7 @@ from assimilate.data.augmentation import FlipAugmentation, Identity
 from assimilate.data.images import ImageArrays
 from assimilate.data.seeding import generator
 from assimilate.encoder.encoder import Encoder, EncoderSpec
-from assimilate.probes import linear
+from assimilate.probes import crops, linear
 from assimilate.probes.crops import ResizedCenterCrop
 from assimilate.probes.features import freeze
 from assimilate.probes.linear import ProbeResult, linear_probe
@@ -281,15 +281,15 @@ def test_test_crop_is_pillows_bicubic_resize_and_centre_crop() -> None:
 
 
 def test_protocols_augment_as_they_say() -> None:
-    essl = PROTOCOLS["essl"].train_transform(32, flip=0.5)
+    essl = crops.train_transform(PROTOCOLS["essl"], 32, flip=0.5)
     assert (essl.scale, essl.interpolation, essl.flip) == ((0.08, 1.0), "bicubic", 0.5)
-    assert PROTOCOLS["essl_as_coded"].train_transform(32, flip=0.5) == Identity()
-    assert PROTOCOLS["supcontrast_best"].test_transform() == Identity()
-    assert PROTOCOLS["clsp"].train_transform(32, flip=0.5) == FlipAugmentation(0.5)
-    genrep = PROTOCOLS["genrep"].train_transform(128, flip=0.5)
+    assert crops.train_transform(PROTOCOLS["essl_as_coded"], 32, flip=0.5) == Identity()
+    assert crops.test_transform(PROTOCOLS["supcontrast_best"]) == Identity()
+    assert crops.train_transform(PROTOCOLS["clsp"], 32, flip=0.5) == FlipAugmentation(0.5)
+    genrep = crops.train_transform(PROTOCOLS["genrep"], 128, flip=0.5)
     assert (genrep.image_size, genrep.scale, genrep.interpolation) == (112, (0.2, 1.0), "bilinear")
     images = torch.arange(128, dtype=torch.uint8).expand(1, 3, 128, 128)
-    cropped = PROTOCOLS["genrep"].test_transform()(images, torch.Generator())
+    cropped = crops.test_transform(PROTOCOLS["genrep"])(images, torch.Generator())
     assert cropped.shape[-2:] == (112, 112)
     torch.testing.assert_close(cropped[0, 0, 0], torch.arange(8, 120) / 255)
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from assimilate.data.seeding import derive_seed
+from assimilate.data.seed import derive_seed
 from assimilate.data.seeding import generator as seeded
 from assimilate.graph.progress import Progress, silent
 

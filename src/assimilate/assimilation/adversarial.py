@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assimilate.assimilation.contrastive import ContrastiveModule, StepBatch
 from assimilate.assimilation.gathering import is_distributed
-from assimilate.data.seeding import derive_seed
+from assimilate.data.seed import derive_seed
 from assimilate.data.seeding import generator as seeded
 from assimilate.files.plain_files import save_plain
 from assimilate.views.learned import VIEWMAKER

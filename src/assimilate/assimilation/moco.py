@@ -12,7 +12,7 @@ from assimilate.assimilation.method import Embedding, Images, Method, in_full_pr
 from assimilate.assimilation.moving_average import copy_to_follow, follow
 from assimilate.assimilation.terms import LossTerms
 from assimilate.assimilation.view_passes import ViewPasses
-from assimilate.data.seeding import derive_seed
+from assimilate.data.seed import derive_seed
 from assimilate.encoder.encoder import Encoder
 
 

@@ -8,8 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from assimilate.data.folder import prepare_folder
 from assimilate.data.images import FILES, ImageDataset, load_prepared
+from assimilate.data.listing import FolderListing, scan_folder
 from assimilate.data.statistics import MEANS, STDS, divided_by_255, is_mean, is_std
+from assimilate.data.tinyimagenet import prepare_tinyimagenet
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
@@ -250,8 +253,6 @@ class TinyImageNet(Downloaded):
 
     def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         """Decode the published JPEGs."""
-        from assimilate.data.tinyimagenet import prepare_tinyimagenet
-
         return prepare_tinyimagenet(into, self.folder, download=self.download, **self.statistics, progress=progress)
 
     def available(self) -> int:
@@ -274,9 +275,7 @@ class Folder(Dataset):
     out: Annotated[str, NEUTRAL, From("out")]
     test_fraction: Annotated[float, Field(gt=0, lt=1), Allowed("a share between 0 and 1")]
 
-    def _listing(self) -> Any:
-        from assimilate.data.listing import scan_folder
-
+    def _listing(self) -> FolderListing:
         try:
             return scan_folder(self.root, out=Path(self.out).expanduser().resolve())
         except ValueError as error:
@@ -293,8 +292,6 @@ class Folder(Dataset):
 
     def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         """Decode the files."""
-        from assimilate.data.folder import prepare_folder
-
         return prepare_folder(
             into,
             self.root,

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from assimilate.data.images import ImageArrays, ImageDataset, save_prepared
-from assimilate.data.seeding import derive_seed
+from assimilate.data.seed import derive_seed
 from assimilate.graph.progress import Progress, silent
 
 NUM_TRAIN, NUM_TEST = 1437, 360

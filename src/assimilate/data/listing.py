@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assimilate.data.directory import EXTENSIONS, Directory, Identity, ImageFile, Walk, displayed, identity_of, in_line
-from assimilate.data.seeding import derive_seed
+from assimilate.data.seed import derive_seed
 
 __all__ = ["FolderListing", "ImageFile", "bullets", "in_line", "scan_folder"]
 

@@ -4,6 +4,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -38,6 +39,12 @@ class Generator(Step):
     stage: ClassVar[str] = "train_generator"
     title: ClassVar[str] = "Making the generator"
     image_size: Annotated[int, From("dataset.image_size")]
+
+    @property
+    def _making(self) -> ModuleType:
+        from assimilate.generator import making  # and with it torch
+
+        return making
 
     @property
     def is_brought(self) -> bool:
@@ -110,35 +117,31 @@ class StyleGAN2(StyleGAN2Settings, Generator):
 
     def build(self, into: Path, at: Place) -> Built:
         """Take the checkpoint, or train one."""
-        from assimilate.generator import making
-
         if self.checkpoint is not None:
-            return making.take_stylegan2(self.checkpoint.path, into, at, image_size=self.image_size)
+            taken: Built = self._making.take_stylegan2(self.checkpoint.path, into, at, image_size=self.image_size)
+            return taken
         ranks = at.settings.trainer.devices
-        making.check_shares(self, ranks)
+        self._making.check_shares(self, ranks)
         if ranks == 1:
             self.fit(into, at)
         else:
             at.fit_on_ranks(self)
-        return making.keep_trained(into, ranks=ranks)
+        trained: Built = self._making.keep_trained(into, ranks=ranks)
+        return trained
 
     def fit(self, into: Path, at: Place) -> None:
         """Train it, alone or as one of several ranks."""
-        from assimilate.generator import making
-
-        making.fit_stylegan2(self, into, at)
+        self._making.fit_stylegan2(self, into, at)
 
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The averaged network, truncated."""
-        from assimilate.generator import making
-
-        return making.open_stylegan2(folder, truncation=self.truncation, device=at.device)
+        opened: LatentGenerator = self._making.open_stylegan2(folder, truncation=self.truncation, device=at.device)
+        return opened
 
     def load_state(self, folder: Path) -> "GeneratorState":
         """All networks, on the CPU."""
-        from assimilate.generator import making
-
-        return making.open_state(folder)
+        state: GeneratorState = self._making.open_state(folder)
+        return state
 
     @property
     def code_shape(self) -> tuple[int, int] | None:
@@ -215,20 +218,18 @@ class BigBiGAN(Generator):
 
     def build(self, into: Path, at: Place) -> Built:
         """Take the checkpoint."""
-        from assimilate.generator import making
-
         assert self.checkpoint is not None, "required"
-        return making.take_bigbigan(
+        taken: Built = self._making.take_bigbigan(
             self.checkpoint.path, into, image_size=self.image_size, latent_dim=self.latent_width
         )
+        return taken
 
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The network, truncated."""
-        from assimilate.generator import making
-
-        return making.open_bigbigan(
+        opened: LatentGenerator = self._making.open_bigbigan(
             folder, truncation=self.truncation, latent_limit=self.latent_limit, device=at.device
         )
+        return opened
 
     @property
     def synthesis_gflop(self) -> float:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assimilate.data.seeding import derive_seed
+from assimilate.data.seed import derive_seed
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.adversarial import (
     discriminator_loss,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
@@ -122,6 +123,12 @@ class InDomain(InDomainSettings, Latents):
         """Latents that are brought are copied."""
         return None if self.latents is None else "inversion.latents are taken as they are, there is nothing to share"
 
+    @property
+    def _making(self) -> ModuleType:
+        from assimilate.inversion import making  # and with it torch
+
+        return making
+
     def require(self) -> None:
         """Images that the perceptual network can read, and a discriminator, if one is to be used."""
         if self.latents is None and self.perceptual == "vgg19" and self.image_size < VGG_SMALLEST:
@@ -134,16 +141,13 @@ class InDomain(InDomainSettings, Latents):
 
     def foresee(self, at: Place) -> None:
         """The latents or encoder that the user brings, and the perceptual network's weights."""
-        from assimilate.inversion import making
-
-        making.foresee(self, num_images=self.images.num_train, code_shape=self.generator.code_shape)
+        self._making.foresee(self, num_images=self.images.num_train, code_shape=self.generator.code_shape)
 
     def build(self, into: Path, at: Place) -> Built:
         """Latents [images, codes, dim] and the reconstruction error of every image."""
-        from assimilate.inversion import making
-
         if self.latents is not None:
-            return making.take_latents(self.latents.path, into / LATENTS, at.load(self.generator), at)
+            taken: Built = self._making.take_latents(self.latents.path, into / LATENTS, at.load(self.generator), at)
+            return taken
         inverting = self._inverting(at)
         at.fill_rows(self, inverting.rows(), into)
         return inverting.finish(into)
@@ -153,14 +157,13 @@ class InDomain(InDomainSettings, Latents):
         return self._inverting(at).rows()
 
     def _inverting(self, at: Place) -> "Inverting":
-        from assimilate.inversion import making
-
         state = self.generator.load_state(at.folder(self.generator))
         if (state is None or state.discriminator is None) and (lacking := self.lacking_discriminator()):
             raise UserError(lacking)
         reference = None if self.reference is None else at.load(self.reference)
         refining = OptimizationSettings(**self.optimization.model_dump(), perceptual_norm=self.perceptual_norm)
-        return making.Inverting(self, refining, at.load(self.generator), state, reference, at)
+        made: Inverting = self._making.Inverting(self, refining, at.load(self.generator), state, reference, at)
+        return made
 
     def effort(self, images: int) -> Effort:
         """The encoder's training, then the optimisation of every image."""

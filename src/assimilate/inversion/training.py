@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assimilate.data.images import ImageArrays
-from assimilate.data.seeding import derive_seed
+from assimilate.data.seed import derive_seed
 from assimilate.files.resume_points import load_resume_point, save_resume_point
 from assimilate.generator.adversarial import discriminator_loss, non_saturating_loss, r1_penalty
 from assimilate.generator.checkpoint import load_strictly

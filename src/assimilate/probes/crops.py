@@ -1,4 +1,4 @@
-"""How test images of a probe are cropped (PROTOCOLS 1, 12)."""
+"""What a probe does to its images (PROTOCOLS 1, 12)."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from assimilate.data.augmentation import Augmentation, BasicAugmentation, FlipAugmentation, Identity
+from assimilate.probes.protocol import ProbeProtocol
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,23 @@ class CenterCrop:
         size = images.shape[-1]
         start = round(size / 16)
         return images[..., start : size - start, start : size - start].float().div_(255)
+
+
+def train_transform(protocol: ProbeProtocol, image_size: int, flip: float) -> Augmentation:
+    """What a protocol does to a training image."""
+    if protocol.train == "none":
+        return Identity()
+    if protocol.train == "flip":
+        return FlipAugmentation(flip)
+    size = image_size - 2 * round(image_size / 16) if protocol.test == "centre" else image_size
+    return BasicAugmentation(size, scale=protocol.crop_scale, flip=flip, interpolation=protocol.interpolation)
+
+
+def test_transform(protocol: ProbeProtocol) -> Augmentation:
+    """What a protocol does to a test image."""
+    transforms: dict[str, Augmentation] = {
+        "whole": Identity(),
+        "resized": ResizedCenterCrop(),
+        "centre": CenterCrop(),
+    }
+    return transforms[protocol.test]

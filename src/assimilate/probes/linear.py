@@ -9,9 +9,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from assimilate.data.images import ImageArrays, Statistics
-from assimilate.data.seeding import derive_seed, generator
+from assimilate.data.seed import derive_seed
+from assimilate.data.seeding import generator
 from assimilate.encoder.encoder import Encoder
 from assimilate.graph.progress import Progress, silent
+from assimilate.probes import crops
 from assimilate.probes.features import assert_frozen, extract_features, finite_features
 from assimilate.probes.metric import DivergedError as DivergedError
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
@@ -121,7 +123,7 @@ def linear_probe(
                 for index, seed in enumerate(seeds)
             ]
         )  # fmt: skip
-    transform = protocol.train_transform(train.image_size, flip)
+    transform = crops.train_transform(protocol, train.image_size, flip)
 
     def features_of_draw(draw: int) -> Tensor:
         features = extract_features(
@@ -131,7 +133,7 @@ def linear_probe(
         return finite_features(features)
 
     test_x = extract_features(
-        encoder, test, mean=mean, std=std, batch_size=feature_batch_size, transform=protocol.test_transform()
+        encoder, test, mean=mean, std=std, batch_size=feature_batch_size, transform=crops.test_transform(protocol)
     )
     kept: dict[int, Tensor] = {}
 

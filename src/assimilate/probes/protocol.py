@@ -2,10 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from assimilate.data.augmentation import Augmentation
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -41,29 +38,6 @@ class ProbeProtocol:
     gamma: float = 0.2
     final: float = 1e-4
     label_last: str = ""
-
-    def train_transform(self, image_size: int, flip: float) -> "Augmentation":
-        """What is done to a training image."""
-        from assimilate.data.augmentation import BasicAugmentation, FlipAugmentation, Identity
-
-        if self.train == "none":
-            return Identity()
-        if self.train == "flip":
-            return FlipAugmentation(flip)
-        size = image_size - 2 * round(image_size / 16) if self.test == "centre" else image_size
-        return BasicAugmentation(size, scale=self.crop_scale, flip=flip, interpolation=self.interpolation)
-
-    def test_transform(self) -> "Augmentation":
-        """What is done to a test image."""
-        from assimilate.data.augmentation import Identity
-        from assimilate.probes.crops import CenterCrop, ResizedCenterCrop
-
-        transforms: dict[str, Augmentation] = {
-            "whole": Identity(),
-            "resized": ResizedCenterCrop(),
-            "centre": CenterCrop(),
-        }
-        return transforms[self.test]
 
     def learning_rate(self, step: int, *, lr: float, num_epochs: int, steps_per_epoch: int) -> float:
         """The rate of an update, counted from 0."""

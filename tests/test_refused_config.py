@@ -1,0 +1,160 @@
+"""What is refused before anything is made, in one line that helps."""
+
+import errno
+import os
+import re
+
+import pytest
+
+from assimilate.errors import UserError
+from assimilate.jobs.command import stage
+from assimilate.run.composing import compose
+
+REFUSED = [
+    (["+tabel3=x"], r"\+tabel3 is no table.*\+table3"),
+    (["+table3=expert_expert_wsearch_a3"], r"no row 'expert_expert_wsearch_a3'.*expert_expert_wsearch_a2"),
+    (["+table3=expert_wsearch_a1", "+table3=expert_wperturb_a1"], "one row at a time"),
+    (["+foo.bar=1"], "nothing reads foo.bar"),
+    (["++foo=1"], "nothing reads foo"),
+    (["vieww=wsearch"], "Did you mean view"),
+    (["view=wserch"], "Available options.*wsearch"),
+    (["view.epsilom1=0.2"], r"Did you mean view\.epsilon1"),
+    (["view.epsilon1=-0.1"], r"view\.epsilon1=-0\.1.*0 ≤ ε1 ≤ 2"),
+    (["view.epsilon1=abc"], "view.epsilon1=abc"),
+    (["view.epsilon2=-1"], "view.epsilon2=-1"),
+    (["view=wperturb", "view.sigma=-1"], "view.sigma=-1"),
+    (["view.n_sampled=9", "view.n_cached=8"], "view.n_sampled=9 exceeds view.n_cached=8"),
+    (["loss.alpha=-1"], "loss.alpha=-1"),
+    (["loss.temperature=0"], "loss.temperature=0"),
+    (["dataset.image_size=20"], r"dataset\.image_size=20.*StyleGAN2"),
+    (["dataset=folder"], "dataset.root=/path/to/images"),
+    (["trainer=ddp"], "trainer.devices=2"),
+    (["trainer=ddp", "trainer.devices=3"], "batch_size=128.*trainer.devices=3"),
+    (["seed=0,1"], "add -m"),
+    (["prepare=maybe"], "prepare=maybe"),
+    (["assim=simclr", "loss.alpha=1"], "loss.alpha would be ignored"),
+    (["assim=simclr", "view.epsilon1=0.3"], "view.epsilon1 would be ignored"),
+    (["assim=a1", "loss.alpha=1"], "loss.alpha would be ignored"),
+    (["view=expert", "generator.seed=1"], "generator.seed would be ignored"),
+    (["epochs=0"], "epochs=0"),
+    (["budget=smoke", "epochs=abc"], "epochs=abc"),
+    (["dataset=cifar10", "epochs=5"], r"optimizer\.warmup_epochs=10 exceeds epochs=5"),
+    (["optimizer.momentum=5"], "optimizer.momentum=5"),
+    (["trainer.precision=foo"], "trainer.precision=foo.*bf16-mixed"),
+    (["trainer.devices=auto"], "trainer.devices=auto"),
+    (["trainer.compile=fast"], "trainer.compile=fast.*reduce-overhead"),
+    (["trainer.compile=reduce-overhead", "accumulate_grad_batches=2"], "with accumulate_grad_batches=2.*compile=true"),
+    (["trainer.compile=max-autotune", "assim=a2", "view=online"], "with view=online.*compile=true"),
+    (["assim=a1", "view.n_sampled=2"], "view.n_sampled would be ignored"),
+    ([f"generator.checkpoint={__file__}", "generator.num_steps=7"], "generator.num_steps would be ignored"),
+    (["generator.augment=ada"], "generator.augment=ada.*none, leak or diffaugment"),
+    (["generator.augment=leak", "generator.augment_probability=1.5"], "generator.augment_probability=1.5"),
+    (["generator.augment_probability=0.3"], "generator.augment_probability would be ignored"),
+    (["generator.sample_every=-1"], "generator.sample_every=-1"),
+    (["generator.save_every_images=0.5"], "generator.save_every_images=0.5"),
+    (["generator.frechet=fid"], "generator.frechet=fid.*none, inception or encoder"),
+    (["generator.frechet=encoder", "generator.frechet_images=1"], "generator.frechet_images=1"),
+    (["generator.frechet_every=10"], "generator.frechet_every would be ignored"),
+    (
+        ["generator.frechet=inception", f"generator.frechet_encoder={__file__}"],
+        "generator.frechet_encoder would be ignored",
+    ),
+    (["dataset"], "dataset"),
+    (["row=table3/expert_expert_simclr"], r"row=table3/expert_expert_simclr cannot be set by itself: give \+table3="),
+    (["row=3"], r"row=3 cannot be set by itself"),
+    (["+table3=expert_expert_simclr", "paper.cifar10.acc1=1"], r"paper\.cifar10\.acc1=1 cannot be set by itself"),
+    (["budget=smoke", "budget.name=paper"], r"budget\.name=paper cannot be set by itself: give budget="),
+    (["budget=smoke", "budget.caps.epochs=9"], r"budget\.caps\.epochs=9 cannot be set by itself"),
+    (["view.name=wperturb"], r"view\.name=wperturb cannot be set by itself: give view="),
+    (["dataset.kind=folder"], r"dataset\.kind=folder cannot be set by itself: give dataset="),
+    (["~view.epsilon1"], r"~view\.epsilon1: no key can be taken away"),
+    (["~logger"], r"~logger: no key can be taken away"),
+    (["budget=null"], "budget=null cannot be used: allowed is one of cpu, paper, short, smoke"),
+    (["-m", "view=wsearch,null"], "view=null cannot be used: allowed is one of basic"),
+    (["view=[wsearch,wperturb]"], r"view=\[wsearch,wperturb\] cannot be used: .*-m view="),
+    (["+table3=null"], "table3 has no row None"),
+    (["+table3=[expert_expert_simclr]"], "table3 has no row"),
+    (["+dataset=digits"], "without \\+, dataset="),
+    (["++dataset=digits"], "without \\+, dataset="),
+    (["+dataset_view=cifar10_wsearch"], "without \\+, dataset_view="),
+    (["+table3@x=expert_expert_simclr"], "without @"),
+    (["dataset.root=/x"], "It is a key of dataset=folder$"),
+    (["view.path=/x"], "It is a key of view=external$"),
+    (["digits"], "needed is key=value"),
+    (["dataset.name=Köln"], "quote its value, 'dataset.name=\"Köln\"'"),
+    (["--config-name=other"], "--config-name cannot be used.*--config-dir"),
+    (["--nonsense"], "unrecognized arguments: --nonsense"),
+    (["-m", "--cfg", "job"], "--multirun and --cfg exclude each other"),
+    (["--config-dir=/nowhere/at/all"], "--config-dir=/nowhere/at/all: there is no such folder"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED, ids=[" ".join(case[0]) for case in REFUSED])
+def test_refused_in_one_line_before_anything_is_made(overrides, message, tmp_path, probe_stage, capsys):
+    main, jobs = probe_stage
+    assert main([*overrides, f"out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    assert not jobs
+    assert not (tmp_path / "out").exists()
+
+
+def test_unwritable_out_is_refused(tmp_path, probe_stage, capsys):
+    main, jobs = probe_stage
+    (tmp_path / "file").write_text("")
+    assert main([f"out={tmp_path / 'file' / 'out'}"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert not jobs
+
+
+@pytest.mark.parametrize(("number", "says"), [(errno.EACCES, "Permission denied"), (errno.EROFS, "Read-only")])
+def test_a_folder_that_refuses_is_no_traceback(number, says, tmp_path, capsys):
+    @stage("train")
+    def main(job):
+        raise OSError(number, os.strerror(number), f"{job.out}/artifacts/views")
+
+    assert main([f"out={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/artifacts/views: {says}" in error
+    assert "Traceback" not in error
+    assert error.count("\n") == 1
+
+
+def test_an_error_of_ours_is_not_taken_for_the_disks(tmp_path):
+    @stage("train")
+    def main(job):
+        raise FileNotFoundError(errno.ENOENT, "no such file", "x")
+
+    with pytest.raises(FileNotFoundError):
+        main([f"out={tmp_path}"])
+
+
+def test_a_row_without_its_plus_says_so(probe_stage, capsys):
+    main, jobs = probe_stage
+    assert main(["table3=expert_expert_simclr", "dataset=digits"]) == 2
+    assert "+table3=" in capsys.readouterr().err
+    assert not jobs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options"),
+    [
+        (["view=wperturb", "view.epsilon1=0.2"], ["view=online", "view=wsearch"]),
+        (["view=online", "view.sigma=0.2"], ["view=wperturb"]),
+        (["loss=simsiam", "optimizer.betas=1"], []),
+    ],
+)
+def test_a_key_of_another_option_is_not_suggested_to_itself(overrides, options):
+    with pytest.raises(UserError) as refusal:
+        compose(overrides)
+    key = overrides[-1].split("=")[0]
+    assert f"Did you mean {key}" not in str(refusal.value)
+    for option in options:
+        assert option in str(refusal.value)
+
+
+def test_a_figures_key_is_said_to_be_of_its_figure():
+    with pytest.raises(UserError, match=r"analysis\.views.*It is a key of .*analysis=distances"):
+        compose(["analysis=grid", "analysis.views=[wsearch]"])
