@@ -1,6 +1,6 @@
 """The expert augmentation against torchvision on PIL images through a DataLoader, and against kornia.
 
-python benchmarks/augmentation.py                 two views each of 32x32 images, B=512, all cores
+python benchmarks/augmentation.py                 two views each of 32x32 images, B=512, and of 224x224, B=32, all cores
 
 From stored uint8 images to two normalised views in memory. One JSON line a comparison.
 """
@@ -23,9 +23,12 @@ from assimilate.data.order import IndexBatch
 from assimilate.data.views import ViewSlot
 from pairs import medians, report, seconds, speedups, time_pairs
 
-SIZE, BATCH = 32, 512
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-TARGETS = {("eager", "pil"): 9.0, ("eager", "kornia"): 3.0, ("compiled", "pil"): 15.0, ("compiled", "kornia"): 5.0}
+BATCHES = {32: 512, 224: 32}
+TARGETS = {
+    32: {("eager", "pil"): 9.0, ("eager", "kornia"): 3.0, ("compiled", "pil"): 15.0, ("compiled", "kornia"): 5.0},
+    224: {("eager", "kornia"): 4.0, ("compiled", "kornia"): 4.0},
+}
 
 
 class PilViews(Dataset):
@@ -36,7 +39,7 @@ class PilViews(Dataset):
         self.images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
         self.transform = transforms.Compose(
             [
-                transforms.RandomResizedCrop(SIZE, scale=(0.2, 1.0)),
+                transforms.RandomResizedCrop(images.shape[-1], scale=(0.2, 1.0)),
                 transforms.RandomHorizontalFlip(),
                 transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
                 transforms.RandomGrayscale(p=0.2),
@@ -55,13 +58,14 @@ class PilViews(Dataset):
 
 def ours(images: np.ndarray, *, compiled: bool) -> Callable[[], None]:
     """An epoch of the data module's batches."""
-    expert = make_transform("expert", SIZE, flip=0.5, expert={}, compiled=compiled)
+    size = images.shape[-1]
+    expert = make_transform("expert", size, flip=0.5, expert={}, compiled=compiled)
     data = ContrastiveDataModule(
         ImageArrays(images, None),
         mean=MEAN,
         std=STD,
         slots=[ViewSlot("image", expert)] * 2,
-        batch_size=BATCH,
+        batch_size=BATCHES[size],
         seed=0,
         view_source=None,
         drop_last=True,
@@ -79,7 +83,11 @@ def ours(images: np.ndarray, *, compiled: bool) -> Callable[[], None]:
 def pil_loader(images: np.ndarray, num_workers: int) -> Callable[[], None]:
     """An epoch of a DataLoader whose workers stay alive; they are idle between epochs."""
     loader = DataLoader(
-        PilViews(images), batch_size=BATCH, shuffle=True, num_workers=num_workers, persistent_workers=True
+        PilViews(images),
+        batch_size=BATCHES[images.shape[-1]],
+        shuffle=True,
+        num_workers=num_workers,
+        persistent_workers=True,
     )
 
     def epoch() -> None:
@@ -93,8 +101,9 @@ def kornia_batches(images: np.ndarray) -> Callable[[], None]:
     """An epoch of kornia's per-sample augmentation of whole batches."""
     import kornia.augmentation as K
 
+    size = images.shape[-1]
     augment = K.AugmentationSequential(
-        K.RandomResizedCrop((SIZE, SIZE), scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)),
+        K.RandomResizedCrop((size, size), scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)),
         K.RandomHorizontalFlip(p=0.5),
         K.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
         K.RandomGrayscale(p=0.2),
@@ -105,7 +114,7 @@ def kornia_batches(images: np.ndarray) -> Callable[[], None]:
 
     @torch.no_grad()
     def epoch() -> None:
-        for indices in torch.randperm(len(stored)).split(BATCH):
+        for indices in torch.randperm(len(stored)).split(BATCHES[size]):
             batch = stored[indices].float() / 255
             # Both views in one call, as ours.
             augment(torch.cat([batch, batch]))
@@ -116,12 +125,20 @@ def kornia_batches(images: np.ndarray) -> Callable[[], None]:
 def main() -> None:
     """Print one line a comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(BATCHES), choices=list(BATCHES))
     parser.add_argument("--pairs", type=int, default=31)
-    parser.add_argument("--batches", type=int, default=4, help="batches of 512 an epoch")
+    parser.add_argument("--batches", type=int, default=4, help="an epoch")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    images = np.random.default_rng(0).integers(0, 256, (options.batches * BATCH, 3, SIZE, SIZE), dtype=np.uint8)
+    for size in options.sizes:
+        compare(size, options)
+
+
+def compare(size: int, options: argparse.Namespace) -> None:
+    """The lines of one size."""
+    shape = (options.batches * BATCHES[size], 3, size, size)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     theirs = {"pil": pil_loader(images, options.workers)}
     try:
         theirs["kornia"] = kornia_batches(images)
@@ -137,8 +154,9 @@ def main() -> None:
                 "images_per_second": round(len(images) / middle["seconds"]),
                 "reference_images_per_second": round(len(images) / middle["reference_seconds"]),
             }
-            target = TARGETS[form, name]
-            report(f"augmentation/{form}_vs_{name}", speedups(timed), at_least=target, **rates, **compiling)
+            target = TARGETS[size].get((form, name))
+            called = f"augmentation/{form}_vs_{name}" if size == 32 else f"augmentation/{size}/{form}_vs_{name}"
+            report(called, speedups(timed), at_least=target, **rates, **compiling)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 TABLE = FOLDER.parent / "docs" / "benchmarks.md"
-NAMES = ("augmentation", "losses", "knn", "probe", "training_step", "options", "generator", "search", "ray_search")
+NAMES = (
+    "augmentation", "epoch", "preparing", "losses", "knn", "probe", "training_step", "options", "generator", "search",
+    "ray_search", "inversion",
+)  # fmt: skip
 
 
 def lines_of(name: str) -> tuple[list[dict[str, Any]], int]:
