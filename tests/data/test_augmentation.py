@@ -73,6 +73,7 @@ def test_expert_equals_torchvision_in_every_jitter_order(order: str, interpolati
     expected = expert_one_by_one(expert, images, parameters)
     torch.testing.assert_close(expert.apply_by_operation(images, parameters), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(expert.apply_by_position(images, parameters), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(expert.apply_by_image(images, parameters), expected, atol=1e-5, rtol=0)
     uncompiled = replace(expert, compiled=True).apply_by_position(images, parameters)
     torch.testing.assert_close(uncompiled, expected, atol=1e-5, rtol=0)
 
@@ -87,10 +88,19 @@ def test_expert_equals_torchvision_where_pixels_do_not_fall_on_binary_fractions(
     torch.testing.assert_close(expert.apply(images, parameters), expected, atol=1e-5, rtol=0)
 
 
-def test_large_images_that_are_jittered_whole_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_which_few_fill_a_cache_are_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    expert = ExpertAugmentation(112)
+    images = random_images(3, 128)
+    parameters = expert.draw(3, 128, 128, generator("large"))
+    in_groups = expert.apply_by_operation(images, parameters)
+    monkeypatch.setattr(ExpertAugmentation, "apply_by_operation", None)
+    torch.testing.assert_close(expert.apply(images, parameters), in_groups, atol=1e-6, rtol=0)
+
+
+def test_images_that_are_jittered_whole_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     expert = ExpertAugmentation(16, order="jitter_first")
-    images = random_images(50, 160)
-    parameters = expert.draw(50, 160, 160, generator("parts"))
+    images = random_images(200, 80)
+    parameters = expert.draw(200, 80, 80, generator("parts"))
     expected = expert_one_by_one(expert, images, parameters)
     sizes = []
     whole = ExpertAugmentation.apply_by_operation

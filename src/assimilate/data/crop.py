@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -130,6 +131,22 @@ def resample_groups(
             group = slice(start, start + group_size)
             views[group] = _resampled(images[group], rows[group], columns[group], interpolation)
     return views
+
+
+def resample_one(
+    image: Tensor, crops: CropParameters, size: int, *, interpolation: Interpolation
+) -> Float[Tensor, "1 3 size size"]:
+    """Do what ``resample`` does to a batch of one, with torch's antialiased resize, which reads the taps alone.
+
+    For the CPU: of large images taps are few among the entries of a dense matrix.
+    """
+    top, left, height, width = (int(each) for each in (crops.top, crops.left, crops.height, crops.width))
+    box = image[..., top : top + height, left : left + width]
+    box = unit_floats(box) if box.dtype == torch.uint8 else box
+    view = functional.interpolate(box, size=(size, size), mode=interpolation, antialias=True)
+    if interpolation != "bilinear":
+        view = view.clamp_(0, 1)
+    return view.flip(-1) if bool(crops.flip) else view
 
 
 def resample_in_context(

@@ -19,6 +19,7 @@ from assimilate.data.crop import (
     full_precision,
     resample_groups,
     resample_in_context,
+    resample_one,
     unit_floats,
 )
 from assimilate.data.jitter import (
@@ -27,6 +28,7 @@ from assimilate.data.jitter import (
     draw_jitter,
     jitter_by_operation,
     jitter_by_position,
+    jitter_one,
     jitter_planes,
     to_grayscale,
 )
@@ -37,6 +39,8 @@ Views = Float[Tensor, "batch 3 size size"]
 
 # Enough for the four operations to fill their groups.
 _GROUPS_AT_ONCE = 16
+# With fewer images than that in a core's cache, calls of kernels cost less than moving images; found by trying.
+_FEW = 32
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class ExpertAugmentation:
                 return _compiled(self)(images, crops, jitter)
         if images.device.type != "cpu":
             return self.apply_by_position(images, parameters)
+        if cache_sized(images, self.image_size) < _FEW:
+            return self.apply_by_image(images, parameters)
         if self.order == "crop_first":
             return self.apply_by_operation(images, parameters)
         # Whole images are jittered here, of any size: two float copies of a batch of them would be large.
@@ -126,6 +132,22 @@ class ExpertAugmentation:
         return self.apply(
             images, self.draw(len(images), images.shape[-2], images.shape[-1], rng or torch.default_generator)
         )
+
+    def apply_by_image(self, images: Images, parameters: ExpertParameters) -> Views:
+        """Apply to one image after the other, each while in cache: for the CPU, and images so large that few are."""
+        views = torch.empty(len(images), 3, self.image_size, self.image_size)
+        crop = functools.partial(resample_one, size=self.image_size, interpolation=self.interpolation)
+        for index in range(len(images)):
+            image, own = images[index : index + 1], parameters[index : index + 1]
+            if self.order == "crop_first":
+                view = crop(image, own.crops)
+                jitter_one(view, own.jitter)
+            else:
+                whole = unit_floats(image)
+                jitter_one(whole, own.jitter)
+                view = crop(whole, own.crops)
+            views[index] = view[0]
+        return views
 
     def apply_by_operation(self, images: Images, parameters: ExpertParameters) -> Views:
         """Apply with kernels over groups of images that get the same operation, each group while in cache."""

@@ -81,7 +81,6 @@ def jitter_by_operation(
     and are overwritten. Kernels run over at most ``group_size`` images. Returns the images as they lie at the end, and
     of each the index in the arguments.
     """
-    operations = (_brightness, _contrast, _saturation, _hue)
     assert bool(parameters.jittered[:jittered].all()), "images without jitter come last"
     assert bool((parameters.order[:jittered, 0].diff() >= 0).all()), "sort images by their first operation"
     spare, lying = torch.empty_like(images), torch.arange(len(images))
@@ -93,12 +92,21 @@ def jitter_by_operation(
             images, spare, lying[:jittered] = spare, images, lying[moved]
         factors = parameters.factors[lying]
         stop = 0
-        for number, count in enumerate(torch.bincount(turns, minlength=len(operations)).tolist()):
+        for number, count in enumerate(torch.bincount(turns, minlength=len(_OPERATIONS)).tolist()):
             start, stop = stop, stop + count
             for first in range(start, stop, group_size):
                 group = slice(first, min(first + group_size, stop))
-                operations[number](images[group], factors[group, number].view(-1, 1, 1))
+                _OPERATIONS[number](images[group], factors[group, number].view(-1, 1, 1))
     return images, lying
+
+
+def jitter_one(image: Float[Tensor, "1 3 height width"], parameters: JitterParameters) -> None:
+    """Apply an image's operations in its own order, and grayscale, in place."""
+    if bool(parameters.jittered):
+        for number in parameters.order[0].tolist():
+            _OPERATIONS[number](image, parameters.factors[:, number].view(-1, 1, 1))
+    if bool(parameters.grayscale):
+        image.copy_(to_grayscale(image))
 
 
 def jitter_by_position(
@@ -166,6 +174,9 @@ def _hue(images: Tensor, shift: Tensor) -> None:
         trapezoid = (hue - middle).abs_()
         trapezoid = trapezoid.sub_(1) if channel == 0 else trapezoid.neg_().add_(2)
         torch.addcmul(smallest, chroma, trapezoid.clamp_(0, 1), out=images[:, channel])
+
+
+_OPERATIONS = (_brightness, _contrast, _saturation, _hue)
 
 
 def jitter_planes(
