@@ -28,6 +28,12 @@ LOSSES: dict[str, tuple[Loss, Alignment]] = {
 # Those of the projections alone; a moving average is part of a whole step.
 OF_PROJECTIONS = [name for name in LOSSES if name not in ("moco", "byol")]
 BATCHNORMS = ("per_view", "concatenated", "per_view_backbone", "per_source")
+# All for a loss of projections alone, with a predictor and with a second network; the others have nothing to do with it.
+STEPS = [
+    (loss, batchnorm)
+    for loss in LOSSES
+    for batchnorm in (BATCHNORMS if loss in ("infonce", "simsiam", "moco") else BATCHNORMS[:1])
+]
 
 
 class Step(torch.nn.Module):
@@ -131,7 +137,7 @@ def run_rank(rank: int, world_size: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
     results = {
         "gradients": loss_gradients(rank, world_size),
-        "steps": {(loss, bn): one_step(loss, bn, rank, world_size) for loss in LOSSES for bn in BATCHNORMS},
+        "steps": {(loss, batchnorm): one_step(loss, batchnorm, rank, world_size) for loss, batchnorm in STEPS},
     }
     dist.barrier()
     results["training"] = training(Path(folder) / "two", world_size)

@@ -26,8 +26,7 @@ def test_gradients_of_the_losses(two_ranks: list[dict[str, Any]], loss: str) -> 
     torch.testing.assert_close(two, one, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("batchnorm", ranks.BATCHNORMS)
-@pytest.mark.parametrize("loss", ranks.LOSSES)
+@pytest.mark.parametrize(("loss", "batchnorm"), ranks.STEPS)
 def test_a_step_of_the_whole_network(two_ranks: list[dict[str, Any]], loss: str, batchnorm: str) -> None:
     one = ranks.one_step(loss, batchnorm, 0, 1)
     for rank in two_ranks:
