@@ -28,7 +28,7 @@ LOSSES: dict[str, tuple[Loss, Alignment]] = {
 # Those of the projections alone; a moving average is part of a whole step.
 OF_PROJECTIONS = [name for name in LOSSES if name not in ("moco", "byol")]
 BATCHNORMS = ("per_view", "concatenated", "per_view_backbone", "per_source")
-# All for a loss of projections alone, with a predictor and with a second network; the others have nothing to do with it.
+# All for a loss of projections alone, with a predictor and with a second network; to the others they are the same.
 STEPS = [
     (loss, batchnorm)
     for loss in LOSSES
