@@ -75,7 +75,7 @@ def test_the_help_of_a_group_has_all_its_options_and_keys(capsys):
 def test_values_are_those_of_the_command(capsys):
     _, out, _ = shown(capsys, train.main, "--help", "view", "view=wperturb", "view.sigma=0.3")
     assert "view.sigma=0.3\n" in out
-    assert "view.epsilon1  (online: 0.3; wsearch: auto)" in out
+    assert "view.epsilon2  (online: 0.5; wsearch: auto)" in out
     _, out, _ = shown(capsys, train.main, "dataset=cifar100", "--help", "epochs")
     assert "epochs=1200\n" in out
 

@@ -59,9 +59,12 @@ def test_three_shards_in_any_order_join_to_the_same_bytes(without_views, chain, 
     assert "the whole cache is there" in capsys.readouterr().out
 
 
-def test_rays_in_three_shards_and_by_two_devices(without_views, tmp_path):
+@pytest.mark.parametrize(
+    "view", [("view.solver=ray", "view.ray.width=8"), ("view=wperturb", "view.sigma=auto", "view.batch=16")], ids=str
+)
+def test_rays_and_moves_in_three_shards_and_by_two_devices(without_views, tmp_path, view):
     out, _ = without_views
-    rays = ("view.solver=ray", "view.ray.width=8", f"out={out}")
+    rays = (*view, f"out={out}")
     assert run(make_views, *rays) == 0
     (views,) = artifacts(out, "views")
     whole = views.rename(tmp_path / "whole")

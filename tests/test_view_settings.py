@@ -96,6 +96,16 @@ def test_codes_that_the_generator_has_not():
     job_of(CIFAR, "view=wperturb", "view.sigma=[0,0,0,0,0.1,0.1,0.1,0.1]")
 
 
+@pytest.mark.parametrize(("view", "key"), [("wperturb", "sigma"), ("wmix", "strength")])
+def test_strengths_that_are_found(view, key):
+    auto = (f"view={view}", f"view.{key}=auto")
+    job_of(CIFAR, *auto, "view.epsilon1=0.3", "view.encoder.seed=1")
+    refused(rf"view\.{key}=auto cannot be used with view\.cached=false", CIFAR, *auto, "view.cached=false")
+    refused(rf"view\.epsilon1=0 cannot be used with view\.{key}=auto", CIFAR, *auto, "view.epsilon1=0")
+    for given in ("epsilon1=0.3", "passes=3", "tolerance=0.1"):
+        refused(rf"would be ignored: view\.{key}=auto alone looks through f", CIFAR, f"view={view}", f"view.{given}")
+
+
 @pytest.mark.parametrize("key", ["verify", "preview"])
 @pytest.mark.parametrize("stage", ["train", "invert", "evaluate"])
 def test_only_make_views_looks_at_a_cache(key, stage):

@@ -220,7 +220,7 @@ def test_rays_that_end_short_of_epsilon1_are_redrawn_then_kept_and_counted(world
 def test_where_no_ray_reaches_epsilon1_it_is_said_at_once(world):
     latents, images = world
     engine = RayEngine(Deaf(), linear_embedding(), settings(epsilon1=1.9))
-    with pytest.raises(ValueError, match=r"no ray of 10 reaches ε1 = 1\.9"):
+    with pytest.raises(ValueError, match=r"no view of 10 images reaches ε1 = 1\.9"):
         engine.run(latents, images, range(COUNT), lambda views: None)
 
 

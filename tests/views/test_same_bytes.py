@@ -15,6 +15,7 @@ from assimilate.views.perturbation import Perturbation
 from assimilate.views.rays import RayEngine, RaySettings
 from assimilate.views.search import SearchEngine
 from assimilate.views.synthesis import synthesize_views
+from assimilate.views.tuned import TunedEngine, TunedMove
 from tests.views.test_search import settings
 
 COUNT, VIEWS = 65, 2
@@ -51,8 +52,13 @@ def gradient(generator, embedding):
 
 
 def rays(generator, embedding):
-    wanted = RaySettings(epsilon1=0.05, epsilon2=0.2, num_views=VIEWS, candidates=3, width=6, calibration=9, passes=3)
+    wanted = RaySettings(epsilon1=0.05, epsilon2=0.2, num_views=VIEWS, candidates=3, width=6, calibration=3, passes=3)
     return RayEngine(generator, embedding, wanted)
+
+
+def mixed(generator, embedding):
+    wanted = TunedMove(epsilon1=0.05, num_views=VIEWS, width=6, calibration=2, move=Mixing(2), most=1.0)
+    return TunedEngine(generator, embedding, wanted)
 
 
 def search(networks, solver, indices, write):
@@ -65,7 +71,7 @@ def search(networks, solver, indices, write):
     solver(generator, embedding).run(latents, images, indices, emit)
 
 
-@pytest.mark.parametrize("solver", [gradient, rays])
+@pytest.mark.parametrize("solver", [gradient, rays, mixed])
 def test_a_search_in_batches_of_any_size(networks, tmp_path, solver):
     caches = [
         cache(tmp_path / str(batch), batch, lambda indices, write: search(networks, solver, indices, write), FIELDS)

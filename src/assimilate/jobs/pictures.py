@@ -105,7 +105,7 @@ def _view_section(session: Session, folder: Path, reconstruct: Reconstruct) -> S
         spread = [
             ["mean distance between the views of an image", f"{summary['spread_mean']:.4f}"],
             ["its bound, ε1·√(2n/(n−1))", f"{summary['spread_bound']:.4f}"],
-            ["ε2, asked for", f"{summary['epsilon2']:.4f}"],
+            *([] if summary["epsilon2"] is None else [["ε2, asked for", f"{summary['epsilon2']:.4f}"]]),
         ]
         if cached.shape[1] == 1:  # one view has no distance to others
             spread = []

@@ -56,3 +56,8 @@ class Calibration(Step):
         """What was measured: `epsilon1`, and mean and std of `distance` and `cosine` by pair."""
         values: dict[str, Any] = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
         return values
+
+
+def wanted_distance(epsilon1: float | str, calibration: Calibration | None, at: Place) -> float:
+    """ε1 of a setting: its number, or what was measured where it is "auto"."""
+    return float(at.load(calibration)["epsilon1"] if epsilon1 == "auto" else epsilon1)

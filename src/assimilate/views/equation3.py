@@ -28,6 +28,7 @@ class FoundViews:
     spread: float  # mean distance between the stored views, 0 for one view
     steps: int
     converged: bool
+    strengths: Float[Tensor, " views"] | None = None  # of moves whose strength is found
 
 
 class Engine(Protocol):

@@ -21,9 +21,11 @@ class Mixing:
     Attributes:
         split: codes (layers, from the coarsest) that stay the anchor's. The strength of the view: all of them give the
             reconstruction, 0 an image that has nothing to do with the anchor.
+        strength: how far the others go from the anchor's to those of the random latent, 0 to 1.
     """
 
     split: int
+    strength: float = 1.0
 
     purpose = "mix"
 
@@ -44,4 +46,6 @@ class Mixing:
     ) -> Float[Tensor, "batch codes dim"]:
         """Coarse codes of the anchor, fine ones of the mapped latent; truncation comes later and for all alike."""
         sampled = generator.map(drawn)[:, None].expand(-1, codes.shape[1] - self.split, -1)
+        if self.strength < 1:
+            sampled = torch.lerp(codes[:, self.split :], sampled, self.strength)
         return torch.cat([codes[:, : self.split], sampled], dim=1)

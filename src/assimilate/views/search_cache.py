@@ -1,4 +1,4 @@
-"""The cache of a W-search: how it is filled, what was measured of them, and what the user is told."""
+"""The cache of views that are searched for: how it is filled, what was measured, and what the user is told."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +16,8 @@ from assimilate.views.equation3 import Equation3, FoundViews
 from assimilate.views.objective import spread_bound
 
 _MEASURED = ("distances", "steps", "converged", "spread")
+# Of each view, where they are found.
+STRENGTHS = "strengths"
 
 
 class SearchCache:
@@ -60,6 +62,7 @@ class SearchCache:
                 spread=np.asarray(found.spread, dtype=np.float32),
                 steps=np.asarray(found.steps, dtype=np.int32),
                 converged=np.asarray(found.converged, dtype=np.uint8),
+                **({} if found.strengths is None else {STRENGTHS: found.strengths.numpy()}),
             )
 
         self.search(indices, emit, progress)
@@ -80,7 +83,7 @@ class SearchCache:
         summary = {
             "anchor": equation.anchor,
             "epsilon1": epsilon1,
-            "epsilon2": equation.epsilon2,
+            "epsilon2": equation.epsilon2 if equation.uniformity_weight > 0 else None,
             "distance_mean": float(arrays["distances"].mean()),
             "distance_std": float(arrays["distances"].std()),
             "loss_mean": None if total is None else float(total.mean()),
@@ -93,6 +96,8 @@ class SearchCache:
             "stored_share": None if within is None else float(within.mean()),
             "converged_asked": equation.asks_convergence,
         }
+        if (folder / f"{STRENGTHS}.npy").exists():
+            summary["strength_median"] = float(np.median(np.load(folder / f"{STRENGTHS}.npy")))
         self._report(summary)
         return summary
 
@@ -102,8 +107,10 @@ class SearchCache:
         say(
             f"  distance to the anchor {summary['distance_mean']:.4f} ± {summary['distance_std']:.4f} for ε1 = "
             f"{summary['epsilon1']:.4f} (rms error {summary['boundary_rms']:.4f}{of_epsilon1}), "
-            f"{summary['steps_mean']:.0f} {self._equation.counted} on average"
+            f"{summary['steps_mean']:.3g} {self._equation.counted} on average"
         )
+        if "strength_median" in summary:
+            say(f"  median strength of the views {summary['strength_median']:.4g}")
         if self._equation.num_views > 1:
             say(
                 f"  mean distance between the views of an image {summary['spread_mean']:.4f}; "

@@ -20,7 +20,7 @@ from assimilate.graph.settings import (
     When,
     Whole,
 )
-from assimilate.views.calibration_step import Calibration
+from assimilate.views.calibration_step import Calibration, wanted_distance
 from assimilate.views.distances import Distance1, Distance2, usual_epsilon2
 from assimilate.views.solver import Solver
 from assimilate.views.step import Codes, FromLatents, Pixels
@@ -121,8 +121,8 @@ class WSearch(FromLatents):
 
     def epsilons(self, at: Place) -> tuple[float, float]:
         """ε1 and ε2: the settings' numbers, or measured and 5/3·ε1 where they are "auto"."""
-        epsilon1 = at.load(self.calibration)["epsilon1"] if self.epsilon1 == "auto" else self.epsilon1
-        return float(epsilon1), usual_epsilon2(epsilon1) if self.epsilon2 == "auto" else float(self.epsilon2)
+        epsilon1 = wanted_distance(self.epsilon1, self.calibration, at)
+        return epsilon1, usual_epsilon2(epsilon1) if self.epsilon2 == "auto" else float(self.epsilon2)
 
     def distance_asked(self, at: Place) -> float | None:
         """ε1."""

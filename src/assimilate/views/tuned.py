@@ -1,0 +1,85 @@
+"""Moves at a strength of each view's own: the one at which f sees the view at ε1 from its anchor.
+
+The move leaves the anchor's codes w along one fixed random direction a view, w + t·(moved − w). The distance to the
+anchor grows almost linearly in t: a bracketed secant takes a few passes.
+"""
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from assimilate.data.seeding import generator as seeded
+from assimilate.generator.protocol import LatentGenerator
+from assimilate.views.embedding import FrozenEmbedding
+from assimilate.views.equation3 import FoundViews
+from assimilate.views.line_engine import LineAnchor, LineEngine, LineEquation, checked, usual_length
+from assimilate.views.lines import Point, Work
+from assimilate.views.perturbation import Perturbation
+from assimilate.views.synthesis import Move
+
+# No strength exceeds this many times the median.
+LONGEST = 16.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedMove(LineEquation):
+    """A move whose strength brings each view to ε1: Eq. 3 without uniformity.
+
+    Attributes:
+        move: at strength 1.
+        most: the largest strength; none is more than `LONGEST` times the median either.
+    """
+
+    move: Move = field(default_factory=lambda: Perturbation(1.0))
+    most: float = inf
+    epsilon2: float = 0.0
+    uniformity_weight: float = 0.0
+
+    missed: ClassVar[str] = "have a view that no strength brings to ε1; the nearest is kept"
+    counted: ClassVar[str] = "forward passes an image"
+
+    def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "TunedEngine":
+        """A line for each view."""
+        return TunedEngine(generator, embedding, self, device=device)
+
+    def within(
+        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
+    ) -> Bool[np.ndarray, " anchors"]:
+        """Those whose views are all at ε1, up to the tolerance."""
+        return np.abs(distances - self.epsilon1).max(axis=1) <= self.tolerance * self.epsilon1
+
+
+class TunedEngine(LineEngine[TunedMove]):
+    """Finds the strength of each view's move; see `LineEngine`."""
+
+    @property
+    def _longest(self) -> float:
+        return self._settings.most
+
+    _advice = "another move or more view.passes"
+
+    @torch.no_grad()
+    def _directions(self, anchor: LineAnchor) -> Float[Tensor, "views codes dim"]:
+        """From the anchor to the moved codes of its views; drawn as where the strength is given."""
+        settings, shape = self._settings, anchor.codes.shape
+        rng = seeded(settings.seed, settings.move.purpose, anchor.index)
+        drawn = settings.move.draw(self._generator, settings.num_views, shape, rng).to(self._device)
+        codes = anchor.codes.to(self._device).expand(settings.num_views, *shape)
+        return (settings.move.apply(self._generator, codes, drawn) - codes).cpu()
+
+    def _sample(self, anchor: LineAnchor) -> Float[Tensor, "rows codes dim"]:
+        return self._directions(anchor)[:1]
+
+    def _views_of(self, anchor: LineAnchor, guess: float) -> Work[FoundViews]:
+        directions = self._directions(anchor).split(1)
+        points: list[Point] = []
+        for each in directions:
+            line = anchor.line(each, usual_length(points, guess), min(self._settings.most, LONGEST * guess))
+            points.append(checked(anchor, (yield line)))
+        strengths = torch.tensor([point.t for point in points])
+        return self._stored(anchor, points, directions, sum(point.passes for point in points), strengths)
