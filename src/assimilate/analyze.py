@@ -4,6 +4,7 @@ python -m assimilate.analyze +table1=original_wsearch dataset=cifar10    one lin
 python -m assimilate.analyze dataset=cifar10                             all of Table 1, and the plot called Table 2
 python -m assimilate.analyze dataset=cifar100 analysis=distances         Figure 2a; its right half is analysis=tsne
 python -m assimilate.analyze dataset=cifar10 analysis=figure8            pictures; also grid, figure3, figure9, figure10
+python -m assimilate.analyze dataset=cifar10 analysis=card 'analysis.views=[wsearch,…]'    what the views are worth
 python -m assimilate.analyze dataset=cifar10 analysis=curves 'analysis.runs=[table3/expert_expert_simclr,…]'
 python -m assimilate.analyze dataset=cifar10 analysis=alignment_uniformity 'analysis.runs=[…]'
 """
@@ -23,6 +24,7 @@ PLANS: dict[str, Callable[[Session], Figure]] = {
     "distances": figures.plan_distances,
     "tsne": figures.plan_offsets,
     "grid": figures.plan_grid,
+    "card": figures.plan_card,
     "curves": figures.plan_curves,
     "alignment_uniformity": figures.plan_alignment_uniformity,
 }

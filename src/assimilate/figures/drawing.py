@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from assimilate.figures import pairs, runs, views
+from assimilate.figures import card, pairs, runs, views
 from assimilate.figures.figure import Figure
 from assimilate.figures.inputs import Need
 from assimilate.figures.record import RECORD
@@ -14,6 +14,7 @@ DRAWINGS: dict[str, Callable[[Figure], str]] = {
     "distances": views.add_distances,
     "tsne": views.add_offsets,
     "grid": views.add_grid,
+    "card": card.add_card,
     "curves": runs.add_curves,
     "alignment_uniformity": runs.add_alignment_uniformity,
 }

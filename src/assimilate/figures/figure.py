@@ -89,6 +89,11 @@ def plan_grid(session: Session) -> Figure:
     return _of_views(session, "Images and views of them", sees=False)
 
 
+def plan_card(session: Session) -> Figure:
+    """What views are worth, beside expert views and real images."""
+    return _of_views(session, "View card", sees=True)
+
+
 def plan_curves(session: Session) -> Figure:
     """5-NN accuracy of finished runs while they trained.
 

@@ -54,7 +54,7 @@ class Gallery:
         if kind.has_cache:
             return self._cached(kind)
         if kind.shown == "drawn":
-            return self._drawn(f"{kind.word} view", transform_of(self.session, kind.word))
+            return self.draws(f"{kind.word} view", transform_of(self.session, kind.word))
         if kind.shown == "network":
             return self._perturbed()
         alone = self.originals if kind.shown == "image" else to_pixels(self.reconstruct(kind)).cpu().numpy()
@@ -75,7 +75,8 @@ class Gallery:
             )
         return np.stack([made[index] for index in self.indices.tolist()])
 
-    def _drawn(self, purpose: str, draw: Callable[[Tensor, torch.Generator], Tensor]) -> Pixels:
+    def draws(self, purpose: str, draw: Callable[[Tensor, torch.Generator], Tensor]) -> Pixels:
+        """`num_views` draws for each image, of a seed that `purpose` names; `draw` gives [0, 1] of uint8."""
         images = torch.from_numpy(self.originals)
         with torch.no_grad():
             made = [draw(images, seeded(self.seed, purpose, number)) for number in range(self.num_views)]
@@ -86,7 +87,7 @@ class Gallery:
         assert self.viewmaker is not None
         path, given = find_viewmaker(self.viewmaker, self.session.config["dataset"]["name"])
         network, prepare = load_viewmaker(path), given.augmentation()
-        return self._drawn("viewmaker view", lambda images, rng: network(prepare(images, rng), rng))
+        return self.draws("viewmaker view", lambda images, rng: network(prepare(images, rng), rng))
 
     def codes(self, kind: Kind) -> Float[Tensor, "images codes dim"]:
         """Inverted codes of the images, before truncation, on the device."""

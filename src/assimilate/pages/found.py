@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assimilate.artifacts import store as artifacts
 from assimilate.artifacts.artifact import artifact_root
+from assimilate.pages.card import Card, parse_cards
 from assimilate.pages.result_file import IDENTITY, METRICS, disagreement
 from assimilate.pages.run import Run, parse_place, parse_run
 
@@ -55,7 +56,9 @@ class Analysis(BaseModel):
     dataset: str = ""
     command: str = ""
     files: list[dict[str, Any]]
+    summary: dict[str, Any] = {}
     pictures: tuple[Picture, ...] = ()
+    cards: tuple[Card, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -79,7 +82,7 @@ class Found:
 
 def read_out(out: Path) -> Found:
     """Every result and analysis below `out`; what cannot be read is listed, never dropped in silence."""
-    runs, analyses, problems = [], [], []
+    runs, problems = [], []
     for path in _files(out, METRICS, IDENTITY):
         name = path.relative_to(out).as_posix()
         if path.name == IDENTITY:
@@ -94,12 +97,24 @@ def read_out(out: Path) -> Found:
             runs.append(run)
         except (ValueError, OSError) as error:
             problems.append(Problem(name, reason_of(error)))
+    analyses, others = read_analyses(out)
+    return Found(tuple(runs), tuple(analyses), (*problems, *others))
+
+
+def read_analyses(out: Path) -> tuple[list[Analysis], list[Problem]]:
+    """Every analysis below `out`, and those that cannot be read."""
+    analyses, problems = [], []
     for path in sorted(out.glob(f"*/{ANALYSIS}/*/{ANALYSIS_FILE}")):
         try:
             analyses.append(_read_analysis(out, path))
         except (ValueError, OSError) as error:
             problems.append(Problem(path.relative_to(out).as_posix(), reason_of(error)))
-    return Found(tuple(runs), tuple(analyses), tuple(problems))
+    return analyses, problems
+
+
+def cards_of(analyses: Iterable[Analysis]) -> list[Card]:
+    """All view cards."""
+    return [card for analysis in analyses for card in analysis.cards]
 
 
 def _files(out: Path, *names: str) -> Iterator[Path]:
@@ -138,6 +153,7 @@ def _read_analysis(out: Path, path: Path) -> Analysis:
     given = {key: value for key, value in raw.items() if value is not None} if isinstance(raw, dict) else {}
     try:
         analysis = Analysis.model_validate({"title": folder.name, "budget": folder.parts[0], **given})
+        cards = parse_cards(analysis.summary)
     except ValidationError as error:
         raise ValueError(f"is no analysis that this version reads: {error.errors()[0]['msg']}") from error
     if analysis.budget != folder.parts[0]:
@@ -153,7 +169,7 @@ def _read_analysis(out: Path, path: Path) -> Analysis:
         png = places.pop("png")
         beside = {key.upper(): place for key, place in places.items()}
         pictures.append(Picture(png, beside, str(entry.get("caption") or analysis.caption)))
-    return analysis.model_copy(update={"pictures": tuple(pictures)})
+    return analysis.model_copy(update={"pictures": tuple(pictures), "cards": cards})
 
 
 def file_inside(folder: Path, name: Any) -> Path | None:

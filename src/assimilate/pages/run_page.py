@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from assimilate.files.whole_file import may_write, write_text_atomically
+from assimilate.pages.card import Card, card_of
 from assimilate.pages.curves import Plot, plot
-from assimilate.pages.found import file_inside, read_curve, read_manifest
+from assimilate.pages.found import cards_of, file_inside, read_analyses, read_curve, read_manifest
 from assimilate.pages.metrics import compare, metric
 from assimilate.pages.numbers import NOTHING
 from assimilate.pages.render import picture_data, render
@@ -21,8 +22,8 @@ PICTURES_FILE = "pictures.json"
 HISTORY, CURVE = "history.csv", "knn_curve.csv"
 
 
-def write_run_page(out: Path, run: Run) -> Path:
-    """Write `report.html` into the run's folder and return its path.
+def write_run_page(out: Path, run: Run, cards: Sequence[Card] | None = None) -> Path:
+    """Write `report.html` into the run's folder and return its path; `cards` None: those below `out`.
 
     One that is there already, letter by letter, is left alone, and so is a folder that cannot be written.
     """
@@ -39,6 +40,7 @@ def write_run_page(out: Path, run: Run) -> Path:
         plots=plots_of(out, run, baseline=True),
         pictures=sections,
         problem=problem,
+        card=card_of(run.artifacts, cards_of(read_analyses(out)[0]) if cards is None else cards),
         artifacts=_artifacts(out, run),
         folded=_folded(run),
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.book import Book
+from assimilate.pages.found import cards_of
 from assimilate.pages.metrics import headline
 from assimilate.pages.render import picture_data, render
 from assimilate.pages.run_page import REPORT, plots_of, write_run_page
@@ -26,8 +27,9 @@ def write_reports(book: Book) -> list[Path]:
     if may_write(book.out):  # else it is somebody else's
         if not index.exists():  # the runs' pages link to it
             write_text_atomically(index, "")
+        cards = cards_of(book.analyses)
         for run in book.runs:
-            write_run_page(book.out, run)
+            write_run_page(book.out, run, cards)
         write_text_atomically(index, render_page(book))
         write_text_atomically(markdown, render("report.md", book=book, spread_note=SPREAD_NOTE))
     return [path for path in (index, markdown) if path.is_file()]

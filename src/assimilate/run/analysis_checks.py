@@ -16,6 +16,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "pairs": ("cached", "latents"),
     "distances": ("cached", "latents", "inverted", "drawn", "network"),
     "tsne": ("latents",),
+    "card": ("cached", "latents", "inverted", "drawn", "network"),
     "grid": ("image", "inverted", "drawn", "cached", "latents", "network"),
 }
 # Those that have settings which a figure can vary.

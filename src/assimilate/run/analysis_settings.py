@@ -49,7 +49,8 @@ class Analysis(Settings):
         labels: one name for each of runs; null: what was run.
         viewmaker: folder of a finished run with view=viewmaker, whose network makes the viewmaker views.
         anchor: own: what a view was made from, the reconstruction for a view of a latent; original: the image.
-        num_images: drawn at random; null: all. In a grid, its rows.
+        num_images: drawn at random; null: all. In a grid, its rows. On a card, at most half of them.
+        num_others: real images beside those of num_images that a card compares views with; null: all others.
         num_views: views of each image and kind, if there are that many.
         num_embedded: offsets of each kind of view that t-SNE is given.
         num_plotted: offsets of each kind of view that are shown.
@@ -59,7 +60,7 @@ class Analysis(Settings):
         t: t of Wang & Isola (2020): uniformity is log mean exp(−t·‖f(x) − f(y)‖²) over pairs of images.
     """
 
-    kind: Literal["pairs", "distances", "tsne", "grid", "curves", "alignment_uniformity"]
+    kind: Literal["pairs", "distances", "tsne", "grid", "card", "curves", "alignment_uniformity"]
     of_paper: Any = None
     pair: Annotated[Any, Allowed("null or two kinds of view")] = None
     views: Annotated[Any, Allowed("a list of kinds of view")] = None
@@ -70,6 +71,7 @@ class Analysis(Settings):
     viewmaker: Annotated[str | int | float | None, PATH, Allowed("null or the folder of a run")] = None
     anchor: Annotated[Literal["own", "original"] | None, Allowed("own or original")] = None
     num_images: Annotated[Count | None, Allowed("null (all) or a whole number ≥ 1")] = None
+    num_others: Annotated[Count | None, Allowed("null (all others) or a whole number ≥ 1")] = None
     num_views: Count | None = None
     num_embedded: Count | None = None
     num_plotted: Count | None = None
