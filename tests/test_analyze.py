@@ -108,6 +108,20 @@ def test_offsets_in_both_spaces(out):
     assert np.isfinite([[float(row["x"]), float(row["y"])] for row in rows]).all()
 
 
+def test_one_kind_with_two_settings_stands_side_by_side(out):
+    """Under names, colours and keys of their own."""
+    from assimilate.figures.inputs import kinds_of
+    from assimilate.jobs.session import Session
+    from tests.chain_run import SMOKE
+
+    words = [*SMOKE, "analysis=grid", f"out={out}"]
+    session = Session(make_job("analyze", compose(words), words))
+    kinds = kinds_of(session, ["wsearch view.solver=ray", "wsearch", "wperturb view.sigma=0.1", "wperturb"])
+    assert [kind.label for kind in kinds] == ["W-search, solver=ray", "W-search", "W-perturb, sigma=0.1", "W-perturb"]
+    assert len({kind.cache.label for kind in kinds}) == len({kind.colour for kind in kinds}) == 4
+    assert [kind.session.store.has(kind.cache) for kind in kinds] == [False, True, False, False]
+
+
 def test_searching_again_finds_the_views_of_the_cache(out):
     """Offsets in W are those of the very views whose offsets in Z are shown."""
     import torch

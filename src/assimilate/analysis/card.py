@@ -285,7 +285,7 @@ SCORES = (
     Score("directions", "diversity in f", "directions", (EXPERT,), directions),
     Score("pixel_diversity", "diversity in pixels", "rms, of 1", (EXPERT,), pixel_diversity),
     Score("spectrum_diversity", "diversity of spectra", "dB", (EXPERT,), spectrum_diversity),
-    Score("realism", "Fréchet distance to real", "in features", ALL, realism),
+    Score("realism", "Fréchet distance", "in features", ALL, realism),
     Score("nearest", "nearest other image", "in features", ALL, nearest),
     Score("near_copies", "near copies of others", "%", ALL, near_copies),
     Score("purity_knn", "purity by 5-NN", "%", ALL, purity_knn),

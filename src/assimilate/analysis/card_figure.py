@@ -71,7 +71,7 @@ def _draw_score(axes: Axes, scores: Card, labels: list[str], colours: Mapping[st
             fontsize=7.5,
         )
     axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xlim(low - (0.05 * reach if low else 0), high + 0.28 * reach)
+    axes.set_xlim(low - (0.05 * reach if low else 0), high + 0.34 * reach)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=7)
     axes.spines["left"].set_color(SOFT)
