@@ -149,7 +149,13 @@ def tinted(my, tmp_path_factory) -> Path:
 
 
 def test_views_by_a_program_need_no_generator(my, tinted):
-    assert {path.name for path in (tinted / "artifacts").iterdir()} == {"datasets", "encoders", "probes", "views"}
+    assert {path.name for path in (tinted / "artifacts").iterdir()} == {
+        "datasets",
+        "encoders",
+        "floors",
+        "probes",
+        "views",
+    }
     (metrics,) = tinted.rglob("metrics.json")
     assert json.loads(metrics.read_text())["titles"]["run"] == "A2 with tints"
     (data,), (views,) = artifacts(tinted, "datasets"), artifacts(tinted, "views")

@@ -68,7 +68,7 @@ def test_the_papers_knn_stands_beside_the_one_that_is_like_it():
     run = parse_run(made, parse_place(["paper", "table8", "simclr", "tinyimagenet", "seed0"]))
     columns = compare(run)
     printed = dict(zip(columns[""], columns["paper"], strict=True))
-    assert printed == {"linear probe, top-1 %": "48.50", "5-NN, cosine %": "–", "5-NN, Euclidean %": "32.83"}
+    assert printed == {"Acc@1": "48.50", "5-NN": "–", "5-NN, Euclidean": "32.83"}
 
 
 def test_a_folder_called_cifar10_has_no_numbers_of_the_paper(tmp_path):

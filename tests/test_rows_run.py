@@ -47,7 +47,7 @@ def test_a_row_runs_on_digits(copy, table, row, capsys):
     assert run(train, f"+{table}={row}", "dataset=digits", f"out={copy}") == 0
     check_result(result_of(copy, table, row, "digits"), table, row, "digits")
     shown = capsys.readouterr().out
-    assert "paper" not in shown.partition("linear probe, top-1 %")[0].splitlines()[-2]  # which has no digits
+    assert "paper" not in shown.partition("Acc@1")[0].splitlines()[-2]  # which has no digits
     aug = "aug" in row
     counts = {kind: len(artifacts(copy, kind)) for kind in ("generators", "latents", "views", "encoders")}
     assert counts == {"generators": 1 + aug, "latents": 1 + aug, "views": 1 + aug, "encoders": 3}

@@ -90,7 +90,8 @@ def test_a_picture_comes_from_the_folder_of_its_run(tmp_path, name):
 def test_a_vector_picture_is_an_image_that_runs_nothing(tmp_path):
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" onload="x()"><script>alert(1)</script></svg>'
     html = run_with_pictures(tmp_path / "out", "views.png", "distances.svg", content=svg)
-    assert not {"script", "onload"} & Tags(html).found
+    assert "onload" not in Tags(html).found
+    assert html.count("<script") == 1  # ours
     assert "data:image/svg+xml;base64," + base64.b64encode(svg).decode() in html
 
 
@@ -226,7 +227,7 @@ def test_a_terminal_of_80_columns_cuts_no_number():
     console = Console(width=80, file=io.StringIO())
     console.print(run_table(parse_run(made, parse_place(("paper", "adhoc", "x", "cifar10", "seed0")))))
     shown = console.file.getvalue()
-    line = next(line for line in shown.splitlines() if line.strip().startswith("linear probe, top-5 %"))
+    line = next(line for line in shown.splitlines() if line.strip().startswith("Acc@5"))
     assert line.split()[-9:] == ["15.62", "–", "11.88", "±", "1.88", "99.75", "±", "0.05", "+87.87"]
     assert "…" not in shown
 

@@ -8,6 +8,8 @@ from typing import Any
 from assimilate.artifacts.artifact import Artifact, artifact_root
 from assimilate.data.dataset import Images
 from assimilate.graph.step import Step
+from assimilate.probes.step import Probe
+from assimilate.run.baseline import probe_of_baseline
 from assimilate.run.checks import check_batch_size
 from assimilate.run.recipe import Recipe
 
@@ -26,6 +28,8 @@ class Chain:
     encoder: Artifact
     probe: Artifact | None
     reference_probe: Artifact | None
+    floors: Mapping[str, Artifact]  # what the run's numbers are compared with; it is not made of them
+    paired_with: Artifact | None  # the probe of the SimCLR run of the same images, recipe and seed; perhaps its own
 
     def upstream(self) -> list[Artifact]:
         """What must exist before the run's own training, in the order of building.
@@ -41,7 +45,11 @@ class Chain:
 
     def all(self) -> list[Artifact]:
         """Everything, in the order of building; an artifact with two roles is named once."""
-        steps = [*self.upstream(), self.reference_probe, self.encoder, self.probe]
+        return self.made_of(*self.floors.values())
+
+    def made_of(self, *beside: Artifact) -> list[Artifact]:
+        """What the run is made of, in the order of building."""
+        steps = [*self.upstream(), *beside, self.reference_probe, self.encoder, self.probe]
         unique = {step.label: step for step in steps if step is not None}
         return list(unique.values())
 
@@ -69,13 +77,17 @@ def build_chain(
     def placed(step: Step | None) -> Artifact | None:
         return None if step is None else Artifact.of(step, name, root)
 
+    def floors(probe: Probe | None) -> dict[str, Artifact]:
+        steps = {} if probe is None else recipe.floors_of(probe)
+        return {floor: Artifact.of(step, name, root) for floor, step in steps.items()}
+
     known = recipe.images
     data = Artifact.of(recipe.dataset, name, root)
     probing = known.labelled and known.has_test
     if config["checkpoint"] is not None:
         encoder = Artifact.of(recipe.given, name, root)
-        probe = placed(recipe.probe_of(recipe.given)) if probing else None
-        return Chain(data, None, None, None, None, None, None, encoder, probe, None)
+        given = recipe.probe_of(recipe.given) if probing else None
+        return Chain(data, None, None, None, None, None, None, encoder, placed(given), None, floors(given), None)
     if images is not None:
         check_batch_size(config, images.num_train)
     view = recipe.view
@@ -85,6 +97,7 @@ def build_chain(
     evaluation = recipe.evaluation
     probing = probing or evaluation is not None
     baseline = reference if reference is not None and not reference.is_brought else None
+    probe = recipe.probe_of(recipe.encoder) if probing else None
     return Chain(
         data=data,
         generator=placed(made.get("generator")),
@@ -94,6 +107,8 @@ def build_chain(
         views=placed(view) if view is not None and view.is_stored else None,
         evaluation=None if evaluation is None else Artifact.of(evaluation, evaluation.name, root),
         encoder=Artifact.of(recipe.encoder, name, root),
-        probe=placed(recipe.probe_of(recipe.encoder)) if probing else None,
+        probe=placed(probe),
         reference_probe=placed(recipe.probe_of(baseline)) if probing and baseline is not None else None,
+        floors=floors(probe),
+        paired_with=placed(probe_of_baseline(recipe)) if probing else None,
     )

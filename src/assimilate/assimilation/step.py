@@ -8,7 +8,7 @@ from assimilate.assimilation.arrangement import GENERATED as GENERATED
 from assimilate.assimilation.trainer_options import check_options
 from assimilate.assimilation.training_settings import Training
 from assimilate.encoder.curves import CURVE, HISTORY, read_rows
-from assimilate.encoder.step import Encoder
+from assimilate.encoder.step import Encoder, Untrained
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
@@ -94,6 +94,18 @@ class Trained(Encoder, Training):
         """The source of a LightningModule from outside."""
         source = source_digest(self.module_path)
         return {} if source is None else {"module": source}
+
+    @property
+    def init_seed(self) -> int:
+        """From which its parameters were drawn."""
+        return self.seed
+
+    @property
+    def untrained(self) -> Untrained:
+        """Its backbone as it is drawn from seed 0, whatever its own is."""
+        mean, std = self.normalization
+        size = self.crop_size or self.image_size
+        return Untrained(backbone=self.network.backbone, mean=mean, std=std, image_size=size)
 
     @property
     def gflop(self) -> float:

@@ -11,7 +11,7 @@ from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
 from assimilate.graph.plain import as_plain
-from assimilate.graph.settings import Allowed, Count, File, Settings
+from assimilate.graph.settings import NEUTRAL, Allowed, Count, File, Settings
 from assimilate.graph.step import Step
 
 if TYPE_CHECKING:
@@ -88,6 +88,16 @@ class Encoder(Step):
         return []
 
     @property
+    def init_seed(self) -> int | None:
+        """Of the random initialisation that probes measure beside it; None where it is that itself."""
+        return 0
+
+    @property
+    def untrained(self) -> "Untrained | None":
+        """The same backbone as it is drawn; None where the architecture is not known before a file is read."""
+        return None
+
+    @property
     def gflop(self) -> float:
         """Of one image, forward; as much as a ResNet-18's where the network is not known before it is read."""
         return 2.0
@@ -96,6 +106,49 @@ class Encoder(Step):
     def width(self) -> float:
         """Of the network, as a share of the published one's."""
         return 1.0
+
+
+class Untrained(Encoder):
+    """A network as it is drawn from seed 0, which nothing has trained. It is never stored."""
+
+    stage: ClassVar[str] = "evaluate"
+    backbone: Backbone
+    mean: Three
+    std: Three
+    image_size: Annotated[int, NEUTRAL]
+
+    def load(self, folder: Path, at: Place) -> "EncoderNetwork":
+        """The network, without a projector."""
+        from assimilate.encoder.encoder import Encoder as EncoderNetwork
+
+        bare = Network(backbone=self.backbone, projector="none", hidden_dim=None, output_dim=None, predictor_dim=None)
+        network = EncoderNetwork.from_spec(bare.plain, init_seed=0)
+        network.mean, network.std = self.mean, self.std
+        return network
+
+    @property
+    def is_stored(self) -> bool:
+        """It is drawn whenever it is needed."""
+        return False
+
+    @property
+    def init_seed(self) -> None:
+        """It is one."""
+
+    @property
+    def gflop(self) -> float:
+        """Of one image, forward."""
+        return self.backbone.gflop(self.image_size)
+
+    @property
+    def width(self) -> float:
+        """As the published network has 64 channels."""
+        return self.backbone.share
+
+    @property
+    def label(self) -> str:
+        """What it is."""
+        return "untrained"
 
 
 class GivenEncoder(Encoder):

@@ -58,6 +58,8 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
             tracker.conclude({f"{subject}/{name}_n": value["n"]})
     for name, value in result.get("untrained", {}).items():
         tracker.conclude({f"untrained/{name}": value})
+    for floor, values in result["floors"].items():
+        tracker.conclude({f"floors/{floor}/{name}": value for name, value in values.items()})
     for name, value in papers_numbers(session.job).items():
         number = value["mean"] if isinstance(value, Mapping) else value
         tracker.conclude({f"paper/{name}": number})

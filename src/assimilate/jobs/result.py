@@ -1,6 +1,6 @@
 """The end of a run: its result, its report, and the table that it prints."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from assimilate.encoder.curves import CURVE, read_rows
@@ -9,11 +9,12 @@ from assimilate.jobs.dashboard import keep_curves, tell_result
 from assimilate.jobs.pictures import draw_pictures
 from assimilate.jobs.runs import claim_run_folder, finished_run, write_metrics
 from assimilate.jobs.session import Session
+from assimilate.pages.metrics import BELOW_PIXELS
 from assimilate.pages.run import Run
 from assimilate.pages.run_page import write_run_page
 from assimilate.pages.terminal import run_table
 from assimilate.probes.collapse import collapse
-from assimilate.probes.floors import COMMONEST_CLASS, commonest_class
+from assimilate.probes.floors import COMMONEST_CLASS, PIXELS, below, commonest_class, named_as
 from assimilate.run.config import words_of_the_baseline
 from assimilate.run.job import shell_word
 
@@ -22,7 +23,7 @@ def finish_run(session: Session) -> None:
     """Probe the run's encoder (and f, the SimCLR baseline), write metrics.json and the report, print the table."""
     chain, job = session.chain, session.job
     claim_run_folder(job)
-    for probe in (chain.reference_probe, chain.probe):
+    for probe in (*chain.floors.values(), chain.reference_probe, chain.probe):
         if probe is not None:
             session.ensure(probe)
     measured = {"metrics": {}, "protocols": {}} if chain.probe is None else session.load(chain.probe.step)
@@ -31,10 +32,13 @@ def finish_run(session: Session) -> None:
         session.say(f"probes skipped: {why}")
         measured["skipped"] = why
     trained = chain.encoder.manifest()
+    beside = {floor: session.load(artifact.step) for floor, artifact in chain.floors.items()}
+    floors = _floors(session, measured, beside)
+    means = {name: value["mean"] for name, value in measured["metrics"].items()}
     result = {
         **measured,
         "knn_curve": [[row["epoch"], row["knn5"]] for row in read_rows(chain.encoder.path / CURVE)],
-        "seconds": {step.label: step.manifest()["facts"]["seconds"] for step in chain.all()},
+        "seconds": {step.label: step.manifest()["facts"]["seconds"] for step in chain.made_of()},
         "device": trained["facts"]["device"],
         "versions": trained["provenance"]["versions"],
         "commit": trained["provenance"]["commit"],
@@ -45,8 +49,12 @@ def finish_run(session: Session) -> None:
         "data_fingerprint": session.dataset.fingerprint,
         "data_notes": _notes(session),
         "notes": _warnings(session, measured),
-        "floors": _floors(session, [*measured["metrics"], *measured.get("diverged", {})]),
-        "artifacts": {step.label: step.manifest()["digest"] for step in chain.all()},
+        "probe": None if chain.probe is None else chain.probe.label,
+        "paired_with": None if chain.paired_with is None else chain.paired_with.label,
+        "floors": floors,
+        "floor_notes": {floor: found["note"] for floor, found in beside.items() if "note" in found},
+        "below_pixels": below(means, floors.get(PIXELS, {})),
+        "artifacts": {step.label: step.manifest()["digest"] for step in chain.made_of()},
     }
     if "weights" in trained["facts"]:
         result["weights"] = trained["facts"]["weights"]
@@ -77,16 +85,25 @@ def _print_table(session: Session, run: Run) -> None:
     session.terminal.console.print(table)
     for note in run.notes:
         session.say(f"note: {note}")
+    if any(map(run.is_below_pixels, run.metrics)):
+        session.say(BELOW_PIXELS)
     session.say(f"± is the standard deviation over probe seeds of one training run; budget: {run.budget}")
     if run.baseline.artifact is None and run.weights is None and (words := words_of_the_baseline(session.job)):
         command = " ".join(["python -m assimilate.train", *map(shell_word, words)])
         session.say(f"baseline to compare with: {command}")
 
 
-def _floors(session: Session, metrics: Iterable[str]) -> dict[str, dict[str, float]]:
+def _floors(session: Session, measured: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Of each accuracy, what one has to beat before it says anything of the encoder: {floor: {metric: percent}}."""
-    test = None if session.chain.probe is None else session.chain.probe.step.images_at(session).test
-    return {} if test is None or test.labels is None else {COMMONEST_CLASS: commonest_class(test.labels, metrics)}
+    chain, names = session.chain, [*measured["metrics"], *measured.get("diverged", {})]
+    test = None if chain.probe is None else chain.probe.step.images_at(session).test
+    if chain.probe is None or test is None or test.labels is None:
+        return {}
+    accuracies = [name for name in names if name in chain.probe.step.accuracies]
+    found = {COMMONEST_CLASS: commonest_class(test.labels, accuracies)}
+    for floor, other in beside.items():
+        found[floor] = named_as(names, {name: value["mean"] for name, value in other["metrics"].items()})
+    return found
 
 
 def _warnings(session: Session, measured: Mapping[str, Any]) -> list[str]:

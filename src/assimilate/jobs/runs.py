@@ -18,7 +18,10 @@ from assimilate.run.recipe import Recipe
 from assimilate.run.titles import titles_of
 
 # What a run's result has from the probe and the encoder, beside its place: equal artifacts give equal values.
-_MEASURED = ("metrics", "protocols", "spread_over", "untrained", "baseline", "knn_curve", "data_fingerprint")
+_MEASURED = (
+    *("metrics", "protocols", "spread_over", "untrained", "floors", "paired_with", "baseline", "knn_curve"),
+    "data_fingerprint",
+)
 _PLACE = ("row", "dataset", "seed", "budget")
 
 

@@ -105,7 +105,10 @@ class Session:
     def _images_of(self, artifact: Artifact) -> int:
         """Training images that an artifact is made from: a probe's are those of `dataset.evaluation` where that is."""
         evaluation = self.chain.evaluation
-        if evaluation is not None and (artifact.kind == "probes" or artifact.label == evaluation.label):
+        if evaluation is not None and evaluation.label in (
+            artifact.label,
+            *(a.label for a in artifact.parents.values()),
+        ):
             return self._count(evaluation)
         return self.num_train
 

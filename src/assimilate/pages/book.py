@@ -3,12 +3,14 @@
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from assimilate.pages.cells import FilledTable, fill_table
+from assimilate.pages.cells import Entry, FilledTable, fill_table
 from assimilate.pages.found import Analysis, Found, Problem
+from assimilate.pages.paired import Baselines, Paired
 from assimilate.pages.run import COMPARABLE_BUDGET, Run
-from assimilate.pages.settings import SettingsTable, group_settings
+from assimilate.pages.settings import Setting, SettingsTable, group_settings
 from assimilate.pages.tables import Row, Table, read_tables
 
 # (row, data set) -> other names of the very run that the row is there, each with its title
@@ -73,6 +75,16 @@ class Book:
         """All of them, chapter by chapter."""
         return [run for chapter in self.chapters for run in chapter.runs]
 
+    @cached_property
+    def paired(self) -> dict[str, Mapping[str, Paired]]:
+        """By the folder of a run, how its setting differs from SimCLR over all seeds, by metric."""
+        found: dict[str, Mapping[str, Paired]] = {}
+        for chapter in self.chapters:
+            rows: list[Entry | Setting] = [entry for table in chapter.tables for entry in table.entries]
+            rows += [setting for table in chapter.settings for setting in table.settings]
+            found |= {run.place.folder: row.paired for row in rows if row.paired for run in row.runs}
+        return found
+
     @property
     def has_own(self) -> bool:
         """Whether there are runs of no row, or of the user's own tables."""
@@ -107,7 +119,7 @@ def make_book(
         if run.place.row not in (None, *order)
     ]
     budgets = {run.place.budget for run in found.runs} | {analysis.budget for analysis in found.analyses}
-    lenders = _lenders(tables)
+    lenders, baselines, chosen = _lenders(tables), Baselines(found.runs), _dataset_words(found.runs)
 
     def place(run: Run) -> tuple[bool, int, str]:
         row = run.place.row
@@ -116,18 +128,26 @@ def make_book(
     chapters = []
     for budget in [COMPARABLE_BUDGET, *sorted(budgets - {COMPARABLE_BUDGET})]:
         runs = tuple(sorted((run for run in found.runs if run.place.budget == budget), key=place))
-        filled = [_fill(table, found.runs, budget, out_word, lenders) for table in tables]
-        settings = group_settings(runs, budget=budget, is_setting=is_setting)
+        filled = [_fill(table, found.runs, budget, out_word, lenders, baselines, chosen) for table in tables]
+        settings = group_settings(runs, budget=budget, is_setting=is_setting, baselines=baselines)
         chapters.append(Chapter(budget, tuple(table for table in filled if table.datasets), settings, runs))
     titles = {table.group: table.name for table in tables}
     return Book(out, tuple(chapters), found.analyses, tuple(problems), titles, is_setting)
 
 
-def _fill(table: Table, runs: Sequence[Run], budget: str, out_word: str | None, lenders: Lenders) -> FilledTable:
+def _fill(
+    table: Table,
+    runs: Sequence[Run],
+    budget: str,
+    out_word: str | None,
+    lenders: Lenders,
+    baselines: Baselines,
+    chosen: Mapping[str, list[str]],
+) -> FilledTable:
     def command_for(row: Row, dataset: str) -> str:
         # What the file's own command adds belongs to the paper's data sets.
         added = row.words if dataset in row.numbers else ()
-        words = [f"+{row.table}={row.name}", *row.source, *_dataset_words(dataset, runs), *added]
+        words = [f"+{row.table}={row.name}", *row.source, *chosen.get(dataset, [f"dataset={dataset}"]), *added]
         return _command(row.stage, words, budget, out_word)
 
     def whole(datasets: Sequence[str]) -> str:
@@ -135,7 +155,7 @@ def _fill(table: Table, runs: Sequence[Run], budget: str, out_word: str | None, 
         first, named, others = table.rows[0], dict[tuple[str, ...], list[str]](), []
         printed = {dataset for row in table.rows for dataset in row.numbers}
         for dataset in datasets:
-            added, words = first.words if dataset in printed else (), _dataset_words(dataset, runs)
+            added, words = first.words if dataset in printed else (), chosen.get(dataset, [f"dataset={dataset}"])
             if words == [f"dataset={dataset}"]:
                 named.setdefault(added, []).append(dataset)
             else:
@@ -144,7 +164,8 @@ def _fill(table: Table, runs: Sequence[Run], budget: str, out_word: str | None, 
         row = [f"+{first.table}=glob(*)", *first.source]
         return "\n".join(_command(f"{first.stage} -m", [*row, *words], budget, out_word) for words in choices)
 
-    return fill_table(table, runs, budget=budget, command_for=command_for, whole=whole, lenders=lenders)
+    made_by = {"command_for": command_for, "whole": whole, "lenders": lenders}
+    return fill_table(table, runs, budget=budget, baselines=baselines, **made_by)  # type: ignore[arg-type]
 
 
 def _lenders(tables: Sequence[Table]) -> Lenders:
@@ -162,14 +183,14 @@ def _lenders(tables: Sequence[Table]) -> Lenders:
     return lenders
 
 
-def _dataset_words(dataset: str, runs: Sequence[Run]) -> list[str]:
-    """What chooses a data set on the command line: as the runs on it did, else its name."""
+def _dataset_words(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """What chooses a data set on the command line, as the first run on it did that says so."""
     keys = ("dataset", "dataset.root", "dataset.name")
+    found: dict[str, list[str]] = {}
     for run in runs:
-        words = [word for word in run.overrides if word.split("=")[0] in keys]
-        if run.dataset == dataset and words:
-            return words
-    return [f"dataset={dataset}"]
+        if run.dataset not in found and (words := [word for word in run.overrides if word.split("=")[0] in keys]):
+            found[run.dataset] = words
+    return found
 
 
 def _command(stage: str, words: Sequence[str], budget: str, out_word: str | None) -> str:

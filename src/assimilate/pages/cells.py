@@ -1,12 +1,13 @@
 """A table filled with what was run at one budget: a cell a row, data set and metric."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from string import ascii_lowercase
 
-from assimilate.pages.metrics import DIVERGED, metric, ordered, probe_text
+from assimilate.pages.metrics import BELOW, BELOW_PIXELS, DIVERGED, metric, ordered, probe_text
 from assimilate.pages.numbers import NOTHING, PaperNumber, Spread, hours_text, signed, spread
+from assimilate.pages.paired import Baselines, Paired
 from assimilate.pages.run import COMPARABLE_BUDGET, Run, hours_of
 from assimilate.pages.tables import Row, Table
 
@@ -29,6 +30,7 @@ class Cell:
         paper: None where the paper has no such number.
         runs: one finished run a training seed, by seed.
         comparable: whether the budget's numbers may stand beside the paper's.
+        paired: ours minus SimCLR's.
     """
 
     dataset: str
@@ -37,6 +39,7 @@ class Cell:
     paper: PaperNumber | None
     runs: tuple[Run, ...]
     comparable: bool
+    paired: Paired | None = None
 
     @property
     def title(self) -> str:
@@ -62,6 +65,12 @@ class Cell:
         return spread([run.metrics[self.measured_as].mean for run in self.measured])
 
     @property
+    def below_pixels(self) -> bool:
+        """Whether ours does not reach what classifiers of raw pixels do."""
+        ours = self.ours
+        return ours is not None and any(run.is_below_pixels(self.measured_as, ours.mean) for run in self.measured)
+
+    @property
     def decimals(self) -> int:
         """Digits after the point: the paper's, where it prints a number."""
         return metric(self.metric).decimals if self.paper is None else self.paper.decimals
@@ -81,6 +90,11 @@ class Cell:
         if any(self.measured_as in run.diverged for run in self.runs):
             return DIVERGED
         return NOT_MEASURED if self.runs else NOT_RUN
+
+    @property
+    def paired_text(self) -> str:
+        """ "+1.20 [+0.80, +1.61] (10)"; "" where there is nothing to compare with."""
+        return "" if self.paired is None or self.ours is None else self.paired.text(self.decimals)
 
     @property
     def difference(self) -> float | None:
@@ -110,6 +124,7 @@ class Entry:
         command: what fills it, or adds to it.
         in_paper: whether the paper has it.
         borrowed_from: titles of other rows that are this very run, under which some of `runs` were made.
+        paired: differences from SimCLR, of each metric that its runs have.
     """
 
     row: Row
@@ -119,6 +134,7 @@ class Entry:
     command: str
     in_paper: bool
     borrowed_from: tuple[str, ...] = ()
+    paired: Mapping[str, Paired] = field(default_factory=dict)
 
     @property
     def hours(self) -> str:
@@ -172,6 +188,11 @@ class FilledRow:
         together = ", ".join(label for label in self.labels if label and label != NOTHING)
         return together.replace("W-", "W\N{NON-BREAKING HYPHEN}")
 
+    @property
+    def ran(self) -> list[str]:
+        """The data sets that it was run on."""
+        return [entry.dataset for entry in self.entries if entry.runs]
+
 
 @dataclass(frozen=True)
 class FilledTable:
@@ -203,6 +224,18 @@ class FilledTable:
     def missing(self) -> list[Entry]:
         """Entries that were not run."""
         return [entry for entry in self.entries if not entry.runs]
+
+    @property
+    def ran(self) -> "FilledTable":
+        """The same with no other rows and data sets than those of which something was run."""
+        shown = {dataset for row in self.rows for dataset in row.ran}
+        datasets = {dataset: metrics for dataset, metrics in self.datasets.items() if dataset in shown}
+        rows = [
+            replace(row, entries=tuple(entry for entry in row.entries if entry.dataset in shown))
+            for row in self.rows
+            if row.ran
+        ]
+        return replace(self, datasets=datasets, rows=tuple(rows))
 
     @property
     def printed(self) -> int:
@@ -240,9 +273,10 @@ class FilledTable:
         ]
 
     def marks_of(self, entry: Entry, cell: Cell) -> str:
-        """What stands beside our number: its protocol's letter where the column has several, "=" for a borrowed run."""
+        """What stands beside our number: "▽", its protocol's letter where the column has several, "=" if borrowed."""
         several = len(self.protocols[cell.dataset, cell.metric]) > 1
-        marks = [self.letters[label] for label in cell.protocols] if several else []
+        marks = [BELOW] if cell.below_pixels else []
+        marks += [self.letters[label] for label in cell.protocols] if several else []
         return ",".join([*marks, *([BORROWED] if entry.borrowed_from and cell.measured else [])])
 
     @property
@@ -259,8 +293,10 @@ class FilledTable:
         for entry in self.entries:
             shown = self.datasets[entry.dataset]
             for floor, values in ((floor, values) for run in entry.runs for floor, values in run.floors.items()):
-                text = ", ".join(f"{name} {values[name]:.2f}" for name in shown if name in values)
+                text = ", ".join(f"{metric(name).title} {values[name]:.2f}" for name in shown if name in values)
                 lines += [(FLOOR, f"{self.title_of(entry.dataset)}, {floor}: {text}")] if text else []
+        if any(cell.below_pixels for entry in self.entries for cell in entry.cells):
+            lines.append((BELOW, BELOW_PIXELS.removeprefix(f"{BELOW} ")))
         lenders = dict.fromkeys(lender for entry in self.entries for lender in entry.borrowed_from)
         if lenders:
             text = f"the same run stands in another row, and was made there: {'; '.join(lenders)}"
@@ -276,6 +312,7 @@ def fill_table(
     command_for: CommandFor = lambda row, dataset: "",
     whole: Callable[[Sequence[str]], str] = lambda datasets: "",
     lenders: Callable[[str, str], Mapping[str, str]] = lambda row, dataset: {},
+    baselines: Baselines | None = None,
 ) -> FilledTable:
     """Put the runs of one budget into a table.
 
@@ -289,6 +326,7 @@ def fill_table(
         command_for: (row, data set) to the command that fills the cell.
         whole: data sets to the commands that run all of the table.
         lenders: (row, data set) to other names of the very run that the row is there, each with its title.
+        baselines: the runs to take differences from; None: those among `runs`.
     """
     comparable = budget == COMPARABLE_BUDGET
     by_cell: dict[tuple[str, str], dict[int, Run]] = {}
@@ -317,17 +355,22 @@ def fill_table(
     shown = [dataset for dataset in printed if comparable or any(runs_of(row, dataset)[0] for row in table.rows)]
     others = sorted({run.dataset for run in own_runs} - set(printed))
     datasets = {dataset: tuple(printed.get(dataset, metrics)) for dataset in [*shown, *others]}
+    shares = {(row.key, dataset): runs_of(row, dataset)[0] for row in table.rows for dataset in datasets}
+    differences = (baselines or Baselines(runs)).differences(shares)
     filled = []
     for row in table.rows:
         entries = []
         for dataset, names in datasets.items():
             numbers, (own, borrowed) = row.numbers.get(dataset, {}), runs_of(row, dataset)
             measured_as = table.layout.measured_as
+            ours = {name: measured_as.get(name, name) for name in names}
             cells = tuple(
-                Cell(dataset, name, measured_as.get(name, name), numbers.get(name), own, comparable) for name in names
+                Cell(dataset, name, as_, numbers.get(name), own, comparable, differences.get(((row.key, dataset), as_)))
+                for name, as_ in ours.items()
             )
             in_paper = bool(numbers) and not row.own
-            entries.append(Entry(row, dataset, cells, own, command_for(row, dataset), in_paper, borrowed))
+            paired = {name: value for (key, name), value in differences.items() if key == (row.key, dataset)}
+            entries.append(Entry(row, dataset, cells, own, command_for(row, dataset), in_paper, borrowed, paired))
         filled.append(FilledRow(row, table.labels_of(row.name), tuple(entries)))
     compares = comparable and bool(printed)
     return FilledTable(table, budget, compares, datasets, tuple(filled), whole(list(datasets)))

@@ -9,6 +9,8 @@ WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 44, WIDTH - 10, 14, HEIGHT - 34
 # More points than this are thinned: the plot is not wider.
 MAX_POINTS = 240
+# Colours of the lines of a plot.
+NUM_COLOURS = 8
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Plot:
         x_ticks: (x, text), below it.
         y_ticks: (y, text), left of it.
         lines: by name, at least one point each.
+        scale: lowest and highest x and y, at the frame's edges.
     """
 
     x_label: str
@@ -26,6 +29,7 @@ class Plot:
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     lines: dict[str, list[tuple[float, float]]]
+    scale: tuple[float, float, float, float]
 
 
 def ticks(low: float, high: float, wanted: int = 4, *, whole: bool = False) -> list[float]:
@@ -80,6 +84,7 @@ def plot(series: Mapping[str, Points], *, x_label: str, y_label: str) -> Plot | 
         [(across(x), _text(x)) for x in ticks(x_low, x_high, 5, whole=True)],
         [(down(y), _text(y)) for y in ticks(y_low, y_high)],
         {name: [(across(x), down(y)) for x, y in points] for name, points in drawn.items()},
+        (x_low, x_high, y_low, y_high),
     )
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from assimilate.pages.numbers import NOTHING, signed
 from assimilate.pages.run import Measured, Run, warning_of
+from assimilate.probes.floors import UNTRAINED
 
-# What stands in a metric's place whose probe diverged.
-DIVERGED = "diverged"
+# What stands in a metric's place whose probe diverged, and beside a number that classifiers of raw pixels exceed.
+DIVERGED, BELOW = "diverged", "▽"
+BELOW_PIXELS = "▽ is below what classifiers of raw pixels reach"
 
 
 @dataclass(frozen=True)
@@ -61,28 +63,24 @@ def probe_text(value: Measured | None, decimals: int) -> str:
     return f"{value.mean:.{decimals}f}" + (f" ± {value.std:.{decimals}f}" if value.n > 1 else "")
 
 
-def headline(run: Run) -> str:
-    """ "Acc@1 92.41": what a run reached, in one number."""
-    for name, value in ((name, run.metrics[name]) for name in ordered(run.metrics)):
-        return f"{metric(name).title} {value.mean:.{metric(name).decimals}f}"
-    return "not probed"
-
-
 def compare(run: Run) -> dict[str, list[str]]:
     """The table of a run's results, column by column, a line a metric; empty where nothing was measured.
 
-    Beside the run stand its floors, its random initialisation, its baseline f and the paper, as far as they are there.
+    Beside the run stand its floors (or at least its random initialisation), its baseline f and the paper, as far as
+    they are there.
     """
     names = ordered([*run.metrics, *run.diverged])
     forms = [metric(name) for name in names]
     others = [run.baseline.metrics.get(name) for name in names]
     ours = [run.metrics.get(name) for name in names]
     columns = {floor: [_plain(values.get(name)) for name in names] for floor, values in run.floors.items()}
-    columns["random init."] = [_plain(run.untrained.get(name)) for name in names]
+    if UNTRAINED not in run.floors:
+        columns["random init."] = [_plain(run.untrained.get(name)) for name in names]
     baseline = f"{run.titles.baseline} (f, seed {run.seed_of_f})"
     columns[baseline] = [probe_text(other, form.decimals) for other, form in zip(others, forms, strict=True)]
     columns["this run"] = [
-        DIVERGED if own is None else probe_text(own, form.decimals) for own, form in zip(ours, forms, strict=True)
+        DIVERGED if own is None else probe_text(own, form.decimals) + (f" {BELOW}" if run.is_below_pixels(name) else "")
+        for own, form, name in zip(ours, forms, names, strict=True)
     ]
     columns["diff."] = [
         NOTHING if own is None or other is None else signed(own.mean - other.mean, 2)
@@ -92,7 +90,7 @@ def compare(run: Run) -> dict[str, list[str]]:
     columns["paper"] = [NOTHING if warning_of(run.budget) else _printed(run.paper.get(name)) for name in names]
     # A column of dashes would push the numbers off a telephone.
     shown = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
-    return {"": [form.sentence for form in forms], **shown} if names else {}
+    return {"": [form.title for form in forms], **shown} if names else {}
 
 
 def _plain(value: float | None) -> str:

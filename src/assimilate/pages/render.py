@@ -75,7 +75,7 @@ def _environment(**settings: Any) -> Environment:
     )
     filters: Mapping[str, Any] = {"anchor": anchor, "href": href, "code": _code, "fenced": _fenced}
     found.filters.update(filters)
-    found.tests["number"] = lambda text: _NUMBER.fullmatch(text) is not None
+    found.tests["number"] = lambda cell: isinstance(cell, str) and _NUMBER.fullmatch(cell) is not None
     found.globals |= {"frame": curves, "hours_of": hours_of, "warning_of": warning_of}
     return found
 

@@ -1,11 +1,13 @@
 """The result of a finished run as it lies on disk, compared with the probes that it names."""
 
+import functools
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assimilate.artifacts.artifact import artifact_root, read_manifest
+from assimilate.artifacts.artifact import MANIFEST, artifact_root, read_manifest
 from assimilate.files.checked_files import digest_file
 from assimilate.probes.step import PROBED
 
@@ -34,13 +36,22 @@ def disagreement(result: Mapping[str, Any], out: Path) -> str | None:
     if isinstance(baseline, dict) and isinstance(baseline.get("artifact"), str):
         parts[baseline["artifact"]] = baseline
     for label, part in parts.items():
-        measured = _measured_by(artifact_root(out) / label)
+        probe = artifact_root(out) / label
+        measured = _measured_by(probe, _stamps(probe))
         if different := [key for key, value in measured.items() if not same_json(part.get(key), value)]:
             return f"says other {', '.join(different)} than {label} measured: was it edited? The run's command mends it"
     return None
 
 
-def _measured_by(probe: Path) -> dict[str, Any]:
+def _stamps(probe: Path) -> tuple[int, ...]:
+    try:
+        return tuple(os.stat(probe / name).st_mtime_ns for name in (MANIFEST, PROBED))
+    except OSError:
+        return ()
+
+
+@functools.lru_cache(maxsize=256)  # that of f is every run's
+def _measured_by(probe: Path, stamps: tuple[int, ...]) -> dict[str, Any]:
     """What a probe measured; empty where its artifact is gone or damaged."""
     try:
         recorded = read_manifest(probe)["files"][PROBED]["sha256"]

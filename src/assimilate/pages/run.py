@@ -1,5 +1,6 @@
 """A finished run as pages show it: its metrics.json, checked against the place it lies in before any number is used."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from assimilate.pages.numbers import hours_text, shared_seconds
+from assimilate.probes.floors import PIXELS
 
 ADHOC = "adhoc"
 # The one budget whose numbers may stand beside the paper's.
@@ -90,6 +92,8 @@ class Run(_Recorded):
         seconds: of each artifact that it is made of, by label, in the order of building.
         knn_curve: (epoch, accuracy) while it trained; None: it trained nothing.
         notes: what takes the meaning from its numbers.
+        probe, paired_with: labels of its own probe, and of that of the SimCLR run of the same images, recipe and seed.
+        floors: what an accuracy has to beat, in percent by floor and metric; `floor_notes` say how they were measured.
     """
 
     place: Place
@@ -105,6 +109,7 @@ class Run(_Recorded):
     baseline: Baseline = Baseline()
     untrained: Percent = {}
     floors: Mapping[str, Percent] = {}
+    floor_notes: Mapping[str, str] = {}
     diverged: Mapping[str, Any] = {}
     paper: Mapping[str, Any] = {}
     knn_curve: Sequence[Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]] | None = None
@@ -120,6 +125,8 @@ class Run(_Recorded):
     versions: Mapping[str, Any] = {}
     provenance: Mapping[str, Any] = {}
     artifacts: Mapping[str, Any] = {}
+    probe: str | None = None
+    paired_with: str | None = None
     data_fingerprint: str | None = None
     config: Mapping[str, Any] = {}
 
@@ -144,6 +151,11 @@ class Run(_Recorded):
     def hours(self) -> str:
         """Hours of everything that it is made of."""
         return hours_text(sum(self.seconds.values()))
+
+    def is_below_pixels(self, name: str, value: float | None = None) -> bool:
+        """Whether a metric, or a value in its place, does not reach what classifiers of raw pixels do."""
+        value = self.metrics[name].mean if value is None else value
+        return value < self.floors.get(PIXELS, {}).get(name, -math.inf)
 
     def group(self, name: str) -> Mapping[str, Any]:
         """A group of its configuration; empty where the result has none."""

@@ -4,15 +4,19 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from assimilate.artifacts.artifact import artifact_root
 from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.card import Card, card_of
 from assimilate.pages.curves import Plot, plot
 from assimilate.pages.found import cards_of, file_inside, read_analyses, read_curve, read_manifest
-from assimilate.pages.metrics import compare, metric
+from assimilate.pages.metrics import BELOW_PIXELS, compare, metric, ordered
 from assimilate.pages.numbers import NOTHING
+from assimilate.pages.paired import PAIRED_NOTE, Paired
 from assimilate.pages.render import picture_data, render
+from assimilate.pages.result_file import IDENTITY, METRICS
 from assimilate.pages.run import Run
 
 REPORT = "report.html"
@@ -20,12 +24,25 @@ PICTURES = "pictures"
 PICTURES_FILE = "pictures.json"
 # What training leaves in the artifact of an encoder.
 HISTORY, CURVE = "history.csv", "knn_curve.csv"
+# Of a run's folder, as far as they are there.
+FILES = (METRICS, IDENTITY, HISTORY, CURVE)
 
 
-def write_run_page(out: Path, run: Run, cards: Sequence[Card] | None = None) -> Path:
-    """Write `report.html` into the run's folder and return its path; `cards` None: those below `out`.
+def write_run_page(
+    out: Path,
+    run: Run,
+    cards: Sequence[Card] | None = None,
+    paired: Mapping[str, Paired] = MappingProxyType({}),
+) -> Path:
+    """Write `report.html` into the run's folder and return its path.
 
     One that is there already, letter by letter, is left alone, and so is a folder that cannot be written.
+
+    Args:
+        out: where everything lies.
+        run: the run.
+        cards: of views; None: those below `out`.
+        paired: how its setting differs from the baseline over all seeds, by metric.
     """
     folder = out / run.place.folder
     results, (sections, problem) = compare(run), _pictures(folder / PICTURES)
@@ -36,18 +53,34 @@ def write_run_page(out: Path, run: Run, cards: Sequence[Card] | None = None) -> 
         labels=_labels(run),
         header=list(results),
         results=list(zip(*results.values(), strict=True)),
-        protocols=[[metric(name).title, label] for name, label in run.protocols.items()],
+        protocols=[*(_protocol(name, label) for name, label in run.protocols.items()), *run.floor_notes.items()],
+        files=[name for name in FILES if (folder / name).is_file()],
+        below=BELOW_PIXELS if any(map(run.is_below_pixels, run.metrics)) else "",
+        paired=[_paired_line(name, paired[name]) for name in ordered(paired)],
+        paired_note=PAIRED_NOTE,
         plots=plots_of(out, run, baseline=True),
         pictures=sections,
         problem=problem,
         card=card_of(run.artifacts, cards_of(read_analyses(out)[0]) if cards is None else cards),
-        artifacts=_artifacts(out, run),
+        artifacts=_artifacts(out, run, folder),
         folded=_folded(run),
     )
     path = folder / REPORT
     if may_write(folder) and (not path.is_file() or path.read_bytes() != text.encode()):
         write_text_atomically(path, text)
     return path
+
+
+def _protocol(name: str, label: str) -> list[str]:
+    form = metric(name)
+    return [form.title, label if form.sentence == form.title else f"{form.sentence}: {label}"]
+
+
+def _paired_line(name: str, found: Paired) -> list[str]:
+    shown, seeds = metric(name), ", ".join(map(str, found.seeds))
+    mean, _, interval = found.text(shown.decimals).rpartition(" (")[0].partition(" ")
+    p = [NOTHING if value is None else f"{value:.2g}" for value in (found.p, found.p_holm)]
+    return [shown.title, mean, interval or NOTHING, *p, str(found.n), seeds]
 
 
 def plots_of(out: Path, run: Run, *, baseline: bool) -> list[Plot]:
@@ -129,15 +162,17 @@ def _figure(folder: Path, name: Any, caption: str) -> dict[str, str]:
     return {"source": picture_data(path), "caption": caption, "look": look}
 
 
-def _artifacts(out: Path, run: Run) -> list[list[str]]:
-    rows = []
+def _artifacts(out: Path, run: Run, folder: Path) -> list[list[str | tuple[str, str]]]:
+    rows: list[list[str | tuple[str, str]]] = []
+    root = artifact_root(out)
     for label, seconds in run.seconds.items():
         manifest = read_manifest(out, label)
         parents, facts = manifest.get("parents"), manifest.get("facts")
         made_from = [f"{role} {of.get('key', '')}" for role, of in (parents or {}).items()]
         seed, device = manifest.get("seed"), (facts or {}).get("device", "")
         shown = NOTHING if seed is None else str(seed)
-        rows.append([label, ", ".join(made_from) or NOTHING, shown, f"{seconds:,.1f}", str(device)])
+        linked = (label, os.path.relpath(root / label, folder)) if (root / label).is_dir() else label
+        rows.append([linked, ", ".join(made_from) or NOTHING, shown, f"{seconds:,.1f}", str(device)])
     return [*rows, ["in all", "", "", f"{sum(run.seconds.values()):,.1f}", f"{run.hours} h"]]
 
 

@@ -1,19 +1,27 @@
 """Runs of no row: settings that differ in more than their seed, in tables whose numbers were measured alike."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from assimilate.pages.metrics import metric, ordered
+from assimilate.pages.metrics import BELOW, BELOW_PIXELS, metric, ordered
 from assimilate.pages.numbers import NOTHING, Spread, spread
+from assimilate.pages.paired import Baselines, Paired
 from assimilate.pages.run import Run
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs of no row that differ in nothing but their seed; `words` are what their command overrides."""
+    """Runs of no row that differ in nothing but their seed.
+
+    Attributes:
+        words: what their command overrides.
+        runs: by seed.
+        paired: differences from SimCLR by metric.
+    """
 
     words: str
     runs: tuple[Run, ...]
+    paired: Mapping[str, Paired] = field(default_factory=dict)
 
     def measured(self, name: str) -> Spread | None:
         """A metric over training seeds; None where no run has it."""
@@ -30,10 +38,22 @@ class Setting:
         }
         return spread(list(found.values())) if found else None
 
+    def paired_text(self, name: str) -> str:
+        """ "+1.20 [+0.80, +1.61] (10)"; "" where there is nothing to compare with."""
+        return self.paired[name].text(metric(name).decimals) if name in self.paired else ""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether others are compared with it."""
+        return all(run.probe is not None and run.probe == run.paired_with for run in self.runs)
+
     def text(self, name: str, of_baseline: bool) -> str:
-        """ "92.41 ± 0.12 (3)"; "–" for nothing."""
+        """ "92.41 ± 0.12 (3)", with "▽" where it is below raw pixels; "–" for nothing."""
         value = self.of_baseline(name) if of_baseline else self.measured(name)
-        return NOTHING if value is None else value.text(metric(name).decimals)
+        if value is None:
+            return NOTHING
+        is_below = any(run.is_below_pixels(name, value.mean) for run in self.runs)
+        return value.text(metric(name).decimals) + (f" {BELOW}" if is_below else "")
 
 
 @dataclass(frozen=True)
@@ -47,13 +67,24 @@ class SettingsTable:
 
     @property
     def columns(self) -> list[tuple[str, bool, str]]:
-        """(metric, whether f's, title): f's stand before ours where any run has a SimCLR run to compare with."""
+        """(metric, whether f's, title): f's stand before ours where nothing better is there to compare with."""
         found = []
         for name in self.protocols:
-            if any(setting.of_baseline(name) for setting in self.settings):
+            is_paired = any(name in setting.paired for setting in self.settings)
+            if not is_paired and any(setting.of_baseline(name) for setting in self.settings):
                 found.append((name, True, f"{metric(name).title} of f"))
             found.append((name, False, metric(name).title))
         return found
+
+    @property
+    def floors(self) -> dict[str, list[str]]:
+        """What accuracies have to beat, by floor, a text a column."""
+        runs = [run for setting in self.settings for run in setting.runs]
+        values = {floor: values for run in runs for floor, values in run.floors.items()}
+        return {
+            floor: [NOTHING if is_f or name not in of else f"{of[name]:.2f}" for name, is_f, _ in self.columns]
+            for floor, of in values.items()
+        }
 
     @property
     def notes(self) -> list[str]:
@@ -61,29 +92,37 @@ class SettingsTable:
         found: dict[str, list[str]] = {}
         for name, label in self.protocols.items():
             found.setdefault(label, []).append(metric(name).title)
-        return [f"{', '.join(titles)}: {label}" for label, titles in found.items() if label]
+        lines = [f"{', '.join(titles)}: {label}" for label, titles in found.items() if label]
+        if any(BELOW in setting.text(name, False) for setting in self.settings for name in self.protocols):
+            lines.append(BELOW_PIXELS)
+        return lines
 
 
-def group_settings(runs: Sequence[Run], *, budget: str, is_setting: Callable[[str], bool]) -> tuple[SettingsTable, ...]:
+def group_settings(
+    runs: Sequence[Run], *, budget: str, is_setting: Callable[[str], bool], baselines: Baselines | None = None
+) -> tuple[SettingsTable, ...]:
     """Runs of no row at one budget, seeds together, in a table for each data set and set of protocols.
 
     Args:
         runs: results of any budget.
         budget: whose runs to take.
         is_setting: whether a word of the command belongs to the setting.
+        baselines: the runs to take differences from; None: those among `runs`.
     """
     adhoc = [run for run in runs if run.place.budget == budget and run.place.row is None]
+    baselines = baselines or Baselines(runs)
     tables: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, list[Run]]] = {}
     for run in sorted(adhoc, key=lambda run: (run.dataset, run.place.setting, run.place.seed)):
         names = [name for name in ordered(run.metrics) if metric(name).column]
         protocols = tuple((name, run.protocols.get(name, "")) for name in names)
         tables.setdefault((run.dataset, protocols), {}).setdefault(run.place.setting, []).append(run)
-    return tuple(
-        SettingsTable(
-            budget,
-            dataset,
-            dict(protocols),
-            tuple(Setting(" ".join(filter(is_setting, own[0].overrides)), tuple(own)) for own in settings.values()),
-        )
-        for (dataset, protocols), settings in tables.items()
-    )
+    found = []
+    for (dataset, protocols), settings in tables.items():
+        differences = baselines.differences(settings)
+        rows = []
+        for name, own in settings.items():
+            paired = {metric: value for (key, metric), value in differences.items() if key == name}
+            rows.append(Setting(" ".join(filter(is_setting, own[0].overrides)), tuple(own), paired))
+        rows.sort(key=lambda setting: not setting.is_baseline)
+        found.append(SettingsTable(budget, dataset, dict(protocols), tuple(rows)))
+    return tuple(found)

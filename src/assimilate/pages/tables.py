@@ -15,6 +15,8 @@ from assimilate.pages.numbers import NOTHING, PaperNumber
 
 # What a folder of rows says of itself, for pages; none is needed.
 TABLE = "table.toml"
+# Builds strings, lists and dicts, nothing else.
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 @dataclass(frozen=True)
@@ -182,8 +184,7 @@ def parse_row(text: str, *, table: str, name: str, own: Path | None = None) -> R
         ValueError: no YAML, another `row`, or a number that is none.
     """
     try:
-        # BaseLoader builds strings, lists and dicts, nothing else.
-        content = yaml.load(text, Loader=yaml.BaseLoader)
+        content = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"is no YAML: {' '.join(str(error).split())}") from error
     if own is not None and not (isinstance(content, dict) and "row" in content):

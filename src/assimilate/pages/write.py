@@ -1,13 +1,18 @@
 """Write the page and the Markdown file about everything that was run, and the page of every run."""
 
+import json
 from pathlib import Path
 
 from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.book import Book
+from assimilate.pages.exported import DIFFERENCES_CSV, JSON, RUNS_CSV, as_csv, difference_lines, page_data, run_lines
 from assimilate.pages.found import cards_of
-from assimilate.pages.metrics import headline
+from assimilate.pages.metrics import BELOW, DIVERGED, metric, ordered, probe_text
+from assimilate.pages.paired import PAIRED_NOTE
+from assimilate.pages.remembered import Remembered
 from assimilate.pages.render import picture_data, render
-from assimilate.pages.run_page import REPORT, plots_of, write_run_page
+from assimilate.pages.run import Run
+from assimilate.pages.run_page import REPORT
 
 MARKDOWN = "report.md"
 SPREAD_NOTE = (
@@ -15,36 +20,66 @@ SPREAD_NOTE = (
     "number is its mean over probe seeds. Generator, inversion, views and f have seeds of their own and stay fixed. "
     "Hours are those of all seeds together, everything upstream included, what they share counted once."
 )
+NOTES = {"spread_note": SPREAD_NOTE, "paired_note": PAIRED_NOTE}
 
 
 def write_reports(book: Book) -> list[Path]:
-    """Write `report.html`, `report.md` and the page of every run below `out`, as far as this user may write there.
+    """Write `report.html`, `report.md`, plain data and the page of every run below `out`, if this user may write there.
 
     Returns:
         The page and the Markdown file, if they are there.
     """
     index, markdown = book.out / REPORT, book.out / MARKDOWN
     if may_write(book.out):  # else it is somebody else's
+        remembered = Remembered(book.out)
         if not index.exists():  # the runs' pages link to it
             write_text_atomically(index, "")
         cards = cards_of(book.analyses)
         for run in book.runs:
-            write_run_page(book.out, run, cards)
-        write_text_atomically(index, render_page(book))
-        write_text_atomically(markdown, render("report.md", book=book, spread_note=SPREAD_NOTE))
+            remembered.write_run_page(run, cards, book.paired.get(run.place.folder, {}))
+        write_text_atomically(index, render_page(book, remembered))
+        write_text_atomically(markdown, render("report.md", book=book, **NOTES))
+        lines = {"runs": run_lines(book), "differences": difference_lines(book)}
+        write_text_atomically(book.out / JSON, json.dumps(lines, ensure_ascii=False) + "\n")
+        for name, key in ((RUNS_CSV, "runs"), (DIFFERENCES_CSV, "differences")):
+            write_text_atomically(book.out / name, as_csv(lines[key]))
+        remembered.save()
     return [path for path in (index, markdown) if path.is_file()]
 
 
-def render_page(book: Book) -> str:
+def render_page(book: Book, remembered: Remembered) -> str:
     """The one self-contained page."""
+
+    def page_of(run: Run) -> str:
+        return f"{run.place.folder}/{REPORT}"
+
+    def words_of(run: Run) -> str:
+        return "" if run.place.row else " ".join(filter(book.is_setting, run.overrides))  # of a row, the title says all
+
+    def name_of(run: Run) -> str:
+        row = run.place.row
+        known = run.titles.run
+        return f"{known} ({book.titles.get(run.place.group, run.place.group)}: {run.place.setting})" if row else known
+
+    def value_of(run: Run, name: str) -> str:
+        if name in run.diverged:
+            return DIVERGED
+        return probe_text(run.metrics.get(name), metric(name).decimals) + (
+            f" {BELOW}" if name in run.metrics and run.is_below_pixels(name) else ""
+        )
+
+    names = ordered(name for run in book.runs for name in (*run.metrics, *run.diverged))
     return render(
         "index.html",
         book=book,
-        spread_note=SPREAD_NOTE,
-        plots_of=lambda run: plots_of(book.out, run, baseline=False),
+        **NOTES,
         picture_data=lambda name: picture_data(book.out / name),
-        headline=headline,
-        page_of=lambda run: f"{run.place.folder}/{REPORT}",
-        # Of a row, the title says all.
-        words_of=lambda run: "" if run.place.row else " ".join(filter(book.is_setting, run.overrides)),
+        page_of=page_of,
+        words_of=words_of,
+        name_of=name_of,
+        value_of=value_of,
+        columns=[name for name in names if metric(name).column],
+        titles_of={name: metric(name).title for name in names},
+        downloads=[JSON, RUNS_CSV, DIFFERENCES_CSV],
+        data=page_data(book, remembered, words_of=words_of, page_of=page_of),
     )

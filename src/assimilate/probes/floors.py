@@ -1,11 +1,16 @@
 """What a number has to beat before it says anything of an encoder."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-COMMONEST_CLASS = "commonest class"
+COMMONEST_CLASS, PIXELS, UNTRAINED = "commonest class", "raw pixels", "random network"
+# Larger images are averaged to this side. So many training images are used, so many of them to choose C, and so many
+# test images; and no more than an iteration of so many multiplications takes: 1,000 classes leave 10,000 images.
+SIDE, MOST_TRAIN, MOST_FOR_C, MOST_TEST = 32, 50_000, 10_000, 10_000
+MOST_PRODUCTS = 3.1e10
+NUM_FOLDS, STRENGTHS, MOST_ITERATIONS = 3, (1e-3, 1e-2, 0.1, 1.0, 10.0), 300
 
 
 def commonest_class(labels: NDArray[np.int64], metrics: Iterable[str]) -> dict[str, float]:
@@ -19,3 +24,14 @@ def commonest_class(labels: NDArray[np.int64], metrics: Iterable[str]) -> dict[s
     """
     shares = np.sort(np.bincount(labels))[::-1] * (100.0 / len(labels))
     return {metric: float(shares[: 5 if metric.startswith("acc5") else 1].sum()) for metric in metrics}
+
+
+def named_as(metrics: Iterable[str], values: dict[str, float]) -> dict[str, float]:
+    """Of a floor's values those of the given metrics; the last epoch's accuracy has the floor of the best one's."""
+    found = {metric: values.get(metric, values.get(metric.removesuffix("_last"))) for metric in metrics}
+    return {metric: value for metric, value in found.items() if value is not None}
+
+
+def below(metrics: Mapping[str, float], floor: Mapping[str, float]) -> list[str]:
+    """The metrics that do not reach a floor."""
+    return [name for name, value in metrics.items() if value < floor.get(name, -np.inf)]

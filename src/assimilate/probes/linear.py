@@ -221,6 +221,13 @@ def _fit(
     return ProbeResult(plan.preset, labels["acc1"], seeds, values, labels, classifiers.weight, classifiers.bias)
 
 
+def ranks(logits: Float[Tensor, "*seeds n classes"], labels: Int64[Tensor, " n"]) -> Int64[Tensor, "*seeds n"]:
+    """How many classes are ahead of the label's: those of larger logits, and of equal ones with a lower label."""
+    own = logits.gather(-1, labels.expand(logits.shape[:-1]).unsqueeze(-1))
+    lower = torch.arange(logits.shape[-1], device=labels.device) < labels[:, None]
+    return ((logits > own) | ((logits == own) & lower)).sum(-1)
+
+
 _SHARED = "; seeds share augmentation draws"
 _INDEPENDENT = "; independent augmentation draws"
 _GIVEN = "; on features as they were given"
@@ -348,10 +355,7 @@ class _Classifiers:
             x, y = features[start : start + 4096], labels[start : start + 4096]
             logits = torch.einsum("nd,scd->snc", x, self.weight) + self.bias.unsqueeze(1)
             finite &= torch.isfinite(logits).all()
-            own = logits.gather(2, y.expand(len(self.seeds), -1).unsqueeze(2))
-            # Classes ahead of the label's: larger logits, and equal ones of a lower label.
-            ahead = (logits > own) | ((logits == own) & (torch.arange(logits.shape[2], device=y.device) < y[:, None]))
-            rank = ahead.sum(2)
+            rank = ranks(logits, y)
             right += torch.stack([(rank < k).sum(1) for k in top_k]).cpu()
         if not bool(finite):
             raise DivergedError(f"the linear probe diverged: its logits are not finite; lower probe.lr={self.lr}")

@@ -22,7 +22,7 @@ def measure_encoder(
     clean: Augmentation,
     metrics: Mapping[str, Metric],
     of_untrained: Mapping[str, Metric],
-    init_seed: int,
+    init_seed: int | None,
     device: str,
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -37,7 +37,7 @@ def measure_encoder(
         clean: what is done to an image whose features are measured.
         metrics: by name.
         of_untrained: those of the random initialisation.
-        init_seed: from which its parameters were drawn.
+        init_seed: from which its parameters were drawn; None: it is untrained itself.
         device: "cpu" or "cuda".
         progress: hears of a metric's epochs.
 
@@ -58,17 +58,20 @@ def measure_encoder(
         return Seen(network, dataset, features(train), features(test), **labels, progress=progress)
 
     freeze(encoder.to(device))
-    fresh = Encoder.from_spec(encoder.spec, init_seed=init_seed)
-    fresh.mean, fresh.std = mean, std
-    untrained = seen(freeze(fresh.to(device)))
     floors: dict[str, Reading] = {}
-    for name, metric in of_untrained.items():
-        floors |= metric.readings(name, untrained)
+    spread = {}
+    if init_seed is not None:
+        fresh = Encoder.from_spec(encoder.spec, init_seed=init_seed)
+        fresh.mean, fresh.std = mean, std
+        untrained = seen(freeze(fresh.to(device)))
+        spread["untrained"] = spread_of(some(untrained.bank))
+        for name, metric in of_untrained.items():
+            floors |= metric.readings(name, untrained)
     found: dict[str, Reading] = {}
     diverged: dict[str, str] = {}
     with staying_frozen(encoder):
         trained = seen(encoder)
-        spread = {"features": spread_of(some(trained.bank)), "untrained": spread_of(some(untrained.bank))}
+        spread["features"] = spread_of(some(trained.bank))
         if encoder.spec.projector != "none":
             with torch.no_grad():
                 spread["projections"] = spread_of(encoder.projector(some(trained.bank)))

@@ -61,6 +61,8 @@ class Metric(Settings):
     title: ClassVar[str] = ""
     # Whether the encoder's random initialisation is measured beside it.
     of_untrained: ClassVar[bool] = True
+    # Whether its numbers are accuracies in percent, which the share of the commonest class is a floor of.
+    is_accuracy: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, seen: Seen) -> float | Mapping[str, float]:

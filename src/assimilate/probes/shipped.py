@@ -1,10 +1,13 @@
 """The measurements that ship: neighbours and the linear classifier, of every probe, and the spread of features."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from assimilate.probes.metric import Metric, Reading, Seen
 from assimilate.probes.protocol import PROTOCOLS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CURVE_LABEL = "5-NN, majority vote, cosine, backbone features, un-augmented"
 
@@ -16,17 +19,20 @@ class Neighbours(Metric):
         further: k of majority votes beside k = 5.
     """
 
+    is_accuracy: ClassVar[bool] = True
     further: Sequence[int] = ()
 
     def measure(self, seen: Seen) -> Mapping[str, float]:
         """By what metrics.json calls them."""
+        return self.among(seen.bank, seen.bank_labels, seen.queries, seen.labels)
+
+    def among(self, bank: "Tensor", bank_labels: "Tensor", queries: "Tensor", labels: "Tensor") -> dict[str, float]:
+        """The same of any vectors, [n, dim] and [m, dim], and their labels."""
         from assimilate.probes.knn import knn_metrics
 
         names = {f"knn{k}_cosine": f"knn{k}" for k in self.further}
         names |= {"knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
-        found = knn_metrics(
-            seen.bank, seen.bank_labels, seen.queries, seen.labels, k=min(5, len(seen.bank)), further=self.further
-        )
+        found = knn_metrics(bank, bank_labels, queries, labels, k=min(5, len(bank)), further=self.further)
         return {names.get(name, name): value for name, value in found.items()}
 
     def readings(self, name: str, seen: Seen) -> dict[str, Reading]:
@@ -53,6 +59,7 @@ class Linear(Metric):
     """
 
     of_untrained: ClassVar[bool] = False
+    is_accuracy: ClassVar[bool] = True
     settings: dict[str, Any]
     departures: Sequence[str] = ()
 

@@ -3,26 +3,21 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from assimilate.data.dataset import Dataset, Images
 from assimilate.data.transform import NoTransform
 from assimilate.encoder.step import Encoder
-from assimilate.errors import UserError
 from assimilate.graph.built import Built
 from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
-from assimilate.graph.settings import NEUTRAL, Allowed, At, Count, From, Positive, Probability, Seed, listed
-from assimilate.graph.step import Step
+from assimilate.graph.settings import NEUTRAL, Allowed, At, Count, Flag, From, Positive, Probability, Seed, listed
+from assimilate.probes.labelled import Labelled
 from assimilate.probes.metric import Metric
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 from assimilate.probes.shipped import Linear, Neighbours
-
-if TYPE_CHECKING:
-    from assimilate.data.images import ImageDataset
 
 # Of a finished artifact: what it measured.
 PROBED = "probe.json"
@@ -47,7 +42,7 @@ def _with_five(neighbours: list[int]) -> list[int]:
     return neighbours
 
 
-class Probe(Step):
+class Probe(Labelled):
     """kNN and a linear classifier on the frozen features of an encoder, under one protocol (PROTOCOLS 1-3, 12, 14).
 
     Attributes:
@@ -63,6 +58,8 @@ class Probe(Step):
         draws: shared: an epoch's augmentation serves all seeds; independent: each seed draws its own, which takes n
             times as long.
         neighbours: k of the k-NN accuracies (majority vote, cosine).
+        floors: measure beside it, once for all runs on the images, raw pixels and an untrained network of the
+            encoder's architecture.
         further: measurements of your own, by names of yours, each with the `_target_` of a class and its settings.
     """
 
@@ -70,8 +67,6 @@ class Probe(Step):
     stage: ClassVar[str] = "evaluate"
     title: ClassVar[str] = "Probing"
     encoder: Encoder
-    images: Images
-    evaluation: Dataset | None = None
     flip: Annotated[Probability, From("dataset.flip")]
     name: Annotated[str, AfterValidator(_known), Allowed(listed(list(PROTOCOLS)))]
     seeds: Annotated[
@@ -85,29 +80,31 @@ class Probe(Step):
     augmentation_seed: Seed
     num_draws: Annotated[Count | None, Allowed("null (new draws in every epoch) or a whole number ≥ 1")]
     draws: Literal["shared", "independent"]
+    floors: Annotated[Flag, NEUTRAL] = True
     whole_images: Annotated[NoTransform, NEUTRAL, At("")]  # as kNN sees them: as large as the training's crops
     further: Annotated[dict[str, Metric], From("metrics"), Allowed(NAMED_CLASSES)] = {}  # noqa: RUF012
     neighbours: Annotated[list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")]
 
     def build(self, into: Path, at: Place) -> Built:
-        """Measure the encoder, and its random initialisation beside it."""
+        """Measure the encoder, and its random initialisation beside it where it is not that itself."""
         from assimilate.probes.measuring import measure_encoder
 
         of_untrained = {name: metric for name, metric in self.further.items() if metric.of_untrained}
+        further = of_untrained if self.encoder.init_seed is None else self.further
         with at.bar(f"Probing {self.label}") as progress:
             measured, spread = measure_encoder(
                 at.load(self.encoder),
                 self.images_at(at),
                 clean=self.whole_images.augmentation(),
-                metrics={**self.shipped, **self.further},
+                metrics={**self.shipped, **further},
                 of_untrained={"knn": Neighbours(), **of_untrained},
-                init_seed=getattr(self.encoder, "seed", 0),
+                init_seed=self.encoder.init_seed,
                 device=at.device,
                 progress=progress,
             )
         for why in dict.fromkeys(measured.get("diverged", {}).values()):
             at.say(f"warning: {why}; the other measurements are kept")
-        weights = at.manifest(self.encoder)["facts"].get("weights")
+        weights = at.manifest(self.encoder)["facts"].get("weights") if self.encoder.is_stored else None
         whose = "" if weights is None else f" [{weights['text']}]"
         measured["protocols"] = {name: label + whose for name, label in measured["protocols"].items()}
         (into / PROBED).write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -118,20 +115,6 @@ class Probe(Step):
         """What was measured: metrics, protocols, untrained, and what diverged."""
         result: dict[str, Any] = json.loads((folder / PROBED).read_text(encoding="utf-8"))
         return result
-
-    def images_at(self, at: Place) -> "ImageDataset":
-        """The images that it uses: the run's, or those of `dataset.evaluation`.
-
-        Raises:
-            UserError: they have no labels, or no test images.
-        """
-        if self.evaluation is None:
-            return at.dataset
-        dataset: ImageDataset = at.load(self.evaluation)
-        if dataset.train.labels is None or dataset.test is None:
-            lacking = "labels" if dataset.train.labels is None else "test images"
-            raise UserError(f"dataset.evaluation.name={dataset.name}: has no {lacking}, so nothing can be probed on it")
-        return dataset
 
     @property
     def departures(self) -> list[str]:
@@ -166,6 +149,14 @@ class Probe(Step):
         }
         linear = Linear(settings=settings, departures=self.departures)
         return {"linear": linear, "knn": Neighbours(further=self.neighbours)}
+
+    @property
+    def accuracies(self) -> list[str]:
+        """The metrics that are accuracies in percent."""
+        every = {**self.shipped, **self.further}
+        return [
+            name for key, metric in every.items() if metric.is_accuracy for name in metric.names(key, num_classes=6)
+        ]
 
     @property
     def metrics(self) -> list[str]:

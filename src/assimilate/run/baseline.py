@@ -1,13 +1,28 @@
-"""The SimCLR run that a run is compared with, where it trains no f itself."""
+"""The SimCLR run that a run is compared with."""
 
+from assimilate.errors import UserError
 from assimilate.graph.wiring import Wiring
+from assimilate.probes.step import Probe
 from assimilate.run.recipe import Recipe
+
+
+def probe_of_baseline(recipe: Recipe) -> Probe | None:
+    """What measures the SimCLR run of the same images, recipe and seed; the run's own where it is that one.
+
+    None where the run's settings make none: an InfoNCE run whose `simclr_loss` needs a predictor has no such layer.
+    """
+    wiring = Wiring(recipe.config, recipe.roles)
+    try:
+        alone = recipe.simclr(wiring, str(recipe.config["simclr_loss"]), recipe.encoder.seed)
+    except UserError:
+        return None
+    return recipe.probe_of(alone)
 
 
 def is_baseline(recipe: Recipe) -> bool:
     """Whether the run is that one."""
-    alone = recipe.simclr(Wiring(recipe.config, recipe.roles), str(recipe.config["simclr_loss"]), recipe.encoder.seed)
-    return alone.key == recipe.encoder.key
+    found = probe_of_baseline(recipe)
+    return found is not None and found.encoder.key == recipe.encoder.key
 
 
 def keys_of_baseline(recipe: Recipe) -> set[str]:

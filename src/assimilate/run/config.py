@@ -59,7 +59,7 @@ ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "
 SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
 NEUTRAL_OVERRIDES = (
     *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective", "hydra"),
-    *("loggers", "data.placement", "data.compile_augmentation", "dataset.download"),
+    *("loggers", "data.placement", "data.compile_augmentation", "dataset.download", "probe.floors"),
 )
 
 

@@ -19,8 +19,11 @@ from assimilate.errors import UserError
 from assimilate.generator.step import Generator, Own, by_content
 from assimilate.graph.identity import canonical
 from assimilate.graph.settings import choices, listed
+from assimilate.graph.step import Step
 from assimilate.graph.wiring import Wiring, find_class
 from assimilate.inversion.step import KnownLatents, Latents
+from assimilate.probes.floors import PIXELS, UNTRAINED
+from assimilate.probes.pixel_floor import PixelFloor
 from assimilate.probes.step import Probe
 from assimilate.run.checks import check_cuda_graphs
 from assimilate.run.given import TIMM, given_content
@@ -262,6 +265,14 @@ class Recipe:
     def probe(self) -> Probe:
         """What measures the run's own."""
         return self.probe_of(self.encoder)
+
+    def floors_of(self, probe: Probe) -> dict[str, Step]:
+        """What a probe's numbers have to beat: classifiers of pixels, and the same probe of an untrained network."""
+        if not probe.floors:
+            return {}
+        pixels = self.wiring.make(None, PixelFloor, evaluation=probe.evaluation)
+        untrained = probe.encoder.untrained  # the architecture of a file is known when it is read
+        return {PIXELS: pixels} | ({} if untrained is None else {UNTRAINED: self.probe_of(untrained)})
 
     # ------------------------------------------------------------------------------------------------------ the run
 
