@@ -7,6 +7,7 @@ from PIL import Image
 
 from assimilate.artifacts.chain import build_chain
 from assimilate.errors import UserError
+from assimilate.graph.cost import USUAL
 from assimilate.run.budget import apply_budget
 from assimilate.run.composing import compose, hydra_ready
 from assimilate.run.config import make_job
@@ -127,7 +128,7 @@ def test_every_budget_recipe_and_data_set_can_be_planned(dataset, given, tmp_pat
                 assert optimizer["warmup_epochs"] == composed.optimizer.warmup_epochs or epochs < composed.epochs
                 chain = build_chain(job.config, job.out, None)
                 for artifact in chain.all():
-                    assert artifact.step.effort(1000).cost(on_gpu=False).hours >= 0
+                    assert artifact.step.effort(1000).cost(USUAL["cpu"]).seconds >= 0
 
 
 @pytest.mark.parametrize(

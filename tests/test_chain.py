@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from assimilate import invert, make_views, train, train_generator
-from assimilate.jobs.terminal import _LogLines
+from assimilate.jobs.terminal import _Bar
 from tests.chain_run import SLURM, SMOKE, artifacts, results, run, stamps
 from tests.warm_process import WarmProcess
 
@@ -26,7 +26,7 @@ def test_a_run_that_is_preempted_in_every_stage_equals_one_that_was_left_alone(c
     """SIGUSR1 at the third progress report of each stage, under SLURM's variables."""
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
-    report, reports = _LogLines.__call__, Counter()
+    report, reports = _Bar.update, Counter()
 
     def preempting(self, done, total, values):
         reports[self._title] += 1
@@ -34,7 +34,7 @@ def test_a_run_that_is_preempted_in_every_stage_equals_one_that_was_left_alone(c
             os.kill(os.getpid(), signal.SIGUSR1)
         report(self, done, total, values)
 
-    monkeypatch.setattr(_LogLines, "__call__", preempting)
+    monkeypatch.setattr(_Bar, "update", preempting)
     out = tmp_path / "out"
     codes = [run(train, f"out={out}")]
     while codes[-1] == 138:

@@ -201,12 +201,12 @@ def test_a_sweep_forgets_its_earlier_self(tmp_path, capsys):
 
 
 def test_a_job_that_was_killed_counts_as_failed(tmp_path, capsys):
-    folder = SweepFolder(tmp_path, "train", ["seed=0,1,2"])
+    folder = SweepFolder(tmp_path, "train", ["seed=0,1,2"], 3)
     folder.clear()
     folder.write(JobRecord(0, ("seed=0",), "done", row=None, dataset="digits", budget="smoke"))
     folder.write(JobRecord(1, ("seed=1",), "running", row=None, dataset="digits", budget="smoke"))
     said = []
-    assert print_summary(folder, "train", 3, said.append) == 2
+    assert print_summary(folder, said.append) == 2
     assert "killed" in said[0]
     assert "1 never started" in capsys.readouterr().out
 
@@ -252,10 +252,10 @@ def test_a_run_that_two_jobs_share_counts_once(tmp_path):
 
 
 def test_a_smoke_table_says_so(tmp_path, capsys):
-    folder = SweepFolder(tmp_path, "train", [])
+    folder = SweepFolder(tmp_path, "train", [], 1)
     folder.clear()
     folder.write(finished(tmp_path, 0, 0, "loss.alpha=0.5", acc1=90.0))
-    assert print_summary(folder, "train", 1, print) == 0
+    assert print_summary(folder, print) == 0
     shown = capsys.readouterr().out
     assert "90.00" in shown
     assert "budget=smoke: not the paper's settings" in shown
@@ -264,12 +264,12 @@ def test_a_smoke_table_says_so(tmp_path, capsys):
 
 def test_names_of_rows_are_whole_in_a_narrow_table(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    folder = SweepFolder(tmp_path / "öut", "train", [])
+    folder = SweepFolder(tmp_path / "öut", "train", [], 2)
     folder.clear()
     names = ("table3/expert_expert_wsearch_a2", "table3/expert_expert_wperturb_a2")
     for number, row in enumerate(names):
         folder.write(replace(finished(tmp_path, number, 0, f"word={row}", acc1=90.0), row=row))
-    assert print_summary(folder, "train", 2, print) == 0
+    assert print_summary(folder, print) == 0
     shown = capsys.readouterr().out
     first_column = "".join(line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│"))
     assert all(name in first_column for name in names), shown

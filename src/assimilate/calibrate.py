@@ -7,6 +7,7 @@ import sys
 
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
+from assimilate.jobs.plan import announce, print_plan, unfold
 from assimilate.jobs.session import Session
 from assimilate.run.job import Job
 
@@ -16,11 +17,12 @@ def main(job: Job) -> None:
     """Measure ε1 and print it."""
     session = Session(job)
     if session.prepare == "plan":
-        session.print_plan()
+        print_plan(session)
         return
     calibration = session.chain.calibration
     if calibration is None:
         raise UserError("ε1 is measured for view=wsearch with view.epsilon1=auto; this job has a number or needs none")
+    announce(session, unfold([(session, calibration)]))
     session.ensure(calibration)
     values = session.load(calibration.step)
     for pair, moments in values["distance"].items():

@@ -8,6 +8,7 @@ import sys
 
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
+from assimilate.jobs.plan import announce, print_plan, unfold
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import discard_all, fill_shard
 from assimilate.run.job import Job
@@ -18,7 +19,7 @@ def main(job: Job) -> None:
     """Invert the training images of this job."""
     session = Session(job)
     if session.prepare == "plan":
-        session.print_plan()
+        print_plan(session)
         return
     latents = session.chain.latents
     if latents is None:
@@ -28,6 +29,7 @@ def main(job: Job) -> None:
         return
     if job.config["force"]:
         discard_all(session, latents)
+    announce(session, unfold([(session, latents)]))
     path = session.ensure(latents)
     session.terminal.say(f"latents: {path}")
     session.summarize()

@@ -18,6 +18,7 @@ from assimilate.errors import UserError
 from assimilate.files.whole_file import write_bytes_atomically
 from assimilate.jobs.command import stage
 from assimilate.jobs.dashboard import tell_views
+from assimilate.jobs.plan import announce, print_plan, unfold
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import describe_missing, discard_all, fill_shard
 from assimilate.run.job import Job
@@ -59,7 +60,7 @@ def main(job: Job) -> None:
     """Build the chain up to the view cache."""
     session = Session(job)
     if session.prepare == "plan":
-        session.print_plan()
+        print_plan(session)
         return
     views = session.chain.views
     if views is None:
@@ -74,6 +75,7 @@ def main(job: Job) -> None:
         return
     if job.config["force"]:
         discard_all(session, views)
+    announce(session, unfold([(session, views)]))
     path = session.ensure(views)
     tell_views(session)
     session.terminal.say(f"views: {path}")

@@ -9,6 +9,7 @@ import sys
 
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
+from assimilate.jobs.plan import announce, print_plan, unfold
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import describe_missing, discard_all, fill_shard
 from assimilate.run.job import Job
@@ -19,7 +20,7 @@ def main(job: Job) -> None:
     """Prepare the images and say what they are."""
     session = Session(job)
     if session.prepare == "plan":
-        session.print_plan()
+        print_plan(session)
         return
     data = session.data
     if job.config["shard"] is not None:
@@ -29,6 +30,7 @@ def main(job: Job) -> None:
         raise UserError(describe_missing(session, data))
     if job.config["force"]:
         discard_all(session, data)
+    announce(session, unfold([(session, data)]))
     path = session.ensure(data)
     dataset = session.dataset
     session.terminal.say(f"{dataset.name}: {dataset.summary}, in {path}")

@@ -7,6 +7,7 @@ import sys
 
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
+from assimilate.jobs.plan import announce, print_plan, unfold
 from assimilate.jobs.session import Session
 from assimilate.run.job import Job
 
@@ -16,7 +17,7 @@ def main(job: Job) -> None:
     """Train the generator of this job's views."""
     session = Session(job)
     if session.prepare == "plan":
-        session.print_plan()
+        print_plan(session)
         return
     if session.chain.generator is None:
         raise UserError(
@@ -25,6 +26,7 @@ def main(job: Job) -> None:
     if job.config["force"]:
         session.store.discard(session.chain.generator)
     there = session.store.has(session.chain.generator)
+    announce(session, unfold([(session, session.chain.generator)]))
     path = session.ensure(session.chain.generator)
     if there and session.chain.generator.step.is_recorded:
         session.terminal.say(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from assimilate.errors import UserError
 from assimilate.figures.found_runs import FoundRun, find_runs, find_viewmaker
-from assimilate.figures.inputs import Kind, Need, check_pairs_fit, ensure, kinds_of, needs_of, print_plan, unfold
+from assimilate.figures.inputs import Kind, check_pairs_fit, ensure, kinds_of, made_alone, needs_of
 from assimilate.figures.record import Analysis
 from assimilate.graph.identity import content_hash
+from assimilate.jobs.plan import Need, print_plan, unfold
 from assimilate.jobs.runs import check_run_folder, check_same_content
 from assimilate.jobs.session import Session
 from assimilate.pages.result_file import METRICS
@@ -46,7 +47,7 @@ class Figure:
         session, folder = self.session, self.analysis.folder
         if session.prepare == "plan":
             wanted = session.config["analysis"].get("num_images")
-            print_plan(session, self.needs, folder, few=self.few, num_images=wanted)
+            print_plan(session, self.needs, folder, made_alone(session, self.few, wanted))
             return False
         session.say(f"analysis: {folder}")
         if self.analysis.is_finished():

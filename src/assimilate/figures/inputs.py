@@ -6,7 +6,6 @@ and the image only (DESIGN §5), so those few are made, unless the cache is ther
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from assimilate.analysis.colours import COLOURS, NAMED
@@ -14,6 +13,7 @@ from assimilate.artifacts.artifact import Artifact
 from assimilate.errors import UserError
 from assimilate.graph.step import Step
 from assimilate.graph.wiring import find_class
+from assimilate.jobs.plan import Need, Planned, announce, likely_speed, unfold
 from assimilate.jobs.session import Session
 from assimilate.run.analysis_checks import TUNED
 from assimilate.run.composing import compose, table_groups, targets_of
@@ -154,55 +154,21 @@ def needs_of(kind: Kind, *, whole: bool) -> list[Artifact]:
     return list(kind.cache.parents.values())
 
 
-Need = tuple[Session, Artifact]
-
-
-def unfold(needs: Sequence[Need]) -> list[Need]:
-    """Everything that the artifacts are made of, parents first, each once."""
-    found: dict[str, Need] = {}
-
-    def visit(session: Session, artifact: Artifact) -> None:
-        for parent in artifact.parents.values():
-            visit(session, parent)
-        found.setdefault(artifact.label, (session, artifact))
-
-    for session, artifact in needs:
-        visit(session, session.data)
-        visit(session, artifact)
-    return list(found.values())
-
-
-def print_plan(
-    session: Session, needs: Sequence[Need], target: Path, *, few: Sequence[Kind] = (), num_images: int | None = None
-) -> None:
-    """What exists, what would be built at what cost, and where the result would be.
+def made_alone(session: Session, few: Sequence[Kind], num_images: int | None) -> list[Planned]:
+    """The views that are made for a figure alone, without a cache, and what that takes.
 
     Args:
         session: of the job.
-        needs: what the analysis is made from.
-        target: where its result would be.
-        few: kinds of views that are made for it alone, without a cache.
+        few: their kinds.
         num_images: of how many images; None: all.
     """
-    say = session.terminal.say
-    say(f"plan for {session.job.command}")
-    hours = disk = 0.0
-    for owner, artifact in unfold(needs):
-        if owner.store.has(artifact):
-            say(f"  exists  {artifact.label}")
-            continue
-        cost = owner.cost_of(artifact, on_gpu=owner.gpu_is_likely())
-        hours, disk = hours + cost.hours, disk + cost.megabytes
-        say(f"  build   {artifact.label:<60} about {cost.text}   {owner.command_for(artifact)}")
+    planned = []
     for kind in few:
         count = min(num_images or kind.maker.num_train, kind.maker.num_train)
-        cost = kind.maker.cost_of(kind.cache, images=count, on_gpu=session.gpu_is_likely())
-        hours += cost.hours
-        time = cost.text.split(",")[0]
-        say(f"  make    {kind.label} views of {count} images, for this figure alone: about {time}")
-    if hours or disk:
-        say(f"  in all about {hours:.2f} h and {disk:,.0f} MB (rough estimates)")
-    say(f"  result  {target}")
+        cost = kind.maker.cost_of(kind.cache, likely_speed(session), count)
+        label = f"{kind.label} views of {count} images, for this figure alone"
+        planned.append(Planned(label, label, "kept in no cache", seconds=cost.seconds))
+    return planned
 
 
 def ensure(session: Session, needs: Sequence[Need]) -> bool:
@@ -211,14 +177,7 @@ def ensure(session: Session, needs: Sequence[Need]) -> bool:
     Returns:
         Whether to go on: not under prepare=only.
     """
-    missing = [need for need in unfold(needs) if not need[0].store.has(need[1])]
-    if missing and session.prepare != "never":
-        session.terminal.say(f"to build, on {session.device_name} (rough estimates):")
-        for owner, artifact in missing:
-            cost = owner.cost_of(artifact, on_gpu=session.device == "cuda")
-            session.terminal.say(f"  {artifact.label:<60} about {cost.text}")
-    for owner, artifact in needs:
-        owner.look_ahead([artifact])
+    announce(session, unfold(needs))
     for owner, artifact in needs:
         owner.ensure(artifact)
     if session.prepare == "only":

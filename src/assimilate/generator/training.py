@@ -89,6 +89,7 @@ def train_stylegan2(
     while training.step < settings.num_steps:
         for name, loss in training.train_step(stream.batch(training.step)).items():
             sums[name].append(loss)
+        progress(training.step, settings.num_steps, {})
         last = training.step == settings.num_steps
         saving = last or training.step % settings.checkpoint_every == 0
         due = [observer for observer in observers if observer.is_due(training.step, last=last)]

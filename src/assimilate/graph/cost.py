@@ -2,10 +2,55 @@
 
 from dataclasses import dataclass
 
-# Sustained GFLOP/s: two CPU cores reach 120 on wide layers and a fifth of it on narrow ones; one data-centre GPU.
-CPU_GFLOPS = 120.0
-GPU_GFLOPS = 25_000.0
-NARROW_PENALTY = 4.0
+
+def duration(seconds: float) -> str:
+    """For people, in at most eleven characters: "42 s", "2.5 min", "12 min", "3.2 h", "2 days 5 h", "118 days"."""
+    minutes, hours = seconds / 60, seconds / 3600
+    if seconds < 59.5:
+        return f"{max(1, seconds):.0f} s"
+    if minutes < 59.5:
+        return f"{minutes:.{1 if minutes < 9.95 else 0}f} min"
+    if hours < 23.95:
+        return f"{hours:.1f} h"
+    days, rest = divmod(round(hours), 24)
+    if days >= 10:
+        return f"{hours / 24:,.0f} days"
+    return f"{days} day{'s' * (days > 1)}" + (f" {rest} h" if rest else "")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a machine sustains while it trains convolutions.
+
+    Attributes:
+        gflops: 10⁹ floating-point operations a second on layers of the published widths.
+        narrow_penalty: how many times slower the narrowest layers are.
+        is_measured: on this machine; otherwise it is what such machines usually do.
+    """
+
+    gflops: float
+    narrow_penalty: float
+    is_measured: bool = False
+
+
+# Two CPU cores, and one data-centre GPU.
+USUAL = {"cpu": Speed(120.0, 4.0), "cuda": Speed(25_000.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Estimated seconds and megabytes on disk."""
+
+    seconds: float = 0.0
+    megabytes: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.seconds + other.seconds, self.megabytes + other.megabytes)
+
+    @property
+    def text(self) -> str:
+        """For people, e.g. "3.2 h, 1,200 MB"."""
+        return f"{duration(self.seconds)}, {max(1.0, self.megabytes):,.0f} MB"
 
 
 @dataclass(frozen=True)
@@ -15,33 +60,14 @@ class Effort:
     Attributes:
         gflop: floating-point operations, in 10⁹.
         megabytes: on disk.
-        width: of the widest network, as a share of the published one's; narrow layers waste a CPU.
+        width: of the widest network, as a share of the published one's; narrow layers waste a machine.
     """
 
     gflop: float = 0.0
     megabytes: float = 1.0
     width: float = 1.0
 
-    def cost(self, *, on_gpu: bool) -> "Cost":
-        """On a GPU or on two CPU cores."""
-        narrow = 1.0 if on_gpu else 1 + (NARROW_PENALTY - 1) * max(0.0, 1 - self.width)
-        return Cost(self.gflop * narrow / (GPU_GFLOPS if on_gpu else CPU_GFLOPS) / 3600, self.megabytes)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Estimated hours and disk."""
-
-    hours: float
-    megabytes: float
-
-    @property
-    def text(self) -> str:
-        """For people, e.g. "3.2 h, 1,200 MB"."""
-        if self.hours >= 1:
-            time = f"{self.hours:.1f} h"
-        elif self.hours >= 1 / 60:
-            time = f"{self.hours * 60:.0f} min"
-        else:
-            time = f"{max(1, self.hours * 3600):.0f} s"
-        return f"{time}, {max(1.0, self.megabytes):,.0f} MB"
+    def cost(self, speed: Speed) -> Cost:
+        """On a machine of that speed."""
+        narrow = 1 + (speed.narrow_penalty - 1) * max(0.0, 1 - self.width)
+        return Cost(self.gflop * narrow / speed.gflops, self.megabytes)

@@ -191,6 +191,7 @@ def train_inversion_encoder(
     )
     while training.step < settings.num_steps:
         records.append(training.train_step(stream.batch(training.step)))
+        progress(training.step, settings.num_steps, {})
         last = training.step == settings.num_steps
         saving = last or training.step % settings.checkpoint_every == 0
         telling = last or training.step % settings.log_every == 0

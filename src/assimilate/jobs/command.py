@@ -247,7 +247,7 @@ def _run_each(name: str, body: Body, words: Sequence[str]) -> int:
         )
     for job in {job.out: job for job in jobs}.values():
         check_out(job, only_shows=False)
-    folder = SweepFolder(jobs[0].out, name, words)
+    folder = SweepFolder(jobs[0].out, name, words, None if plan.searches else len(jobs))
     with refusals_explained():
         folder.clear()
     task = _task_of(name, body, folder)
@@ -258,9 +258,9 @@ def _run_each(name: str, body: Body, words: Sequence[str]) -> int:
         raise
     except Exception as error:  # a launcher's or a sweeper's: what the jobs left is still to be told
         print(f"assimilate.{name}: the multirun stopped: {type(error).__name__}: {error}", file=sys.stderr)
-        print_summary(folder, name, None if plan.searches else len(jobs), _to_stderr)
+        print_summary(folder, _to_stderr)
         return 1
-    not_done = print_summary(folder, name, None if plan.searches else len(jobs), _to_stderr)
+    not_done = print_summary(folder, _to_stderr)
     if not_done:
         print(f"assimilate.{name}: {not_done} job{'s' * (not_done > 1)} of the sweep failed", file=sys.stderr)
     return 1 if not_done else 0

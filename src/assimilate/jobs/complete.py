@@ -1,6 +1,7 @@
 """One run from its first artifact to its report."""
 
 from assimilate.jobs.dashboard import tell_views
+from assimilate.jobs.plan import announce, needs_of_run, print_plan
 from assimilate.jobs.runs import check_run_folder, check_same_content
 from assimilate.jobs.session import Session
 
@@ -13,13 +14,13 @@ def complete_run(session: Session) -> None:
     """
     job = session.job
     if session.prepare == "plan":
-        session.print_plan()
+        print_plan(session)
         return
     session.say(f"run: {job.run_dir}")
     check_run_folder(job)
     chain = session.chain
     check_same_content(job, [artifact.label for artifact in chain.all()])
-    session.announce()
+    announce(session, needs_of_run(session))
     session.ensure_all(chain.upstream())
     tell_views(session)
     if session.prepare == "only":

@@ -5,6 +5,7 @@ from typing import Any
 
 from assimilate.encoder.curves import CURVE, read_rows
 from assimilate.files.whole_file import may_write
+from assimilate.graph.cost import duration
 from assimilate.jobs.dashboard import keep_curves, tell_result
 from assimilate.jobs.pictures import draw_pictures
 from assimilate.jobs.runs import claim_run_folder, finished_run, write_metrics
@@ -73,7 +74,7 @@ def finish_run(session: Session) -> None:
     _print_table(session, run)
     session.summarize()
     total = sum(result["seconds"].values())
-    session.say(f"compute: {session.seconds:.0f} s now; {total:.0f} s for the whole chain when it was built")
+    session.say(f"compute: {duration(session.seconds)} now; {duration(total)} for the whole chain when it was built")
     session.say(f"result:  {job.run_dir / 'metrics.json'}")
     session.say(f"report:  {report}")
 

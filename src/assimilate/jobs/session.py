@@ -18,7 +18,7 @@ from assimilate.data.dataset import Dataset, Images
 from assimilate.data.images import ImageDataset, load_prepared
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
-from assimilate.graph.cost import Cost
+from assimilate.graph.cost import Cost, Speed, duration
 from assimilate.graph.progress import Progress
 from assimilate.graph.rows import RowWork
 from assimilate.graph.step import Step
@@ -29,9 +29,6 @@ from assimilate.run.job_settings import JobSettings
 from assimilate.run.recipe import Recipe
 from assimilate.tracking.opened import open_tracker
 
-BRING_YOUR_OWN = (
-    "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
-)
 # There where NVIDIA's driver is loaded.
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -51,7 +48,7 @@ class Session:
         self.job = job
         self.config = job.config
         self.prepare = prepare or str(job.config["prepare"])
-        self.terminal = Terminal(quiet=rank() not in (None, 0), log=job.log)
+        self.terminal = Terminal(quiet=rank() not in (None, 0), log=job.log, turn=job.turn)
         self.tracker = job.ending.enter_context(open_tracker(job, self.terminal.say))
         self.store = Store(self.prepare, self.command_for, self.terminal.say)
         data = Recipe(job.config).dataset
@@ -59,6 +56,8 @@ class Session:
         self.data = Artifact.of(data, data.name, artifact_root(job.out))
         self._started = time.monotonic()
         self._looked_at: set[str] = set()
+        if job.turn:
+            self.terminal.say(f"job {job.turn}: {' '.join(map(shell_word, job.overrides))}")
         for notice in job.notices:
             self.terminal.say(f"note: {notice}")
 
@@ -112,9 +111,9 @@ class Session:
             return self._count(evaluation)
         return self.num_train
 
-    def cost_of(self, artifact: Artifact, *, on_gpu: bool, images: int | None = None) -> Cost:
+    def cost_of(self, artifact: Artifact, speed: Speed, images: int | None = None) -> Cost:
         """What building an artifact may take, of its training images or of so many."""
-        return artifact.step.effort(self._images_of(artifact) if images is None else images).cost(on_gpu=on_gpu)
+        return artifact.step.effort(self._images_of(artifact) if images is None else images).cost(speed)
 
     def ensure(self, artifact: Artifact) -> Path:
         """Find the artifact or build it, its parents first.
@@ -142,9 +141,10 @@ class Session:
 
         def build(staging: Path) -> Built:
             started = time.monotonic()
+            self.terminal.pace.begin(artifact.label)
             built: Built = artifact.step.build(staging, self)
             seconds = time.monotonic() - started
-            self.terminal.say(f"  {artifact.step.title} ({artifact.name}): done in {seconds:.1f} s")
+            self.terminal.say(f"  {artifact.step.title} ({artifact.name}): done in {duration(seconds)}")
             facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
             return replace(built, facts=facts)
 
@@ -152,6 +152,7 @@ class Session:
             self.store.build(artifact, self.config, build)
         except (ValueError, FloatingPointError) as error:  # a room's word to the user
             raise UserError(str(error)) from error
+        self.terminal.pace.end(artifact.label)
         built_now = any(artifact.label == built.label for built, _ in self.store.built)
         if artifact.kind == "encoders" and built_now and artifact.label == self.chain.encoder.label:
             self.tracker.curves_are_told()
@@ -236,32 +237,6 @@ class Session:
             words.append("prepare=only")
         return " ".join(["python -m", f"assimilate.{stage}", *map(shell_word, words)])
 
-    def print_plan(self) -> None:
-        """What exists and what would be built, with estimated time and disk."""
-        chain = self.chain
-        facts_known = self.store.has(self.data)
-        say = self.terminal.say
-        say(f"plan for {self.job.command}")
-        say(f"  out     {self.job.out}")
-        say(f"  run     {self.job.run_dir}")
-        on_gpu = self.gpu_is_likely()
-        machine = "a GPU" if on_gpu else "this CPU"
-        hours = disk = 0.0
-        for artifact in chain.all():
-            if self.store.has(artifact):
-                say(f"  exists  {artifact.label}")
-                continue
-            cost = self.cost_of(artifact, on_gpu=on_gpu)
-            hours, disk = hours + cost.hours, disk + cost.megabytes
-            label = artifact.label if facts_known or artifact.kind == "datasets" else f"{artifact.kind}/{artifact.name}"
-            say(f"  build   {label:<60} about {cost.text}   {self.command_for(artifact)}")
-        if hours or disk:
-            say(f"  in all about {_duration(hours)} and {disk:,.0f} MB on {machine} (rough estimates)")
-            say("  faster: budget=short or budget=smoke (labelled so everywhere)")
-            say(f"  bring your own: {BRING_YOUR_OWN}")
-        else:
-            say("  nothing to build")
-
     def gpu_is_likely(self) -> bool:
         """Whether the run would find a GPU, judged without importing torch: a plan is to be quick."""
         wanted = self.config["trainer"]["accelerator"]
@@ -269,30 +244,12 @@ class Session:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
         return wanted == "gpu" or (wanted == "auto" and not hidden and DRIVER.exists())
 
-    def announce(self) -> None:
-        """Before anything long: what is missing, what it may cost, and how to avoid it."""
-        if self.prepare == "never":
-            return
-        missing = [artifact for artifact in self.chain.all() if not self.store.has(artifact)]
-        self.look_ahead(missing)
-        if not missing:
-            return
-        on_gpu = self.device == "cuda"
-        costs = [self.cost_of(artifact, on_gpu=on_gpu) for artifact in missing]
-        say = self.terminal.say
-        say(f"to build, on {self.device_name} (rough estimates):")
-        for artifact, cost in zip(missing, costs, strict=True):
-            say(f"  {artifact.label:<60} about {cost.text}")
-        if sum(cost.hours for cost in costs) > 0.25:
-            say("  faster: budget=short or budget=smoke; stop here with prepare=plan")
-            say(f"  bring your own: {BRING_YOUR_OWN}")
-
     def summarize(self) -> None:
         """What was reused and what was built."""
         if self.store.reused:
             self.terminal.say("reused: " + ", ".join(artifact.label for artifact in self.store.reused))
         if self.store.built:
-            built = ", ".join(f"{artifact.label} ({seconds:.0f} s)" for artifact, seconds in self.store.built)
+            built = ", ".join(f"{artifact.label} ({duration(seconds)})" for artifact, seconds in self.store.built)
             self.terminal.say(f"built:  {built}")
         else:
             self.terminal.say("built:  nothing, all of it was there")
@@ -327,6 +284,11 @@ class Session:
         """What the device is called, e.g. "CPU (2 threads)"."""
         return str(self._machine.describe_device(self.device))
 
+    def measure_speed(self) -> Speed:
+        """What the device sustains; takes some seconds."""
+        speed: Speed = self._machine.measure_speed(self.device)
+        return speed
+
     @property
     def num_gpus(self) -> int:
         """GPUs that this process sees."""
@@ -340,7 +302,3 @@ class Session:
     def take_gpu(self) -> None:
         """Take the GPU that is this rank's."""
         self._machine.take_gpu(self.device)
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours >= 1 / 60 else f"{hours * 3600:.0f} s"

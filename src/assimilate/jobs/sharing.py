@@ -243,6 +243,7 @@ def _fill(session: Session, work: RowWork, folder: Path, span: tuple[int, int], 
                 def tell(done: int, _: int, values: Mapping[str, float], there: int = count - len(pending)) -> None:
                     progress(there + done, count, values)
 
+                tell(0, 0, {})  # the rate is that of this process
                 work.fill(writer.write, pending, tell)
             writer.flush()
             assert not writer.pending(), f"{work.title} left out images {writer.pending()[:5]}"

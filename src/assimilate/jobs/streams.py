@@ -13,8 +13,8 @@ from typing import Any, TextIO
 SPELLED = "assimilate.spelled"
 # What its Unicode name does not spell.
 SIGNS = {"±": "+/-", "×": "x", "·": "*", "→": "->", "≤": "<=", "≥": ">=", "≈": "~", "√": "sqrt", "∞": "inf", "‖": "||"}
-# Dashes and the minus sign.
-SIGNS |= dict.fromkeys("−–—", "-")
+# Dashes and the minus sign; three dots are one, so that a line that was cut keeps its width.
+SIGNS |= dict.fromkeys("−–—", "-") | {"…": "."}
 
 
 def keep_printing() -> None:

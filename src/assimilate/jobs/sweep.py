@@ -20,6 +20,7 @@ from rich.table import Table
 from assimilate.errors import UserError
 from assimilate.files.whole_file import write_text_atomically
 from assimilate.graph.identity import content_hash
+from assimilate.jobs.plan import Planned, plan_of_all
 from assimilate.pages.result_file import read_metrics
 from assimilate.run.config import own_words
 from assimilate.run.job import Job, shell_word
@@ -46,6 +47,7 @@ class JobRecord:
     dataset: str = ""
     seed: int = 0
     budget: str = ""
+    planned: tuple[dict[str, Any], ...] = ()
 
     @property
     def setting(self) -> str:
@@ -60,10 +62,13 @@ class SweepFolder:
         out: the folder `out` of the jobs.
         stage: the command.
         words: its overrides; the same multirun has the same folder.
+        expected: how many jobs there should be; None where only the sweeper knows.
     """
 
-    def __init__(self, out: Path, stage: str, words: Sequence[str]) -> None:
+    def __init__(self, out: Path, stage: str, words: Sequence[str], expected: int | None) -> None:
         self.out = out
+        self.stage = stage
+        self.expected = expected
         self.path = out / "multirun" / f"{stage}-{content_hash(sorted(words), 8)}"
 
     def clear(self) -> None:
@@ -113,7 +118,7 @@ def run_swept(
     started = time.monotonic()
     log = folder.log(number)
     try:
-        job = replace(compose_job(), log=log)
+        job = replace(compose_job(), log=log, turn="/".join(str(n) for n in (number + 1, folder.expected) if n))
         record = replace(
             record,
             run_dir=str(job.run_dir),
@@ -135,7 +140,7 @@ def run_swept(
         record, objective = replace(record, status="failed", error=line), None
         complain(f"{record.setting}: {line} (traceback in {log})")
     else:
-        record = replace(record, status="done", objective=objective)
+        record = replace(record, status="done", objective=objective, planned=tuple(job.planned))
     folder.write(replace(record, seconds=round(time.monotonic() - started, 3)))
     return objective
 
@@ -200,21 +205,19 @@ def _varying(records: Sequence[JobRecord]) -> set[str]:
     return {word for word in words - everywhere if not word.startswith(own_column)}
 
 
-def print_summary(folder: SweepFolder, stage: str, expected: int | None, say: Callable[[str], None]) -> int:
-    """Print the table of a multirun.
+def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
+    """Print the table of a multirun, or the plan of all its jobs.
 
     Args:
         folder: of the multirun.
-        stage: the command.
-        expected: how many jobs there should be; None where only the sweeper knows.
         say: prints a line about what failed.
 
     Returns:
         How many jobs are not done.
     """
-    records = folder.read()
+    records, stage = folder.read(), folder.stage
     failed = [record for record in records if record.status != "done"]
-    missing = 0 if expected is None else max(0, expected - len(records))
+    missing = max(0, (folder.expected or 0) - len(records))
     console = Console(soft_wrap=True, highlight=False)
     console.print(
         f"\nmultirun: {len(records) + missing} jobs, {len(records) - len(failed)} done, {len(failed)} failed"
@@ -236,6 +239,9 @@ def print_summary(folder: SweepFolder, stage: str, expected: int | None, say: Ca
         for budget in sorted({summary.budget for summary in summaries} - {"paper"}):
             console.print(f"budget={budget}: not the paper's settings, these are none of its numbers", markup=False)
         console.print("± is the sample standard deviation over n training seeds", markup=False)
+    plans = {record.number + 1: [Planned(**part) for part in record.planned] for record in records if record.planned}
+    for line in plan_of_all(plans) if plans else ():
+        console.print(line, markup=False)
     searched = [record for record in records if record.objective is not None]
     if searched:
         best = max(searched, key=lambda record: record.objective or 0.0)
@@ -245,7 +251,7 @@ def print_summary(folder: SweepFolder, stage: str, expected: int | None, say: Ca
         why = record.error if record.status == "failed" else "killed, or still running"
         say(f"  #{record.number} {record.setting}: {why}\n     log: {folder.log(record.number)}")
     console.print(f"logs:    {folder.path}", markup=False)
-    if any(record.status == "done" for record in records) and stage in MEASURING:
+    if any(record.status == "done" and not record.planned for record in records) and stage in MEASURING:
         out = shell_word(override_word("out", str(folder.out)))
         console.print(f"tables:  python -m assimilate.report {out}", markup=False)
     return len(failed) + missing

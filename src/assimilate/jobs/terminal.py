@@ -1,27 +1,24 @@
-"""What a user sees while it runs: bars on a terminal, a line now and then in a log."""
+"""What a user sees while it runs: a bar on a terminal, a line now and then in a log."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
 
-from assimilate.graph.progress import Progress as Report
-from assimilate.graph.progress import silent
+from assimilate.graph.cost import duration
+from assimilate.graph.progress import Progress, silent
+from assimilate.jobs.pace import Meter, Pace
 
 # Seconds between two lines where there is no terminal to draw a bar on.
-LOG_EVERY_SECONDS = 15.0
+LOG_EVERY_SECONDS = 60.0
+# Columns from which a bar has room to be long.
+WIDE = 100
 
 
 class Terminal:
@@ -30,11 +27,15 @@ class Terminal:
     Args:
         quiet: print nothing but errors.
         log: a file that every line is added to as well.
+        turn: which job of a multirun this is, "3/27".
     """
 
-    def __init__(self, *, quiet: bool = False, log: Path | None = None) -> None:
+    def __init__(self, *, quiet: bool = False, log: Path | None = None, turn: str = "") -> None:
         self.quiet = quiet
+        self.turn = turn
+        self.pace = Pace({})
         self._log = log
+        self._next_line = time.monotonic() + LOG_EVERY_SECONDS
         self.console = Console(quiet=quiet, soft_wrap=True, highlight=False)
 
     def say(self, line: str) -> None:
@@ -47,59 +48,106 @@ class Terminal:
                     stream.write(f"{line}\n")
 
     @contextmanager
-    def bar(self, title: str) -> Iterator[Report]:
+    def bar(self, title: str) -> Iterator[Progress]:
         """A progress bar for the block; call what it yields with (done, total, values)."""
-        with self.bars(title) as (report,):
-            yield report
-
-    @contextmanager
-    def bars(self, *titles: str) -> Iterator[tuple[Report, ...]]:
-        """One progress bar a title, each shown from its first call on."""
+        bar = _Bar(title, self)
         if self.quiet:
-            yield tuple(silent for _ in titles)
+            yield silent
         elif self.console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[values]}"),
-            )
-            with Progress(*columns, console=self.console) as progress:
-                yield tuple(_Bar(progress, title) for title in titles)
+            with Live(bar, console=self.console, refresh_per_second=4):
+                yield bar.update
+                bar.ended = True
         else:
-            yield tuple(_LogLines(self, title) for title in titles)
+            yield bar.told
+
+    def line_is_due(self) -> bool:
+        """Whether a minute has passed since the last line about progress; the next minute begins now if so."""
+        now = time.monotonic()
+        if now < self._next_line:
+            return False
+        self._next_line = now + LOG_EVERY_SECONDS
+        return True
 
 
 class _Bar:
-    def __init__(self, progress: Progress, title: str) -> None:
-        self._progress, self._title = progress, title
-        self._task: TaskID | None = None
+    """The state of one piece of work, as one line of any width, with a line about the whole job below it."""
 
-    def __call__(self, done: int, total: int, values: Mapping[str, float]) -> None:
-        if self._task is None:
-            self._task = self._progress.add_task(self._title, total=total, values="")
-        self._progress.update(self._task, completed=done, total=total, values=_shown(values))
+    def __init__(self, title: str, terminal: Terminal) -> None:
+        self._title, self._terminal, self._meter = title, terminal, Meter()
+        self._done = self._total = 0
+        self._rate: float | None = None
+        self._values: Mapping[str, float] = {}
+        self.ended = False
+
+    def update(self, done: int, total: int, values: Mapping[str, float]) -> None:
+        self._done, self._total, self._values = done, total, values or self._values
+        self._rate = self._meter.rate(done)
+
+    def told(self, done: int, total: int, values: Mapping[str, float]) -> None:
+        """`update`, and a line a minute."""
+        self.update(done, total, values)
+        if self._terminal.line_is_due():
+            parts = [self._counts, self._speed, self._time, self._whole_job, self._shown]
+            self._terminal.say(f"  {self._title}: {', '.join(part for part in parts if part)}")
+
+    @property
+    def _counts(self) -> str:
+        return f"{self._done:,}/{self._total:,}"
+
+    @property
+    def _speed(self) -> str:
+        if self._rate is None:
+            return ""
+        return (
+            f"{self._rate:,.{0 if self._rate >= 10 else 1}f}/s" if self._rate >= 1 else f"{1 / self._rate:.1f} s each"
+        )
+
+    @property
+    def _left(self) -> float | None:
+        return None if self._rate is None else (self._total - self._done) / self._rate
+
+    @property
+    def _time(self) -> str:
+        if self._done >= self._total:
+            return f"in {duration(time.monotonic() - self._meter.started)}"
+        return "" if self._left is None else f"{duration(self._left)} left"
+
+    @property
+    def _whole_job(self) -> str:
+        pace, turn = self._terminal.pace, self._terminal.turn
+        left = None if self._left is None else pace.left(self._left)
+        parts = [turn and f"job {turn}", pace.position and f"step {pace.position}"]
+        parts.append("" if left is None or not pace.position else f"about {duration(left)} left in all")
+        return " · ".join(part for part in parts if part)
+
+    @property
+    def _shown(self) -> str:
+        return "  ".join(f"{name} {value:.4g}" for name, value in self._values.items())
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        line = self._line(width, *("=-" if options.ascii_only else "━─")) if self._total else Text(self._title)
+        yield _cut(line, width)
+        if self._whole_job and not self.ended:
+            yield _cut(Text(f"  {self._whole_job}", style="dim"), width)
+
+    def _line(self, width: int, full: str, empty: str) -> Text:
+        length = 24 if width >= WIDE else 10
+        filled = math.floor(length * min(1.0, self._done / self._total))
+        numbers = "  ".join(part for part in (self._counts, self._speed, self._time) if part)
+        title = Text(self._title)
+        title.truncate(max(12, min(width // 3, width - length - len(numbers) - 5)), overflow="ellipsis")
+        return Text.assemble(
+            title,
+            " ",
+            (full * filled, "green" if self._done >= self._total else "magenta"),
+            (empty * (length - filled), "dim"),
+            f"  {numbers}  ",
+            (self._shown, "cyan"),
+        )
 
 
-class _LogLines:
-    def __init__(self, terminal: Terminal, title: str) -> None:
-        self._terminal, self._title = terminal, title
-        self._started = self._last = 0.0
-
-    def __call__(self, done: int, total: int, values: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        if not self._started:
-            self._started = self._last = now
-        if now - self._last < LOG_EVERY_SECONDS and done < total:
-            return
-        if done >= total and now - self._started < 1:
-            return
-        self._last = now
-        seconds = now - self._started
-        self._terminal.say(f"  {self._title}: {done}/{total}, {seconds:.0f} s  {_shown(values)}".rstrip())
-
-
-def _shown(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+def _cut(text: Text, width: int) -> Text:
+    text.no_wrap = True
+    text.truncate(width, overflow="ellipsis")
+    return text

@@ -58,8 +58,8 @@ ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "
 # A data set that a generator makes is not there without it (Table 4).
 SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
 NEUTRAL_OVERRIDES = (
-    *("trainer", "logger", "prepare", "out", "force", "verify", "shard", "preview", "knn", "objective", "hydra"),
-    *("loggers", "data.placement", "data.compile_augmentation", "dataset.download", "probe.floors"),
+    *("trainer", "logger", "prepare", "yes", "out", "force", "verify", "shard", "preview", "knn", "objective"),
+    *("hydra", "loggers", "data.placement", "data.compile_augmentation", "dataset.download", "probe.floors"),
 )
 
 

@@ -28,6 +28,8 @@ class Job:
     row: str | None  # the paper's row, if nothing but data set, seed and budget was changed
     notices: tuple[str, ...]
     log: Path | None = None  # a job of a multirun: where its lines are kept
+    turn: str = ""  # which job of a multirun it is, "3/27"
+    planned: list[dict[str, Any]] = field(default_factory=list, compare=False, repr=False)  # what prepare=plan found
     ending: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)  # what is closed when it ends
 
     @property

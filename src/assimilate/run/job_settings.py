@@ -132,6 +132,7 @@ class JobSettings(Settings):
         out: folder of artifacts, runs and reports; ASSIMILATE_OUT is its default. The absolute path is printed.
         prepare: auto: build what is missing; only: build what is missing upstream, then stop; plan: show what exists
             and what would be built, then stop; never: fail if anything is missing.
+        yes: go on with what takes a CPU more than 24 hours; false: ask, and refuse where there is nobody to ask.
         force: train a finished run again.
         verify: make_views: check every byte of the cache instead of building it.
         preview: make_views: also draw a grid of images beside their views.
@@ -149,6 +150,7 @@ class JobSettings(Settings):
     seed: Seed
     out: Annotated[Text | int | float, PATH, Allowed("a folder")]
     prepare: Literal["auto", "only", "plan", "never"]
+    yes: Flag
     force: Flag
     verify: Flag
     preview: Flag

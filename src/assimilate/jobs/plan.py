@@ -1,0 +1,208 @@
+"""What a job would build and at what cost: shown by prepare=plan, and said before anything long starts."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from assimilate.artifacts.artifact import Artifact
+from assimilate.errors import UserError
+from assimilate.graph.cost import Cost, Speed, duration
+from assimilate.jobs.pace import Pace
+from assimilate.jobs.session import Session
+from assimilate.jobs.speed import known_speed, remember_speed
+
+BRING_YOUR_OWN = (
+    "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+)
+# Work from which on a machine's speed is worth measuring, and from which on a CPU's user is asked.
+LONG_SECONDS, ASKED_SECONDS = 15 * 60, 24 * 3600
+# An artifact, and the session that finds or builds it.
+Need = tuple[Session, Artifact]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One artifact of a plan; one that is there costs nothing and has no command.
+
+    Attributes:
+        label: for people. Before the images are prepared it lacks the key: nobody knows their fingerprint.
+        key: what two jobs share has the same.
+        command: that builds it.
+        machine: on which it is estimated, and how.
+        seconds, megabytes: of building it.
+    """
+
+    label: str
+    key: str
+    command: str = ""
+    machine: str = ""
+    seconds: float = 0.0
+    megabytes: float = 0.0
+
+    @property
+    def cost(self) -> Cost:
+        """Of building it."""
+        return Cost(self.seconds, self.megabytes)
+
+    def line(self, jobs: str = "") -> str:
+        """For people; `jobs` says of a multirun which of them use it."""
+        if not self.command:
+            return f"  exists  {self.label}"
+        return f"  build   {self.label:<46} about {self.cost.text}   {jobs}{self.command}"
+
+
+def unfold(needs: Sequence[Need]) -> list[Need]:
+    """Everything that the artifacts are made of, parents first, each once."""
+    found: dict[str, Need] = {}
+
+    def visit(session: Session, artifact: Artifact) -> None:
+        for parent in artifact.parents.values():
+            visit(session, parent)
+        found.setdefault(artifact.label, (session, artifact))
+
+    for session, artifact in needs:
+        visit(session, session.data)
+        visit(session, artifact)
+    return list(found.values())
+
+
+def needs_of_run(session: Session) -> list[Need]:
+    """Every artifact of a run."""
+    return [(session, artifact) for artifact in session.chain.all()]
+
+
+def print_plan(
+    session: Session, needs: Sequence[Need] | None = None, target: Path | None = None, more: Sequence[Planned] = ()
+) -> None:
+    """What exists and what would be built, with estimated time and disk.
+
+    In a multirun it is only noted: what jobs share is then shown once, for all of them.
+
+    Args:
+        session: of the job.
+        needs: what the result is made from; None: everything of a run.
+        target: where the result would be; None: the run's folder.
+        more: further work, done for this result alone.
+    """
+    needs = needs_of_run(session) if needs is None else unfold(needs)
+    speed, machine = likely_speed(session), "a GPU" if session.gpu_is_likely() else "this CPU"
+    planned = [*_planned(needs, speed, f"{machine} ({_how_rough(speed)})"), *more]
+    if session.job.turn:
+        session.job.planned.extend(asdict(part) for part in planned)
+        return
+    say = session.terminal.say
+    say(f"plan for {session.job.command}")
+    say(f"  out     {session.job.out}")
+    say(f"  result  {target or session.job.run_dir}")
+    for line in (*(part.line() for part in planned), *totals(planned)):
+        say(line)
+
+
+def totals(planned: Sequence[Planned], jobs: str = "") -> Iterator[str]:
+    """The last lines of a plan."""
+    if any(part.command for part in planned):
+        total = sum((part.cost for part in planned), Cost())
+        yield f"  in all about {total.text}{jobs} on {next(part.machine for part in planned if part.machine)}"
+        yield "  faster: budget=short or budget=smoke (labelled so everywhere)"
+        yield f"  bring your own: {BRING_YOUR_OWN}"
+    else:
+        yield "  nothing to build"
+
+
+def plan_of_all(plans: Mapping[int, Sequence[Planned]]) -> list[str]:
+    """The lines of what the jobs of a multirun would build: what they share once, and the total.
+
+    Args:
+        plans: by number of the job, from 1.
+    """
+    parts: dict[str, Planned] = {}
+    users: dict[str, list[int]] = {}
+    for number, planned in plans.items():
+        for part in planned:
+            parts.setdefault(part.key, part)
+            users.setdefault(part.key, []).append(number)
+
+    def jobs(numbers: Sequence[int]) -> str:
+        if len(numbers) == len(plans):
+            return "for every job   "
+        return f"for job{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}   "
+
+    lines = [part.line(jobs(users[key])) for key, part in parts.items()]
+    return [*lines, *totals(list(parts.values()), f" for {len(plans)} jobs")]
+
+
+def _planned(needs: Sequence[Need], speed: Speed, machine: str = "") -> Iterator[Planned]:
+    for session, artifact in needs:
+        if session.store.has(artifact):
+            yield Planned(artifact.label, artifact.label)
+            continue
+        cost = session.cost_of(artifact, speed)
+        known = artifact.kind == "datasets" or session.store.has(session.data)
+        label = artifact.label if known else f"{artifact.kind}/{artifact.name}"
+        yield Planned(label, artifact.label, session.command_for(artifact), machine, cost.seconds, cost.megabytes)
+
+
+def announce(session: Session, needs: Sequence[Need]) -> None:
+    """Before anything long: what is missing, what it may cost, and how to avoid it.
+
+    Args:
+        session: of the job.
+        needs: everything that is to be there, parents first.
+
+    Raises:
+        UserError: it would take this CPU more than a day, and nobody agreed.
+    """
+    if session.prepare == "never":
+        return
+    missing = [(owner, artifact) for owner, artifact in needs if not owner.store.has(artifact)]
+    for owner, artifact in missing:
+        owner.look_ahead([artifact])
+    if not missing:
+        return
+    speed = _speed(session, session.device)
+    planned = list(_planned(missing, speed))
+    if sum(part.seconds for part in planned) > LONG_SECONDS and not speed.is_measured:
+        session.say("measuring this machine, a few seconds, once")
+        speed = session.measure_speed()
+        remember_speed(session.device, session.settings.trainer.num_threads, speed)
+        planned = list(_planned(missing, speed))
+    total = sum((part.cost for part in planned), Cost())
+    session.say(f"to build, on {session.device_name} ({_how_rough(speed)}):")
+    for part in planned:
+        session.say(f"  {part.label:<46} about {part.cost.text}")
+    if len(planned) > 1:
+        session.say(f"  {'in all':<46} about {total.text}")
+    if total.seconds > LONG_SECONDS:
+        session.say("  faster: budget=short or budget=smoke; stop here with prepare=plan")
+        session.say(f"  bring your own: {BRING_YOUR_OWN}")
+    _ask(session, total)
+    pace = Pace({artifact.label: part.seconds for (_, artifact), part in zip(missing, planned, strict=True)})
+    for owner, _ in needs:
+        owner.terminal.pace = pace
+
+
+def _ask(session: Session, total: Cost) -> None:
+    if session.device != "cpu" or total.seconds <= ASKED_SECONDS or session.config["yes"]:
+        return
+    takes = f"about {duration(total.seconds)} on {session.device_name}"
+    if not session.job.turn and session.terminal.console.is_terminal and sys.stdin and sys.stdin.isatty():
+        if input(f"This takes {takes}. Go on? [y/N] ").strip().lower() in ("y", "yes"):
+            return
+        raise UserError("not started; budget=short takes less, prepare=plan shows what takes how long")
+    raise UserError(
+        f"this takes {takes}: prepare=plan shows what takes how long, budget=short takes less, yes=true goes on"
+    )
+
+
+def likely_speed(session: Session) -> Speed:
+    """Of the device that the job would take, judged without importing torch."""
+    return _speed(session, "cuda" if session.gpu_is_likely() else "cpu")
+
+
+def _speed(session: Session, device: str) -> Speed:
+    return known_speed(device, session.settings.trainer.num_threads)
+
+
+def _how_rough(speed: Speed) -> str:
+    return "estimates from this machine's speed" if speed.is_measured else "rough estimates"
