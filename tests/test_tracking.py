@@ -19,7 +19,8 @@ from assimilate.run.composing import compose
 from assimilate.run.config import make_job
 from assimilate.tracking.opened import open_tracker
 from assimilate.tracking.tracker import FileTracker, Relay, Tracker
-from assimilate.tracking.wandb_tracker import WandbTracker, chosen_mode, run_id
+from assimilate.tracking.run_tracker import run_id
+from assimilate.tracking.wandb_tracker import WandbTracker, chosen_mode
 from assimilate.views.synthesised import WPerturb
 from tests.chain_run import SMOKE, results
 
@@ -84,26 +85,36 @@ def test_four_jobs_are_four_offline_runs(copy, offline, capfd):
         assert (config["budget"]["name"], config["command"]) == ("smoke", result["command"])
         # What it measured: its own files say the same.
         for name, value in result["metrics"].items():
-            assert told(records, "summary", f"smoke/final/{name}") == [value["mean"]]
-            assert told(records, "summary", f"smoke/final/{name}_std") == [value["std"]]
+            assert told(records, "summary", f"final/{name}") == [value["mean"]]
+            assert told(records, "summary", f"final/{name}_std") == [value["std"]]
         curve = [accuracy for _, accuracy in result["knn_curve"]]
-        assert told(records, "history", "smoke/train/knn5") == curve
+        assert told(records, "history", "train/knn5") == curve
         with (path.parent / "history.csv").open() as stream:
             epochs = list(csv.DictReader(stream))
         for name in ("loss", "base", "alignment"):
-            steps = told(records, "history", f"smoke/train/{name}")
+            steps = told(records, "history", f"train/{name}")
             assert len(steps) == int(epochs[-1]["step"]) == 4  # every_n_steps=1, two epochs of two steps
             for epoch, row in enumerate(epochs):
                 assert np.mean(steps[2 * epoch : 2 * epoch + 2]) == pytest.approx(float(row[name]), rel=1e-6)
-        assert told(records, "history", "smoke/train/lr")[1] == pytest.approx(float(epochs[0]["lr"]))
-        assert min(told(records, "history", "smoke/train/images_per_second")) > 0
+        assert told(records, "history", "train/lr")[1] == pytest.approx(float(epochs[0]["lr"]))
+        assert min(told(records, "history", "train/images_per_second")) > 0
         for name in ("views/grid", "train/first_batch"):
-            assert told(records, "history", f"smoke/{name}") == ["image-file"]
-            assert list(folder.glob(f"files/media/images/smoke/{name}_*.png"))
-        assert told(records, "history", "smoke/views/distance_to_anchor") == ["histogram"]
-        # No number of a smoke run has the name of a paper's.
-        names = {key for kind in ("history", "summary") for item in items_of(records, kind) for key in item}
-        assert {key for key in names if not key.startswith(("smoke/", "_"))} == {"budget"}
+            assert told(records, "history", name) == ["image-file"]
+            assert list(folder.glob(f"files/media/images/{name}_*.png"))
+        assert told(records, "history", "views/distance_to_anchor") == ["histogram"]
+        # A smoke run is told from a paper's by its group, tag, config and summary; its metrics have the same names.
+        assert told(records, "summary", "budget") == ["smoke"]
+        # What was measured, and what it is made from.
+        epsilon1 = json.loads(next(copy.glob("artifacts/calibrations/*/*/calibration.json")).read_text())["epsilon1"]
+        found = {
+            key: value
+            for record in records
+            if record["type"] == "config"
+            for key, value in record["config"]["update"].items()
+        }
+        assert found["measured"] == {"epsilon1": epsilon1}
+        assert set(found["made_from"]) == {"generators", "latents", "encoders", "calibrations", "views"}
+        assert f"views/digits/{found['made_from']['views']}" in result["artifacts"]
         assert any(record["type"] == "artifact" for record in records)
     assert seen == {(seed, alpha) for seed in (1, 2) for alpha in (0.25, 0.75)}
     # A run that goes on, or is looked at again, is the same run.
@@ -155,21 +166,21 @@ def test_a_run_is_known_by_its_identity():
 def test_offline_unless_there_is_a_key(offline, monkeypatch, asked, environment, mode):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert chosen_mode({"mode": asked}) == mode
+    assert chosen_mode(asked) == mode
 
 
 def test_a_login_elsewhere_counts(offline, tmp_path, monkeypatch):
     (tmp_path / "netrc").write_text("machine wandb.example.org login user password x")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert chosen_mode({"mode": "auto"}) == "offline"
+    assert chosen_mode("auto") == "offline"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert chosen_mode({"mode": "auto"}) == "online"
+    assert chosen_mode("auto") == "online"
 
 
 @pytest.mark.parametrize("mode", ["online", "sometimes"])
 def test_nobody_is_asked_to_log_in(offline, mode):
     with pytest.raises(UserError, match=r"logger\.mode"):
-        chosen_mode({"mode": mode})
+        chosen_mode(mode)
 
 
 @pytest.mark.parametrize(

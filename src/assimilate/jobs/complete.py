@@ -1,6 +1,6 @@
 """One run from its first artifact to its report."""
 
-from assimilate.jobs.dashboard import tell_views
+from assimilate.jobs.dashboard import tell_parents, tell_views
 from assimilate.jobs.plan import announce, needs_of_run, print_plan
 from assimilate.jobs.runs import check_run_folder, check_same_content
 from assimilate.jobs.session import Session
@@ -22,6 +22,7 @@ def complete_run(session: Session) -> None:
     check_same_content(job, [artifact.label for artifact in chain.all()])
     announce(session, needs_of_run(session))
     session.ensure_all(chain.upstream())
+    tell_parents(session)
     tell_views(session)
     if session.prepare == "only":
         session.summarize()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from assimilate.artifacts.artifact import Artifact
 from assimilate.data.grids import grid_scale, picture_grid
 from assimilate.encoder.curves import CURVE, HISTORY, read_rows
 from assimilate.encoder.step import ENCODER
@@ -40,6 +41,24 @@ def tell_views(session: Session) -> None:
     tracker.conclude({f"views/{key}": value for key, value in numbers.items()})
 
 
+def tell_parents(session: Session) -> None:
+    """What the run is made from, and ε1 where it was measured."""
+    chain, tracker = session.chain, session.tracker
+    if not tracker.listens:
+        return
+    parents = {artifact.kind: artifact for artifact in chain.upstream() if artifact.kind != "datasets"}
+    for kind, artifact in parents.items():
+        tracker.use(artifact.path, _called(artifact), kind.removesuffix("s"))
+    tracker.describe({"made_from": {kind: _called(artifact) for kind, artifact in parents.items()}})
+    if chain.calibration is not None:
+        tracker.describe({"measured": {"epsilon1": session.load(chain.calibration.step)["epsilon1"]}})
+
+
+def _called(artifact: Artifact) -> str:
+    """As W&B and MLflow know it."""
+    return f"{artifact.name}-{artifact.key}"
+
+
 def tell_result(session: Session, result: Mapping[str, Any]) -> None:
     """The result of a run, each metric with its spread; curves that no process told; the encoder, if asked for."""
     tracker, encoder = session.tracker, session.chain.encoder
@@ -69,12 +88,12 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
         seconds[kind] = seconds.get(kind, 0.0) + value
     tracker.conclude({f"seconds/{kind}": value for kind, value in seconds.items()})
     tracker.conclude({"seconds/total": sum(seconds.values())})
-    tracker.keep(encoder.path / ENCODER, f"{encoder.name}-{encoder.key}", "encoder")
+    tracker.keep(encoder.path / ENCODER, _called(encoder), "encoder")
 
 
 def keep_curves(session: Session) -> None:
-    """Copy the training curves to where a user looks, the folder of the run; logger=none leaves them."""
+    """Copy the training curves to where a user looks, the folder of the run; logger.files=false leaves them."""
     for name in (HISTORY, CURVE):
         source = session.chain.encoder.path / name
-        if session.config["logger"]["name"] != "none" and source.is_file():
+        if session.settings.logger.files and source.is_file():
             write_bytes_atomically(session.job.run_dir / name, source.read_bytes())

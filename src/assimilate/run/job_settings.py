@@ -87,15 +87,20 @@ class Logger(Settings):
     """The group `logger`.
 
     Attributes:
-        project: W&B project; the default is $WANDB_PROJECT.
+        tracker: what keeps runs: a class or function that takes (job, say) and gives an
+            assimilate.tracking.tracker.Tracker; null: nothing.
+        files: keep the losses and the kNN curve as CSV files in the run's folder.
+        project: W&B project, or MLflow experiment; the default is $WANDB_PROJECT or $MLFLOW_EXPERIMENT_NAME.
         entity: W&B user or team; the default is $WANDB_ENTITY.
         mode: auto (as WANDB_DISABLED or WANDB_MODE say, offline without a key), online or offline.
         every_n_steps: training steps between two points of a curve.
-        checkpoints: keep trained encoders with the W&B run, as artifacts.
-        suffix: a word that makes it another W&B run: W&B never takes the id of a deleted run again.
+        checkpoints: keep trained encoders with the run, as artifacts.
+        suffix: a word that makes it another run: W&B never takes the id of a deleted run again.
     """
 
     name: Annotated[str, NAMED]
+    tracker: Annotated[Text | None, Allowed("null or a dotted path, module.Class")] = None
+    files: Flag = True
     project: Annotated[Text, Allowed("a name")] = "assimilate"
     entity: Annotated[Text | None, Allowed("null or a name")] = None
     mode: str = "auto"

@@ -37,8 +37,14 @@ class Tracker:
     def conclude(self, values: Mapping[str, Any]) -> None:
         """What the job comes to: one value a name."""
 
+    def describe(self, values: Mapping[str, Any]) -> None:
+        """Settings that were found out while the job ran."""
+
+    def use(self, folder: Path, name: str, kind: str) -> None:
+        """An artifact that the job's result is made from."""
+
     def keep(self, file: Path, name: str, kind: str) -> None:
-        """A file to be kept with the job, where that is asked for."""
+        """A file of the job's result to be kept with it, where that is asked for."""
 
     def knows_curves(self) -> bool:
         """Whether the curves of this job were told before, by an earlier process."""
