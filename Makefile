@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml | $(UV)
 	$(BIN)/python -m compileall -q $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $(STAMP)
 
-extras: $(STAMP)  ## Install extras into .venv: make extras EXTRAS=sweep,joblib (also slurm, timm)
+extras: $(STAMP)  ## Install extras into .venv: make extras EXTRAS=sweep,joblib (also slurm, timm, tensorboard, mlflow)
 	$(UV) pip install --quiet --python $(BIN)/python --editable '.[$(EXTRAS)]'
 
 demo: $(STAMP)  ## The whole chain on real digit scans, with rays; ends with a table and an HTML report

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from tiny_training import MEAN, STD, FixedViews, fit_tiny, sgd, tiny_data, tiny_images, tiny_module, weights
 
@@ -15,7 +17,9 @@ from assimilate.assimilation.optimizers import SGD, Constant
 from assimilate.assimilation.trainer_options import DECIDED, OWN
 from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
+from assimilate.data.images import ImageArrays
 from assimilate.data.views import ViewSlot
+from assimilate.probes.monitor import KNNMonitor
 
 
 def embed(module: ContrastiveModule, views: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -55,6 +59,31 @@ def test_record(tmp_path: Path) -> None:
     assert [int(row["step"]) for row in rows] == [2, 3, 5, 6, 8, 9]
     speeds = [float(row["train/images_per_second"]) for row in rows]
     assert sum(images / speed for images, speed in zip([16, 8] * 3, speeds, strict=True)) < elapsed
+
+
+def test_a_callback_of_the_users_stops_by_the_loss(tmp_path: Path) -> None:
+    stop = EarlyStopping("train/loss", min_delta=1e6, patience=2)  # nothing counts as better than the first epoch
+    record = fit_tiny(tiny_module("a2"), tiny_data("a2"), tmp_path, max_epochs=10, callbacks=[stop])
+    assert [row["epoch"] for row in record.rows] == [1, 2, 3]
+    assert float(stop.best_score) == pytest.approx(record.rows[0]["loss"], rel=1e-6)
+
+
+def test_a_callback_of_the_users_keeps_the_best_by_neighbours(tmp_path: Path) -> None:
+    images = tiny_images()
+    labelled = ImageArrays(images.images, np.arange(len(images.images)) % 3)
+    knn = KNNMonitor(labelled, labelled, k=5)
+    seen: list[tuple[float, float]] = []
+
+    class Look(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            seen.append((float(trainer.callback_metrics["knn5"]), float(trainer.callback_metrics["train/base"])))
+
+    best = ModelCheckpoint(tmp_path / "best", monitor="knn5", mode="max")
+    record = fit_tiny(tiny_module("a2"), tiny_data("a2"), tmp_path, max_epochs=3, callbacks=[knn, Look(), best])
+    assert [accuracy for accuracy, _ in seen] == pytest.approx([accuracy for _, accuracy in knn.curve[1:]])
+    assert [base for _, base in seen] == pytest.approx([row["base"] for row in record.rows])
+    assert float(best.best_model_score) == pytest.approx(max(accuracy for _, accuracy in knn.curve[1:]))
+    assert Path(best.best_model_path).is_file()
 
 
 def test_a_step_is_the_loss_of_the_views(tmp_path: Path) -> None:

@@ -15,13 +15,19 @@ from assimilate.assimilation.checkpointing import LAST, NonFiniteTrainingError, 
 from assimilate.graph.progress import Progress, silent
 
 
+def _show_callbacks(trainer: pl.Trainer, means: Mapping[str, float]) -> None:
+    """What `EarlyStopping` or `ModelCheckpoint` may monitor; `self.log` would keep a metric object for each step."""
+    trainer.callback_metrics.update({f"train/{name}": torch.tensor(value) for name, value in means.items()})
+
+
 class TrainingRecord(pl.Callback):
     """Accumulates losses on the device and reads them once in `log_every_n_steps` steps and at the end of an epoch.
 
     `rows` holds one dict an epoch: `epoch` (completed), `step` (optimiser steps so far), `loss` (mean over the epoch,
     all ranks), `base` and `alignment` (before τ/τ_base, where views are appended), `lr` (of the epoch's last step) and
     `seconds`. It is part of the checkpoint, so a resumed run's record is whole. A loss that is not finite stops the
-    run.
+    run. Callbacks after this one find the means in `trainer.callback_metrics`, as `train/loss`, `train/base`, …: of
+    the epoch at its end, of the last `log_every_n_steps` steps within it.
 
     Args:
         log_every_n_steps: steps between two rows for the loggers, which get `train/loss`, `train/lr`, …, and
@@ -101,6 +107,7 @@ class TrainingRecord(pl.Callback):
         assert self._epoch is not None
         means = (self._epoch / self._epoch_steps).tolist()
         now = time.perf_counter()
+        _show_callbacks(trainer, dict(zip(self._names, means, strict=True)))
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row.update(zip(self._names, means, strict=True))
         row.update(lr=self._lr, seconds=self._seconds + now - self._started)
@@ -127,6 +134,7 @@ class TrainingRecord(pl.Callback):
                 f"lower optimizer.lr, raise optimizer.warmup_epochs, or check loss.temperature.{last}"
             )
         self._shown = {"epoch": epoch, "loss": means["loss"], "lr": self._lr}
+        _show_callbacks(trainer, means)
         metrics = {f"train/{name}": value for name, value in means.items()}
         metrics |= {"train/lr": self._lr, "train/images_per_second": throughput, "epoch": epoch}
         for logger in trainer.loggers:

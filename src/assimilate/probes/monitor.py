@@ -27,7 +27,8 @@ class KNNMonitor(pl.Callback):
     """Measures k-NN accuracy of clean backbone features before training and every `every_n_epochs` epochs.
 
     `curve` holds (epochs completed, accuracy in percent), from (0, random initialisation) on, and is part of the
-    checkpoint. Loggers get it as `knn{k}_cosine`. Nothing random is drawn and the encoder is left as it was.
+    checkpoint. Loggers get it as `knn{k}_cosine`; callbacks may monitor it as `knn{k}`, on every rank. Nothing random
+    is drawn and the encoder is left as it was.
 
     Args:
         train, test: labelled images; the bank and the queries.
@@ -71,9 +72,17 @@ class KNNMonitor(pl.Callback):
             self._measure(trainer, pl_module, epoch=epoch)
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, epoch: int) -> None:
-        # No collective is involved in eval mode, so the other ranks simply wait at their next one.
+        # No collective is involved in eval mode, so the other ranks simply wait for the result.
+        accuracy = self._accuracy(pl_module) if trainer.is_global_zero else 0.0
+        accuracy = float(trainer.strategy.broadcast(accuracy))
+        trainer.callback_metrics[f"knn{self.k}"] = torch.tensor(accuracy)
         if not trainer.is_global_zero:
             return
+        self.curve.append((epoch, accuracy))
+        for logger in trainer.loggers:
+            logger.log_metrics({f"knn{self.k}_cosine": accuracy, "epoch": epoch}, step=trainer.global_step)
+
+    def _accuracy(self, pl_module: pl.LightningModule) -> float:
         encoder, mean, std = pl_module.encoder, pl_module.mean, pl_module.std
         with evaluating(encoder), _as_written(encoder):  # type: ignore[arg-type]
             bank, queries = (
@@ -87,12 +96,9 @@ class KNNMonitor(pl.Callback):
                 )
                 for arrays in (self._bank, self._test)
             )
-        accuracy = knn_accuracy(
+        return knn_accuracy(
             bank, torch.as_tensor(self._bank.labels), queries, torch.as_tensor(self._test.labels), k=self.k
         )
-        self.curve.append((epoch, accuracy))
-        for logger in trainer.loggers:
-            logger.log_metrics({f"knn{self.k}_cosine": accuracy, "epoch": epoch}, step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """The curve so far."""

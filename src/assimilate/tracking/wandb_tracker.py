@@ -156,7 +156,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def chosen_mode(asked: str) -> Any:
-    """ "online", "offline" or "disabled": what `asked` (logger.mode) says, else the environment, else if there is a key.
+    """ "online", "offline" or "disabled": by `asked` (logger.mode), else the environment, else whether there is a key.
 
     Raises:
         UserError: an unknown mode, or online without a key: nobody is asked to log in.
