@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.order import IndexBatch
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from pairs import medians, report, seconds, speedups, time_pairs
 

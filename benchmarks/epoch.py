@@ -23,9 +23,9 @@ from assimilate.assimilation.fit import fit
 from assimilate.assimilation.loss import NTXent
 from assimilate.assimilation.optimizers import SGD, Constant
 from assimilate.assimilation.simclr import SimCLR
-from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from pairs import medians, report, seconds, speedups

@@ -25,9 +25,9 @@ from assimilate.assimilation.fit import fit
 from assimilate.assimilation.loss import InfoNCE
 from assimilate.assimilation.optimizers import SGD, CosineWithWarmup
 from assimilate.assimilation.simclr import SimCLR
-from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from pairs import overheads, report
 

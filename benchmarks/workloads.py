@@ -13,9 +13,9 @@ from assimilate.assimilation.contrastive import ContrastiveModule
 from assimilate.assimilation.loss import NTXent
 from assimilate.assimilation.optimizers import SGD, CosinePerEpoch
 from assimilate.assimilation.simclr import SimCLR
-from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from assimilate.encoder.encoder import EmbeddingOf, Encoder, EncoderSpec
 from assimilate.generator.architecture import Architecture, stylegan2_channels

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from assimilate import prepare_data, train_generator
-from assimilate.data.augmentation import make_transform
+from assimilate.data.transform import make_transform
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.errors import UserError

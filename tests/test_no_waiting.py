@@ -24,9 +24,9 @@ from assimilate.assimilation.contrastive import StepBatch
 from assimilate.assimilation.loss import NTXent
 from assimilate.assimilation.optimizers import SGD, Constant
 from assimilate.assimilation.record import TrainingRecord
-from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from assimilate.encoder.encoder import EmbeddingOf, Encoder, EncoderSpec
 from assimilate.generator.architecture import Architecture, stylegan2_channels

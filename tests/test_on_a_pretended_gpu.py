@@ -14,9 +14,10 @@ from torch import nn
 from assimilate.analysis.agreement import label_agreement
 from assimilate.analysis.mine import MineSettings
 from assimilate.analysis.pairs import SeenViews, measure_pair
-from assimilate.data.augmentation import Identity, make_transform
+from assimilate.data.augmentation import Identity
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.placement import PlacedImages
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from assimilate.encoder.checkpoint import read_torch_file
 from assimilate.errors import UserError

@@ -66,7 +66,6 @@ REFUSED = [
     (["budget=smoke", "budget.name=paper"], r"budget\.name=paper cannot be set by itself: give budget="),
     (["budget=smoke", "budget.caps.epochs=9"], r"budget\.caps\.epochs=9 cannot be set by itself"),
     (["view.name=wperturb"], r"view\.name=wperturb cannot be set by itself: give view="),
-    (["dataset.kind=folder"], r"dataset\.kind=folder cannot be set by itself: give dataset="),
     (["~view.epsilon1"], r"~view\.epsilon1: no key can be taken away"),
     (["~logger"], r"~logger: no key can be taken away"),
     (["budget=null"], "budget=null cannot be used: allowed is one of cpu, paper, short, smoke"),

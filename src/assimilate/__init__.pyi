@@ -38,13 +38,13 @@ from assimilate.data.augmentation import Augmentation as Augmentation
 from assimilate.data.augmentation import BasicAugmentation as BasicAugmentation
 from assimilate.data.augmentation import FlipAugmentation as FlipAugmentation
 from assimilate.data.augmentation import Identity as Identity
-from assimilate.data.augmentation import make_transform as make_transform
 from assimilate.data.augmentation import normalize as normalize
 from assimilate.data.datamodule import ContrastiveDataModule as ContrastiveDataModule
 from assimilate.data.expert import ExpertAugmentation as ExpertAugmentation
 from assimilate.data.images import ImageArrays as ImageArrays
 from assimilate.data.images import ImageDataset as ImageDataset
 from assimilate.data.images import load_prepared as load_prepared
+from assimilate.data.transform import make_transform as make_transform
 from assimilate.data.views import ViewSlot as ViewSlot
 from assimilate.encoder.backbone import make_backbone as make_backbone
 from assimilate.encoder.backbones import Backbone as Backbone

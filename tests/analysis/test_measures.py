@@ -13,7 +13,7 @@ from assimilate.analysis.mine import MineSettings
 from assimilate.analysis.offsets import embed_offsets
 from assimilate.analysis.pairs import SeenViews, measure_pair
 from assimilate.analysis.sphere import CHUNK, alignment, uniformity
-from assimilate.data.augmentation import make_transform
+from assimilate.data.transform import make_transform
 from assimilate.views.embedding import FrozenEmbedding
 
 

@@ -15,9 +15,9 @@ from assimilate.assimilation.contrastive import ContrastiveModule
 from assimilate.assimilation.losses import alignment, info_nce
 from assimilate.assimilation.optimizers import SGD, Constant
 from assimilate.assimilation.trainer_options import DECIDED, OWN
-from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from assimilate.probes.monitor import KNNMonitor
 

@@ -12,8 +12,9 @@ from assimilate.assimilation.contrastive import StepBatch
 from assimilate.assimilation.loss import InfoNCE
 from assimilate.assimilation.online import OnlineSearchTraining
 from assimilate.assimilation.optimizers import Constant
-from assimilate.data.augmentation import Identity, make_transform
+from assimilate.data.augmentation import Identity
 from assimilate.data.datamodule import ContrastiveDataModule
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from assimilate.views.embedding import to_pixels
 

@@ -15,8 +15,9 @@ from assimilate.assimilation.contrastive import StepBatch
 from assimilate.assimilation.loss import ViewmakerLoss
 from assimilate.assimilation.losses import viewmaker_loss
 from assimilate.assimilation.optimizers import Constant
-from assimilate.data.augmentation import Identity, make_transform
+from assimilate.data.augmentation import Identity
 from assimilate.data.datamodule import ContrastiveDataModule
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 
 

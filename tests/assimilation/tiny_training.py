@@ -15,9 +15,10 @@ from assimilate.assimilation.contrastive import ContrastiveModule
 from assimilate.assimilation.loss import BYOL, BarlowTwins, InfoNCE, MoCo, SimSiamLoss, VICReg
 from assimilate.assimilation.optimizers import SGD, CosineWithWarmup, Schedule
 from assimilate.assimilation.simclr import SimCLR
-from assimilate.data.augmentation import Identity, make_transform
+from assimilate.data.augmentation import Identity
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 
 MODULES: dict[str, type[ContrastiveModule]] = {"simclr": SimCLR, "a1": A1, "a2": A2, "simsiam": A2}

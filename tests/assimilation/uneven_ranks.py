@@ -8,8 +8,8 @@ import torch.distributed as dist
 from tiny_training import MEAN, STD, fit_tiny, tiny_images, tiny_module
 
 from assimilate.assimilation.loss import NTXent
-from assimilate.data.augmentation import make_transform
 from assimilate.data.datamodule import ContrastiveDataModule
+from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 
 

@@ -11,18 +11,16 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
 from assimilate.data.augmentation import (
-    TRANSFORMS,
     BasicAugmentation,
-    ExpertAugmentation,
     FlipAugmentation,
     Identity,
-    crop_augmentation,
-    make_transform,
     normalize,
 )
-from assimilate.data.expert import ExpertParameters
+from assimilate.data.expert import ExpertAugmentation, ExpertParameters
 from assimilate.data.jitter import JitterParameters
 from assimilate.data.seeding import generator
+from assimilate.data.transform import Transform, make_transform
+from assimilate.graph.settings import choices
 
 ORDERS = list(itertools.permutations(range(4)))
 COLORS = (
@@ -31,6 +29,9 @@ COLORS = (
     reference.adjust_saturation,
     reference.adjust_hue,
 )
+
+
+TRANSFORMS = tuple(choices(Transform))
 
 
 def random_images(count: int, size: int = 32) -> torch.Tensor:
@@ -228,7 +229,7 @@ def test_flip_and_identity() -> None:
 
 def test_named_crops_have_the_papers_boxes() -> None:
     for name, smallest in (("crop50", 0.5), ("crop70", 0.7), ("crop90", 0.9), ("weak_crop", 0.9)):
-        crop = crop_augmentation(name, 32)
+        crop = make_transform(name, 32)
         assert (crop.scale, crop.ratio, crop.flip) == ((smallest, 1.0), (0.9, 1.1), 0.5)
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.data.augmentation import ExpertAugmentation, FlipAugmentation, Identity
+from assimilate.data.augmentation import FlipAugmentation, Identity
 from assimilate.data.datamodule import ContrastiveBatch, ContrastiveDataModule
+from assimilate.data.expert import ExpertAugmentation
 from assimilate.data.images import ImageArrays
 from assimilate.data.order import IndexBatch
 from assimilate.data.placement import PlacedImages

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from assimilate.encoder.checkpoint import load_encoder, load_encoder_extra, read_torch_file, save_encoder
+from assimilate.encoder.checkpoint import load_encoder, read_torch_file, save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 
 SPEC = EncoderSpec(width=2, projector="essl", hidden_dim=8, output_dim=4)
@@ -27,7 +27,7 @@ def test_round_trip(saved: tuple[Path, Encoder]) -> None:
     assert (loaded.mean, loaded.std) == (MEAN, STD)
     assert loaded.spec == SPEC
     assert not loaded.training
-    assert load_encoder_extra(path) == {"epochs": 3}
+    assert read_torch_file(path)["extra"] == {"epochs": 3}
     images = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(loaded(images), encoder.eval()(images), rtol=0, atol=0)
     assert [file.name for file in path.parent.iterdir()] == ["encoder.pt"]

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from assimilate.data.augmentation import make_transform
 from assimilate.data.images import ImageArrays
+from assimilate.data.transform import make_transform
 from assimilate.generator import steps as steps_module
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.diffaugment import DiffAugment

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from assimilate.data.augmentation import make_transform
 from assimilate.data.seeding import generator as seeded
+from assimilate.data.transform import make_transform
 from assimilate.views.expert_views import draw_expert_views
 
 SIZE, VIEWS = 16, 3

@@ -13,6 +13,7 @@ from assimilate.analysis.mine import MineEstimate, MineSettings, estimate_mutual
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.seeding import generator as seeded
 from assimilate.graph.progress import Progress, silent
+from assimilate.views.calibration import moments
 from assimilate.views.embedding import FrozenEmbedding, from_pixels
 
 ORIGINAL, EXPERT, GENERATED = "original", "expert", "generated"
@@ -127,8 +128,4 @@ def measure_pair(
 
     information = estimate_mutual_information(passes, settings, seed=seed, device=device, progress=progress)
     x, y = (part.double() for part in last[0])
-    return PairMeasurement(information, _moments((x * y).sum(dim=1)), _moments(torch.linalg.vector_norm(x - y, dim=1)))
-
-
-def _moments(values: Tensor) -> dict[str, float]:
-    return {"mean": float(values.mean()), "std": float(values.std(correction=0))}
+    return PairMeasurement(information, moments((x * y).sum(dim=1)), moments(torch.linalg.vector_norm(x - y, dim=1)))

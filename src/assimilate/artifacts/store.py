@@ -19,7 +19,6 @@ from assimilate.files.whole_file import sync_folder
 from assimilate.graph.built import Built
 from assimilate.graph.identity import canonical, content_hash
 
-KINDS = ("datasets", "generators", "latents", "encoders", "calibrations", "views", "floors", "probes")
 # Files up to this size are hashed by every job that uses them. Larger ones are hashed again when their times, place or
 # size have changed since they were found sound; verify=true hashes all.
 HASH_UP_TO_BYTES = 512 * 2**20

@@ -1,8 +1,7 @@
 """Augmentation of whole batches: per-image parameters, drawn first and applied after (DESIGN §6; PROTOCOLS 1-3, 8)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -19,13 +18,9 @@ from assimilate.data.crop import (
     resample_groups,
     unit_floats,
 )
-from assimilate.data.expert import ExpertAugmentation
 
 Images = UInt8[Tensor, "batch 3 height width"]
 Views = Float[Tensor, "batch 3 size size"]
-
-TRANSFORMS = ("expert", "basic", "crop50", "crop70", "crop90", "weak_crop", "flip", "none")
-_SMALLEST_CROP = {"crop50": 0.5, "crop70": 0.7, "crop90": 0.9, "weak_crop": 0.9}
 
 
 class Augmentation(Protocol):
@@ -152,60 +147,3 @@ def normalize(
     shift = -torch.tensor(mean, dtype=images.dtype).view(1, 3, 1, 1) * scale
     device = images.device
     return torch.addcmul(shift.to(device, non_blocking=True), images, scale.to(device, non_blocking=True), out=out)
-
-
-def crop_augmentation(
-    name: str, image_size: int, *, flip: float = 0.5, interpolation: Interpolation = "bilinear"
-) -> BasicAugmentation:
-    """Return the crop of ``name``: crop50, crop70, crop90, or weak_crop, which is crop90 (PROTOCOLS 8).
-
-    Scale from .5, .7 or .9 to 1, ratio .9 to 1.1, then a flip with probability ``flip``.
-    """
-    if name not in _SMALLEST_CROP:
-        raise ValueError(f"no crop is called {name!r}; allowed: {', '.join(_SMALLEST_CROP)}")
-    return BasicAugmentation(image_size, (_SMALLEST_CROP[name], 1.0), (0.9, 1.1), flip, interpolation)
-
-
-def make_transform(
-    name: str,
-    image_size: int,
-    *,
-    flip: float = 0.5,
-    expert: Mapping[str, Any] | None = None,
-    compiled: bool = False,
-) -> Augmentation:
-    """Return the transform called ``name``, one of ``TRANSFORMS``.
-
-    Calling it takes uint8 [batch, 3, height, width] to views [batch, 3, image_size, image_size] in [0, 1].
-
-    ``flip`` is the data set's flip probability and holds for every transform but none (digits: 0). ``expert`` holds
-    keyword arguments of ``ExpertAugmentation``; basic is the same whatever they are (PROTOCOLS 8). ``compiled`` is for
-    expert; the others are too cheap to gain. flip and none cannot enlarge: smaller images stay as they are.
-
-    Raises ValueError for an unknown name or setting.
-    """
-    allowed = set(ExpertAugmentation.__dataclass_fields__) - {"image_size", "flip", "compiled"}
-    expert = expert or {}
-    if unknown := set(expert) - allowed:
-        raise ValueError(
-            f"the expert augmentation has no setting {', '.join(sorted(unknown))}; "
-            f"allowed: {', '.join(sorted(allowed))}"
-        )
-    settings: dict[str, Any] = {key: _plain(value) for key, value in expert.items()}
-    expert_view = ExpertAugmentation(image_size, flip=flip, compiled=compiled, **settings)
-    if name == "expert":
-        return expert_view
-    if name == "basic":
-        return BasicAugmentation(image_size, flip=flip)
-    if name == "flip":
-        return FlipAugmentation(flip, image_size)
-    if name == "none":
-        return Identity(image_size)
-    if name in TRANSFORMS:
-        return crop_augmentation(name, image_size, flip=flip)
-    raise ValueError(f"no transform is called {name!r}; allowed: {', '.join(TRANSFORMS)}")
-
-
-def _plain(value: Any) -> Any:
-    """Return a list from a YAML file as the tuple that a frozen setting is."""
-    return tuple(value) if isinstance(value, list) else value

@@ -260,7 +260,21 @@ class TinyImageNet(Downloaded):
         return 100_000
 
 
-class Folder(Dataset):
+class OfFiles(Dataset):
+    """Images whose files lie below `root`, and are known by their names there.
+
+    Attributes:
+        root: the folder.
+    """
+
+    root: Annotated[str, NEUTRAL, PATH, Allowed("a folder")]
+
+    def tree(self) -> dict[str, Any]:
+        """With the folder: another is another run."""
+        return {**super().tree(), "root": self.root}
+
+
+class Folder(OfFiles):
     """A folder of images of the user's, known by the names, sizes and times of its files.
 
     Attributes:
@@ -271,7 +285,6 @@ class Folder(Dataset):
 
     version: ClassVar[int] = 2
     from_files: ClassVar[bool] = True
-    root: Annotated[str, NEUTRAL, PATH, Allowed("a folder")]
     out: Annotated[str, NEUTRAL, From("out")]
     test_fraction: Annotated[float, Field(gt=0, lt=1), Allowed("a share between 0 and 1")]
 
@@ -303,12 +316,8 @@ class Folder(Dataset):
             progress=progress,
         )
 
-    def tree(self) -> dict[str, Any]:
-        """With the folder: another is another run."""
-        return {**super().tree(), "root": self.root}
 
-
-class ImageNet(Dataset):
+class ImageNet(OfFiles):
     """ImageNet as ILSVRC2012 lays it out, known by the names of its files.
 
     Attributes:
@@ -316,8 +325,6 @@ class ImageNet(Dataset):
     """
 
     published: ClassVar[bool] = True
-
-    root: Annotated[str, NEUTRAL, PATH, Allowed("a folder")]
 
     def content(self) -> Mapping[str, Any]:
         """The listing of the folder."""
@@ -340,10 +347,6 @@ class ImageNet(Dataset):
             **self.statistics,
             progress=progress,
         )
-
-    def tree(self) -> dict[str, Any]:
-        """With the folder: another is another run."""
-        return {**super().tree(), "root": self.root}
 
 
 @functools.lru_cache(maxsize=4)

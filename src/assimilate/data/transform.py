@@ -1,11 +1,13 @@
 """The transformations of images by name: what decides the views that each draws."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from assimilate.graph.settings import Allowed, At, Count, From, Positive, Probability, Settings
+from assimilate.graph.settings import Allowed, At, Count, From, Positive, Probability, Settings, choices
 
 if TYPE_CHECKING:
     from assimilate.data.augmentation import Augmentation
@@ -62,6 +64,8 @@ class Transform(Settings):
     """
 
     shows_whole_images: ClassVar[bool] = False
+    # Whether both views of SimCLR are such, so that the title of a run names the others.
+    usual: ClassVar[bool] = False
     image_size: Annotated[int, From("dataset.image_size")]
     crop_size: Annotated[Side, From("data.crop_size")]
 
@@ -82,17 +86,14 @@ class Transform(Settings):
 class Shipped(Transform):
     """A transformation of the protocols."""
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What it draws by, beside the size."""
-        return {"flip": 0.0, "expert": {}}
+    @classmethod
+    @abstractmethod
+    def drawn(cls, size: int, given: Mapping[str, Any]) -> "Augmentation":
+        """What draws its views of a side, out of `flip`, `expert` and `compiled`, in so far as it has use for them."""
 
     def augmentation(self, *, compiled: bool = False) -> "Augmentation":
-        """As the room of augmentation makes it."""
-        from assimilate.data.augmentation import make_transform
-
-        assert self.word is not None
-        return make_transform(self.word, self.size, **self.settings, compiled=compiled)
+        """By its own settings."""
+        return self.drawn(self.size, {**self.model_dump(include={"flip", "expert"}), "compiled": compiled})
 
 
 class Flipping(Shipped):
@@ -100,50 +101,122 @@ class Flipping(Shipped):
 
     flip: Annotated[Probability, From("dataset.flip")]
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The flip."""
-        return {"flip": self.flip, "expert": {}}
-
 
 class ExpertView(Flipping, word="expert"):
     """The expert view."""
 
+    usual: ClassVar[bool] = True
     expert: Annotated[Expert, At("data.expert")]
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The flip, and the expert transformation."""
-        return {"flip": self.flip, "expert": self.expert.model_dump()}
+    @classmethod
+    def drawn(cls, size: int, given: Mapping[str, Any]) -> "Augmentation":
+        """Crop, flip, jitter and grey."""
+        from assimilate.data.expert import ExpertAugmentation
+
+        settings: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in given["expert"].items()
+        }
+        return ExpertAugmentation(size, flip=given["flip"], compiled=given["compiled"], **settings)
 
 
-class BasicView(Flipping, word="basic"):
+class Cropping(Flipping):
+    """A crop and a flip, whatever the expert view is (PROTOCOLS 8)."""
+
+    scale: ClassVar[tuple[float, float]]
+    ratio: ClassVar[tuple[float, float]] = (0.9, 1.1)
+
+    @classmethod
+    def drawn(cls, size: int, given: Mapping[str, Any]) -> "Augmentation":
+        """Crop and flip; too cheap to gain by a compiler."""
+        made: Augmentation = _augmentation().BasicAugmentation(size, cls.scale, cls.ratio, given["flip"])
+        return made
+
+
+class BasicView(Cropping, word="basic"):
     """RandomResizedCrop and flip (PROTOCOLS 8)."""
 
+    scale: ClassVar[tuple[float, float]] = (0.2, 1.0)
+    ratio: ClassVar[tuple[float, float]] = (3 / 4, 4 / 3)
 
-class Crop50(Flipping, word="crop50"):
+
+class Crop50(Cropping, word="crop50"):
     """A crop of at least half the area, and a flip."""
 
+    scale: ClassVar[tuple[float, float]] = (0.5, 1.0)
 
-class Crop70(Flipping, word="crop70"):
+
+class Crop70(Cropping, word="crop70"):
     """A crop of at least 70% of the area, and a flip."""
 
+    scale: ClassVar[tuple[float, float]] = (0.7, 1.0)
 
-class Crop90(Flipping, word="crop90"):
+
+class Crop90(Cropping, word="crop90"):
     """A crop of at least 90% of the area, and a flip."""
 
+    scale: ClassVar[tuple[float, float]] = (0.9, 1.0)
 
-class WeakCrop(Flipping, word="weak_crop"):
+
+class WeakCrop(Cropping, word="weak_crop"):
     """A1's crop of at least 90% of the area, and a flip (Section 4)."""
+
+    scale: ClassVar[tuple[float, float]] = (0.9, 1.0)
 
 
 class Flip(Flipping, word="flip"):
-    """A flip alone."""
+    """A flip alone; of what is larger, the centre."""
 
     shows_whole_images: ClassVar[bool] = True
+
+    @classmethod
+    def drawn(cls, size: int, given: Mapping[str, Any]) -> "Augmentation":
+        """Flip."""
+        made: Augmentation = _augmentation().FlipAugmentation(given["flip"], size)
+        return made
 
 
 class NoTransform(Shipped, word="none"):
-    """The image as it is."""
+    """The image as it is; of what is larger, the centre."""
 
     shows_whole_images: ClassVar[bool] = True
+
+    @classmethod
+    def drawn(cls, size: int, given: Mapping[str, Any]) -> "Augmentation":
+        """Draw nothing."""
+        made: Augmentation = _augmentation().Identity(size)
+        return made
+
+
+def make_transform(
+    name: str,
+    image_size: int,
+    *,
+    flip: float = 0.5,
+    expert: Mapping[str, Any] | None = None,
+    compiled: bool = False,
+) -> "Augmentation":
+    """Return the transform called ``name``: expert, basic, crop50, crop70, crop90, weak_crop, flip or none.
+
+    Calling it takes uint8 [batch, 3, height, width] to views [batch, 3, image_size, image_size] in [0, 1].
+
+    ``flip`` is the data set's flip probability and holds for every transform but none (digits: 0). ``expert`` holds
+    keyword arguments of ``ExpertAugmentation``; basic is the same whatever they are (PROTOCOLS 8). ``compiled`` is for
+    expert; the others are too cheap to gain. flip and none cannot enlarge: smaller images stay as they are.
+
+    Raises ValueError for an unknown name or setting.
+    """
+    known = {word: cls for word, cls in choices(Shipped).items() if issubclass(cls, Shipped)}
+    if name not in known:
+        raise ValueError(f"no transform is called {name!r}; allowed: {', '.join(known)}")
+    if unknown := set(expert or {}) - set(Expert.model_fields):
+        raise ValueError(
+            f"the expert augmentation has no setting {', '.join(sorted(unknown))}; "
+            f"allowed: {', '.join(sorted(Expert.model_fields))}"
+        )
+    return known[name].drawn(image_size, {"flip": flip, "expert": expert or {}, "compiled": compiled})
+
+
+def _augmentation() -> ModuleType:
+    from assimilate.data import augmentation  # and with it torch
+
+    return augmentation

@@ -97,8 +97,3 @@ def _three(values: Any) -> Normalization:
 def is_encoder_file(content: Any) -> bool:
     """Whether what `read_torch_file` read was written by `save_encoder`."""
     return isinstance(content, dict) and content.get("format") == _FORMAT
-
-
-def load_encoder_extra(path: Path) -> dict[str, Any]:
-    """The plain dict that was saved as `extra` beside an encoder."""
-    return read_torch_file(path)["extra"]

@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from assimilate.data.augmentation import make_transform
 from assimilate.data.images import ImageDataset
+from assimilate.data.transform import make_transform
 from assimilate.generator.bigbigan_checkpoint import load_bigbigan, save_bigbigan
 from assimilate.generator.checkpoint import load_stylegan2, save_stylegan2
 from assimilate.generator.diffaugment import DiffAugment

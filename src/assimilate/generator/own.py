@@ -12,7 +12,8 @@ import torch
 
 from assimilate.errors import UserError
 from assimilate.generator.protocol import LatentGenerator, check_generator
-from assimilate.generator.target import call_failed, find_target, one_line
+from assimilate.generator.target import call_failed, find_target
+from assimilate.graph.called import in_one_line
 
 
 def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size: int, device: str) -> LatentGenerator:
@@ -44,7 +45,7 @@ def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size:
         except ValueError as error:
             raise UserError(f"{key}: {error} (see assimilate.generator.protocol.LatentGenerator)") from error
         except Exception as error:
-            raise UserError(f"{key}: two images could not be made with it: {one_line(error)}") from error
+            raise UserError(f"{key}: two images could not be made with it: {in_one_line(error)}") from error
         if (place := generator.latent_mean.device.type) != torch.device(device).type:
             raise UserError(
                 f"{key}: its tensors are on {place}, but this run is on {device}: give it a method to(device) that "

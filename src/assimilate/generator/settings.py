@@ -1,6 +1,6 @@
 """What adversarial training can be told; the defaults are those of PROTOCOLS 4."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -58,27 +58,9 @@ class TrainingSettings:
     checkpoint_every: int = 1_000
     log_every: int = 50
 
-    def __post_init__(self) -> None:
-        for name in ("num_steps", "batch_size", "checkpoint_every", "log_every"):
-            self._require(name, getattr(self, name) >= 1, "must be at least 1")
-        for name in ("r1_every", "path_length_every", "path_length_batch_shrink"):
-            self._require(name, getattr(self, name) >= 1, "must be at least 1")
-        fits = self.batch_size < 4 or self.batch_size % 4 == 0
-        self._require("batch_size", fits, "must be a multiple of 4, or below 4")
-        self._require("lr", self.lr > 0, "must be above 0")
-        for name in ("r1_weight", "path_length_weight"):
-            self._require(name, getattr(self, name) >= 0, "must not be negative; 0 switches the term off")
-        for name in ("mixing_probability", "flip_probability", "augmentation_probability", "path_length_decay"):
-            self._require(name, 0 <= getattr(self, name) <= 1, "must be in [0, 1]")
-        self._require("ema_decay", 0 <= self.ema_decay < 1, "must be in [0, 1)")
-
     def path_length_batch(self, batch: int) -> int:
         """Return how many images the path length takes where the other terms take ``batch``."""
         return max(1, batch // self.path_length_batch_shrink)
-
-    def _require(self, name: str, condition: bool, allowed: str) -> None:
-        if not condition:
-            raise ValueError(f"generator.{name}={getattr(self, name)}: {allowed}")
 
 
 class StyleGAN2Settings(Settings):
@@ -169,17 +151,8 @@ class StyleGAN2Settings(Settings):
     def training(self) -> TrainingSettings:
         """How it is trained."""
         return TrainingSettings(
-            num_steps=self.num_steps,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            r1_weight=self.r1_weight,
-            r1_every=self.r1_every,
-            path_length_weight=self.path_length_weight,
-            path_length_every=self.path_length_every,
-            path_length_batch_shrink=self.path_length_batch_shrink,
-            mixing_probability=self.mixing_probability,
+            **self.model_dump(include={each.name for each in fields(TrainingSettings)}),
             ema_decay=0.5 ** (1 / self.ema_half_life_steps),
             flip_probability=self.flip,
             augmentation_probability=self.augment_probability,
-            checkpoint_every=self.checkpoint_every,
         )

@@ -85,13 +85,21 @@ def resolved(name: Any) -> Callable[..., Any]:
     """
     try:
         found = pkgutil.resolve_name(name)
-    except Exception as error:  # importing it runs the user's code, which may raise anything
+    except ModuleNotFoundError as error:
         raise ValueError(
-            f"{name} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
+            f"{name} cannot be imported: there is no module {error.name!r}; run from the folder that holds it, or put "
+            "that on PYTHONPATH"
         ) from error
+    except Exception as error:  # importing it runs the user's code, which may raise anything
+        raise ValueError(f"{name} cannot be imported: {in_one_line(error)}") from error
     if not callable(found):
         raise ValueError(f"{name} cannot be used: it is no class or function")
     return found
+
+
+def in_one_line(error: Exception) -> str:
+    """The kind of an error and its text."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,6 +1,6 @@
 """What inversion can be told; the defaults of the networks' own settings are those of PROTOCOLS 5."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
@@ -130,19 +130,8 @@ class InDomainSettings(Settings):
     @property
     def training(self) -> EncoderSettings:
         """How the encoder is trained."""
-        return EncoderSettings(
-            num_steps=self.num_steps,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            mse_weight=self.mse_weight,
-            perceptual_weight=self.perceptual_weight,
-            adversarial_weight=self.adversarial_weight,
-            r1_weight=self.r1_weight,
-            r1_every=self.r1_every,
-            perceptual_norm=self.perceptual_norm,
-            flip_probability=self.flip,
-            checkpoint_every=self.checkpoint_every,
-        )
+        shared = self.model_dump(include={each.name for each in fields(EncoderSettings)})
+        return EncoderSettings(**shared, flip_probability=self.flip)
 
     @property
     def trains(self) -> bool:

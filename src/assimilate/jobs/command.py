@@ -51,7 +51,6 @@ SAID_BY = {
     "row": "+table3=<a row>",
     "paper": "+table3=<a row>",
     "budget.caps": "budget=<its name>, or the settings themselves, e.g. epochs=10",
-    "dataset.kind": "dataset=<its name>",
     "analysis.kind": "analysis=<its name>",
 }
 # A class that a user may name by hand, as its further keys are its arguments.

@@ -24,8 +24,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
+from assimilate.graph.refusal import nearest
 from assimilate.run.keys import optional_keys
-from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nearest, nodes, options_with, settings_in
+from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nodes, options_with, settings_in
 from assimilate.run.once_loader import OnceLoader
 from assimilate.run.words import SEARCH_PATH, unreadable
 

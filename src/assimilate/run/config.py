@@ -18,11 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.assimilation.trainer_options import SHOWN, moves_numbers
+from assimilate.data.dataset import Dataset
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
 from assimilate.graph.refusal import as_typed
-from assimilate.graph.wiring import TARGET
+from assimilate.graph.wiring import TARGET, find_class
 from assimilate.run.analysis_checks import check_analysis
 from assimilate.run.baseline import is_baseline, keys_of_baseline
 from assimilate.run.budget import apply_budget
@@ -76,11 +77,11 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     check_homes(plain)
     if isinstance(plain["dataset"]["name"], int | float):  # dataset.name=2024
         plain["dataset"]["name"] = str(plain["dataset"]["name"])
-    for dataset in (plain["dataset"], plain["dataset"].get("evaluation") or {}):
-        if dataset.get("kind") == "folder" and not str(dataset["root"] or "").strip():  # the working directory, else
-            raise UserError(f"dataset.root={dataset['root']} cannot be used: {MISSING_HINTS['dataset.root']}")
-        if dataset.get("kind") == "folder":  # the same folder from any working directory
-            dataset["root"] = whole_path(dataset["root"])
+    for key, dataset in (("dataset", plain["dataset"]), ("dataset.evaluation", plain["dataset"].get("evaluation"))):
+        if dataset and find_class(f"{key}.{TARGET}", dataset.get(TARGET), Dataset).from_files and "root" in dataset:
+            if not str(dataset["root"] or "").strip():  # the working directory, else
+                raise UserError(f"{key}.root={dataset['root']} cannot be used: {MISSING_HINTS['dataset.root']}")
+            dataset["root"] = whole_path(dataset["root"])  # the same folder from any working directory
     if plain["view"].get("path") is not None:
         plain["view"]["path"] = whole_path(plain["view"]["path"])
     return {str(key): value for key, value in plain.items() if key != "hydra"}

@@ -12,10 +12,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
+from assimilate.graph.refusal import nearest
 from assimilate.graph.settings import Settings
 from assimilate.run.composing import compose, own_folders, table_groups
 from assimilate.run.explained import JOB, Key, groups, keys, options, shown, topic_of
-from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nearest
+from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING
 
 WIDEST = 100
 FLAGS = {

@@ -1,8 +1,7 @@
 """Which settings there are: what the shipped files of conf/ define, and what a rule speaks of."""
 
-import difflib
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import yaml
 
 from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.errors import UserError
+from assimilate.graph.refusal import nearest
 from assimilate.run.keys import is_argument, known_keys, named_keys, optional_keys
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -85,12 +85,6 @@ def options_with(key: str) -> list[str]:
     having = [path for path in _files_by_key().get(key, []) if path.parent == CONF / group]
     asking = [path for path in having if settings_in(path)[key] == MISSING]
     return [f"{group}={path.stem}" for path in asking or having]
-
-
-def nearest(key: str, known: Iterable[str]) -> str:
-    """ "Did you mean a or b?", or where all keys are shown."""
-    near = difflib.get_close_matches(key, sorted(set(known)), n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}?" if near else "All keys: --cfg job"
 
 
 def check_added(word: str, key: str, composed: Collection[str]) -> None:

@@ -214,7 +214,7 @@ class Recipe:
             slots=tuple(GENERATED if word == GENERATED else self.transform(key, word) for key, word in self.slots),
             network=self._network(wiring, loss_class),
             assim=assim,
-            called=assim if assim == "simclr" else f"{assim}-{called}",
+            called=f"{assim}-{called}" if arranged is not None and arranged.title else assim,
             **self._normalisation(wiring),
             **given,
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from assimilate.assimilation.arrangement import GENERATED
 from assimilate.assimilation.loss import Loss
+from assimilate.data.transform import Transform
 from assimilate.graph.wiring import find_class
 from assimilate.run.given import TIMM
 from assimilate.run.measuring import measures_pair
@@ -23,14 +24,17 @@ def titles_of(config: Mapping[str, Any]) -> dict[str, str]:
     """
     recipe, name = Recipe(config), str(config["dataset"]["name"])
     baseline = find_class("simclr_loss", config["simclr_loss"], Loss).title or recipe.arrangement.contrasting
-    view = recipe.wiring.class_at("view", View).title or str(config["view"]["name"])
-    views = [view if slot == GENERATED else str(slot) for slot in recipe.arrangement.words]
+    view_class = recipe.wiring.class_at("view", View)
+    view = view_class.title or str(config["view"]["name"])
+    words = recipe.arrangement.words
+    views = [view if word == GENERATED else str(word) for word in words]
+    usual = [(view_class if word == GENERATED else find_class("assim", word, Transform)).usual for word in words]
     if recipe.dataset_class.from_files:
         name = f"{name} (folder)"
-    return {"run": _run(config, recipe, views), "views": ", ".join(views), "baseline": baseline, "dataset": name}
+    return {"run": _run(config, recipe, views, usual), "views": ", ".join(views), "baseline": baseline, "dataset": name}
 
 
-def _run(config: Mapping[str, Any], recipe: Recipe, views: list[str]) -> str:
+def _run(config: Mapping[str, Any], recipe: Recipe, views: list[str], usual: list[bool]) -> str:
     if config["checkpoint"] is not None:
         given = str(config["checkpoint"])
         return given if given.startswith(TIMM) else Path(given).name
@@ -38,8 +42,8 @@ def _run(config: Mapping[str, Any], recipe: Recipe, views: list[str]) -> str:
         return "A pair of views as f sees them"
     arranged, loss = recipe.arrangement.title, recipe.wiring.class_at("loss", Loss).title
     method = "-".join(part for part in (arranged, loss) if part) or recipe.arrangement.contrasting
-    if not arranged and set(views) == {"expert"}:
+    if not arranged and all(usual):
         return method
     # The paper names the one view that is not an expert's; Tables 5 and 19 name them all.
-    usual = views[0] == "expert" and ((len(views) == 2 and bool(arranged)) or views[1] == "expert")
-    return f"{method} with {views[-1] if usual else ', '.join(views)}"
+    names_last = usual[0] and ((len(views) == 2 and bool(arranged)) or usual[1])
+    return f"{method} with {views[-1] if names_last else ', '.join(views)}"

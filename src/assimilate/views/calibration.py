@@ -66,10 +66,11 @@ def measure_epsilon1(
     squared = {pair: torch.cat(parts) for pair, parts in values.items()}
     # On the unit sphere ‖a − b‖² = 2 − 2 cos.
     return Calibration(
-        distance={pair: _moments(value.sqrt()) for pair, value in squared.items()},
-        cosine={pair: _moments(1 - value / 2) for pair, value in squared.items()},
+        distance={pair: moments(value.sqrt()) for pair, value in squared.items()},
+        cosine={pair: moments(1 - value / 2) for pair, value in squared.items()},
     )
 
 
-def _moments(values: Tensor) -> dict[str, float]:
+def moments(values: Tensor) -> dict[str, float]:
+    """Mean and standard deviation of some numbers."""
     return {"mean": float(values.mean()), "std": float(values.std(correction=0))}

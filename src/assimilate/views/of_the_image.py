@@ -29,6 +29,7 @@ class CachedExpert(Cached):
     """
 
     title: ClassVar[str] = "expert"
+    usual: ClassVar[bool] = True
     shown: ClassVar[Shown | None] = "drawn"
     ink: ClassVar[str] = "green"
     seed: Seed

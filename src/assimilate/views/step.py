@@ -51,6 +51,8 @@ class View(Step):
     # How a figure comes by them: the image itself, draws of a transformation, g of the image's latent, a cache, a cache
     # of views that have latents too, or a network that a training left; None: not at all.
     shown: ClassVar[Shown | None] = None
+    # Whether its views are what SimCLR contrasts, so that the title of a run names the others.
+    usual: ClassVar[bool] = False
     # Its colour in figures.
     ink: ClassVar[str] = "grey"
     # Whether a training of another loss than a contrastive one can make these views itself.
