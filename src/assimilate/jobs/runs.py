@@ -121,8 +121,9 @@ def write_metrics(job: Job, result: dict[str, Any], say: Callable[[str], None]) 
         different = [key for key in (*_PLACE, *_MEASURED) if key in right and not same_json(found.get(key), right[key])]
         if not different:
             return
-        other = ", ".join(different)
-        say(f"warning: {job.run_dir / METRICS} says other {other} than its artifacts; it is written anew")
+        if other := [key for key in different if key in found]:
+            path = job.run_dir / METRICS
+            say(f"warning: {path} says other {', '.join(other)} than its artifacts; it is written anew")
     tail = {"config": {key: value for key, value in config.items() if key != "paper"}}
     text = json.dumps({**head, **result, **tail}, indent=1, ensure_ascii=False)
     write_text_atomically(job.run_dir / METRICS, text + "\n")

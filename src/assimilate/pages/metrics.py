@@ -9,6 +9,8 @@ from assimilate.probes.floors import UNTRAINED
 
 # What stands in a metric's place whose probe diverged, and beside a number that classifiers of raw pixels exceed.
 DIVERGED, BELOW = "diverged", "▽"
+# The column of the run itself.
+OWN = "this run"
 BELOW_PIXELS = "▽ is below what classifiers of raw pixels reach"
 
 
@@ -18,14 +20,14 @@ class Metric:
 
     Attributes:
         title: the header of a column, as the paper writes it.
-        sentence: with what is measured and its unit.
+        sentence: what is measured and its unit, where the protocol's label does not say it.
         decimals: where the paper prints no number to go by.
         accuracy: whether more is better, in percent.
         column: whether tables without numbers of the paper show it.
     """
 
     title: str
-    sentence: str
+    sentence: str = ""
     decimals: int = 2
     accuracy: bool = False
     column: bool = True
@@ -36,9 +38,9 @@ _METRICS = {
     "acc5": Metric("Acc@5", "linear probe, top-5 %", accuracy=True),
     "acc1_last": Metric("Acc@1, last epoch", "linear probe, last epoch, top-1 %"),
     "acc5_last": Metric("Acc@5, last epoch", "linear probe, last epoch, top-5 %", column=False),
-    "knn5": Metric("5-NN", "5-NN, cosine %", accuracy=True),
-    "knn5_euclidean": Metric("5-NN, Euclidean", "5-NN, Euclidean %", column=False),
-    "knn200": Metric("200-NN, weighted", "200-NN, weighted %", column=False),
+    "knn5": Metric("5-NN", accuracy=True),
+    "knn5_euclidean": Metric("5-NN, Euclidean", column=False),
+    "knn200": Metric("200-NN, weighted", column=False),
     "mi": Metric("MI (nats)", "mutual information (MINE), nats"),
     "inner_product": Metric("inner product", "mean inner product", decimals=4),
     "l2": Metric("L2 distance", "mean L2 distance", decimals=4, column=False),
@@ -47,7 +49,7 @@ _METRICS = {
 
 def metric(name: str) -> Metric:
     """How a metric is written; one that a probe of the user's own measures goes by its own name."""
-    return _METRICS.get(name, Metric(name, name))
+    return _METRICS.get(name, Metric(name))
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -78,7 +80,7 @@ def compare(run: Run) -> dict[str, list[str]]:
         columns["random init."] = [_plain(run.untrained.get(name)) for name in names]
     baseline = f"{run.titles.baseline} (f, seed {run.seed_of_f})"
     columns[baseline] = [probe_text(other, form.decimals) for other, form in zip(others, forms, strict=True)]
-    columns["this run"] = [
+    columns[OWN] = [
         DIVERGED if own is None else probe_text(own, form.decimals) + (f" {BELOW}" if run.is_below_pixels(name) else "")
         for own, form, name in zip(ours, forms, names, strict=True)
     ]

@@ -12,7 +12,7 @@ from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.card import Card, card_of
 from assimilate.pages.curves import Plot, plot
 from assimilate.pages.found import cards_of, file_inside, read_analyses, read_curve, read_manifest
-from assimilate.pages.metrics import BELOW_PIXELS, compare, metric, ordered
+from assimilate.pages.metrics import BELOW_PIXELS, OWN, compare, metric, ordered
 from assimilate.pages.numbers import NOTHING
 from assimilate.pages.paired import PAIRED_NOTE, Paired
 from assimilate.pages.render import picture_data, render
@@ -45,7 +45,9 @@ def write_run_page(
         paired: how its setting differs from the baseline over all seeds, by metric.
     """
     folder = out / run.place.folder
-    results, (sections, problem) = compare(run), _pictures(folder / PICTURES)
+    columns, (sections, problem) = compare(run), _pictures(folder / PICTURES)
+    # The run's own first: a telephone shows no more.
+    results = {name: columns[name] for name in sorted(columns, key=lambda name: name not in ("", OWN))}
     text = render(
         "run.html",
         run=run,
@@ -73,7 +75,7 @@ def write_run_page(
 
 def _protocol(name: str, label: str) -> list[str]:
     form = metric(name)
-    return [form.title, label if form.sentence == form.title else f"{form.sentence}: {label}"]
+    return [form.title, f"{form.sentence}: {label}" if form.sentence else label]
 
 
 def _paired_line(name: str, found: Paired) -> list[str]:

@@ -148,8 +148,8 @@
     if (xHigh <= xLow) xHigh = xLow + 1;
     const margin = (yHigh - yLow) * 0.06 || Math.abs(yLow) * 0.05 || 0.5;
     yLow -= margin; yHigh += margin;
-    const across = (x) => (left + ((x - xLow) / (xHigh - xLow)) * (right - left)).toFixed(1);
-    const down = (y) => (top + ((yHigh - y) / (yHigh - yLow)) * (bottom - top)).toFixed(1);
+    const across = (x) => (left + ((x - xLow) / (xHigh - xLow)) * (right - left)).toFixed(2);
+    const down = (y) => (top + ((yHigh - y) / (yHigh - yLow)) * (bottom - top)).toFixed(2);
     return `<div class="plot"><div class="plot-title">${label}</div><svg class="curves" viewBox="0 0 ${width} ${height}" role="img" aria-label="${label}" data-x="epoch" data-scale="${[left, right, top, bottom, xLow, xHigh, yLow, yHigh].join(" ")}">`
       + ticks(yLow, yHigh).map((y) => `<path class="rule" d="M${left} ${down(y)}H${right}"/><text x="${left - 6}" y="${+down(y) + 3.5}" text-anchor="end">${written(y)}</text>`).join("")
       + ticks(xLow, xHigh, true).map((x) => `<text x="${across(x)}" y="${bottom + 14}" text-anchor="middle">${written(x)}</text>`).join("")
