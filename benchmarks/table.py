@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parent
 TABLE = FOLDER.parent / "docs" / "benchmarks.md"
 NAMES = (
     "augmentation", "epoch", "preparing", "losses", "knn", "probe", "training_step", "options", "generator", "search",
-    "ray_search", "inversion",
+    "ray_search", "inversion", "report",
 )  # fmt: skip
 
 
