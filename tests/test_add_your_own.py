@@ -7,11 +7,14 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from assimilate import analyze, make_views, report, train
+from assimilate.data.seeding import generator as seeded
 from assimilate.encoder.checkpoint import load_encoder
 from assimilate.errors import UserError
 from assimilate.graph.wiring import find_class
@@ -210,6 +213,42 @@ def test_views_of_another_shape_or_kind_are_refused(my, tinted, tmp_path, capsys
     assert make_views.main(words) == 2
     message = "view=tinted: views of image 5 are float64 [4, 3, 8, 8]; needed is uint8 [2, 3, 16, 16]"
     assert message in capsys.readouterr().err
+
+
+def test_views_by_a_program_at_a_distance(my, tinted, tmp_path, capsys):
+    shutil.copytree(tinted / "artifacts" / "datasets", tmp_path / "artifacts" / "datasets")
+    near = ("view=clouds", "view.epsilon1=0.15", "+view.calibration_images=8")
+    words = [*SMOKE, "--config-dir", str(my / "conf"), *near, f"out={tmp_path}"]
+    assert make_views.main(words) == 0
+    said = capsys.readouterr().out
+    assert "100.0% of the anchors are within the tolerance" in said
+    (data,), (whole,) = artifacts(tmp_path, "datasets"), artifacts(tmp_path, "views")
+    names = ("images", "distances", "strengths", "steps", "converged")
+    images, stored = np.load(data / "train_images.npy"), {name: np.load(whole / f"{name}.npy") for name in names}
+    summary = json.loads((whole / "summary.json").read_text())
+    assert np.abs(stored["distances"] / summary["epsilon1"] - 1).max() <= 0.05 + 1e-5
+    assert stored["converged"].all()
+    assert stored["steps"].mean() <= 5 * 2
+    clouds = importlib.import_module("my_clouds").Clouds
+    for index in (0, 77):
+        image = torch.from_numpy(images[index]).expand(2, -1, -1, -1) / 127.5 - 1
+        strengths = torch.from_numpy(stored["strengths"][index])
+        rng = seeded(0, "program", index)
+        made = clouds.views(SimpleNamespace(size=4), image, strengths, rng).clamp(-1, 1)
+        assert np.abs((made + 1).numpy() * 127.5 - stored["images"][index]).max() <= 0.51
+    before = {path.name: path.read_bytes() for path in whole.glob("*.npy")}
+    shutil.rmtree(whole)
+    assert [make_views.main([*words, *shard]) for shard in (["shard=2/2"], [])] == [0, 0]
+    assert {path.name: path.read_bytes() for path in whole.glob("*.npy")} == before
+
+
+def test_views_by_a_program_at_a_strength_need_no_f(my, tinted, tmp_path, capsys):
+    shutil.copytree(tinted / "artifacts" / "datasets", tmp_path / "artifacts" / "datasets")
+    words = [*SMOKE, "--config-dir", str(my / "conf"), "view=clouds", f"out={tmp_path}"]
+    assert make_views.main([*words, "view.strength=0.5"]) == 0
+    assert {path.name for path in (tmp_path / "artifacts").iterdir()} == {"datasets", "views"}
+    assert make_views.main([*words, "view.strength=0.5", "view.epsilon1=0.3"]) == 2
+    assert "view.epsilon1 would be ignored: view.strength=auto alone looks through f" in capsys.readouterr().err
 
 
 class Unfinished(Cached):

@@ -141,7 +141,7 @@ class Wiring:
             place = places[name] = _place_of(name, field, path)
             if name in given:
                 values[name] = given[name]
-            elif not _is_wanted(field, values):
+            elif not _is_wanted(field, cls, values):
                 values[name] = None
             else:
                 value, read[name] = self._reading(functools.partial(self._value, name, field, place))
@@ -254,8 +254,11 @@ def _conditions(field: FieldInfo) -> list[When]:
     return [mark for mark in field.metadata if isinstance(mark, When)]
 
 
-def _is_wanted(field: FieldInfo, values: Mapping[str, Any]) -> bool:
-    return all(values.get(mark.field) in mark.values for mark in _conditions(field))
+def _is_wanted(field: FieldInfo, cls: type[Settings], values: Mapping[str, Any]) -> bool:
+    def value(name: str) -> Any:
+        return values[name] if name in values else cls.model_fields[name].get_default()
+
+    return all(value(mark.field) in mark.values for mark in _conditions(field))
 
 
 def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = ()) -> type[T]:

@@ -22,13 +22,13 @@ class FoundViews:
 
     index: int
     images: UInt8[Tensor, "views 3 height width"]
-    latents: Float[Tensor, "views codes dim"]
+    latents: Float[Tensor, "views codes dim"]  # empty where nothing has codes
     distances: Float[Tensor, " views"]  # of the stored uint8 images to the anchor
     distances_original: Float[Tensor, " views"]  # and to the image itself
     spread: float  # mean distance between the stored views, 0 for one view
     steps: int
     converged: bool
-    strengths: Float[Tensor, " views"] | None = None  # of moves whose strength is found
+    strengths: Float[Tensor, " views"] | None = None  # where they are found
 
 
 class Engine(Protocol):
@@ -55,7 +55,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Equation3(ABC):
+class Equation3:
     """What is asked of the views of an anchor.
 
     Attributes:
@@ -81,16 +81,6 @@ class Equation3(ABC):
     missed: ClassVar[str] = "did not converge"
     judged: ClassVar[str] = ""
     counted: ClassVar[str] = "steps"
-
-    @abstractmethod
-    def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> Engine:
-        """What finds the views.
-
-        Args:
-            generator: synthesises images in about [−1, 1] from W+ latents.
-            embedding: f.
-            device: where to compute.
-        """
 
     @property
     def asks_convergence(self) -> bool:
@@ -125,3 +115,44 @@ class Equation3(ABC):
         if self.hinge == "view":
             return None, boundary
         return boundary + self.uniformity_weight * np.maximum(0, self.epsilon2 - spread), boundary
+
+
+@dataclass(frozen=True, kw_only=True)
+class InLatents(Equation3, ABC):
+    """Eq. 3 for views that a generator makes of codes."""
+
+    @abstractmethod
+    def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> Engine:
+        """What finds the views.
+
+        Args:
+            generator: synthesises images in about [−1, 1] from W+ latents.
+            embedding: f.
+            device: where to compute.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtEpsilon1(Equation3):
+    """Eq. 3 with ε1 above 0, at which every view is to be, found by a secant.
+
+    Attributes:
+        tolerance: a view has converged when its distance, as it is stored, is off by at most this share of ε1.
+        passes: most forward passes of a view.
+        calibration: anchors that the first guess is measured on.
+    """
+
+    epsilon2: float = 0.0
+    uniformity_weight: float = 0.0
+    tolerance: float = 0.05
+    passes: int = 12
+    calibration: int = 64
+
+    missed: ClassVar[str] = "have a view that no strength brings to ε1; the nearest is kept"
+    counted: ClassVar[str] = "forward passes an image"
+
+    def within(
+        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
+    ) -> Bool[np.ndarray, " anchors"]:
+        """Those whose views are all at ε1, up to the tolerance."""
+        return np.abs(distances - self.epsilon1).max(axis=1) <= self.tolerance * self.epsilon1

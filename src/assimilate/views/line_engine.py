@@ -23,7 +23,7 @@ from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
 from assimilate.views.anchors import anchor_tiles
 from assimilate.views.embedding import FrozenEmbedding
-from assimilate.views.equation3 import Equation3, FoundViews
+from assimilate.views.equation3 import AtEpsilon1, FoundViews, InLatents
 from assimilate.views.lines import Line, LineSearch, LineSettings, Point, Work
 from assimilate.views.objective import pairwise_distances
 
@@ -57,20 +57,14 @@ class LineAnchor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LineEquation(Equation3):
-    """Eq. 3, with ε1 above 0, on lines.
+class LineEquation(AtEpsilon1, InLatents):
+    """Eq. 3 on lines.
 
     Attributes:
         width: lines in flight.
-        tolerance: the share of ε1 by which a line's mean distance may be off.
-        passes: most points of a line.
-        calibration: anchors that the first guess is measured on.
     """
 
     width: int = 128
-    tolerance: float = 0.05
-    passes: int = 12
-    calibration: int = 256
 
     @property
     def lines(self) -> LineSettings:

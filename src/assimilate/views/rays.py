@@ -14,9 +14,8 @@ from functools import cached_property
 from math import inf
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from assimilate.data.seeding import generator as seeded
@@ -48,6 +47,8 @@ class RaySettings(LineEquation):
         projection, precision, compiled: see `LineSettings`.
     """
 
+    uniformity_weight: float = 0.01
+    calibration: int = 256
     direction: Direction = field(default_factory=Isotropic)
     layers: Sequence[int] | None = None
     layer_share: float = 1.0
@@ -59,7 +60,6 @@ class RaySettings(LineEquation):
     compiled: bool = False
 
     missed: ClassVar[str] = "have a view that no ray of view.ray.redraws + 1 brought to ε1; the nearest is kept"
-    counted: ClassVar[str] = "forward passes an image"
 
     @property
     def lines(self) -> LineSettings:
@@ -69,12 +69,6 @@ class RaySettings(LineEquation):
     def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "RayEngine":
         """Rays."""
         return RayEngine(generator, embedding, self, device=device)
-
-    def within(
-        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
-    ) -> Bool[np.ndarray, " anchors"]:
-        """Those whose views are all at ε1, up to the tolerance."""
-        return np.abs(distances - self.epsilon1).max(axis=1) <= self.tolerance * self.epsilon1
 
 
 @dataclass(frozen=True)

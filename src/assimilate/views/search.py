@@ -23,7 +23,7 @@ from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
 from assimilate.views.anchors import anchor_tiles, pixels_on
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
-from assimilate.views.equation3 import Equation3, FoundViews
+from assimilate.views.equation3 import FoundViews, InLatents
 from assimilate.views.objective import SearchLoss, least_loss, pairwise_distances, search_loss, spread_bound
 from assimilate.views.search_state import SearchState
 
@@ -32,7 +32,7 @@ KICK_STD = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSettings(Equation3):
+class SearchSettings(InLatents):
     """Everything of Eq. 3 and its solver; the defaults are those of conf/view/wsearch.yaml.
 
     Attributes:

@@ -12,34 +12,44 @@ from assimilate.graph.progress import Progress
 from assimilate.graph.rows import Write
 from assimilate.graph.step import Step
 from assimilate.views.embedding import FrozenEmbedding
-from assimilate.views.equation3 import Equation3, FoundViews
+from assimilate.views.equation3 import Equation3, FoundViews, InLatents
 from assimilate.views.objective import spread_bound
 
 _MEASURED = ("distances", "steps", "converged", "spread")
+Search = Callable[[list[int], Callable[[FoundViews], None], Progress], None]
 # Of each view, where they are found.
 STRENGTHS = "strengths"
 
 
 class SearchCache:
-    """W-search for images of a job's data set.
+    """Views that are searched for, of images of a job's data set.
 
     Args:
         at: the job.
-        equation: Eq. 3 and its solver.
-        generator, reference, latents: the steps that it is made from.
+        equation: what was asked.
+        search: finds the views of some images and hands them over as they are found.
     """
 
-    def __init__(self, at: Place, equation: Equation3, *, generator: Step, reference: Step, latents: Step) -> None:
-        self._at, self._equation = at, equation
-        self._generator, self._reference, self._latents = generator, reference, latents
+    def __init__(self, at: Place, equation: Equation3, search: Search) -> None:
+        self._at, self._equation, self.search = at, equation, search
 
-    def search(self, indices: list[int], emit: Callable[[FoundViews], None], progress: Progress) -> None:
-        """The views of some images, handed over as they are found."""
-        at = self._at
-        f = FrozenEmbedding.of(at.load(self._reference)).to(at.device)
-        self._equation.engine(at.load(self._generator), f, device=at.device).run(
-            at.load(self._latents), at.dataset.train.images, indices, emit, progress
-        )
+    @classmethod
+    def in_latents(cls, at: Place, equation: InLatents, made_from: Step) -> "SearchCache":
+        """Views that a generator makes of codes.
+
+        Args:
+            at: the job.
+            equation: Eq. 3 and its solver.
+            made_from: has the steps `generator`, `latents` and `reference`.
+        """
+        steps = made_from.parents
+
+        def search(indices: list[int], emit: Callable[[FoundViews], None], progress: Progress) -> None:
+            f = FrozenEmbedding.of(at.load(steps["reference"])).to(at.device)
+            engine = equation.engine(at.load(steps["generator"]), f, device=at.device)
+            engine.run(at.load(steps["latents"]), at.dataset.train.images, indices, emit, progress)
+
+        return cls(at, equation, search)
 
     def again(
         self, indices: list[int], count: int, progress: Progress

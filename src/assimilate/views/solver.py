@@ -9,7 +9,7 @@ from assimilate.graph.settings import Allowed, Count, Flag, Positive, Settings, 
 from assimilate.views.directions import Direction
 
 if TYPE_CHECKING:  # settings are declared without torch
-    from assimilate.views.equation3 import Equation3
+    from assimilate.views.equation3 import InLatents
 
 
 class Solver(Settings):
@@ -39,7 +39,7 @@ class Solver(Settings):
         """
 
     @abstractmethod
-    def solving(self, **equation: Any) -> "Equation3":
+    def solving(self, **equation: Any) -> "InLatents":
         """Eq. 3 and this solver of it.
 
         Args:
@@ -109,7 +109,7 @@ class Ray(Solver, word="ray", node="ray"):
             codes = "" if num_codes is None else f" 0 to {num_codes - 1}"
             raise ValueError(f"view.ray.layers={self.layers}: allowed is null, or some of the generator's codes{codes}")
 
-    def solving(self, **equation: Any) -> "Equation3":
+    def solving(self, **equation: Any) -> "InLatents":
         """Eq. 3 and rays."""
         from assimilate.views.rays import RaySettings
 

@@ -3,13 +3,11 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
-from math import inf
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from assimilate.encoder.step import Encoder
 from assimilate.graph.place import Place
@@ -27,18 +25,15 @@ from assimilate.graph.settings import (
     When,
     Whole,
 )
-from assimilate.views.calibration_step import Calibration, wanted_distance
-from assimilate.views.distances import Distance1
+from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import Codes, FromLatents, Pixels, Shown
+from assimilate.views.strength import AUTO, WithStrength
 
 if TYPE_CHECKING:
     from assimilate.data.views import ViewSource
     from assimilate.views.search_cache import SearchCache
     from assimilate.views.synthesis import Move
 
-AUTO = "auto"
-# What is read where a strength is found.
-_OF_TUNING = ("reference", "calibration", "epsilon1", "tolerance", "passes", "calibration_images")
 NOT_CACHED = "view.cached=false makes views while it trains"
 
 
@@ -113,79 +108,34 @@ class Synthesised(FromLatents):
         return {} if self.cached else dict.fromkeys(("n_cached", "n_used", "seed", "batch"), NOT_CACHED)
 
 
-class Tuned(Synthesised):
-    """A move whose strength is given, or "auto": each view's own, at which f sees the view at ε1.
-
-    One strength takes some views much farther than others (Figure 2's misalignment), and one an image is not enough:
-    on the digits demo, views of one image lie as far apart in distance as those of different images, and with their
-    mean at ε1 the single view is off by 49% of ε1 (rms). So each view has its own, from the same draw as where
-    the strength is given. It is a ray's length: unlike rays, no direction is drawn again.
-
-    Attributes:
-        epsilon1: where the strength is auto, the wanted distance of a view from the reconstruction; auto: the mean of
-            that of the expert views, measured.
-        tolerance: how far a stored view's distance may be from ε1, as a share of ε1.
-        passes: forward passes of a view at most.
-        calibration_images: images on which the first guess, the median strength, is measured.
-    """
-
-    reference: Encoder | None = None
-    calibration: Calibration | None = None
-    epsilon1: Distance1 = "auto"
-    tolerance: Annotated[Positive, Field(lt=1), Allowed("a share of ε1: > 0 and < 1")] = 0.05
-    passes: Count = 12
-    calibration_images: Count = 64
-
-    # The field that holds the strength, and the largest that there is.
-    tuned: ClassVar[str]
-    most: ClassVar[float] = inf
-
-    @property
-    def is_tuned(self) -> bool:
-        """Whether each view has a strength of its own."""
-        return bool(getattr(self, self.tuned) == AUTO)
+class Tuned(WithStrength, Synthesised):
+    """A move away from the reconstruction whose strength is given or found."""
 
     @property
     def _strength(self) -> Any:
         """As it is given; that of a whole move where it is found."""
         return 1.0 if self.is_tuned else getattr(self, self.tuned)
 
-    def distance_asked(self, at: Place) -> float | None:
-        """ε1, where the strength is found."""
-        return wanted_distance(self.epsilon1, self.calibration, at) if self.is_tuned else None
-
     def _search(self, at: Place) -> "SearchCache":
         from assimilate.views.search_cache import SearchCache
         from assimilate.views.tuned import TunedMove
 
-        assert self.reference is not None
+        epsilon1 = self.distance_asked(at)
+        assert epsilon1 is not None
         wanted = TunedMove(
-            epsilon1=wanted_distance(self.epsilon1, self.calibration, at),
+            epsilon1=epsilon1,
             move=self.move(),
             most=self.most,
             num_views=self.n_cached,
             seed=self.seed,
             width=self.batch,
-            tolerance=self.tolerance,
-            passes=self.passes,
-            calibration=self.calibration_images,
+            **self._asked,
         )
-        return SearchCache(at, wanted, generator=self.generator, reference=self.reference, latents=self.latents)
-
-    @property
-    def measured(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
-        """And what was found, where it was looked for."""
-        found = {"spread": ((), "<f4"), "converged": ((), "|u1"), "strengths": ((self.num_views,), "<f4")}
-        return {**super().measured, **(found if self.is_tuned else {})}
+        return SearchCache.in_latents(at, wanted, self)
 
     def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
         """One forward pass a view, or a few until ε1 is reached."""
         (self._search(at).fill if self.is_tuned else partial(super().fill, at))(write, indices, progress)
-
-    def summarize(self, folder: Path, at: Place) -> dict[str, Any]:
-        """And the distances that were reached, where they were asked for."""
-        settings = super().summarize(folder, at)
-        return {**settings, **self._search(at).summarize(folder)} if self.is_tuned else settings
 
     def codes_and_views(self, at: Place, indices: list[int], count: int, progress: Progress) -> tuple[Codes, Pixels]:
         """They are made again."""
@@ -199,24 +149,12 @@ class Tuned(Synthesised):
         once = super().effort_of_a_view
         return once if self.reference is None else 4 * (once + self.reference.gflop)
 
-    def unused(self) -> Mapping[str, str]:
-        """What is asked of a strength that is found."""
-        if self.is_tuned:
-            return super().unused()
-        why = f"view.{self.tuned}=auto alone looks through f, at ε1"
-        return {**super().unused(), **dict.fromkeys(_OF_TUNING, why)}
-
     @model_validator(mode="after")
     def _can_be_tuned(self) -> "Tuned":
         if self.is_tuned and not self.cached:
             raise ValueError(
                 f"view.{self.tuned}=auto cannot be used with view.cached=false: the strength is found for views "
                 "that are kept; give view.cached=true or a number"
-            )
-        if self.is_tuned and self.epsilon1 == 0:
-            raise ValueError(
-                f"view.epsilon1=0 cannot be used with view.{self.tuned}=auto, which leaves the anchor: give a "
-                "distance > 0, or view=reconstruction"
             )
         return self
 
@@ -235,7 +173,7 @@ class WPerturb(Tuned):
     ink: ClassVar[str] = "vermilion"
     tuned: ClassVar[str] = "sigma"
     reference: Annotated[Encoder | None, When("sigma", AUTO)] = None
-    calibration: Annotated[Calibration | None, When("sigma", AUTO), When("epsilon1", "auto")] = None
+    calibration: Annotated[Calibration | None, When("sigma", AUTO), When("epsilon1", AUTO)] = None
     sigma: Annotated[
         NotNegative | list[NotNegative] | Literal["auto"],
         Allowed("auto, a standard deviation ≥ 0, or a list with one a code"),
@@ -281,10 +219,9 @@ class WMix(Tuned):
 
     title: ClassVar[str] = "W-mix"
     ink: ClassVar[str] = "purple"
-    tuned: ClassVar[str] = "strength"
     most: ClassVar[float] = 1.0
     reference: Annotated[Encoder | None, When("strength", AUTO)] = None
-    calibration: Annotated[Calibration | None, When("strength", AUTO), When("epsilon1", "auto")] = None
+    calibration: Annotated[Calibration | None, When("strength", AUTO), When("epsilon1", AUTO)] = None
     split: Annotated[Whole, Allowed("a whole number of codes ≥ 0, at most 2·log2(image_size) − 2")]
     strength: Annotated[Probability | Literal["auto"], Allowed("auto or a number from 0 to 1")] = 1.0
 

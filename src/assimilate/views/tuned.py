@@ -6,11 +6,9 @@ anchor grows almost linearly in t: a bracketed secant takes a few passes.
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import ClassVar
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from assimilate.data.seeding import generator as seeded
@@ -37,21 +35,10 @@ class TunedMove(LineEquation):
 
     move: Move = field(default_factory=lambda: Perturbation(1.0))
     most: float = inf
-    epsilon2: float = 0.0
-    uniformity_weight: float = 0.0
-
-    missed: ClassVar[str] = "have a view that no strength brings to ε1; the nearest is kept"
-    counted: ClassVar[str] = "forward passes an image"
 
     def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "TunedEngine":
         """A line for each view."""
         return TunedEngine(generator, embedding, self, device=device)
-
-    def within(
-        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
-    ) -> Bool[np.ndarray, " anchors"]:
-        """Those whose views are all at ε1, up to the tolerance."""
-        return np.abs(distances - self.epsilon1).max(axis=1) <= self.tolerance * self.epsilon1
 
 
 class TunedEngine(LineEngine[TunedMove]):

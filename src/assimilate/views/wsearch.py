@@ -26,7 +26,7 @@ from assimilate.views.solver import Solver
 from assimilate.views.step import Codes, FromLatents, Pixels
 
 if TYPE_CHECKING:
-    from assimilate.views.equation3 import Equation3
+    from assimilate.views.equation3 import InLatents
     from assimilate.views.search_cache import SearchCache
 
 
@@ -84,7 +84,7 @@ class Search(Solver, word="gradient", node="search"):
                 "of which it is a share: give view.search.tolerance_relative=null view.search.tolerance=0.001"
             )
 
-    def solving(self, **equation: Any) -> "Equation3":
+    def solving(self, **equation: Any) -> "InLatents":
         """Eq. 3 and this solver of it."""
         from assimilate.views.search import SearchSettings
 
@@ -141,7 +141,7 @@ class WSearch(FromLatents):
             anchor=self.anchor,
             seed=self.seed,
         )
-        return SearchCache(at, equation, generator=self.generator, reference=self.reference, latents=self.latents)
+        return SearchCache.in_latents(at, equation, self)
 
     @property
     def measured(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
