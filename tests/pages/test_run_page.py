@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import re
 from html.parser import HTMLParser
 
 import pytest
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from assimilate import report
 from assimilate.graph.wiring import Wiring
+from assimilate.pages.metrics import compare
 from assimilate.pages.run import parse_place, parse_run
 from assimilate.pages.terminal import run_table
 from assimilate.run.composing import compose
@@ -222,56 +222,21 @@ def test_the_baseline_names_no_other():
 
 def test_a_terminal_of_80_columns_cuts_no_number():
     values = {"acc1": 92.5, "acc5": 99.75, "knn5": 90.25, "knn5_euclidean": 89.75}
-    made = result(row=None, metrics=values, floors={"commonest class": dict.fromkeys(values, 15.62)})
+    floors = {"commonest class": 15.62, "raw pixels": 96.11, "random network": 100.0}
+    made = result(
+        row=None, metrics=values, floors={name: dict.fromkeys(values, value) for name, value in floors.items()}
+    )
     made["baseline"] = {"metrics": {name: measured(11.88, 1.88) for name in values}, "artifact": "probes/x/y"}
+    run = parse_run(made, parse_place(("paper", "adhoc", "x", "cifar10", "seed0")))
     console = Console(width=80, file=io.StringIO())
-    console.print(run_table(parse_run(made, parse_place(("paper", "adhoc", "x", "cifar10", "seed0")))))
+    console.print(run_table(run))
     shown = console.file.getvalue()
     line = next(line for line in shown.splitlines() if line.strip().startswith("Acc@5"))
-    assert line.split()[-9:] == ["15.62", "–", "11.88", "±", "1.88", "99.75", "±", "0.05", "+87.87"]
+    assert line.split()[1:] == ["15.62", "96.11", "100.00", "11.88", "±", "1.88", "99.75", "±", "0.05", "+87.87"]
+    assert [name for name in values if run.is_below_pixels(name)] == ["acc1", "knn5", "knn5_euclidean"]
+    assert shown.count("▽") == 3
+    assert "random init." not in shown
     assert "…" not in shown
-
-
-def write_card(out, name, cache, **changes):
-    """An analysis.json as `analysis=card` leaves it, with the card of one cache."""
-    score = {"title": "purity by 5-NN", "unit": "%", "value": 81.25, "n": 4000, "expert": 90.0, "real": 93.5} | changes
-    card = {
-        "cache": cache,
-        "f": "encoders/x/f",
-        "num_images": 1000,
-        "num_views": 4,
-        "num_others": 9,
-        "scores": {"a": score},
-    }
-    folder = out / "paper" / "analysis" / name
-    folder.mkdir(parents=True)
-    record = {"schema": 1, "kind": "card", "title": "View card", "budget": "paper", "files": [], "summary": {"W": card}}
-    (folder / "analysis.json").write_text(json.dumps(record))
-
-
-def test_a_run_shows_the_card_of_its_cache(tmp_path):
-    found = result(metrics={"acc1": 1.0})
-    found["artifacts"]["views/cifar10/wsearch-1"] = "d" * 64
-    pages = [write(tmp_path, found) / "report.html"]
-    pages.append(write(tmp_path, result(metrics={"acc1": 1.0}, seed=1)) / "report.html")
-    assert report.main([f"out={tmp_path}"]) == 0
-    assert not any("View card" in page.read_text() for page in pages)
-    write_card(tmp_path, "card-1", "views/cifar10/wsearch-1")
-    write_card(tmp_path, "card-2", "views/cifar10/other", value=12.5)
-    assert report.main([f"out={tmp_path}"]) == 0
-    page = pages[0].read_text()
-    table = page[page.index('id="view-card"') : page.index('id="what-it-took"')]
-    assert "12.5" not in table
-    cells = re.findall(r"<td[^>]*>([^<]*)</td>", table)
-    assert cells == ["purity by 5-NN, %", "81.2", "90", "–", "93.5", "4,000"]
-    assert "View card" not in pages[1].read_text()
-
-
-@pytest.mark.parametrize("value", [None, "1", float("nan")])
-def test_a_card_that_cannot_be_read_is_said(tmp_path, capsys, value):
-    write_card(tmp_path, "card-1", "views/cifar10/wsearch-1", value=value)
-    assert report.main([f"out={tmp_path}"]) == 0
-    assert (
-        "left out: paper/analysis/card-1/analysis.json: is no analysis that this version reads"
-        in capsys.readouterr().out
-    )
+    alone = parse_run(made | {"floors": {}}, run.place)
+    assert "random init." in compare(alone)  # the run's own, where no random network was measured
+    assert not any(map(alone.is_below_pixels, values))

@@ -69,7 +69,8 @@ def page_data(
 ) -> Markup:
     """What the page's script reads, as JSON in which no text can end its element.
 
-    Of each run of `report.json` its title, command's words, page, curves and those settings that are not every run's.
+    Of each run of `report.json` its title, command's words, page, curves and those settings that are not every run's;
+    a seed is no setting, nor is what decides no number.
     """
     runs = book.runs
     lines = {"runs": run_lines(book), "differences": difference_lines(book)}
@@ -80,7 +81,7 @@ def page_data(
             "page": page_of(run),
             "knn": as_columns([(x, y) for x, y in run.knn_curve or ()]) if run.knn_curve else None,
             "loss": remembered.loss(run) or None,
-            "settings": settings,
+            "settings": {key: value for key, value in settings.items() if book.is_setting(f"{key}=")},
         }
         for run, settings in zip(runs, differing_settings([run.config for run in runs]), strict=True)
     ]

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from assimilate.pages import curves
 from assimilate.pages.run import hours_of, warning_of
 
-# "92.41 ± 0.12", "+0.10", "–"
-_NUMBER = re.compile(r"[-+−–±\d., ]+")
+# "92.41 ± 0.12", "+0.10", "88.90 ▽", "–"
+_NUMBER = re.compile(r"[-+−–±▽*\d., ]+")
 _KINDS = {".png": "png", ".svg": "svg+xml"}
 # Characters that would end a cell of Markdown, or be read as markup.
 _ESCAPED = re.compile(r"[\\`*_\[\]<>|~$]")
