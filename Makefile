@@ -1,4 +1,4 @@
-# Everything runs in .venv, which the first target that needs it creates with uv.
+# Everything runs in .venv, which the first target that needs it creates with uv; tools of development come with the first that needs them.
 # PYTHONDONTWRITEBYTECODE makes `import lightning` take 15 s every time: it is unset here.
 unexport PYTHONDONTWRITEBYTECODE
 SHELL := /bin/bash
@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := .uv/bin/uv
 STAMP := $(VENV)/.ready
+DEV := $(VENV)/.dev-ready
 # Two test processes of one thread each: more threads than cores makes everything slower.
 WORKERS ?= 2
 
@@ -16,7 +17,7 @@ WORKERS ?= 2
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: $(STAMP)  ## Create .venv with everything in it (about 30 s)
+setup: $(STAMP)  ## Create .venv with what assimilate needs: 6 GB, one to ten minutes
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -24,10 +25,16 @@ $(UV):
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv uv
 
 $(STAMP): pyproject.toml | $(UV)
+	@echo "Creating $(VENV): about 6 GB, most of it CUDA for PyTorch (1 GB with a CPU-only torch already in it); 3 GB to download, one to ten minutes."
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	$(UV) pip install --quiet --python $(BIN)/python --group dev --editable .
+	$(UV) pip install --quiet --python $(BIN)/python --editable .
 	$(BIN)/python -m compileall -q $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $(STAMP)
+
+$(DEV): $(STAMP)
+	@echo "Adding the tools of development to $(VENV): about 120 MB, less than a minute."
+	$(UV) pip install --quiet --python $(BIN)/python --group dev --editable .
+	@touch $(DEV)
 
 extras: $(STAMP)  ## Install extras into .venv: make extras EXTRAS=sweep,joblib (also slurm, timm, tensorboard, mlflow)
 	$(UV) pip install --quiet --python $(BIN)/python --editable '.[$(EXTRAS)]'
@@ -35,20 +42,20 @@ extras: $(STAMP)  ## Install extras into .venv: make extras EXTRAS=sweep,joblib 
 demo: $(STAMP)  ## The whole chain on real digit scans, with rays; ends with a table and an HTML report
 	$(BIN)/python -m assimilate.train view.solver=ray
 
-test: $(STAMP)  ## The fast tests
+test: $(DEV)  ## The fast tests
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-test-slow: $(STAMP)  ## The tests that take minutes
+test-slow: $(DEV)  ## The tests that take minutes
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow --timeout 1800 --session-timeout 14400
 
 docs: $(STAMP)  ## The documentation as a site in build/docs; a warning or a broken link is an error
 	$(UV) pip install --quiet --python $(BIN)/python --group docs
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/python -m mkdocs build --quiet --strict
 
-bench: $(STAMP)  ## All benchmarks against their references (an hour, nothing else running); writes docs/benchmarks.md
+bench: $(DEV)  ## All benchmarks against their references (an hour, nothing else running); writes docs/benchmarks.md
 	$(BIN)/python benchmarks/table.py
 
-lint: $(STAMP)  ## ruff, mypy and the import contracts
+lint: $(DEV)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -56,7 +63,7 @@ lint: $(STAMP)  ## ruff, mypy and the import contracts
 
 check: lint test  ## What CI runs
 
-format: $(STAMP)  ## Format and fix what can be fixed
+format: $(DEV)  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
