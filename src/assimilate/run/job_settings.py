@@ -89,6 +89,7 @@ class Logger(Settings):
     Attributes:
         tracker: what keeps runs: a class or function that takes (job, say) and gives an
             assimilate.tracking.tracker.Tracker; null: nothing.
+        package: what the tracker needs beside assimilate's own packages, an extra of the same name; null: nothing.
         files: keep the losses and the kNN curve as CSV files in the run's folder.
         project: W&B project, or MLflow experiment; the default is $WANDB_PROJECT or $MLFLOW_EXPERIMENT_NAME.
         entity: W&B user or team; the default is $WANDB_ENTITY.
@@ -100,6 +101,7 @@ class Logger(Settings):
 
     name: Annotated[str, NAMED]
     tracker: Annotated[Text | None, Allowed("null or a dotted path, module.Class")] = None
+    package: Annotated[Text | None, Allowed("null or the name of a package")] = None
     files: Flag = True
     project: Annotated[Text, Allowed("a name")] = "assimilate"
     entity: Annotated[Text | None, Allowed("null or a name")] = None

@@ -1,6 +1,5 @@
 """A job as a run of TensorBoard or MLflow, through Lightning's own loggers."""
 
-import importlib.util
 import io
 import logging
 import os
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
 
 from assimilate.errors import UserError
@@ -18,7 +19,6 @@ from assimilate.tracking.run_tracker import (
     Say,
     axis_of,
     job_type,
-    missing_package,
     recorded,
     run_group,
     run_name,
@@ -30,11 +30,7 @@ class LightningTracker(RunTracker):
     """Tells a job to a logger of Lightning's."""
 
     def __init__(self, job: Job, service: str) -> None:
-        if importlib.util.find_spec(service) is None:
-            raise missing_package(service)
         super().__init__(job, service)
-        from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
         # Loggers of other ranks are silent, and SLURM numbers the copies of a command.
         rank_zero_only.rank = 0  # type: ignore[attr-defined]
         self._config: dict[str, Any] = recorded(job)
@@ -63,8 +59,6 @@ class TensorBoardTracker(LightningTracker):
         say(f"  TensorBoard: tensorboard --logdir {shell_word(str(self.folder))}")
 
     def open(self, job: Job) -> Any:
-        from lightning.pytorch.loggers import TensorBoardLogger
-
         name = "/".join(str(part) for part in (run_name(job), settings_of(job).suffix) if part)
         # Metrics are written with the settings when the job ends: none is there before, and none is -1.
         return TensorBoardLogger(self.folder, name=name, version="", default_hp_metric=False)
@@ -103,8 +97,6 @@ class MLflowTracker(LightningTracker):
         say(f"  MLflow: mlflow ui --backend-store-uri {shell_word(self._uri)}")
 
     def open(self, job: Job) -> Any:
-        from lightning.pytorch.loggers import MLFlowLogger
-
         for name in ("alembic", "mlflow.store", "lightning.pytorch.loggers.mlflow"):  # what they do to a new database
             logging.getLogger(name).setLevel(logging.ERROR)
         self._uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.folder.resolve() / 'mlflow.db'}"

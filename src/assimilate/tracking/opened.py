@@ -1,5 +1,6 @@
 """The tracker of a job, for as long as it lasts."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from assimilate.errors import UserError
 from assimilate.graph.called import resolved
 from assimilate.run.job import Job, rank
+from assimilate.run.job_settings import Logger
 from assimilate.tracking.run_tracker import settings_of
 from assimilate.tracking.tracker import RANK_METRICS, FileTracker, Tracker
 
@@ -19,8 +21,7 @@ TRACKED = ("train", "evaluate", "make_views", "invert", "train_generator")
 def open_tracker(job: Job, say: Callable[[str], None]) -> Iterator[Tracker]:
     """The tracker of a job, closed whatever happens: N jobs of a multirun are N runs.
 
-    Whatever it needs is imported only here. Under several ranks the parent alone has the tracker; rank
-    0 tells it what it measures, the others nothing.
+    Under several ranks the parent alone has the tracker; rank 0 tells it what it measures, the others nothing.
 
     Raises:
         UserError: it cannot be opened.
@@ -30,7 +31,7 @@ def open_tracker(job: Job, say: Callable[[str], None]) -> Iterator[Tracker]:
         if rank() == 0 and RANK_METRICS in os.environ:
             tracker = FileTracker(Path(os.environ[RANK_METRICS]))
     elif _is_tracked(job):
-        tracker = _opener(str(settings_of(job).tracker))(job, say)
+        tracker = _opener(settings_of(job))(job, say)
     try:
         yield tracker
     except BaseException:
@@ -45,13 +46,19 @@ def _is_tracked(job: Job) -> bool:
     return settings_of(job).tracker is not None and job.stage in TRACKED and not only_looks
 
 
-def _opener(path: str) -> Callable[[Job, Callable[[str], None]], Tracker]:
-    """The class or function that a dotted path names.
+def _opener(settings: Logger) -> Callable[[Job, Callable[[str], None]], Tracker]:
+    """The class or function that `tracker` names, which is imported only here.
 
     Raises:
-        UserError: it cannot be imported, or called.
+        UserError: it cannot be imported, or called, or what it needs is not installed.
     """
+    package = settings.package
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"logger={settings.name} needs the package {package}, which is not installed: make extras "
+            f"EXTRAS={package}, or give logger=csv"
+        )
     try:
-        return resolved(path)
+        return resolved(settings.tracker)
     except ValueError as error:
         raise UserError(f"logger.tracker={error}") from error

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from assimilate.errors import UserError
 from assimilate.graph.identity import content_hash
 from assimilate.run.job import Job
 from assimilate.run.job_settings import Logger
@@ -77,11 +76,3 @@ def axis_of(metrics: Mapping[str, float]) -> int | None:
     axes = [value for name, value in metrics.items() if name.endswith("/step")]
     axes += [value for name, value in metrics.items() if name.endswith("/epoch")]
     return int(axes[0]) if axes else None
-
-
-def missing_package(option: str) -> UserError:
-    """What is to be said where the package behind an option of `logger` is not installed."""
-    return UserError(
-        f"logger={option} needs the package {option}, which is not installed: make extras EXTRAS={option}, or give "
-        "logger=csv"
-    )
