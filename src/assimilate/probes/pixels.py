@@ -119,7 +119,7 @@ def choose_strength(
     for held_out in range(NUM_FOLDS if len(x) >= NUM_FOLDS else 0):
         inside, outside, start = fold != held_out, fold == held_out, None
         for index, strength in enumerate(STRENGTHS):
-            start = fit_softmax(x[inside], y[inside], num_classes, strength=strength, start=start, tolerance=3e-4)
+            start = fit_softmax(x[inside], y[inside], num_classes, strength=strength, start=start, tolerance=1e-3)
             right[index] += int((ranks(x[outside] @ start[0].T + start[1], y[outside]) == 0).sum())
             progress(held_out * len(STRENGTHS) + index + 1, NUM_FOLDS * len(STRENGTHS), {"C": strength})
     return STRENGTHS[int(right.argmax())]
@@ -158,7 +158,7 @@ def fit_softmax(
     weight_penalty = penalty * scale.square()
     rows = torch.arange(n, device=x.device)
     optimizer = torch.optim.LBFGS(
-        [values], max_iter=MOST_ITERATIONS, history_size=20, tolerance_grad=tolerance, line_search_fn="strong_wolfe"
+        [values], max_iter=MOST_ITERATIONS, history_size=8, tolerance_grad=tolerance, line_search_fn="strong_wolfe"
     )
 
     def closure() -> float:
