@@ -6,6 +6,7 @@ A learning rate is a pure function of the step: nothing to save, nothing that a 
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -159,6 +160,12 @@ class Optimizer(Settings):
             parameters: groups, as torch.optim takes them.
         """
 
+    @property
+    def _torch(self) -> ModuleType:
+        from torch import optim
+
+        return optim
+
     def rates(self, *, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
         """The learning rate as a function of the optimiser steps already taken."""
         return lambda step: self.schedule.rate(step, lr=self.lr, epochs=epochs, steps_per_epoch=steps_per_epoch)
@@ -175,9 +182,10 @@ class SGD(Optimizer, word="sgd"):
 
     def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
         """torch.optim.SGD, fused."""
-        from torch.optim import SGD as Built
-
-        return Built(parameters, lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay, fused=True)
+        made: torch.optim.Optimizer = self._torch.SGD(
+            parameters, lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay, fused=True
+        )
+        return made
 
 
 class Adam(Optimizer, word="adam"):
@@ -185,9 +193,8 @@ class Adam(Optimizer, word="adam"):
 
     def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
         """torch.optim.Adam, fused."""
-        from torch.optim import Adam as Built
-
-        return Built(parameters, lr=1.0, weight_decay=self.weight_decay, fused=True)
+        made: torch.optim.Optimizer = self._torch.Adam(parameters, lr=1.0, weight_decay=self.weight_decay, fused=True)
+        return made
 
 
 class AnyOptimizer(Called, Optimizer, word="any", adapts=True):

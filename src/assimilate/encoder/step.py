@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from assimilate.data.dataset import Images, Three
@@ -71,6 +72,12 @@ class Encoder(Step):
     kind: ClassVar[str] = "encoders"
     stage: ClassVar[str] = "train"
     title: ClassVar[str] = "Training encoder"
+
+    @property
+    def _importing(self) -> ModuleType:
+        from assimilate.encoder import importing  # and with it torch
+
+        return importing
 
     def load(self, folder: Path, at: Place) -> "EncoderNetwork":
         """The network on the CPU, in eval mode, with its `mean` and `std`."""
@@ -164,11 +171,11 @@ class GivenEncoder(Encoder):
 
     def build(self, into: Path, at: Place) -> Built:
         """Read them, and say whose they are and how they read images."""
-        from assimilate.encoder.importing import import_given
-
         statistics = None if self.mean is None or self.std is None else (self.mean, self.std)
         given = str(at.settings.checkpoint)
-        return Built({"weights": import_given(given, self.reading, into / ENCODER, at, statistics=statistics)})
+        return Built(
+            {"weights": self._importing.import_given(given, self.reading, into / ENCODER, at, statistics=statistics)}
+        )
 
     @property
     def label(self) -> str:
@@ -194,10 +201,8 @@ class ImportedEncoder(Encoder):
 
     def build(self, into: Path, at: Place) -> Built:
         """Read it, and write it anew."""
-        from assimilate.encoder.importing import copy_encoder
-
         try:
-            copy_encoder(self.checkpoint.path, into / ENCODER)
+            self._importing.copy_encoder(self.checkpoint.path, into / ENCODER)
         except ValueError as error:
             raise ValueError(f"view.encoder.checkpoint: {error}") from error
         return Built({"imported": True})

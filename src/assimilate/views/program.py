@@ -4,6 +4,7 @@ A diffusion model, an autoencoder, a program: nothing is differentiated, and the
 """
 
 from abc import abstractmethod
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from assimilate.encoder.step import Encoder
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # settings are declared without torch
     from jaxtyping import Float
     from torch import Tensor
 
-    from assimilate.views.programs import ProgramViews
+    from assimilate.views.programs import ProgramViews, TunedProgram
     from assimilate.views.search_cache import SearchCache
 
 
@@ -57,28 +58,33 @@ class Program(WithStrength):
             As many images, about [−1, 1]; a view depends on its own strength alone.
         """
 
-    def _made(self, at: Place) -> "ProgramViews":
-        from assimilate.views.programs import ProgramViews
+    @property
+    def _programs(self) -> ModuleType:
+        from assimilate.views import programs  # and with it torch
 
-        return ProgramViews(
+        return programs
+
+    def _made(self, at: Place) -> "ProgramViews":
+        made: ProgramViews = self._programs.ProgramViews(
             self.views, at.dataset.train.images, num_views=self.n_cached, seed=self.seed, device=at.device
         )
+        return made
 
     def _search(self, at: Place) -> "SearchCache":
-        from assimilate.views.embedding import FrozenEmbedding
-        from assimilate.views.programs import TunedProgram
         from assimilate.views.search_cache import SearchCache
 
         epsilon1, reference = self.distance_asked(at), self.reference
         assert epsilon1 is not None
         assert reference is not None
-        wanted = TunedProgram(
+        wanted: TunedProgram = self._programs.TunedProgram(
             epsilon1=epsilon1, anchor="original", num_views=self.n_cached, seed=self.seed, most=self.most, **self._asked
         )
         return SearchCache(
             at,
             wanted,
-            lambda *work: wanted.run(self._made(at), FrozenEmbedding.of(at.load(reference)).to(at.device), *work),
+            lambda *work: wanted.run(
+                self._made(at), self._programs.FrozenEmbedding.of(at.load(reference)).to(at.device), *work
+            ),
         )
 
     def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
