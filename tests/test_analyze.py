@@ -30,7 +30,7 @@ def table(path):
 def check_record(path, kind):
     record = json.loads(path.read_text())
     assert path.parent.name.startswith(f"{kind}-digits-")
-    assert (record["schema"], record["kind"], record["dataset"]) == (1, kind, "digits")
+    assert (record["schema"], record["kind"], record["dataset"]) == (2, kind, "digits")
     assert record["figure"] is None  # no figure of the paper shows digits
     assert record["title"]
     assert record["caption"]
@@ -40,6 +40,7 @@ def check_record(path, kind):
     with Image.open(path.parent / files["png"]) as picture:
         assert min(picture.size) > 100
     assert (path.parent / files["pdf"]).read_bytes().startswith(b"%PDF")
+    assert b"<svg" in (path.parent / files["svg"]).read_bytes()
     return record, table(path.parent / files["csv"])
 
 

@@ -2,6 +2,7 @@
 
 import io
 import statistics
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ def test_both_formats_and_the_same_bytes_again(draw):
     picture, again = draw(), draw()
     assert Image.open(io.BytesIO(picture.png)).width >= 1000
     assert picture.pdf.startswith(b"%PDF")
+    assert ElementTree.fromstring(picture.svg).tag.endswith("}svg")
     assert picture == again
 
 
@@ -101,6 +103,19 @@ def test_the_band_over_seeds_is_the_sample_standard_deviation():
     curve = join_seeds(several)
     assert curve.std.tolist() == pytest.approx([statistics.stdev([10, 12, 17]), statistics.stdev([20, 24, 22])])
     assert join_seeds(several[:1]).std.tolist() == [0, 0]
+
+
+def test_the_last_markers_are_whole():
+    """A row of pixels above a level curve cuts its markers alone: the first, the middle, the last."""
+    picture = draw_curves({"a": join_seeds([[(0, 50), (5, 50), (10, 50)]])}, y_label="accuracy", budget="paper")
+    pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
+    blue = np.abs(pixels - np.array([0x00, 0x72, 0xB2])).sum(2) < 60
+    line = np.flatnonzero(blue.sum(1) > blue.sum(1).max() / 2)
+    row = blue[line[0] - 2]
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(int), [0]])))
+    widths = edges[1::2] - edges[::2]
+    assert len(widths) == 3
+    assert widths.max() - widths.min() <= 1
 
 
 def test_many_long_names_do_not_cover_the_curves(recwarn):

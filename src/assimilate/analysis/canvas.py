@@ -1,4 +1,4 @@
-"""How figures look and become PNG and PDF: on white, for papers, in colours that colour-blind eyes tell apart."""
+"""How figures look and become PNG, PDF and SVG: on white, for papers, in colours that colour-blind eyes tell apart."""
 
 import io
 from collections.abc import Mapping
@@ -50,10 +50,11 @@ STYLE: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure in both formats, as bytes that depend on its numbers alone."""
+    """One figure in three formats, as bytes that depend on its numbers alone."""
 
     png: bytes
     pdf: bytes
+    svg: bytes
 
 
 # Of a figure's width, what a legend beside its axes may take before the figure grows.
@@ -91,7 +92,7 @@ def _shrink_to_fit(figure: Figure, text: Text) -> None:
 
 
 def print_figure(figure: Figure, *, budget: str = "paper", dpi: int = DPI) -> Picture:
-    """The figure as PNG and PDF; one of a reduced budget says so in its corner (a smoke number is no paper number)."""
+    """The figure in every format; one of a reduced budget says so in its corner (a smoke number is no paper number)."""
     if budget != "paper":
         note: dict[str, Any] = {"x": 0.995, "ha": "right", "fontsize": 6, "color": VERMILION}
         text = f"budget: {budget}, not comparable with the paper"
@@ -99,10 +100,11 @@ def print_figure(figure: Figure, *, budget: str = "paper", dpi: int = DPI) -> Pi
             _shrink_to_fit(figure, figure.text(y=0.005, va="bottom", s=text, **note))
         else:  # it takes its room from the axes
             figure.supxlabel(text, **note)
-    files = {}
     # No dates: the same numbers give the same bytes.
-    for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Creator": None})):
+    undated = {"png": ("Software",), "pdf": ("CreationDate", "Creator"), "svg": ("Date", "Creator")}
+    files = {}
+    for kind, names in undated.items():
         stream = io.BytesIO()
-        figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
+        figure.savefig(stream, format=kind, dpi=dpi, metadata=dict.fromkeys(names))
         files[kind] = stream.getvalue()
-    return Picture(files["png"], files["pdf"])
+    return Picture(**files)

@@ -65,7 +65,8 @@ def draw_curves(curves: Mapping[str, Curve], *, y_label: str, budget: str) -> Pi
             seeds = len(curve.values)
             text = label if seeds == 1 else f"{label} (n={seeds})"
             marker = "o" if len(curve.epochs) < 4 else None
-            axes.plot(curve.epochs, curve.mean, color=colour, linestyle=dash, label=text, marker=marker, markersize=4)
+            (line,) = axes.plot(curve.epochs, curve.mean, color=colour, linestyle=dash, label=text)
+            line.set(marker=marker, markersize=4, clip_on=False, zorder=3)  # the first stands on an axis
             if seeds > 1:
                 low, high = curve.mean - curve.std, curve.mean + curve.std
                 axes.fill_between(curve.epochs, low, high, color=colour, alpha=0.18, linewidth=0)

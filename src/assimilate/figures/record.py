@@ -17,7 +17,9 @@ from assimilate.run.job import Job
 if TYPE_CHECKING:
     from assimilate.analysis.canvas import Picture
 
-SCHEMA = 1
+SCHEMA = 2
+# The same picture, and its numbers.
+FORMATS = ("png", "pdf", "svg", "csv")
 RECORD = "analysis.json"
 # Settings that decide nothing that is not in `content`.
 NOT_CONTENT = ("of_paper", "viewmaker", "runs")
@@ -97,15 +99,15 @@ class Analysis:
             found = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         except ValueError:
             return False
-        names = [entry[key] for entry in found["files"] for key in ("png", "pdf", "csv")]
+        names = [entry[key] for entry in found["files"] for key in FORMATS]
         return found.get("schema") == SCHEMA and all((self.folder / name).is_file() for name in names)
 
     def add(self, stem: str, picture: "Picture", rows: Iterable[Mapping[str, Any]], caption: str) -> None:
-        """Write a picture in both formats, and the numbers that it shows."""
-        write_bytes_atomically(self.folder / f"{stem}.png", picture.png)
-        write_bytes_atomically(self.folder / f"{stem}.pdf", picture.pdf)
+        """Write a picture in every format, and the numbers that it shows."""
+        for kind in FORMATS[:-1]:
+            write_bytes_atomically(self.folder / f"{stem}.{kind}", getattr(picture, kind))
         write_text_atomically(self.folder / f"{stem}.csv", _table(rows))
-        self._files.append({**{kind: f"{stem}.{kind}" for kind in ("png", "pdf", "csv")}, "caption": caption})
+        self._files.append({**{kind: f"{stem}.{kind}" for kind in FORMATS}, "caption": caption})
 
     def finish(self, caption: str) -> Path:
         """Write analysis.json: from now on the analysis counts as made."""

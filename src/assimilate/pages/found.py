@@ -162,7 +162,7 @@ def _read_analysis(out: Path, path: Path) -> Analysis:
     for entry in analysis.files:
         if entry.get("png") is None:
             continue  # numbers without a picture
-        files = {key: file_inside(path.parent, entry.get(key)) for key in ("png", "pdf", "csv")}
+        files = {key: file_inside(path.parent, entry.get(key)) for key in ("png", "pdf", "svg", "csv")}
         places = {key: file.relative_to(out).as_posix() for key, file in files.items() if file is not None}
         if not places.get("png", "").endswith(".png"):
             raise ValueError(f"{entry['png']} is not there")
