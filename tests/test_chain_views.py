@@ -68,9 +68,9 @@ def test_views_of_a_viewmaker(copy):
     assert run(train, "view=viewmaker", "assim.generated_transform=expert", f"out={copy}") == 2
 
 
-@pytest.mark.parametrize("frozen", ["false", "true"])
-def test_views_that_are_searched_for_while_training(copy, frozen):
-    assert run(train, "view=online", f"view.frozen={frozen}", f"out={copy}") == 0
+@pytest.mark.parametrize("words", [("view.frozen=false",), ("view.frozen=true",), ("view.solver=ray",)], ids=str)
+def test_views_that_are_searched_for_while_training(copy, words):
+    assert run(train, "view=online", *words, f"out={copy}") == 0
     assert len(artifacts(copy, "encoders")) == 3
     assert {path.name.split("-")[0] for path in artifacts(copy, "views")} == {"wsearch"}
 

@@ -140,7 +140,7 @@ def test_a_row_without_its_plus_says_so(probe_stage, capsys):
 @pytest.mark.parametrize(
     ("overrides", "options"),
     [
-        (["view=wperturb", "view.epsilon1=0.2"], ["view=online", "view=wsearch"]),
+        (["view=wperturb", "view.epsilon2=0.2"], ["view=online", "view=wsearch"]),
         (["view=online", "view.sigma=0.2"], ["view=wperturb"]),
         (["loss=simsiam", "optimizer.betas=1"], []),
     ],

@@ -71,6 +71,13 @@ def test_an_objective_reads_its_own_settings():
     job_of("view=online", "view.threshold=0.1")
 
 
+def test_online_rays_measure_epsilon1():
+    rays = ("view=online", "view.solver=ray")
+    job_of(*rays, "view.passes=3", "view.measure_every=10")
+    refused(r"would be ignored: view\.solver=ray goes to the distance", *rays, "view.epsilon1=0.2")
+    refused(r"would be ignored: view\.solver=gradient takes one step", "view=online", "view.passes=3")
+
+
 def test_an_encoder_that_nothing_looks_through():
     refused(r"view\.encoder\.checkpoint would be ignored", "view=online", "view.encoder.checkpoint=f.pt")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from tiny_training import BOTH, METHODS, fit_tiny, sgd, tiny_data, tiny_module
+from tiny_training import BOTH, METHODS, fit_tiny, sgd, tiny_data, tiny_module, weights
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -129,6 +129,15 @@ def adversarial_training(workdir: Path, devices: int) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in trained.named_parameters()}
 
 
+def training_on_rays(workdir: Path, devices: int) -> dict[str, Tensor]:
+    """Weights and state after an epoch with online rays."""
+    from test_online import RAYS, data, module
+
+    trained = module(**RAYS, measure_every=2)
+    fit_tiny(trained, data(), workdir, max_epochs=1, devices=devices, strategy="ddp")
+    return weights(trained)
+
+
 def run_rank(rank: int, world_size: int, port: int, folder: str) -> None:
     """Everything that needs several processes, in one start of them."""
     torch.set_num_threads(1)
@@ -142,4 +151,5 @@ def run_rank(rank: int, world_size: int, port: int, folder: str) -> None:
     dist.barrier()
     results["training"] = training(Path(folder) / "two", world_size)
     results["adversarial"] = adversarial_training(Path(folder) / "adversarial", world_size)
+    results["rays"] = training_on_rays(Path(folder) / "rays", world_size)
     torch.save(results, Path(folder) / f"rank{rank}.pt")

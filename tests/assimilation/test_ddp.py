@@ -54,3 +54,9 @@ def test_ranks_share_one_viewmaker(two_ranks: list[dict[str, Any]], tmp_path: Pa
     one = ranks.adversarial_training(tmp_path, 1)
     assert one.keys() == first.keys()
     assert not any(torch.equal(first[name], one[name]) for name in first if name.endswith("0.weight"))
+
+
+def test_ranks_share_the_distance_and_length_of_online_rays(two_ranks: list[dict[str, Any]]) -> None:
+    first, second = (rank["rays"] for rank in two_ranks)
+    assert bool(torch.isfinite(first["ray_state"]).all())
+    assert all(torch.equal(first[name], second[name]) for name in first)

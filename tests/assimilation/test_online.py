@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_training import BOTH, MEAN, STD, fit_tiny, sgd, tiny_images
+from tiny_training import BOTH, MEAN, STD, StopAt, fit_tiny, sgd, tiny_images, weights
 
 from assimilate.assimilation.contrastive import StepBatch
 from assimilate.assimilation.loss import InfoNCE
@@ -111,13 +111,16 @@ def test_views_that_are_not_finite_are_refused_instead_of_black():
         online.searched(batch(), torch.Generator())
 
 
-def test_it_trains(tmp_path: Path):
+def data() -> ContrastiveDataModule:
     expert = make_transform("expert", 8, flip=0.5, expert={})
     slots = [ViewSlot("image", expert)] * 2 + [ViewSlot("image", Identity())]
-    data = ContrastiveDataModule(
+    return ContrastiveDataModule(
         tiny_images(), mean=MEAN, std=STD, slots=slots, batch_size=8, seed=0, view_source=None, drop_last=True
     )
-    record = fit_tiny(module(), data, tmp_path, max_epochs=2)
+
+
+def test_it_trains(tmp_path: Path):
+    record = fit_tiny(module(), data(), tmp_path, max_epochs=2)
     assert {"alignment", "distance_before", "distance_after"} <= record.rows[-1].keys()
     assert "generator" not in " ".join(torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"])
 
@@ -127,3 +130,67 @@ def test_what_cannot_be():
         module(generated_views=())
     with pytest.raises(ValueError, match=r"view\.objective='cos'"):
         module(objective="cos")
+
+
+RAYS = {"solver": "ray", "passes": 6}
+
+
+def real_batch(num_views: int = 3) -> StepBatch:
+    """The first views show the image, brighter: what ε1 is measured on."""
+    given = batch(num_views)
+    return StepBatch((given.views[2] + 0.1, *given.views[1:]), given.indices)
+
+
+def test_rays_reach_the_distance_of_the_real_views():
+    frozen = linear_embedding()
+    online = module(generated_views=(2, 3), frozen=frozen, **RAYS)
+    given = real_batch(4)
+    views, epsilon1, reached = online.on_rays(given, torch.Generator().manual_seed(0), measure=True)
+
+    def f(view):
+        image = view * torch.tensor(STD).view(1, 3, 1, 1) + torch.tensor(MEAN).view(1, 3, 1, 1)
+        return frozen(image * 2 - 1)
+
+    wanted = float((f(given.views[2]) - f(given.views[0])).norm(dim=1).mean())
+    assert float(epsilon1) == pytest.approx(wanted, rel=1e-5)
+    anchors = frozen(LinearGenerator().synthesize(torch.from_numpy(LATENTS[[3, 11, 20, 7]])).clamp(-1, 1))
+    distances = torch.stack([(f(views[place]) - anchors).norm(dim=1) for place in (2, 3)])
+    assert distances.flatten().tolist() == pytest.approx([wanted] * 8, rel=0.051)
+    assert float(reached) == pytest.approx(float(distances.mean()), rel=1e-4)
+    assert not torch.equal(views[2], views[3])
+    assert all(torch.equal(view, same) for view, same in zip(views[:2], given.views[:2], strict=True))
+    assert all(parameter.grad is None for parameter in online.parameters())
+
+
+def test_epsilon1_is_kept_until_it_is_due_and_part_of_the_checkpoint():
+    online = module(**RAYS)
+    _, first, _ = online.on_rays(real_batch(), torch.Generator().manual_seed(0), measure=False)
+    brighter = StepBatch((real_batch().views[2] + 0.3, *real_batch().views[1:]), real_batch().indices)
+    _, kept, _ = online.on_rays(brighter, torch.Generator().manual_seed(1), measure=False)
+    again = module(**RAYS)
+    again.load_state_dict(online.state_dict())
+    made = [each.on_rays(brighter, torch.Generator().manual_seed(2), measure=False) for each in (online, again)]
+    assert all(torch.equal(one, other) for one, other in zip(made[0][0], made[1][0], strict=True))
+    _, renewed, _ = online.on_rays(brighter, torch.Generator().manual_seed(2), measure=True)
+    assert float(kept) == float(first) == float(made[0][1])
+    assert float(renewed) > float(first)
+
+
+def test_rays_train_and_go_on_as_if_nothing_had_stopped_them(tmp_path: Path):
+    def fit(folder, *callbacks):
+        online = module(**RAYS, measure_every=2)
+        fit_tiny(online, data(), folder, max_epochs=2, checkpoint_every_n_steps=1, callbacks=callbacks)
+        return weights(online)
+
+    whole = fit(tmp_path / "whole")
+    with pytest.raises(KeyError):
+        fit(tmp_path / "half", StopAt(4))
+    resumed = fit(tmp_path / "half")
+    assert bool(torch.isfinite(whole["ray_state"]).all())
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_rays_need_a_view_of_the_image():
+    online = module(generated_views=(0, 1, 2), **RAYS)
+    with pytest.raises(ValueError, match="a step needs one, as assim=a1"):
+        online.on_rays(real_batch(), torch.Generator(), measure=False)

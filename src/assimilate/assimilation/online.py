@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from assimilate.assimilation.contrastive import ContrastiveModule, StepBatch
+from assimilate.assimilation.online_rays import mean_over_ranks, rays_of
 from assimilate.data.augmentation import Augmentation, normalize
 from assimilate.data.seeding import generator as seeded
 from assimilate.encoder.batchnorm import keep_running_statistics
@@ -32,6 +33,9 @@ class OnlineSpec:
         initial_noise: std of the noise on the start, in W+; 0 in Appendix E. Without it several views of an image are
             one and the same.
         epsilon1, epsilon2, uniformity_weight, hinge: of Eq. 3.
+        solver: "gradient": that step; "ray": along random directions to ε1, which is measured (`online_rays`).
+        passes: of rays, points of each.
+        measure_every: of rays, steps between measurements of ε1.
 
     Raises:
         ValueError: a name or value that does not exist.
@@ -45,6 +49,9 @@ class OnlineSpec:
     epsilon2: float = 0.5
     uniformity_weight: float = 0.01
     hinge: Hinge = "image"
+    solver: Literal["gradient", "ray"] = "gradient"
+    passes: int = 4
+    measure_every: int = 100
 
     def __post_init__(self) -> None:
         if self.objective not in ("cosine", "eq3"):
@@ -80,6 +87,9 @@ class OnlineSearchTraining(ContrastiveModule):
         self.seed = int(others.get("init_seed", 0))
         self._source: tuple[LatentGenerator, NDArray[np.float32], Augmentation] | None = None
         self._frozen: nn.Module | None = None
+        if self.online_spec.solver == "ray":
+            # ε1 as it was last measured, and the mean length of the last step's rays; part of the checkpoint.
+            self.register_buffer("ray_state", torch.full((2,), torch.nan, dtype=torch.float64))
 
     def attach(
         self,
@@ -109,7 +119,12 @@ class OnlineSearchTraining(ContrastiveModule):
     def training_step(self, batch: StepBatch, batch_idx: int) -> dict[str, Tensor]:
         """Search one step, then the loss of the views that were found."""
         place = (self.trainer.current_epoch, batch_idx, self.trainer.global_rank)
-        views, before, after = self.searched(batch, seeded(self.seed, "online", *place))
+        rng = seeded(self.seed, "online", *place)
+        if self.online_spec.solver == "ray":
+            due = self.trainer.global_step % self.online_spec.measure_every == 0
+            views, before, after = self.on_rays(batch, rng, measure=due)
+        else:
+            views, before, after = self.searched(batch, rng)
         outputs = super().training_step(StepBatch(views, batch.indices), batch_idx)
         return {**outputs, "distance_before": before, "distance_after": after}
 
@@ -146,6 +161,50 @@ class OnlineSearchTraining(ContrastiveModule):
         by_place = dict(zip(places, made.unflatten(0, (count, num_views)).unbind(1), strict=True))
         distances = [(seen.detach() - anchors[:, None]).norm(dim=-1).mean() for seen in (h, after)]
         return tuple(by_place.get(place, view) for place, view in enumerate(batch.views)), distances[0], distances[1]
+
+    @torch.no_grad()
+    def on_rays(
+        self, batch: StepBatch, rng: torch.Generator, *, measure: bool
+    ) -> tuple[tuple[Tensor, ...], Float[Tensor, ""], Float[Tensor, ""]]:
+        """The views of a step with the generated ones on rays, ε1, and their mean distance.
+
+        ε1: the mean distance at which the encoder sees the batch's images from their first view that is not generated.
+
+        Args:
+            batch: as for `searched`.
+            rng: on the CPU.
+            measure: whether to measure ε1 anew; it is as well where it never was.
+
+        Raises:
+            ValueError: every view is generated, f sees no distance, or an image is not finite.
+        """
+        assert self._source is not None, "attach a generator before training"
+        generator, latents, transform = self._source
+        places, state = sorted(self.generated_views), self.ray_state
+        assert isinstance(state, Tensor)
+        epsilon1, length = state.tolist()
+        if measure or epsilon1 != epsilon1:
+            real = [place for place in range(len(batch.views)) if place not in self.generated_views]
+            if not real:
+                raise ValueError(
+                    "view=online view.solver=ray measures ε1 on a view of the image itself: a step needs one, as "
+                    "assim=a1 and assim=a2 have"
+                )
+            seen, other = (self._see(self._unnormalized(batch.views[place])) for place in (places[0], real[0]))
+            epsilon1 = mean_over_ranks((seen.double() - other.double()).norm(dim=1), self.device)
+            if not epsilon1 > 0:
+                raise ValueError(f"view=online: the encoder sees images at distance {epsilon1} from their expert views")
+        codes = self._codes(latents, batch.indices, len(places), rng)
+        directions = torch.randn(codes.shape, generator=rng).to(self.device, non_blocking=True)
+        found = rays_of(
+            self._see, generator, codes, directions, wanted=epsilon1, guess=length, passes=self.online_spec.passes
+        )
+        reached = mean_over_ranks(found.lengths[found.reached], self.device)
+        state.copy_(torch.tensor([epsilon1, reached if reached == reached else length]))
+        made = normalize(transform(found.pixels, rng), self.mean, self.std)
+        by_place = dict(zip(places, made.unflatten(0, (len(batch.indices), len(places))).unbind(1), strict=True))
+        views = tuple(by_place.get(place, view) for place, view in enumerate(batch.views))
+        return views, state[0].float(), found.distances.mean().float()
 
     def _codes(
         self, latents: NDArray[np.float32], indices: Int64[Tensor, " batch"], num_views: int, rng: torch.Generator

@@ -118,8 +118,9 @@ class Trained(Encoder, Training):
         return self.network.backbone.share
 
     def effort(self, images: int) -> Effort:
-        """A training step costs three forward passes a view."""
-        gflop = self.epochs * images * len(self.slots) * self.gflop * 3
+        """A training step costs three forward passes a view, and what it takes to make one in the step."""
+        made = 0.0 if self.view is None else self.slots.count(GENERATED) * self.view.effort_in_training(self.gflop)
+        gflop = self.epochs * images * (len(self.slots) * self.gflop * 3 + made)
         return Effort(gflop, 90 * self.width**2 + 1, self.width)
 
     @property

@@ -35,6 +35,14 @@ SMALLEST_OF_VIEWMAKER = 8
 VIEWMAKER = "viewmaker.pt"
 
 
+# Of online search.
+_OF_RAYS = ("passes", "measure_every")
+_OF_A_STEP = (
+    *("objective", "threshold", "step_size", "initial_noise"),
+    *("epsilon1", "epsilon2", "uniformity_weight", "hinge"),
+)
+
+
 class LearnedView(View):
     """A view that is made within the training step."""
 
@@ -128,6 +136,10 @@ class OnlineSearch(LearnedView):
         epsilon2: ε2 of Eq. 3, the wanted mean distance between the views.
         uniformity_weight: λ of Eq. 3.
         hinge: hinge of Eq. 3, as in W-search.
+        solver: gradient: that signed step; ray: forward passes alone, along random directions of W+ to where the
+            encoder sees the view as far from the reconstruction as expert views are from their image.
+        passes: of rays, forward passes of each; with that of the reconstruction, what a step costs.
+        measure_every: of rays, steps after which that distance is measured again.
     """
 
     title: ClassVar[str] = "online W-search"
@@ -145,6 +157,9 @@ class OnlineSearch(LearnedView):
     epsilon2: Distance2
     uniformity_weight: Annotated[NotNegative, Field(alias="lambda")]
     hinge: Literal["image", "view"]
+    solver: Literal["gradient", "ray"] = "gradient"
+    passes: Count = 4
+    measure_every: Count = 100
     as_stored: Annotated[NoTransform, NEUTRAL, At("")]
 
     @property
@@ -172,7 +187,12 @@ class OnlineSearch(LearnedView):
         """The search."""
         names = ("objective", "threshold", "step_size", "initial_noise", "epsilon1", "epsilon2", "hinge")
         found = {name: getattr(self, name) for name in names}
-        return {"online": {**found, "uniformity_weight": self.uniformity_weight}}
+        rays = {name: getattr(self, name) for name in (("solver", *_OF_RAYS) if self.solver == "ray" else ())}
+        return {"online": {**found, **rays, "uniformity_weight": self.uniformity_weight}}
+
+    def effort_in_training(self, gflop: float) -> float:
+        """Of generator and encoder: passes of a ray and its reconstruction, or two forward passes and one backward."""
+        return (self.passes + 1 if self.solver == "ray" else 4) * (self.generator.synthesis_gflop + gflop)
 
     def equip(self, module: Any, at: Place, transform: Transform | None) -> None:
         """Give it the generator, the latents, and f where it looks through that."""
@@ -183,7 +203,12 @@ class OnlineSearch(LearnedView):
         module.attach(at.load(self.generator), at.load(self.latents), transform.augmentation(), frozen)
 
     def unused(self) -> Mapping[str, str]:
-        """What the other objective has."""
+        """What the other objective, or the other solver, has."""
+        if self.solver == "ray":
+            return dict.fromkeys(_OF_A_STEP, "view.solver=ray goes to the distance of expert views, which it measures")
+        return {**dict.fromkeys(_OF_RAYS, "view.solver=gradient takes one step"), **self._of_the_other_objective()}
+
+    def _of_the_other_objective(self) -> dict[str, str]:
         if self.objective == "eq3":
             return {"threshold": "view.objective=eq3 has no threshold"}
         why = f"view.objective={self.objective} has a threshold alone; these are eq3's"

@@ -133,6 +133,10 @@ class View(Step):
         """What a page says of views that were drawn again, (what, how much), beside the images that they are of."""
         return []
 
+    def effort_in_training(self, gflop: float) -> float:
+        """What making one of its views within a training step takes, in GFLOP, for an encoder of so many an image."""
+        return 0.0
+
     @property
     def training(self) -> Mapping[str, Any]:
         """The arguments of `trained_by` beside those of every LightningModule."""
