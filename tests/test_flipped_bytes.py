@@ -70,19 +70,24 @@ def on_disk(root: Path, label: str) -> OnDisk:
     return OnDisk(root / label, manifest["key"], parents)
 
 
-def test_every_file_of_every_kind_of_finished_artifact(copy):
-    root, kinds = copy / "artifacts", set()
-    for folder in sorted(path.parent for path in root.rglob("manifest.json")):
+def check_finished(root: Path) -> set[str]:
+    """Change bytes of each file of each finished artifact below `root`, each is found; the kinds that were there."""
+    folders = sorted(path.parent for path in root.rglob("manifest.json"))
+    for folder in folders:
         artifact = on_disk(root, folder.relative_to(root).as_posix())
         assert damage(artifact) is None
-        kinds.add(folder.relative_to(root).parts[0])
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             for offset in offsets(path):
                 flip(path, offset)
                 assert damage(artifact) is not None, (path, offset)
                 flip(path, offset)
         assert damage(artifact) is None
-    assert kinds == {"datasets", "generators", "latents", "encoders", "calibrations", "views", "floors", "probes"}
+    return {folder.relative_to(root).parts[0] for folder in folders}
+
+
+def test_every_file_of_every_kind_of_finished_artifact(copy):
+    kinds = {"datasets", "generators", "latents", "encoders", "calibrations", "views", "floors", "probes"}
+    assert check_finished(copy / "artifacts") == kinds
 
 
 def test_every_byte_of_a_manifest(copy):

@@ -15,6 +15,8 @@ import pytest
 from assimilate import prepare_data
 from assimilate.files.checked_files import write_sealed
 from tests.fake_run import TOY, artifacts
+from tests.test_flipped_bytes import check_finished
+from tests.test_flipped_caches import flip_half_made
 from tests.warm_process import WarmProcess
 
 pytestmark = pytest.mark.xdist_group("imagenet_fake")
@@ -239,6 +241,19 @@ def test_what_an_interrupted_run_left_cut_off_is_made_again(
     (partial / "train_images.npy").write_bytes(b"")
     assert prepare_data.main(words) == 0
     assert "is damaged: 32 images do not match their checksums. They are made again" in capsys.readouterr().out
+    assert_same_data(tmp_path / "out", sampled_run)
+
+
+def test_a_changed_byte_in_any_file_of_sampled_images(
+    words: list[str], sampled_run: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    shutil.copytree(sampled_run, tmp_path / "finished")
+    assert check_finished(tmp_path / "finished" / "artifacts") >= {"datasets", "generators", "views"}
+    interrupt_sampling(monkeypatch, words)
+    (partial,) = artifacts(tmp_path / "out", "datasets")
+    damaged = flip_half_made(partial)
+    assert prepare_data.main(words) == 0
+    assert f"is damaged: {damaged} images do not match their checksums" in capsys.readouterr().out
     assert_same_data(tmp_path / "out", sampled_run)
 
 
