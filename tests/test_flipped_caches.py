@@ -1,4 +1,4 @@
-"""One changed byte in a cache that is filled row by row, finished or half-made: of rays, and where its rows come from."""
+"""One changed byte in a cache that is filled row by row, of rays too, finished or half-made, and in what it is of."""
 
 import shutil
 from pathlib import Path
