@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -240,6 +241,16 @@ def test_the_table_is_mean_and_spread_over_seeds(tmp_path):
     assert first.text("acc1") == f"{mean:.2f} ± {spread:.2f}"
     assert first.text("knn5") == "–"
     assert (second.text("acc1"), len(second.failed)) == ("80.00", 1)
+
+
+def test_a_setting_below_raw_pixels_is_marked(tmp_path):
+    records = [finished(tmp_path, number, number, "loss.alpha=0.5", acc1=90.0 + number, knn5=97.0) for number in (0, 1)]
+    for record in records:
+        path = Path(record.run_dir) / "metrics.json"
+        floors = {"commonest class": {"acc1": 99.0}, "raw pixels": {"acc1": 96.4, "knn5": 96.0}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"floors": floors}))
+    (summary,) = summarize(records)
+    assert (summary.text("acc1"), summary.text("knn5")) == ("90.50 ± 0.71 ▽", "97.00 ± 0.00")
 
 
 def test_a_run_that_two_jobs_share_counts_once(tmp_path):

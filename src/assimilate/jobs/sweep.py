@@ -21,13 +21,15 @@ from assimilate.errors import UserError
 from assimilate.files.whole_file import write_text_atomically
 from assimilate.graph.identity import content_hash
 from assimilate.jobs.plan import Planned, plan_of_all
+from assimilate.pages.metrics import BELOW, BELOW_PIXELS, metric
 from assimilate.pages.result_file import read_metrics
+from assimilate.probes.floors import PIXELS, below
 from assimilate.run.config import own_words
 from assimilate.run.job import Job, shell_word
 from assimilate.run.words import override_word
 
 # What the table shows of a result, where there is any.
-SHOWN = {"acc1": "acc1 %", "knn5": "5-NN %"}
+SHOWN = {name: metric(name).title for name in ("acc1", "knn5")}
 # Stages whose jobs end with a result.
 MEASURING = ("train", "evaluate")
 
@@ -163,14 +165,16 @@ class SettingSummary:
     done: tuple[JobRecord, ...]
     failed: tuple[JobRecord, ...]
     values: dict[str, list[float]]  # metric -> one mean a seed
+    pixels: dict[str, float]  # metric -> what classifiers of raw pixels reach
 
     def text(self, metric: str) -> str:
-        """ "92.90 ± 0.05" (sample standard deviation over seeds), "92.90" of one seed, "–" of none."""
+        """ "92.90 ± 0.05" (sample standard deviation over seeds), "92.90" of one seed, "–" of none; ▽ below pixels."""
         values = self.values.get(metric, [])
         if not values:
             return "–"
         mean = statistics.fmean(values)
-        return f"{mean:.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{mean:.2f}"
+        mark = f" {BELOW}" if below({metric: mean}, self.pixels) else ""
+        return (f"{mean:.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{mean:.2f}") + mark
 
 
 def summarize(records: Sequence[JobRecord]) -> list[SettingSummary]:
@@ -183,17 +187,19 @@ def summarize(records: Sequence[JobRecord]) -> list[SettingSummary]:
     summaries = []
     for (name, dataset, budget), members in groups.items():
         values: dict[str, list[float]] = {}
+        pixels: dict[str, float] = {}
         # Jobs that differ in neutral keys alone are one run: it counts once.
         done_runs = {record.run_dir: record for record in members if record.status == "done"}
         for record in done_runs.values():
             result = read_metrics(Path(record.run_dir)) if record.run_dir else None
-            for metric in SHOWN:
-                value: dict[str, Any] | None = (result or {}).get("metrics", {}).get(metric)
+            pixels |= (result or {}).get("floors", {}).get(PIXELS, {})
+            for shown in SHOWN:
+                value: dict[str, Any] | None = (result or {}).get("metrics", {}).get(shown)
                 if value is not None:
-                    values.setdefault(metric, []).append(value["mean"])
+                    values.setdefault(shown, []).append(value["mean"])
         done = tuple(record for record in members if record.status == "done")
         failed = tuple(record for record in members if record.status != "done")
-        summaries.append(SettingSummary(name, dataset, budget, done, failed, values))
+        summaries.append(SettingSummary(name, dataset, budget, done, failed, values, pixels))
     return summaries
 
 
@@ -238,6 +244,8 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
         console.print(table)
         for budget in sorted({summary.budget for summary in summaries} - {"paper"}):
             console.print(f"budget={budget}: not the paper's settings, these are none of its numbers", markup=False)
+        if any(BELOW in summary.text(metric) for summary in summaries for metric in metrics):
+            console.print(BELOW_PIXELS, markup=False)
         console.print("± is the sample standard deviation over n training seeds", markup=False)
     plans = {record.number + 1: [Planned(**part) for part in record.planned] for record in records if record.planned}
     for line in plan_of_all(plans) if plans else ():
