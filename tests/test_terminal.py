@@ -335,3 +335,16 @@ def test_jobs_of_a_multirun_are_counted(copy, capsys):
     assert train.main(["-m", *SMOKE, "seed=0,1", f"out={copy}", "prepare=only"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line[:8] for line in lines if line.startswith("job ")] == ["job 1/2:", "job 2/2:"]
+
+
+def test_what_is_made_again_is_asked_about_before_it_is_discarded(slow_machine, copy, capsys, monkeypatch):
+    from assimilate import train_generator
+
+    monkeypatch.setattr(plan, "ASKED_SECONDS", 0.0)
+    before = {path: path.stat().st_mtime_ns for path in (copy / "artifacts").rglob("*.json")}
+    for stage, kind in ((train_generator, "generators"), (sys.modules["assimilate.train"], "encoders")):
+        assert stage.main([*SMOKE, "force=true", f"out={copy}"]) == 2
+        told = capsys.readouterr()
+        assert "yes=true goes on" in told.err
+        assert f"  {kind}/digits/" in told.out
+    assert before == {path: path.stat().st_mtime_ns for path in (copy / "artifacts").rglob("*.json")}

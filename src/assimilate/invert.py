@@ -27,9 +27,9 @@ def main(job: Job) -> None:
     if job.config["shard"] is not None:
         fill_shard(session, latents, str(job.config["shard"]), lambda: latents.step.rows(session))
         return
+    announce(session, unfold([(session, latents)]), anew=[latents])
     if job.config["force"]:
         discard_all(session, latents)
-    announce(session, unfold([(session, latents)]))
     path = session.ensure(latents)
     session.terminal.say(f"latents: {path}")
     session.summarize()

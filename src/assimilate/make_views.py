@@ -73,9 +73,9 @@ def main(job: Job) -> None:
     if job.config["shard"] is not None:
         fill_shard(session, views, str(job.config["shard"]), lambda: views.step.rows(session))
         return
+    announce(session, unfold([(session, views)]), anew=[views])
     if job.config["force"]:
         discard_all(session, views)
-    announce(session, unfold([(session, views)]))
     path = session.ensure(views)
     tell_views(session)
     session.terminal.say(f"views: {path}")

@@ -28,9 +28,9 @@ def main(job: Job) -> None:
         return
     if session.prepare == "never" and data.step.latents_are_known and not data.path.is_dir():
         raise UserError(describe_missing(session, data))
+    announce(session, unfold([(session, data)]), anew=[data])
     if job.config["force"]:
         discard_all(session, data)
-    announce(session, unfold([(session, data)]))
     path = session.ensure(data)
     dataset = session.dataset
     session.terminal.say(f"{dataset.name}: {dataset.summary}, in {path}")

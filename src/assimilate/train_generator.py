@@ -23,10 +23,10 @@ def main(job: Job) -> None:
         raise UserError(
             f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no generator"
         )
+    announce(session, unfold([(session, session.chain.generator)]), anew=[session.chain.generator])
     if job.config["force"]:
         session.store.discard(session.chain.generator)
     there = session.store.has(session.chain.generator)
-    announce(session, unfold([(session, session.chain.generator)]))
     path = session.ensure(session.chain.generator)
     if there and session.chain.generator.step.is_recorded:
         session.terminal.say(

@@ -20,7 +20,7 @@ def complete_run(session: Session) -> None:
     check_run_folder(job)
     chain = session.chain
     check_same_content(job, [artifact.label for artifact in chain.all()])
-    announce(session, needs_of_run(session))
+    announce(session, needs_of_run(session), anew=[chain.encoder, chain.probe])
     session.ensure_all(chain.upstream())
     tell_parents(session)
     tell_views(session)

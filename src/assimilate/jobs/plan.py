@@ -1,7 +1,7 @@
 """What a job would build and at what cost: shown by prepare=plan, and said before anything long starts."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,8 +68,9 @@ def unfold(needs: Sequence[Need]) -> list[Need]:
 
 
 def needs_of_run(session: Session) -> list[Need]:
-    """Every artifact of a run."""
-    return [(session, artifact) for artifact in session.chain.all()]
+    """Every artifact of a run; under prepare=only, those that come before its own training."""
+    chain = session.chain
+    return [(session, artifact) for artifact in (chain.upstream() if session.prepare == "only" else chain.all())]
 
 
 def print_plan(
@@ -132,9 +133,9 @@ def plan_of_all(plans: Mapping[int, Sequence[Planned]]) -> list[str]:
     return [*lines, *totals(list(parts.values()), f" for {len(plans)} jobs")]
 
 
-def _planned(needs: Sequence[Need], speed: Speed, machine: str = "") -> Iterator[Planned]:
+def _planned(needs: Sequence[Need], speed: Speed, machine: str = "", anew: Container[str] = ()) -> Iterator[Planned]:
     for session, artifact in needs:
-        if session.store.has(artifact):
+        if artifact.label not in anew and session.store.has(artifact):
             yield Planned(artifact.label, artifact.label)
             continue
         cost = session.cost_of(artifact, speed)
@@ -143,30 +144,32 @@ def _planned(needs: Sequence[Need], speed: Speed, machine: str = "") -> Iterator
         yield Planned(label, artifact.label, session.command_for(artifact), machine, cost.seconds, cost.megabytes)
 
 
-def announce(session: Session, needs: Sequence[Need]) -> None:
+def announce(session: Session, needs: Sequence[Need], *, anew: Sequence[Artifact | None] = ()) -> None:
     """Before anything long: what is missing, what it may cost, and how to avoid it.
 
     Args:
         session: of the job.
         needs: everything that is to be there, parents first.
+        anew: what force=true builds again although it is there; to be discarded after this.
 
     Raises:
         UserError: it would take this CPU more than a day, and nobody agreed.
     """
     if session.prepare == "never":
         return
-    missing = [(owner, artifact) for owner, artifact in needs if not owner.store.has(artifact)]
+    again = {artifact.label for artifact in anew if artifact is not None and session.config["force"]}
+    missing = [need for need in needs if need[1].label in again or not need[0].store.has(need[1])]
     for owner, artifact in missing:
         owner.look_ahead([artifact])
     if not missing:
         return
     speed = _speed(session, session.device)
-    planned = list(_planned(missing, speed))
+    planned = list(_planned(missing, speed, anew=again))
     if sum(part.seconds for part in planned) > LONG_SECONDS and not speed.is_measured:
         session.say("measuring this machine, a few seconds, once")
         speed = session.measure_speed()
         remember_speed(session.device, session.settings.trainer.num_threads, speed)
-        planned = list(_planned(missing, speed))
+        planned = list(_planned(missing, speed, anew=again))
     total = sum((part.cost for part in planned), Cost())
     session.say(f"to build, on {session.device_name} ({_how_rough(speed)}):")
     for part in planned:
