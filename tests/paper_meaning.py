@@ -4,6 +4,8 @@ from typing import Any
 
 from tests.paper_tables import C10, C100, FAKE, TINY
 
+SAMPLED = "assimilate.generator.sampled_dataset.Sampled"
+
 # Table 9, and PROTOCOLS 1, 2, 12 for what it leaves out.
 DATASETS: dict[str, dict[str, Any]] = {
     C10: {
@@ -38,7 +40,7 @@ DATASETS: dict[str, dict[str, Any]] = {
         "loss": {"temperature": 0.1, "base_temperature": 0.07},
         "encoder": {"backbone": "resnet50", "stem": "imagenet", "projector": "supcontrast", "output_dim": 128},
         "data": {"crop_size": 112}, "probe": {"name": "genrep"},
-        "dataset": {"image_size": 128, "num_images": 1_300_000, "kind": "sampled"}, "generator": {"name": "bigbigan"},
+        "dataset": {"image_size": 128, "num_images": 1_300_000, "_target_": SAMPLED}, "generator": {"name": "bigbigan"},
     },
 }  # fmt: skip
 

@@ -126,7 +126,7 @@ def test_table_4_settings_compose() -> None:
     assert (config["view"]["sigma"], config["view"]["noise_limit"]) == (0.2, 2.0)
     assert (config["encoder"]["backbone"], config["encoder"]["stem"]) == ("resnet50", "imagenet")
     assert (config["data"]["crop_size"], config["epochs"], config["loss"]["temperature"]) == (112, 20, 0.1)
-    assert (config["probe"]["name"], config["dataset"]["evaluation"]["kind"]) == ("genrep", "imagenet")
+    assert (config["probe"]["name"], config["dataset"]["evaluation"]["name"]) == ("genrep", "imagenet")
     assert "inversion" not in job.identity
     assert "generator" in job.identity["images"]
 
