@@ -10,40 +10,29 @@ python -m assimilate.analyze dataset=cifar10 analysis=alignment_uniformity 'anal
 """
 
 import sys
-from collections.abc import Callable
 
-from assimilate.figures import figure as figures
-from assimilate.figures.figure import Figure, row_is_ready
+from assimilate.figures.figure import row_is_ready
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
+from assimilate.run.analysis_settings import analysis_class
 from assimilate.run.job import Job
 from assimilate.run.measuring import measures_pair
-
-PLANS: dict[str, Callable[[Session], Figure]] = {
-    "pairs": figures.plan_pairs,
-    "distances": figures.plan_distances,
-    "tsne": figures.plan_offsets,
-    "grid": figures.plan_grid,
-    "card": figures.plan_card,
-    "curves": figures.plan_curves,
-    "alignment_uniformity": figures.plan_alignment_uniformity,
-}
 
 
 @stage("analyze")
 def main(job: Job) -> None:
     """Make one analysis, or measure one line of Table 1."""
     session = Session(job)
-    parts = row_is_ready(session) if measures_pair(job.config) else None
-    figure = None if measures_pair(job.config) else PLANS[job.config["analysis"]["kind"]](session)
-    if parts is None and (figure is None or not figure.is_ready()):
-        return
-    from assimilate.figures import drawing
+    if measures_pair(job.config):
+        if (parts := row_is_ready(session)) is not None:
+            from assimilate.figures.pairs import measure_row
 
-    if figure is not None:
-        drawing.draw(figure)
-    elif parts is not None:
-        drawing.measure_row(session, parts)
+            measure_row(session, parts)
+        return
+    kind = analysis_class(job.config)
+    figure = kind.plan(session)
+    if figure.is_ready():
+        figure.finish(kind.draw(figure))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from assimilate.artifacts.provenance import provenance
 from assimilate.files.whole_file import write_bytes_atomically, write_text_atomically
 from assimilate.graph.identity import content_hash
+from assimilate.graph.wiring import TARGET
+from assimilate.run.analysis_settings import analysis_class
 from assimilate.run.job import Job
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ FORMATS = ("png", "pdf", "svg", "csv")
 RECORD = "analysis.json"
 # Settings that decide nothing that is not in `content`.
 NOT_CONTENT = ("of_paper", "viewmaker", "runs")
-# Settings of one kind alone; a data set may bring them for it (conf/dataset/digits.yaml).
-OF_PAIRS = ("pair", "mine")
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Analysis:
     @property
     def settings(self) -> dict[str, Any]:
         """What conf/analysis says of this kind."""
-        others = () if self.kind == "pairs" else OF_PAIRS
+        others = (TARGET, *analysis_class(self.job.config).of_others)
         return {key: value for key, value in self.job.config["analysis"].items() if key not in others}
 
     @property

@@ -1,29 +1,22 @@
 """What `analysis` may hold, and which stage reads it; said before anything starts."""
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assimilate.errors import UserError
 from assimilate.graph.wiring import find_class
+from assimilate.run.analysis_settings import analysis_class
 from assimilate.run.measuring import GENERATED, measures_pair
 from assimilate.run.recipe import Recipe
 from assimilate.views.step import View
 
 PAIRED = ("original", "expert", GENERATED)
-# The views that each figure can look at, as their classes say they are `shown`.
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "pairs": ("cached", "latents"),
-    "distances": ("cached", "latents", "inverted", "drawn", "network"),
-    "tsne": ("latents",),
-    "card": ("cached", "latents", "inverted", "drawn", "network"),
-    "grid": ("image", "inverted", "drawn", "cached", "latents", "network"),
-}
 # Those that have settings which a figure can vary.
 TUNED = ("cached", "latents", "inverted")
 # Training settings that no analysis reads.
 UNREAD = ("assim", "probe", "knn", "logger", "checkpoint", "loss.alpha", "loss.align_anchors")
-MOST_PICTURES = 400
 
 
 def view_words(config: Mapping[str, Any]) -> list[str]:
@@ -53,7 +46,7 @@ def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str, v
     Raises:
         UserError: so.
     """
-    analysis, kind = config["analysis"], config["analysis"]["kind"]
+    analysis = config["analysis"]
     given = [key for key in keys if key == "analysis" or key.startswith("analysis.")]
     if stage != "analyze":
         if measures_pair(config) and stage in ("train", "evaluate"):
@@ -68,7 +61,7 @@ def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str, v
     if measures_pair(config):
         _check_pair(config)
         return
-    if kind in ALLOWED:
+    if analysis_class(config).looks_at:
         _check_views(config, keys, views)
     else:
         _check_runs(config)
@@ -76,7 +69,7 @@ def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str, v
 
 def _check_pair(config: Mapping[str, Any]) -> None:
     pair, kind, row = config["analysis"]["pair"], config["analysis"]["kind"], config["row"]
-    if kind != "pairs":
+    if "pair" in analysis_class(config).of_others:
         raise UserError(f"analysis={kind} cannot be drawn of {row or 'analysis.pair'}, which is one line of Table 1")
     if not isinstance(pair, list) or len(pair) != 2 or len(set(pair)) != 2 or not set(pair) <= set(PAIRED):
         raise UserError(f"analysis.pair={pair} cannot be used: allowed are two different ones of {', '.join(PAIRED)}")
@@ -97,17 +90,18 @@ def _is_shown(target: str, ways: Sequence[str]) -> bool:
 
 
 def _check_views(config: Mapping[str, Any], keys: Sequence[str], views: Mapping[str, str]) -> None:
-    analysis, kind = config["analysis"], config["analysis"]["kind"]
+    analysis, kind = config["analysis"], analysis_class(config)
     key = "analysis.columns" if "columns" in analysis else "analysis.views"
     words = view_words(config)
     if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.split() for word in words):
         raise UserError(f"{key}={words} cannot be used: allowed is a list of names of views, at least one")
     names = [word.split()[0] for word in words]
     shown = {name: shown_as(views[name]) for name in names if name in views}
-    unknown = [name for name in names if shown.get(name) not in ALLOWED[kind]]
+    unknown = [name for name in names if shown.get(name) not in kind.looks_at]
     if unknown:
-        allowed = ", ".join(name for name, target in views.items() if _is_shown(target, ALLOWED[kind]))
-        raise UserError(f"{key}: {', '.join(unknown)} cannot be used with analysis={kind}: allowed are {allowed}")
+        allowed = ", ".join(name for name, target in views.items() if _is_shown(target, kind.looks_at))
+        figure = f"analysis={analysis['kind']}"
+        raise UserError(f"{key}: {', '.join(unknown)} cannot be used with {figure}: allowed are {allowed}")
     if len(set(words)) < len(words):
         raise UserError(f"{key}={words} names one view twice")
     stray = [part for word in words for part in word.split()[1:] if not part.startswith("view.") or "=" not in part]
@@ -126,11 +120,11 @@ def _check_views(config: Mapping[str, Any], keys: Sequence[str], views: Mapping[
         raise UserError(f"analysis.viewmaker would be ignored: {key}={words} has no viewmaker")
     if "view" in keys and config["view"]["name"] not in names:
         raise UserError(f"view={config['view']['name']} would be ignored: {key}={words} has no such view")
-    pictures = (analysis.get("num_images") or MOST_PICTURES + 1) * analysis.get("num_views", 1)
-    if kind == "grid" and pictures > MOST_PICTURES:
+    pictures = (analysis.get("num_images") or math.inf) * analysis.get("num_views", 1)
+    if kind.most_pictures is not None and pictures > kind.most_pictures:
         raise UserError(
             f"analysis.num_images={analysis['num_images']} and num_views={analysis['num_views']} are more than "
-            f"{MOST_PICTURES} pictures of a kind in one figure"
+            f"{kind.most_pictures} pictures of a kind in one figure"
         )
 
 

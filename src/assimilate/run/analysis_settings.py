@@ -1,10 +1,13 @@
 """The group `analysis`: what each measurement or figure reads, beside what it looks at."""
 
-from typing import Annotated, Any, Literal
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from assimilate.graph.settings import PATH, Allowed, Count, Positive, Settings
+from assimilate.graph.wiring import TARGET, find_class
 
 
 class Mine(Settings):
@@ -36,7 +39,7 @@ class Perplexity(Settings):
 
 
 class Analysis(Settings):
-    """One measurement or figure; a kind has some of these.
+    """One kind of measurement or figure, which has some of these settings. Subclasses are named by analysis._target_.
 
     Attributes:
         pair: one line of Table 1, e.g. [original, generated] (of view=), whose result is a run's metrics.json; null:
@@ -60,7 +63,13 @@ class Analysis(Settings):
         t: t of Wang & Isola (2020): uniformity is log mean exp(−t·‖f(x) − f(y)‖²) over pairs of images.
     """
 
-    kind: Literal["pairs", "distances", "tsne", "grid", "card", "curves", "alignment_uniformity"]
+    # The views that it can look at, as their classes say they are `shown`; none: it is of finished runs.
+    looks_at: ClassVar[tuple[str, ...]] = ()
+    # Pictures of a kind of views that one figure holds.
+    most_pictures: ClassVar[int | None] = None
+    # Settings that it does not have, though a data set may bring them for a kind that has (conf/dataset/digits.yaml).
+    of_others: ClassVar[tuple[str, ...]] = ("pair", "mine")
+    kind: str
     of_paper: Any = None
     pair: Annotated[Any, Allowed("null or two kinds of view")] = None
     views: Annotated[Any, Allowed("a list of kinds of view")] = None
@@ -82,3 +91,22 @@ class Analysis(Settings):
     part: Annotated[Literal["test", "train"] | None, Allowed("test or train")] = None
     power: Positive | None = None
     t: Positive | None = None
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, session: Any) -> Any:
+        """The `figures.figure.Figure` that a session asks for; needs no torch."""
+
+    @classmethod
+    @abstractmethod
+    def draw(cls, figure: Any) -> str:
+        """Add the pictures of a figure to its record; returns the caption."""
+
+
+def analysis_class(config: Mapping[str, Any]) -> type[Analysis]:
+    """The class of a configuration's analysis.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    return find_class(f"analysis.{TARGET}", config["analysis"].get(TARGET), Analysis)
