@@ -94,6 +94,18 @@ def test_a_mix_that_is_nearer_than_epsilon1_is_whole_and_said():
     assert [views.converged for views in found] == at_epsilon1.all(dim=1).tolist()
 
 
+def test_a_draw_that_ends_short_is_drawn_again():
+    once, again = tuned(Mixing(1)), tuned(Mixing(1), redraws=6)
+    missed = [sum(int((views.strengths == 1).sum()) for views in found.values()) for found in (once, again)]
+    assert missed[1] < missed[0] / 2
+    for index, views in again.items():
+        kept = (once[index].distances - 0.3).abs() <= 0.05 * 0.3 + 1e-6
+        assert (views.distances >= once[index].distances - 1e-6)[~kept].all()
+        if kept.all():
+            assert torch.equal(views.images, once[index].images)
+            assert views.steps == once[index].steps
+
+
 def test_where_no_strength_reaches_epsilon1_it_is_said_at_once():
     with pytest.raises(ValueError, match=r"no view of 10 images reaches ε1 = 1\.99"):
         tuned(Mixing(1), epsilon1=1.99)

@@ -27,7 +27,7 @@ class WithStrength(Cached):
     One strength takes some views much farther than others (Figure 2's misalignment), and one an image is not enough:
     on the digits demo, views of one image lie as far apart in distance as those of different images, and with their
     mean at ε1 the single view is off by 49% of ε1 (rms). So each view has its own, from the same draw as where
-    the strength is given. It is found like a ray's length: unlike rays, no direction is drawn again.
+    the strength is given. It is found like a ray's length.
 
     Attributes:
         epsilon1: where the strength is auto, the wanted distance of a view from its anchor; auto: the mean of that of

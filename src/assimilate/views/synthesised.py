@@ -109,7 +109,14 @@ class Synthesised(FromLatents):
 
 
 class Tuned(WithStrength, Synthesised):
-    """A move away from the reconstruction whose strength is given or found."""
+    """A move away from the reconstruction whose strength is given or found.
+
+    Attributes:
+        redraws: of a strength that is found, draws tried in place of one with which none reaches ε1; a view that none
+            reaches is kept and counted.
+    """
+
+    redraws: Whole
 
     @property
     def _strength(self) -> Any:
@@ -129,6 +136,7 @@ class Tuned(WithStrength, Synthesised):
             num_views=self.n_cached,
             seed=self.seed,
             width=self.batch,
+            redraws=self.redraws,
             **self._asked,
         )
         return SearchCache.in_latents(at, wanted, self)
@@ -148,6 +156,11 @@ class Tuned(WithStrength, Synthesised):
         """One pass; about four of generator and f where the strength is found."""
         once = super().effort_of_a_view
         return once if self.reference is None else 4 * (once + self.reference.gflop)
+
+    def unused(self) -> Mapping[str, str]:
+        """Redraws where no strength is found."""
+        redraws = {} if self.is_tuned else {"redraws": f"view.{self.tuned}=auto alone draws again"}
+        return {**super().unused(), **redraws}
 
     @model_validator(mode="after")
     def _can_be_tuned(self) -> "Tuned":

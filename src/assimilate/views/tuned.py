@@ -31,10 +31,12 @@ class TunedMove(LineEquation):
     Attributes:
         move: at strength 1.
         most: the largest strength; none is more than `LONGEST` times the median either.
+        redraws: draws that are tried after one with which no strength reaches ε1.
     """
 
     move: Move = field(default_factory=lambda: Perturbation(1.0))
     most: float = inf
+    redraws: int = 0
 
     def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "TunedEngine":
         """A line for each view."""
@@ -51,10 +53,10 @@ class TunedEngine(LineEngine[TunedMove]):
     _advice = "another move or more view.passes"
 
     @torch.no_grad()
-    def _directions(self, anchor: LineAnchor) -> Float[Tensor, "views codes dim"]:
-        """From the anchor to the moved codes of its views; drawn as where the strength is given."""
+    def _directions(self, anchor: LineAnchor, attempt: int = 0) -> Float[Tensor, "views codes dim"]:
+        """From the anchor to the moved codes of its views; the first draws are those of a given strength."""
         settings, shape = self._settings, anchor.codes.shape
-        rng = seeded(settings.seed, settings.move.purpose, anchor.index)
+        rng = seeded(settings.seed, settings.move.purpose, anchor.index, *([attempt] if attempt else []))
         drawn = settings.move.draw(self._generator, settings.num_views, shape, rng).to(self._device)
         codes = anchor.codes.to(self._device).expand(settings.num_views, *shape)
         return (settings.move.apply(self._generator, codes, drawn) - codes).cpu()
@@ -63,10 +65,20 @@ class TunedEngine(LineEngine[TunedMove]):
         return self._directions(anchor)[:1]
 
     def _views_of(self, anchor: LineAnchor, guess: float) -> Work[FoundViews]:
-        directions = self._directions(anchor).split(1)
-        points: list[Point] = []
-        for each in directions:
-            line = anchor.line(each, usual_length(points, guess), min(self._settings.most, LONGEST * guess))
-            points.append(checked(anchor, (yield line)))
-        strengths = torch.tensor([point.t for point in points])
-        return self._stored(anchor, points, directions, sum(point.passes for point in points), strengths)
+        settings, passes = self._settings, 0
+        found: list[tuple[Point, Tensor]] = []
+        for view in range(settings.num_views):
+            first, longest = usual_length([point for point, _ in found], guess), min(settings.most, LONGEST * guess)
+            tried: list[tuple[Point, Tensor]] = []
+            for attempt in range(1 + settings.redraws):
+                direction = self._directions(anchor, attempt)[view : view + 1]
+                point = yield anchor.line(direction, first, longest)
+                passes += point.passes
+                tried.append((point, direction))
+                if point.reached:
+                    break
+            best = min(tried, key=lambda each: each[0].error)
+            checked(anchor, best[0])
+            found.append(best)
+        points, directions = zip(*found, strict=True)
+        return self._stored(anchor, points, directions, passes, torch.tensor([point.t for point in points]))
