@@ -48,7 +48,7 @@ class Analysis(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
-    version: Literal[1] = Field(alias="schema")
+    version: Literal[1, 2] = Field(alias="schema")
     budget: str
     title: str
     caption: str = ""
