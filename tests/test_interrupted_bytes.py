@@ -33,7 +33,8 @@ class Killed(Exception):
 
 
 def kill(step: int, total: int, values: object) -> None:
-    raise Killed
+    if step == 5:
+        raise Killed
 
 
 def gan(pictures: ImageArrays, folder: Path, *, progress=silent, **changes: int) -> bytes:

@@ -103,11 +103,10 @@ class Session:
 
     def _images_of(self, artifact: Artifact) -> int:
         """Training images that an artifact is made from: a probe's are those of `dataset.evaluation` where that is."""
+        if isinstance(artifact.step, Dataset):  # by itself: what else the run is made of may not be known yet
+            return self._count(artifact)
         evaluation = self.chain.evaluation
-        if evaluation is not None and evaluation.label in (
-            artifact.label,
-            *(a.label for a in artifact.parents.values()),
-        ):
+        if evaluation is not None and evaluation.label in (parent.label for parent in artifact.parents.values()):
             return self._count(evaluation)
         return self.num_train
 
