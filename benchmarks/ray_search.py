@@ -155,7 +155,8 @@ def wide(channels: int, anchors: int, pairs: int) -> None:
         **asked, optimizer="adam", lr=0.0025, iterations=120, tolerance=None, tolerance_relative=TOLERANCE,
         initial_noise=0.002, noise_first_view=True, width=8,
     )  # fmt: skip
-    rays = RaySettings(**asked, tolerance=TOLERANCE, width=min(32, 4 * anchors), calibration=min(16, anchors))
+    # As of a data set: many more anchors than slots, which all stay busy, and than rays of the first guess.
+    rays = RaySettings(**asked, tolerance=TOLERANCE, width=max(1, anchors // 3), calibration=max(1, anchors // 6))
     compare(f"{channels} channels", world, adam, rays, pairs)
 
 
