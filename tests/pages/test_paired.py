@@ -106,6 +106,11 @@ def test_only_common_seeds_count_and_one_has_no_interval():
     assert Baselines(ours).differences({"a1": ours}) == {}  # nothing to compare with
 
 
+def test_differences_that_are_equal_but_for_rounding_have_no_p():
+    assert paired({0: 0.1 + 0.2, 1: 0.3, 2: 91.3 - 91}).p is None
+    assert paired({0: 1.0, 1: 1.0, 2: 1.1}).p is not None
+
+
 def test_another_recipe_is_no_baseline():
     """A pair is the very probe that the run names: of its images, recipe, budget and seed."""
     base = list(runs_of("simclr-0", SEEDS, 90, probe="probes/digits/simclr-other"))

@@ -13,6 +13,7 @@ from assimilate.pages.numbers import signed
 from assimilate.pages.run import Run
 
 LEVEL, NUM_RESAMPLES, BOOTSTRAP_SEED = 0.95, 10_000, 0
+ROUNDING = 1e-9
 PAIRED_NOTE = (
     "Δ is the difference from the baseline, two expert views of the same images with the same recipe and seed: its "
     f"mean over the n seeds that both have, the {LEVEL:.0%} percentile interval of {NUM_RESAMPLES:,} bootstrap "
@@ -99,7 +100,8 @@ def paired(differences: Mapping[int, float]) -> Paired:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(_resamples(len(values)) @ values, [tail, 1 - tail])
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    p = None if error == 0 else t_test(mean / error, len(values) - 1)
+    # Accuracies are means of floats, of at most 100: what is smaller than their rounding is no spread.
+    p = None if error < ROUNDING else t_test(mean / error, len(values) - 1)
     return Paired(mean, seeds, float(low), float(high), p)
 
 

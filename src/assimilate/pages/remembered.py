@@ -45,9 +45,10 @@ class Remembered:
         """Write the page of a run, unless the one that is there was made from the very same files."""
         folder, known = run.place.folder, self._known.get(run.place.folder)
         said = [sorted(paired.items()), card_of(run.artifacts, cards)]
-        if isinstance(known, list) and known[0] == self._digest(run, said):
-            self._now[folder] = known[0], known[1]
-            return
+        match known:
+            case [digest, [list() as epochs, list() as losses]] if digest == self._digest(run, said):
+                self._now[folder] = digest, [epochs, losses]
+                return
         write_run_page(self.out, run, cards, paired)
         self._now[folder] = self._digest(run, said), as_columns(self._loss(run))
 
