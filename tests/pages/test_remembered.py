@@ -98,7 +98,16 @@ def test_a_new_seed_changes_the_differences_on_every_page_of_its_setting(out):
     assert "+0.75" in page
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"paper/table3/expert_expert_simclr/cifar10/seed0": "x"}', "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"paper/table3/expert_expert_simclr/cifar10/seed0": "x"}',
+        '{"paper/table3/expert_expert_simclr/cifar10/seed0": []}',
+        "\0",
+    ],
+)
 def test_a_memory_that_is_none_is_made_anew(out, text):
     folder, made = out
     before = pages(folder)
