@@ -9,11 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from assimilate.encoder.step import Network
 from assimilate.errors import UserError
-from assimilate.run.checks import check_batch_size
 from assimilate.run.composing import compose, hydra_ready
 from assimilate.run.config import make_job
 from assimilate.run.keys import known_keys
 from assimilate.run.known_keys import CONF
+from assimilate.run.recipe import Recipe
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -327,7 +327,7 @@ def test_what_wandb_cannot_be_told(setting):
 
 def test_one_image_is_no_data_set_to_contrast():
     with pytest.raises(UserError, match="1 training image, but contrastive losses need negatives"):
-        check_batch_size(job_of("drop_last=false").config, 1)
+        Recipe(job_of("drop_last=false").config).encoder.require_images(1)
 
 
 @pytest.mark.parametrize("root", ["", "null", "' '"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assimilate import train
+from assimilate import make_views, train, train_generator
 from tests.chain_run import artifacts, results, run
 
 
@@ -129,6 +129,11 @@ def test_a_batch_that_the_images_cannot_fill_is_refused_before_anything_is_train
     error = capsys.readouterr().err
     assert "batch_size=64 exceeds the 48 training images and drop_last=true" in error
     assert not artifacts(tmp_path / "out", "generators")
+    for stage, prepare in ((train, "plan"), (train, "only"), (make_views, "plan")):
+        assert run(stage, *own(pictures, tmp_path / "out"), "batch_size=64", f"prepare={prepare}") == 2
+        assert "batch_size=64 exceeds the 48 training images" in capsys.readouterr().err
+    # A generator is trained in batches of its own.
+    assert run(train_generator, *own(pictures, tmp_path / "out"), "batch_size=64") == 0
 
 
 def test_all_unreadable_images_are_named_at_once(pictures, tmp_path, capsys):

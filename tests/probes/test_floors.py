@@ -9,6 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from assimilate.data.images import ImageArrays, ImageDataset
 from assimilate.probes import floors, pixels
+from assimilate.probes.shipped import Neighbours
 
 
 def images(count, seed, size=8, classes=6):
@@ -113,3 +114,17 @@ def test_what_is_below_and_the_last_epochs_floor():
     assert floors.below({"acc1": 90.0, "knn5": 95.0, "own": 1.0}, {"acc1": 96.4, "knn5": 95.0}) == ["acc1"]
     values = {"acc1": 96.4, "knn5": 95.0}
     assert floors.named_as(["acc1", "acc1_last", "own"], values) == {"acc1": 96.4, "acc1_last": 96.4}
+
+
+def test_neighbours_of_few_images_are_accuracies_with_floors():
+    few, metric = images(3, seed=7), Neighbours(further=[5, 10])
+    features = torch.from_numpy(flat(few)).float()
+    labels = torch.from_numpy(few.labels)
+    found = metric.among(features, labels, features, labels)
+    assert set(found) == {"knn3", "knn3_euclidean"}
+    accuracies = metric.accuracies("knn", 6)
+    assert set(found) <= set(accuracies)
+    assert "knn3" not in metric.names("knn", 6)  # what an objective may be
+    assert set(floors.commonest_class(few.labels, [*found])) == set(found)
+    pixel = pixels.measure_pixels(dataset(few, few), device="cpu")["metrics"]
+    assert set(found) <= set(pixel)

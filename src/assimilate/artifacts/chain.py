@@ -10,7 +10,6 @@ from assimilate.data.dataset import Images
 from assimilate.graph.step import Step
 from assimilate.probes.step import Probe
 from assimilate.run.baseline import probe_of_baseline
-from assimilate.run.checks import check_batch_size
 from assimilate.run.recipe import Recipe
 
 
@@ -67,7 +66,7 @@ def build_chain(
         measured: whether the stage looks at views through f, so that there is one whatever the views.
 
     Raises:
-        UserError: a checkpoint that the user brings is not there, batch_size exceeds the data set, the data set that
+        UserError: a checkpoint that the user brings is not there, the data set that
             probes use is not there, or the inversion needs a discriminator that the generator does not bring.
     """
     recipe = Recipe(config, probed=probed) if images is None else Recipe(config, images, probed=probed)
@@ -88,8 +87,6 @@ def build_chain(
         encoder = Artifact.of(recipe.given, name, root)
         given = recipe.probe_of(recipe.given) if probing else None
         return Chain(data, None, None, None, None, None, None, encoder, placed(given), None, floors(given), None)
-    if images is not None:
-        check_batch_size(config, images.num_train)
     view = recipe.view
     made = {} if view is None else {**view.parents, **(view if view.is_stored else recipe.encoder).parents}
     uses_reference = any(step is recipe.reference for step in recipe.encoder.upstream()) if view is not None else False

@@ -42,6 +42,18 @@ class TrainingOfF(Settings):
 class Trained(Encoder, Training):
     """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss."""
 
+    def require_images(self, count: int) -> None:
+        """Two at least, and a whole batch where smaller ones are dropped."""
+        if count < 2:
+            raise UserError(
+                f"dataset.root: there is {count} training image, but contrastive losses need negatives: give at least 2"
+            )
+        if self.drop_last and self.batch_size > count:
+            raise UserError(
+                f"batch_size={self.batch_size} exceeds the {count} training images and drop_last=true: "
+                "there would be no batch; lower batch_size or set drop_last=false"
+            )
+
     def foresee(self, at: Place) -> None:
         """Let Lightning see its arguments, and make the module where code from outside has a part in it.
 

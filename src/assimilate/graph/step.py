@@ -127,6 +127,13 @@ class Step(Settings):
             ValueError, UserError: it cannot be read or does not fit.
         """
 
+    def require_images(self, count: int) -> None:
+        """See that so many training images are enough.
+
+        Raises:
+            UserError: they are not.
+        """
+
     def effort(self, images: int) -> Effort:
         """What building it takes, of so many training images."""
         return Effort()

@@ -70,6 +70,7 @@ def unfold(needs: Sequence[Need]) -> list[Need]:
 def needs_of_run(session: Session) -> list[Need]:
     """Every artifact of a run; under prepare=only, those that come before its own training."""
     chain = session.chain
+    session.require_images(chain.encoder)  # under prepare=only as well, which spends hours for a training to come
     return [(session, artifact) for artifact in (chain.upstream() if session.prepare == "only" else chain.all())]
 
 
@@ -138,6 +139,7 @@ def _planned(needs: Sequence[Need], speed: Speed, machine: str = "", anew: Conta
         if artifact.label not in anew and session.store.has(artifact):
             yield Planned(artifact.label, artifact.label)
             continue
+        session.require_images(artifact)
         cost = session.cost_of(artifact, speed)
         known = artifact.kind == "datasets" or session.store.has(session.data)
         label = artifact.label if known else f"{artifact.kind}/{artifact.name}"

@@ -110,6 +110,10 @@ class Session:
             return self._count(evaluation)
         return self.num_train
 
+    def require_images(self, artifact: Artifact) -> None:
+        """Refuse, before hours are spent upstream of it, a step that needs more training images than there are."""
+        artifact.step.require_images(self._images_of(artifact))
+
     def cost_of(self, artifact: Artifact, speed: Speed, images: int | None = None) -> Cost:
         """What building an artifact may take, of its training images or of so many."""
         return artifact.step.effort(self._images_of(artifact) if images is None else images).cost(speed)

@@ -1,5 +1,6 @@
 """Metrics: what each is called, and a run's line for each against its floors, its baseline and the paper."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -49,7 +50,9 @@ _METRICS = {
 
 def metric(name: str) -> Metric:
     """How a metric is written; one that a probe of the user's own measures goes by its own name."""
-    return _METRICS.get(name, Metric(name))
+    neighbours = re.fullmatch(r"knn(\d+)(_euclidean)?", name)
+    own = name if neighbours is None else f"{neighbours[1]}-NN" + (", Euclidean" if neighbours[2] else "")
+    return _METRICS.get(name, Metric(own))
 
 
 def ordered(names: Iterable[str]) -> list[str]:

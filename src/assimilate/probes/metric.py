@@ -86,3 +86,7 @@ class Metric(Settings):
     def names(self, name: str, num_classes: int) -> Sequence[str]:
         """The numbers that it may leave in metrics.json."""
         return (name,)
+
+    def accuracies(self, name: str, num_classes: int) -> Sequence[str]:
+        """Those of its numbers, rare ones included, that are accuracies."""
+        return self.names(name, num_classes) if self.is_accuracy else ()

@@ -30,17 +30,18 @@ class Neighbours(Metric):
         """The same of any vectors, [n, dim] and [m, dim], and their labels."""
         from assimilate.probes.knn import knn_metrics
 
-        names = {f"knn{k}_cosine": f"knn{k}" for k in self.further}
-        names |= {"knn5_cosine": "knn5", "knn5_euclidean": "knn5_euclidean", "knn200_weighted": "knn200"}
+        names = {f"knn{k}_cosine": f"knn{k}" for k in {*range(1, 6), *self.further}} | {"knn200_weighted": "knn200"}
         found = knn_metrics(bank, bank_labels, queries, labels, k=min(5, len(bank)), further=self.further)
         return {names.get(name, name): value for name, value in found.items()}
 
     def readings(self, name: str, seen: Seen) -> dict[str, Reading]:
         """Under names of their own."""
         labels = {
-            **{f"knn{k}": f"{k}-NN, majority vote, cosine, backbone features, un-augmented" for k in self.further},
-            "knn5": CURVE_LABEL,
-            "knn5_euclidean": "5-NN, majority vote, Euclidean, un-normalised backbone features",
+            **{f"knn{k}": CURVE_LABEL.replace("5", str(k), 1) for k in {*range(1, 6), *self.further}},
+            **{
+                f"knn{k}_euclidean": f"{k}-NN, majority vote, Euclidean, un-normalised backbone features"
+                for k in range(1, 6)
+            },
             "knn200": "200-NN, cosine, weight exp(s/.1): what the E-SSL code calls kNN",
         }
         return {key: Reading((value,), labels.get(key, "")) for key, value in self.measure(seen).items()}
@@ -48,6 +49,11 @@ class Neighbours(Metric):
     def names(self, name: str, num_classes: int) -> Sequence[str]:
         """Few images may lack knn200."""
         return tuple(dict.fromkeys([*(f"knn{k}" for k in sorted({5, *self.further})), "knn5_euclidean", "knn200"]))
+
+    def accuracies(self, name: str, num_classes: int) -> Sequence[str]:
+        """Those of fewer than 5 training images as well, where k is their number."""
+        few = [name for k in range(1, 5) for name in (f"knn{k}", f"knn{k}_euclidean")]
+        return tuple(dict.fromkeys([*self.names(name, num_classes), *few]))
 
 
 class Linear(Metric):

@@ -154,9 +154,7 @@ class Probe(Labelled):
     def accuracies(self) -> list[str]:
         """The metrics that are accuracies in percent."""
         every = {**self.shipped, **self.further}
-        return [
-            name for key, metric in every.items() if metric.is_accuracy for name in metric.names(key, num_classes=6)
-        ]
+        return [name for key, metric in every.items() for name in metric.accuracies(key, num_classes=6)]
 
     @property
     def metrics(self) -> list[str]:

@@ -76,23 +76,6 @@ def accumulation_notice(training: Training) -> list[str]:
     ]
 
 
-def check_batch_size(config: Mapping[str, Any], num_train: int) -> None:
-    """Refuse a batch that the data set cannot fill, before hours are spent upstream of the training.
-
-    Raises:
-        UserError: drop_last, and fewer training images than a batch holds; or no two images at all.
-    """
-    if num_train < 2:
-        raise UserError(
-            f"dataset.root: there is {num_train} training image, but contrastive losses need negatives: give at least 2"
-        )
-    if config["drop_last"] and config["batch_size"] > num_train:
-        raise UserError(
-            f"batch_size={config['batch_size']} exceeds the {num_train} training images and drop_last=true: "
-            "there would be no batch; lower batch_size or set drop_last=false"
-        )
-
-
 def check_cuda_graphs(compiling: bool | str, steps: Iterable[Step]) -> None:
     """Refuse trainings whose tensors a CUDA graph would overwrite: each replay takes the memory of the last.
 
