@@ -29,7 +29,7 @@ def measure_encoder(
     """What the metrics say of an encoder, and some of them of its random initialisation.
 
     A metric that diverges leaves its numbers under `diverged`, with the reason, and the others as they are: they were
-    measured, and the same command would end the same.
+    measured, and the same command would end the same. So does a number that is not finite.
 
     Args:
         encoder: the network, with its normalisation.
@@ -66,7 +66,8 @@ def measure_encoder(
         untrained = seen(freeze(fresh.to(device)))
         spread["untrained"] = spread_of(some(untrained.bank))
         for name, metric in of_untrained.items():
-            floors |= metric.readings(name, untrained)
+            readings = metric.readings(name, untrained)
+            floors |= {key: reading for key, reading in readings.items() if key not in _not_finite(readings)}
     found: dict[str, Reading] = {}
     diverged: dict[str, str] = {}
     with staying_frozen(encoder):
@@ -80,6 +81,9 @@ def measure_encoder(
                 found |= metric.readings(name, trained)
             except DivergedError as error:
                 diverged |= dict.fromkeys(metric.names(name, len(dataset.class_names)), str(error))
+    not_finite = _not_finite(found)
+    diverged |= not_finite
+    found = {key: reading for key, reading in found.items() if key not in not_finite}
     measured = {
         "metrics": {name: _summary(reading.values) for name, reading in found.items()},
         "protocols": {name: reading.label for name, reading in found.items() if reading.label},
@@ -88,6 +92,15 @@ def measure_encoder(
         **({"diverged": diverged} if diverged else {}),
     }
     return measured, spread
+
+
+def _not_finite(readings: Mapping[str, Reading]) -> dict[str, str]:
+    """Readings that are no numbers, and what is said of them."""
+    return {
+        name: f"{name} is not finite: {', '.join(f'{value:.4g}' for value in reading.values)}"
+        for name, reading in readings.items()
+        if not all(map(math.isfinite, reading.values))
+    }
 
 
 def _summary(values: tuple[float, ...]) -> dict[str, Any]:

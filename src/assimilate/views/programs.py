@@ -101,26 +101,37 @@ class TunedProgram(AtEpsilon1):
 
     def _usual(self, made: ProgramViews, embedding: FrozenEmbedding) -> tuple[float, float]:
         """The median of the strengths that reach ε1 on some images of the whole data set, and the largest allowed."""
-        order = torch.randperm(len(made.images), generator=seeded(self.seed, "program calibration"))
+        order = torch.randperm(len(made.images), generator=seeded(self.seed, "program calibration"))[: self.calibration]
         first = FIRST_GUESS if isinf(self.most) else FIRST_SHARE * self.most
         strengths: list[float] = []
-        for index in order[: self.calibration].tolist():
+        for index in order.tolist():
             found = self._found(made, embedding, index, first, self.most)
             reached = (found.distances.double() - self.epsilon1).abs() <= self.tolerance * self.epsilon1
             assert found.strengths is not None
             strengths += found.strengths[reached].tolist()
         if not strengths:
-            raise ValueError(
-                f"no view of {min(self.calibration, len(order))} images reaches ε1 = {self.epsilon1:.4g}: another "
-                "view.epsilon1, a larger strength (`most`) or more view.passes may help"
-            )
+            start = min(self._start(made, embedding, index) for index in order.tolist())
+            advice = "another view.epsilon1, a larger strength (`most`) or more view.passes may help"
+            if start > self.epsilon1:
+                advice = f"at strength 0 they are at {start:.4g} or more already: a larger view.epsilon1 helps"
+            raise ValueError(f"no view of {len(order)} images reaches ε1 = {self.epsilon1:.4g}: {advice}")
         return median(strengths), min(self.most, LONGEST * median(strengths))
+
+    @torch.no_grad()
+    def _start(self, made: ProgramViews, embedding: FrozenEmbedding, index: int) -> float:
+        """How far the nearest view of strength 0 is from its image."""
+        seen = embedding(from_pixels(made.at(index, [0.0] * made.num_views)))
+        return float(torch.linalg.vector_norm(seen - embedding(made.image(index)), dim=1).min())
 
     @torch.no_grad()
     def _found(
         self, made: ProgramViews, embedding: FrozenEmbedding, index: int, guess: float, longest: float
     ) -> FoundViews:
-        """The views of an image, all of them made anew until the last has reached ε1: always the same shape."""
+        """The views of an image, all of them made anew until the last has reached ε1: always the same shape.
+
+        At strength 0 they may be off their image. The secant takes that distance as 0: the bracket holds as long as it
+        is below ε1.
+        """
         anchor = embedding(made.image(index).expand(made.num_views, -1, -1, -1)).cpu()
         secants = Secants(made.num_views, wanted=self.epsilon1, tolerance=self.tolerance, passes=self.passes)
         for view in range(made.num_views):
