@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,6 +103,46 @@ def test_a_run_of_ones_own_parts(out):
     assert (backbone["class"], backbone["patch"]) == ("my_nets.Patches", 2)
     assert trained["optimizer"]["arguments"] == {"betas": [0.9, 0.95]}
     assert trained["trainer"]["gradient_clip_val"] == 1
+
+
+def test_a_setting_that_its_file_leaves_out_can_be_given(my, out, capsys):
+    assert run(my, "loss=mean_square", "view=wsphere", "loss.weight=0", f"out={out}") == 2
+    assert "loss.weight=0 cannot be used: allowed is a number > 0" in capsys.readouterr().err
+    assert run(my, "view=clouds", "view.passes=0", f"out={out}") == 2
+    assert "view.passes=0 cannot be used: allowed is a whole number ≥ 1" in capsys.readouterr().err
+    assert run(my, "view=wsphere", "view.radiuss=2", f"out={out}") == 2
+    assert "Did you mean view.radius" in capsys.readouterr().err
+
+
+def test_the_command_finds_classes_in_the_working_directory(my, tmp_path):
+    code = "import sys; from assimilate.cli import main; sys.exit(main())"  # as the console script, which -P is like
+    words = ["train", "--config-dir", "conf", "view=wsphere", "prepare=plan", "budget=smoke", f"out={tmp_path}"]
+    found = subprocess.run([sys.executable, "-P", "-c", code, *words], cwd=my, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "views/wsphere" in found.stdout
+
+
+def test_a_method_of_ones_own(my, out):
+    assert run(my, "view=wsphere", "loss=mean_teacher", "loss.decay=0.5", f"out={out}") == 0
+    (metrics,) = [path for path in out.rglob("metrics.json") if "mean_teacher" in str(path)]
+    assert json.loads(metrics.read_text())["titles"]["run"] == "A2-mean teacher with W-sphere"
+    folders = [path.parent for path in (out / "artifacts" / "encoders").rglob("manifest.json")]
+    (loss,) = [
+        content["loss"]
+        for content in (json.loads((folder / "manifest.json").read_text())["content"] for folder in folders)
+        if content["loss"].get("class") == "my_teachers.MeanTeacher"
+    ]
+    assert loss["decay"] == 0.5
+
+
+def test_a_method_follows_the_encoder(my):
+    teachers = importlib.import_module("my_teachers")
+    encoder = torch.nn.Linear(2, 2)
+    method = teachers.MeanTeacher(decay=0.75).method(encoder, None, seed=0)
+    before = encoder.weight.detach().clone()
+    encoder.weight.data += 4
+    method.after_step(encoder, progress=0.0)
+    torch.testing.assert_close(method.teacher.weight, before + 1)
 
 
 def test_its_settings_are_validated(my, out, capsys):

@@ -130,6 +130,18 @@ def test_the_readme_takes_an_encoder_to_torchvision(chain, monkeypatch, tmp_path
     assert set(torch.load(tmp_path / "resnet18.pth", weights_only=True)) == names
 
 
+def test_the_readme_makes_torchvisions_own_network_of_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    backbone = assimilate.make_backbone("resnet18", stem="cifar").eval()
+    torch.save(backbone.state_dict(), "resnet18.pth")
+    namespace: dict[str, object] = {}
+    exec(compile(scripts(ROOT / "README.md")[1], "README.md", "exec"), namespace)
+    network, images = namespace["network"].eval(), torch.rand(2, 3, 32, 32)
+    network.fc = torch.nn.Identity()
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), backbone(images))
+
+
 def test_the_documented_training_runs(tmp_path, monkeypatch):
     _, script = scripts()
     monkeypatch.chdir(tmp_path)

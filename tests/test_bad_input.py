@@ -127,7 +127,7 @@ def test_labels_that_do_not_match(tmp_path, capsys, smaller, change, message, pa
         (["loss.alpha=nan"], r"loss\.alpha=nan cannot be used"),
         (["loss.temperature=0"], r"loss\.temperature=0 cannot be used: allowed is a number > 0"),
         (["loss.temperature=-0.5"], r"loss\.temperature=-0\.5 cannot be used"),
-        (["probe=moco"], r"Could not find 'probe/moco'.*essl"),
+        (["probe=moco"], r"probe=moco: there is no such option.*essl"),
         (["probe.name=moco"], r"probe\.name=moco cannot be used: allowed is essl"),
         (["assim=simclr", "batch_size=5000"], r"batch_size=5000 exceeds the 768 training images and drop_last=true"),
     ],

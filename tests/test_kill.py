@@ -83,7 +83,7 @@ def test_preempted_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> No
     process = start(cut, **on_slurm)
     said = stop(process, cut, signal.SIGUSR1)
     assert process.returncode == 138
-    assert said.splitlines()[-1] == "assimilate.train: terminated; the same command goes on from here"
+    assert said.splitlines()[-1] == "assimilate.train: terminated; the same command resumes"
     process = start(cut, **on_slurm)
     stop(process, cut, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL

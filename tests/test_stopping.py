@@ -73,7 +73,7 @@ def test_a_signal_is_one_line_and_its_own_exit_code(number, code, word, flags, t
 
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
     assert stage("train")(body)(["dataset=digits", "budget=smoke", f"out={tmp_path}", *flags]) == code
-    assert capsys.readouterr().err.strip() == f"assimilate.train: {word}; the same command goes on from here"
+    assert capsys.readouterr().err.strip() == f"assimilate.train: {word}; the same command resumes"
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
 
 

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from assimilate import __version__
+from assimilate.jobs.streams import keep_printing
 
 SHELLS = ("bash", "zsh")
 
@@ -28,8 +29,11 @@ def stages() -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a stage, or show what there is. Returns the exit code, which is the stage's."""
+    keep_printing()
     words = list(sys.argv[1:] if argv is None else argv)
     first, rest = (words[0], words[1:]) if words else ("--help", [])
+    if "" not in sys.path:  # as `python -m` has it: classes of the user's own may lie in the working directory
+        sys.path.insert(0, "")
     if first in stages():
         return int(importlib.import_module(f"assimilate.{first}").main(rest))
     if first == "--version":

@@ -177,10 +177,10 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
                 print(f"assimilate.{name}: {error}", file=sys.stderr)
                 return 2
             except TerminatedError as ended:
-                _to_stderr(f"assimilate.{name}: terminated; the same command goes on from here")
+                _to_stderr(f"assimilate.{name}: terminated; the same command resumes")
                 return 128 + ended.signal
             except KeyboardInterrupt:
-                _to_stderr(f"\nassimilate.{name}: interrupted; the same command goes on from here")
+                _to_stderr(f"\nassimilate.{name}: interrupted; the same command resumes")
                 return 130
             return 0
 

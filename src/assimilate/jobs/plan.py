@@ -15,6 +15,8 @@ from assimilate.jobs.speed import known_speed, remember_speed
 BRING_YOUR_OWN = (
     "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
 )
+# From the dearest to the cheapest; before them all comes budget=paper.
+BUDGETS = ("budget=short", "budget=cpu recipe=narrow", "budget=smoke")
 # Work from which on a machine's speed is worth measuring, and from which on a CPU's user is asked.
 LONG_SECONDS, ASKED_SECONDS = 15 * 60, 24 * 3600
 # An artifact, and the session that finds or builds it.
@@ -97,26 +99,45 @@ def print_plan(
     say(f"plan for {session.job.command}")
     say(f"  out     {session.job.out}")
     say(f"  result  {target or session.job.run_dir}")
-    for line in (*(part.line() for part in planned), *totals(planned)):
+    for line in (*(part.line() for part in planned), *totals(planned, session.config["budget"]["name"])):
         say(line)
 
 
-def totals(planned: Sequence[Planned], jobs: str = "") -> Iterator[str]:
-    """The last lines of a plan."""
+def totals(planned: Sequence[Planned], budget: str, jobs: str = "") -> Iterator[str]:
+    """The last lines of a plan at a budget."""
     if any(part.command for part in planned):
         total = sum((part.cost for part in planned), Cost())
         yield f"  in all about {total.text}{jobs} on {next(part.machine for part in planned if part.machine)}"
-        yield "  faster: budget=short or budget=smoke (labelled so everywhere)"
+        if quicker := faster_than(budget):
+            yield f"  faster: {quicker} (labelled so everywhere)"
         yield f"  bring your own: {BRING_YOUR_OWN}"
     else:
         yield "  nothing to build"
 
 
-def plan_of_all(plans: Mapping[int, Sequence[Planned]]) -> list[str]:
+def faster_than(budget: str) -> str:
+    """The shipped budgets that cost less, as one gives them; "" for none."""
+    at = next((place for place, word in enumerate(BUDGETS) if word.split()[0] == f"budget={budget}"), -1)
+    return " or ".join(BUDGETS[at + 1 :])
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, those in sequence as one: "1-3, 5"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def plan_of_all(plans: Mapping[int, Sequence[Planned]], budget: str) -> list[str]:
     """The lines of what the jobs of a multirun would build: what they share once, and the total.
 
     Args:
         plans: by number of the job, from 1.
+        budget: theirs.
     """
     parts: dict[str, Planned] = {}
     users: dict[str, list[int]] = {}
@@ -128,10 +149,10 @@ def plan_of_all(plans: Mapping[int, Sequence[Planned]]) -> list[str]:
     def jobs(numbers: Sequence[int]) -> str:
         if len(numbers) == len(plans):
             return "for every job   "
-        return f"for job{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}   "
+        return f"for job{'s' * (len(numbers) > 1)} {ranges(numbers)}   "
 
     lines = [part.line(jobs(users[key])) for key, part in parts.items()]
-    return [*lines, *totals(list(parts.values()), f" for {len(plans)} jobs")]
+    return [*lines, *totals(list(parts.values()), budget, f" for {len(plans)} jobs")]
 
 
 def _planned(needs: Sequence[Need], speed: Speed, machine: str = "", anew: Container[str] = ()) -> Iterator[Planned]:
@@ -179,7 +200,9 @@ def announce(session: Session, needs: Sequence[Need], *, anew: Sequence[Artifact
     if len(planned) > 1:
         session.say(f"  {'in all':<46} about {total.text}")
     if total.seconds > LONG_SECONDS:
-        session.say("  faster: budget=short or budget=smoke; stop here with prepare=plan")
+        if quicker := faster_than(session.config["budget"]["name"]):
+            session.say(f"  faster: {quicker}")
+        session.say("  prepare=plan shows this and stops")
         session.say(f"  bring your own: {BRING_YOUR_OWN}")
     _ask(session, total)
     pace = Pace({artifact.label: part.seconds for (_, artifact), part in zip(missing, planned, strict=True)})

@@ -225,8 +225,9 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
     failed = [record for record in records if record.status != "done"]
     missing = max(0, (folder.expected or 0) - len(records))
     console = Console(soft_wrap=True, highlight=False)
+    word = "planned" if any(record.planned for record in records) else "done"
     console.print(
-        f"\nmultirun: {len(records) + missing} jobs, {len(records) - len(failed)} done, {len(failed)} failed"
+        f"\nmultirun: {len(records) + missing} jobs, {len(records) - len(failed)} {word}, {len(failed)} failed"
         + (f", {missing} never started" if missing else ""),
         markup=False,
     )
@@ -243,12 +244,14 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
             table.add_row(*map(_plain, cells), str(len(summary.failed)) if summary.failed else "")
         console.print(table)
         for budget in sorted({summary.budget for summary in summaries} - {"paper"}):
-            console.print(f"budget={budget}: not the paper's settings, these are none of its numbers", markup=False)
+            console.print(f"budget={budget}: not comparable with the paper", markup=False)
         if any(BELOW in summary.text(metric) for summary in summaries for metric in metrics):
             console.print(BELOW_PIXELS, markup=False)
-        console.print("± is the sample standard deviation over n training seeds", markup=False)
+        if any("±" in summary.text(metric) for summary in summaries for metric in metrics):
+            console.print("± is the sample standard deviation over n training seeds", markup=False)
     plans = {record.number + 1: [Planned(**part) for part in record.planned] for record in records if record.planned}
-    for line in plan_of_all(plans) if plans else ():
+    budget = next((record.budget for record in records if record.planned), "")
+    for line in plan_of_all(plans, budget) if plans else ():
         console.print(line, markup=False)
     searched = [record for record in records if record.objective is not None]
     if searched:

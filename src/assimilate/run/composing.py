@@ -1,5 +1,6 @@
 """How overrides compose: our conf/ and experiments/, folders of the user's, and Hydra's errors in one line."""
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
 from assimilate.graph.refusal import nearest
-from assimilate.run.keys import optional_keys
+from assimilate.run.keys import named_keys, optional_keys
 from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nodes, options_with, settings_in
 from assimilate.run.once_loader import OnceLoader
 from assimilate.run.words import SEARCH_PATH, unreadable
@@ -122,7 +123,13 @@ def one_line(error: Exception) -> str:
     kept = [line for line in lines if not line.startswith(("full_key", "object_type", "reference_type", "Set the env"))]
     kept = [line for line in kept if "append to your config use +" not in line and "To append" not in line]
     text = " ".join(dict.fromkeys(kept)).replace("'\t", "': ").replace("\t", " ")
-    return text.split(" Config search path:")[0].removeprefix("In 'config': ") or type(error).__name__
+    text = text.split(" Config search path:")[0].removeprefix("In 'config': ") or type(error).__name__
+    if unknown := re.fullmatch(r"Could not find '(\S+)/(\S+?)' Available options in '.*?': (.+)", text):
+        group, name, options = unknown.groups()
+        near = difflib.get_close_matches(name, options.split(), n=1)
+        hint = f"Did you mean {group}={near[0]}? " if near else ""
+        return f"{group}={name}: there is no such option. {hint}Options: {', '.join(options.split())}"
+    return re.sub(r"Could not override '(\S+)'\.? Key '\S+' is not in struct", r"\1 cannot be set: this run has no such key", text)
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -167,7 +174,7 @@ def compose_for_hydra(overrides: Sequence[str]) -> tuple[DictConfig, ForHydra]:
                 _prefer_named(config, override, parsed, loader)
             return config, told
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(one_line(error) + suggestion(error)) from error
+            raise UserError(one_line(error) + suggestion(error, overrides)) from error
 
 
 def _prefer_named(config: DictConfig, named: Override, parsed: Sequence[Override], loader: ConfigLoader) -> None:
@@ -219,8 +226,13 @@ def _check_choice(override: Override) -> None:
         raise UserError(f"{override.input_line} cannot be used: allowed is one of {', '.join(names)}{several}")
 
 
-def suggestion(error: Exception) -> str:
-    """What helps against an error of Hydra's: the extra that a plugin comes with, or the options or names of a key."""
+def suggestion(error: Exception, words: Sequence[str]) -> str:
+    """What helps against an error of Hydra's: the extra that a plugin comes with, or the options or names of a key.
+
+    Args:
+        error: Hydra's.
+        words: the overrides that it could not compose.
+    """
     plugin = re.search(r"hydra/(?:launcher|sweeper)/(\w+)", str(error))
     extra = next((EXTRAS[word] for word in EXTRAS if plugin is not None and word in plugin.group(1)), None)
     if extra is not None:
@@ -233,9 +245,10 @@ def suggestion(error: Exception) -> str:
         return f". A row is added: +{key}=…"
     if having := options_with(key):
         return f". It is a key of {' or '.join(having)}"
-    composed = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=[]))
+    choices = [word for word in words if (CONF / word.partition("=")[0]).is_dir()]
+    composed = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=choices))
     assert isinstance(composed, dict)
-    known = {*nodes(composed), *optional_keys()}
+    known = {*nodes(composed), *optional_keys(), *named_keys(composed)}
     return f". {nearest(key, {*known, *(path.name for path in CONF.iterdir() if path.is_dir())})}"
 
 

@@ -332,13 +332,14 @@ def plan_sweep(overrides: Sequence[str]) -> SweepPlan:
     Raises:
         UserError: an unknown preset, a sweeper or launcher that is not installed, a search for the worst.
     """
+    fixed: list[str] = []
     with hydra_ready() as loader:
         try:
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
             fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
             sweeper = hydra.compose(CONFIG_NAME, overrides=fixed, return_hydra_config=True).hydra.sweeper
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(one_line(error) + suggestion(error)) from error
+            raise UserError(one_line(error) + suggestion(error, fixed)) from error
         params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
     searches = not str(sweeper._target_).endswith("BasicSweeper")
     direction = str(sweeper.get("direction", "maximize")).removeprefix("Direction.")

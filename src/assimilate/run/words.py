@@ -1,6 +1,8 @@
 """The words of a command line: Hydra's flags wherever they stand, and overrides as Hydra's grammar reads them."""
 
 import argparse
+import difflib
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -16,8 +18,8 @@ from hydra.errors import HydraException
 from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
 from assimilate.run.job import shell_word
-from assimilate.run.keys import chosen_by_path, known_keys
-from assimilate.run.known_keys import CONF, is_left_out, is_shipped
+from assimilate.run.keys import chosen_by_path, known_keys, named_keys
+from assimilate.run.known_keys import CONF, is_left_out, is_shipped, settings_in
 
 SEARCH_PATH = "hydra.searchpath"
 # What begins so is a path, whatever the key.
@@ -78,17 +80,30 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
     named = set(map(_names_a_class, found.overrides))
     for word in found.overrides:
         key, _, value = word.partition("=")
-        if key.lstrip("+") == SEARCH_PATH:
-            folders += _listed(value)
-        else:
+        folders += _listed(value) if key.lstrip("+") == SEARCH_PATH else []
+    searched = tuple(dict.fromkeys(map(_searchable, folders)))
+    of_own = _keys_of_own_options(found.overrides, searched)
+    for word in found.overrides:
+        key = word.partition("=")[0]
+        if key.lstrip("+") != SEARCH_PATH:
             given = readable(word, multirun=found.multirun)
             is_argument = key.rpartition(".")[0] in named and not is_shipped(key)
-            words.append(f"++{given}" if is_argument or is_left_out(key) else given)
-    searched = tuple(dict.fromkeys(map(_searchable, folders)))
+            words.append(f"++{given}" if is_argument or is_left_out(key) or key in of_own else given)
     if searched:
         listed = ",".join(_quoted(folder) for folder in searched)
         words.insert(0, f"{SEARCH_PATH}=[{listed}]")
     return CommandLine(tuple(words), searched, found.multirun, tuple(_flags(parser, found)))
+
+
+def _keys_of_own_options(words: Sequence[str], searched: Sequence[str]) -> set[str]:
+    """The keys that the classes of chosen options outside the package read; their files may leave defaults out."""
+    found: set[str] = set()
+    for group, _, names in (word.partition("=") for word in words):
+        for folder, name in itertools.product(searched, names.split(",")):
+            path = Path(folder.removeprefix("file://")) / group / f"{name}.yaml"
+            if group and path.is_file() and (target := settings_in(path).get(f"{group}.{TARGET}")):
+                found |= named_keys({group: {TARGET: target}})
+    return found
 
 
 def _names_a_class(word: str) -> str | None:
@@ -99,7 +114,10 @@ def _names_a_class(word: str) -> str | None:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; all flags: --hydra-help")
+    unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+    flags = [flag for action in get_args_parser()._actions for flag in action.option_strings]
+    near = difflib.get_close_matches(unknown, flags, n=1)
+    raise UserError(f"{message}. {f'Did you mean {near[0]}?' if near else 'All flags: --hydra-help'}")
 
 
 def _flags(parser: argparse.ArgumentParser, found: argparse.Namespace) -> list[str]:
