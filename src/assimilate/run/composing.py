@@ -129,7 +129,8 @@ def one_line(error: Exception) -> str:
         near = difflib.get_close_matches(name, options.split(), n=1)
         hint = f"Did you mean {group}={near[0]}? " if near else ""
         return f"{group}={name}: there is no such option. {hint}Options: {', '.join(options.split())}"
-    return re.sub(r"Could not override '(\S+)'\.? Key '\S+' is not in struct", r"\1 cannot be set: this run has no such key", text)
+    no_key = r"\1 cannot be set: this run has no such key"
+    return re.sub(r"Could not override '(\S+)'\.? Key '\S+' is not in struct", no_key, text)
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -246,8 +247,7 @@ def suggestion(error: Exception, words: Sequence[str]) -> str:
     if having := options_with(key):
         return f". It is a key of {' or '.join(having)}"
     choices = [word for word in words if (CONF / word.partition("=")[0]).is_dir()]
-    composed = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=choices))
-    assert isinstance(composed, dict)
+    composed: Any = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=choices))
     known = {*nodes(composed), *optional_keys(), *named_keys(composed)}
     return f". {nearest(key, {*known, *(path.name for path in CONF.iterdir() if path.is_dir())})}"
 
