@@ -121,6 +121,28 @@ def test_what_a_field_means_is_found_on_the_nearest_class():
     assert meaning_of(Derived, "three") == ""
 
 
+def test_a_key_says_which_options_have_it(capsys):
+    _, out, _ = shown(capsys, train.main, "--help", "loss")
+    assert "  loss.variance  (vicreg: 25.0)\n      vicreg: " in out
+    _, out, _ = shown(capsys, train.main, "--help", "loss", "loss=vicreg")
+    assert "  loss.variance=25.0\n      vicreg: " in out
+    assert "  loss.queue_size  (moco: 65536)\n" in out
+
+
+def test_options_of_ones_own_and_their_keys_are_explained(capsys, tmp_path, monkeypatch):
+    (tmp_path / "explained_loss.py").write_text(
+        "from assimilate import Loss\n\n\nclass Mine(Loss):\n"
+        '    """A loss.\n\n    Attributes:\n        sharpness: how sharp it is.\n    """\n\n    sharpness: float\n'
+    )
+    (tmp_path / "loss").mkdir()
+    text = "# What mine does.\n_target_: explained_loss.Mine\nname: mine\nsharpness: 2.0\n"
+    (tmp_path / "loss/mine.yaml").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    _, out, _ = shown(capsys, train.main, "--config-dir", str(tmp_path), "--help", "loss")
+    assert f"  {'mine':<14}  What mine does\n" in out
+    assert "  loss.sharpness  (mine: 2.0)\n      mine: how sharp it is. Allowed: " in out
+
+
 def test_the_command_runs_stages_and_passes_on_their_exit_codes(capsys, tmp_path):
     code, out, _ = shown(capsys, cli.main, "train", "prepare=plan", f"out={tmp_path}")
     assert code == 0

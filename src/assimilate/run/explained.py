@@ -7,7 +7,6 @@ file; what a group is, beside its name in conf/config.yaml.
 import contextlib
 import functools
 import inspect
-import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from assimilate.graph.settings import NAMED, From, Settings, allowed_in, choices, settings_type
 from assimilate.graph.wiring import TARGET, places_of
-from assimilate.run.keys import PLACES
+from assimilate.run.keys import PLACES, component
 from assimilate.run.known_keys import CONF, HEADER, MISSING, settings_in
 
 PRIMARY = CONF / "config.yaml"
@@ -94,39 +93,50 @@ def meaning_of(cls: type, field: str) -> str:
 
 
 @functools.cache
-def keys() -> dict[str, Key]:
-    """Every setting that a command line can give, by its name."""
+def keys(folders: tuple[Path, ...] = (CONF,)) -> dict[str, Key]:
+    """Every setting that a command line can give, by its name.
+
+    Args:
+        folders: where options are, the shipped ones first. The classes of others say what they mean if they want to.
+    """
+    classes = _classes(folders)  # first: this defines those of the user's own
     found: dict[str, list[tuple[type[Settings], FieldInfo]]] = {}
     for place, base in PLACES:
         for key, field, cls in places_of(place, base):
             if NAMED not in field.metadata and (settings_type(field.annotation) is None or _words_choose(field)):
                 found.setdefault(key, []).append((cls, field))
-    values, set_anywhere = _values(), {key for path in CONF.rglob("*.yaml") for key in settings_in(path)}
+    values = _values(folders)
+    shipped, own = (
+        {key for path in paths for key in settings_in(path)} for paths in (_files(CONF), _files(*folders[1:]))
+    )
     made = {}
     for key, readers in sorted(found.items()):
-        senses = _senses(key, readers)
-        given = key in set_anywhere or not all(field.is_required() for _, field in readers)
-        if given and any(sense.meaning for sense in senses):
+        senses = _senses(key, readers, classes.get(key.rpartition(".")[0], {}))
+        given = key in shipped or not all(field.is_required() for _, field in readers)
+        if (given and any(sense.meaning for sense in senses)) or key in own - shipped:
             made[key] = Key(key, senses, values.get(key, {}))
     return made
 
 
-def _senses(key: str, readers: list[tuple[type[Settings], FieldInfo]]) -> tuple[Sense, ...]:
-    """What a key means to the classes that read it, each sense once."""
+def _files(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in sorted(folder.rglob("*.yaml"))]
+
+
+def _senses(key: str, readers: list[tuple[type[Settings], FieldInfo]], chosen: Mapping[str, type]) -> tuple[Sense, ...]:
+    """What a key means to the classes that read it, each sense once; `chosen` are those that options name there."""
     told: dict[tuple[str, str], list[tuple[type[Settings], FieldInfo]]] = {}
     for cls, field in readers:
         name = next(name for name, other in cls.model_fields.items() if other is field)
         told.setdefault((meaning_of(cls, name), allowed_in(field)), []).append((cls, field))
     told = {sense: some for sense, some in told.items() if sense[0]} or told
     told = {sense: some for sense, some in told.items() if not _stands_elsewhere(some[0][1])} or told
-    chosen = _classes().get(key.rpartition(".")[0], {})
     found = []
     for (meaning, allowed), some in told.items():
         by = tuple(option for option, cls in chosen.items() if cls in [reader for reader, _ in some])
         field = some[0][1]
         default = None if field.is_required() else field.get_default(call_default_factory=True)
         if by or len(told) == 1 or not chosen:
-            found.append(Sense(meaning, allowed, by if len(told) > 1 else (), default))
+            found.append(Sense(meaning, allowed, by if len(told) > 1 or len(by) < len(chosen) else (), default))
     return tuple(found)
 
 
@@ -138,22 +148,22 @@ def _stands_elsewhere(field: FieldInfo) -> bool:
     return any(isinstance(mark, From) for mark in field.metadata)
 
 
-@functools.cache
-def _classes() -> dict[str, dict[str, type]]:
+def _classes(folders: tuple[Path, ...]) -> dict[str, dict[str, type]]:
     """The classes that options name, by where they name them and by option."""
     found: dict[str, dict[str, type]] = {}
-    for path in sorted(CONF.glob("*/*.yaml")):
+    for path in (path for folder in folders for path in sorted(folder.glob("*/*.yaml"))):
         for key, target in settings_in(path).items():
             # A class of a library has no meanings of ours, and takes seconds to import.
-            if key.endswith(f".{TARGET}") and target.startswith("assimilate."):
-                found.setdefault(key.removesuffix(f".{TARGET}"), {})[path.stem] = pkgutil.resolve_name(target)
+            foreign = path.is_relative_to(CONF) and not str(target).startswith("assimilate.")
+            if key.endswith(f".{TARGET}") and not foreign and (cls := component(target)) is not None:
+                found.setdefault(key.removesuffix(f".{TARGET}"), {})[path.stem] = cls
     return found
 
 
-def _values() -> dict[str, dict[str, Any]]:
+def _values(folders: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
     """What the primary configuration and the options of a key's own group set it to."""
     found: dict[str, dict[str, Any]] = {}
-    for path in [PRIMARY, *sorted(CONF.glob("*/*.yaml"))]:
+    for path in [PRIMARY, *(path for folder in folders for path in sorted(folder.glob("*/*.yaml")))]:
         option = "" if path == PRIMARY else path.stem
         for key, value in settings_in(path).items():
             if path == PRIMARY or key.partition(".")[0] == path.parent.name:

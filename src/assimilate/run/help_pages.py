@@ -16,6 +16,7 @@ from assimilate.graph.refusal import nearest
 from assimilate.graph.settings import Settings
 from assimilate.run.composing import compose, own_folders, table_groups
 from assimilate.run.explained import JOB, Key, groups, keys, options, shown, topic_of
+from assimilate.run.keys import named_keys
 from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING
 
 WIDEST = 100
@@ -91,7 +92,11 @@ def _tables() -> list[str]:
 
 def _topic_page(topic: str, config: Any) -> str:
     """What is to be said of a group, a table, or a key and those below it."""
-    found = {name: key for name, key in keys().items() if topic in (key.topic, name) or name.startswith(f"{topic}.")}
+    found = {
+        name: key
+        for name, key in keys(_folders()).items()
+        if topic in (key.topic, name) or name.startswith(f"{topic}.")
+    }
     lines = []
     if topic in groups():
         lines += [f"{topic}: {groups()[topic]}", "", f"Options ({topic}=…):"]
@@ -101,10 +106,11 @@ def _topic_page(topic: str, config: Any) -> str:
         rows = options(topic, (EXPERIMENTS, *own_folders()))
         return "\n".join([*lines, *(f"{_wrapped(name, 2)}\n{_wrapped(told, 6)}" for name, told in rows.items())])
     elif not found:
-        known = {*groups(), *_tables(), *keys(), *(topic_of(name) for name in keys())}
+        known = {*groups(), *_tables(), *(each for name in keys(_folders()) for each in (name, topic_of(name)))}
         raise UserError(f"--help {topic}: there is no such group, table or key. {nearest(topic, known)}")
     if found:
-        lines += ["", "Keys, with the values that this command gives them:"] if lines else []
+        told = "Keys, with the values of this command, or in brackets those of the options that have the key:"
+        lines += ["", _wrapped(told, 0)] if lines else []
         lines += [_key_paragraph(key, config) for key in found.values()]
     return "\n".join(lines)
 
@@ -112,24 +118,27 @@ def _topic_page(topic: str, config: Any) -> str:
 def _key_paragraph(key: Key, config: Any) -> str:
     value = _value(key, config)
     lines = [f"  {key.name}{'' if value is None else f'={value}'}"]
-    if value is None and key.values:
+    defaults = {option: sense.default for sense in key.senses for option in sense.options if sense.default is not None}
+    if value is None and (values := key.values or defaults):
         by_value: dict[str, list[str]] = {}
-        for option, other in key.values.items():
+        for option, other in values.items():
             by_value.setdefault(shown(other), []).append(option)
         told = [f"{', '.join(some)}: {other or 'to be given'}" for other, some in by_value.items()]
         lines = [_wrapped(f"{key.name}  ({'; '.join(told)})", 6, "  ")]
     for sense in key.senses:
         by = f"{', '.join(sense.options)}: " if sense.options else ""
-        lines.append(_wrapped(f"{by}{sense.meaning.rstrip('.')}. Allowed: {sense.allowed}.", 6))
+        meaning = f"{sense.meaning.rstrip('.')}. " if sense.meaning else ""
+        lines.append(_wrapped(f"{by}{meaning}Allowed: {sense.allowed}.", 6))
     return "\n".join(lines)
 
 
 def _value(key: Key, config: Any) -> str | None:
     """What a composed configuration gives a key, as one types it; None where it has no such key."""
     node: Any = OmegaConf.to_container(config)
+    read = named_keys(node)
     for part in key.name.split("."):
         if not isinstance(node, Mapping) or part not in node:
-            return _default(key)
+            return _default(key) if key.name in read or not all(sense.options for sense in key.senses) else None
         node = node[part]
     try:
         found = OmegaConf.select(config, key.name)

@@ -104,14 +104,14 @@ def named_keys(config: Mapping[str, Any]) -> set[str]:
             node = node.get(part) if isinstance(node, Mapping) else None
         if isinstance(node, Mapping) and TARGET in node:
             found.add(f"{key}.{TARGET}")
-        if isinstance(node, str) and (named := _component(node)) is not None:
+        if isinstance(node, str) and (named := component(node)) is not None:
             found |= {place for place, _, _ in places_of(key.rpartition(".")[0], named)}
     return found
 
 
 def _named(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, type[Settings]]]:
     """The places of nodes that name a component by `_target_`, and the component."""
-    if isinstance(target := config.get(TARGET), str) and (named := _component(target)) is not None:
+    if isinstance(target := config.get(TARGET), str) and (named := component(target)) is not None:
         yield path, named
     for name, value in config.items():
         if isinstance(value, Mapping):
@@ -133,13 +133,13 @@ def is_argument(key: str, config: Mapping[str, Any]) -> bool:
     for part in key.split("."):
         if not isinstance(node, Mapping):
             return False
-        if isinstance(target := node.get(TARGET), str) and _component(target) is None:
+        if isinstance(target := node.get(TARGET), str) and component(target) is None:
             return True
         node = node.get(part)
     return False
 
 
-def _component(target: str) -> type[Settings] | None:
+def component(target: str) -> type[Settings] | None:
     """The component that a dotted path names; None where it names something else, or nothing."""
     if "." not in target:
         return None
