@@ -100,3 +100,24 @@ def test_rays_killed_twice(copy, tmp_path):
 @pytest.mark.parametrize("words", [NARROW, RAYS])
 def test_killed_at_ten_random_moments(copy, tmp_path, words):
     check_kills(copy, made_apart(copy, tmp_path / "alone", words), words, kills=10)
+
+
+@pytest.mark.slow
+def test_shards_of_rays_killed_ten_times_in_all(copy, tmp_path):
+    """Ten kills over three shards, each finished after its last; then the whole is taken over from them."""
+    whole = made_apart(copy, tmp_path / "alone", RAYS)
+    views = copy / whole.relative_to(tmp_path / "alone")
+    longest = json.loads((whole / "manifest.json").read_text())["facts"]["seconds"] / 3 / 8
+    seed = int.from_bytes(os.urandom(4), "little")
+    rng = random.Random(seed)
+    for shard, kills in (("2/3", 4), ("3/3", 3), ("1/3", 3)):
+        words = (*RAYS, f"shard={shard}")
+        part = views.with_name(f"{views.name}.shard{shard[0]}of3")
+        done = [killed_at_random(copy, part, words, rng, longest) for _ in range(kills)]
+        assert done == sorted(done), (seed, done)
+        assert 0 < done[-1] < 43, (seed, done)
+        assert run(make_views, *words, f"out={copy}") == 0
+        assert not views.exists(), seed
+    assert run(make_views, *RAYS, f"out={copy}") == 0
+    for name in FILES:
+        assert (views / name).read_bytes() == (whole / name).read_bytes(), (seed, name)

@@ -149,6 +149,23 @@ def test_more_candidates_spread_wider_and_only_where_the_hinge_is_open(world):
         assert all(torch.equal(same[index].images, close[index].images) for index in close)
 
 
+def test_every_second_ray_goes_the_opposite_way_and_views_spread_for_it(world):
+    latents, _ = world
+    plain, engine = rays(world, settings())
+    found, other = rays(world, settings(opposite=True))
+    for index, views in found.items():
+        assert views.converged
+        moves = views.latents.flatten(1) - torch.from_numpy(latents[index]).flatten()
+        cosines = torch.nn.functional.cosine_similarity(moves[:, None], moves[None], dim=-1)
+        assert [float(cosines[pair]) for pair in ((0, 1), (2, 3))] == pytest.approx([-1, -1], abs=1e-5)
+        assert float(cosines[:2, 2:].abs().max()) < 0.95
+        assert torch.equal(views.images[0], plain[index].images[0])
+    assert np.mean([views.spread for views in found.values()]) > 1.05 * np.mean([v.spread for v in plain.values()])
+    assert other.view_passes < 1.1 * engine.view_passes
+    alone, _ = rays(world, settings(opposite=True, width=4), [7])
+    assert torch.equal(alone[7].images, rays(world, settings(opposite=True, width=4))[0][7].images)
+
+
 def test_greedy_max_min_is_the_best_of_a_slow_loop():
     points = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
     distance = [[float((a - b).norm()) for b in points] for a in points]
@@ -171,6 +188,7 @@ def test_points_that_coincide_are_chosen_once_each():
     [
         ({"candidates": 6, "weight": 0}, "view.lambda=0"),
         ({"candidates": 6, "num_views": 1}, "view.n_cached=1"),
+        ({"opposite": True, "num_views": 1}, "view.n_cached=1"),
         ({"candidates": 3}, "view.ray.candidates=3 is less"),
         ({"layers": [9]}, "codes 0 to 5"),
         ({"layers": []}, "allowed is null"),

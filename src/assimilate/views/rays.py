@@ -39,6 +39,8 @@ class RaySettings(LineEquation):
     Attributes:
         direction: how a ray's direction is drawn. It is scaled to root mean square 1, so that t compares with
             W-perturb's σ.
+        opposite: every second ray of an image goes the opposite way of the one before, which spreads its views for
+            nothing: what f sees of two opposite moves is nearly opposite.
         layers: codes that move; None: all.
         layer_share: probability with which each of them moves on a ray, in (0, 1]; at least one does.
         redraws: directions that are tried after one that does not reach ε1.
@@ -50,6 +52,7 @@ class RaySettings(LineEquation):
     uniformity_weight: float = 0.01
     calibration: int = 256
     direction: Direction = field(default_factory=Isotropic)
+    opposite: bool = False
     layers: Sequence[int] | None = None
     layer_share: float = 1.0
     redraws: int = 4
@@ -107,7 +110,10 @@ class RayEngine(LineEngine[RaySettings]):
             first = usual_length([candidate.point for candidate in found], guess)
             for attempt in range(1 + settings.redraws):
                 rng = seeded(settings.seed, "ray", anchor.index, number, attempt)
-                direction = self._direction(anchor.codes, rng)
+                if settings.opposite and number % 2 and attempt == 0:
+                    direction = -found[-1].direction
+                else:
+                    direction = self._direction(anchor.codes, rng)
                 point = yield anchor.line(direction[None], first, settings.reach * guess)
                 passes += point.passes
                 tried.append(_Candidate(direction, point))
