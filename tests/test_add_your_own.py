@@ -135,6 +135,14 @@ def test_a_method_of_ones_own(my, out):
     assert loss["decay"] == 0.5
 
 
+def test_a_generator_of_ones_own(my, tmp_path):
+    words = ["generator._target_=my_generators.Linear", "+generator.width=8", "view=wperturb", "view.sigma=0.2"]
+    inverted = ["inversion.adversarial_weight=0", "inversion.perceptual=encoder", f"out={tmp_path}"]
+    assert make_views.main([*SMOKE, *words, *inverted]) == 0
+    (views,) = artifacts(tmp_path, "views")
+    assert np.load(views / "images.npy", mmap_mode="r").shape[2:] == (3, 16, 16)
+
+
 def test_a_method_follows_the_encoder(my):
     teachers = importlib.import_module("my_teachers")
     encoder = torch.nn.Linear(2, 2)

@@ -28,7 +28,7 @@ def test_commands_are_found_in_every_form():
     """A block, a continued line, a comment behind a command, a sentence."""
     texts = [command.text for command in documented()]
     assert "assimilate train dataset=cifar100 view=wsearch assim=a2" in texts
-    assert "python -m assimilate.calibrate dataset=digits budget=smoke" in texts
+    assert "assimilate calibrate dataset=digits budget=smoke" in texts
     assert any(text.endswith("loss.temperature=0.2 loss.alpha=0.4 'loss.align_anchors=[0]'") for text in texts)
     assert "make check" in texts
     assert not any("#" in text for text in texts)

@@ -104,18 +104,17 @@ def keys_page() -> str:
 
 def _entry(key: Key) -> list[str]:
     """A key as an entry of a definition list."""
-    several = len(key.senses) > 1
     lines = ["", f"`{key.name}`{{: #{key.name} }}"]
     for sense in key.senses:
-        means = f"{_by(sense.options, several)}{_text(sense.meaning)}. Allowed: {_text(sense.allowed)}."
+        means = f"{_by(sense.options)}{_text(sense.meaning)}. Allowed: {_text(sense.allowed)}."
         lines.append(f":   {means}")
     values, tables = _values(key), _tables(chosen_by(key.name))
     lines.append(f":   Value: {values}." if values else ":   It has no value until it is given.")
     return [*lines, f":   Set by rows of: {tables}."] if tables else lines
 
 
-def _by(named: tuple[str, ...], several: bool) -> str:
-    return f"*{', '.join(named)}*: " if several and named else ""
+def _by(named: tuple[str, ...]) -> str:
+    return f"*{', '.join(named)}*: " if named else ""
 
 
 def _values(key: Key) -> str:
@@ -199,7 +198,10 @@ def rows_page() -> str:
 
 
 def _text(text: str) -> str:
-    return text.replace("<", "&lt;").replace("*", "\\*").rstrip(".")
+    parts = text.rstrip(".").split("`")  # every other one is code
+    return "`".join(
+        part if at % 2 else re.sub(r"([*_])", r"\\\1", part).replace("<", "&lt;") for at, part in enumerate(parts)
+    )
 
 
 def _cell(text: str) -> str:
