@@ -39,6 +39,12 @@ def test_the_reference_has_values_meanings_and_tables(pages):
     assert "`1200` in recipe=supcontrast" in entries["epochs"]
 
 
+def test_words_of_the_code_stay_as_they_are(pages):
+    assert pages._text("<name>._target_ or `x_y<z>`.") == r"&lt;name>.\_target\_ or `x_y<z>`"
+    entries = {entry.split("`")[1]: entry for entry in pages.keys_page().split("\n\n") if entry.startswith("`")}
+    assert ":   *vicreg*: " in entries["loss.variance"]
+
+
 def test_a_key_names_the_tables_whose_rows_set_it(pages):
     for path in EXPERIMENTS.glob("table1[34]/*.yaml"):
         for key in settings_in(path):
