@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -70,6 +71,12 @@ def test_the_help_of_a_group_has_all_its_options_and_keys(capsys):
             assert topic_of(key) != topic or f"  {key}" in out, key
         for option in (CONF / topic).glob("*.yaml"):
             assert f"  {option.stem} " in out, option
+
+
+def test_nothing_points_to_a_document_that_is_not_here():
+    files = [path for folder in (CONF, ROOT / "experiments") for path in folder.rglob("*.yaml")]
+    for text in [*(path.read_text() for path in files), *(path.read_text() for path in (ROOT / "src").rglob("*.py"))]:
+        assert not re.search(r"(PROTOCOLS|DESIGN)\s+(# )?§?\d", text)
 
 
 def test_values_are_those_of_the_command(capsys):

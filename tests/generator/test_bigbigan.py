@@ -169,9 +169,9 @@ def test_unfit_files_give_one_readable_error(tmp_path: Path) -> None:
         load_bigbigan(tmp_path / "missing.pt")
     for name, content, message in (
         ("list", [1], r"holds a list; needed is a BigBiGAN state dict"),
-        ("stylegan2", {"g_ema": {}}, r"layout of PROTOCOLS 12: 'linear\.weight' is missing"),
-        ("empty", {}, r"layout of PROTOCOLS 12"),
-        ("words", {"linear.weight": "a", "shared.weight": "b"}, r"layout of PROTOCOLS 12"),
+        ("stylegan2", {"g_ema": {}}, r"layout of its PyTorch port: 'linear\.weight' is missing"),
+        ("empty", {}, r"layout of its PyTorch port"),
+        ("words", {"linear.weight": "a", "shared.weight": "b"}, r"layout of its PyTorch port"),
         ("lacking", {k: v for k, v in toy_bigbigan().state_dict().items() if k != "linear.u0"}, r"linear\.u0"),
         ("more", toy_bigbigan().state_dict() | {"extra": torch.zeros(1)}, "extra"),
         ("shape", toy_bigbigan().state_dict() | {"output_layer.0.gain": torch.zeros(9)}, r"output_layer\.0\.gain"),

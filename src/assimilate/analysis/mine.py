@@ -1,6 +1,6 @@
 """MINE: a lower bound of mutual information from a network that tells pairs from strangers (Belghazi et al., 2018).
 
-The paper estimates I(f(x); f(x̃)) with it (Table 1, Table 2; PROTOCOLS 9). Its Proposition 3.3 says that the inner
+The paper estimates I(f(x); f(x̃)) with it (Table 1, Table 2). Its Proposition 3.3 says that the inner
 product gives the same up to scale and shift. That holds along one von Mises–Fisher distribution only: there
 I = κ·A_K(κ) − log C(κ) + log|S^{K−1}| with the mean cosine A_K(κ), and both the slope κ and the "constant" −log C(κ)
 change with κ. Over view pairs of different strength, I is a monotone and not a linear function of the inner product.
@@ -90,7 +90,7 @@ def estimate_mutual_information(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> MineEstimate:
-    """Train T on `num_epochs` passes, then report its bound on the batches of one more (PROTOCOLS 9).
+    """Train T on `num_epochs` passes, then report its bound on the batches of one more.
 
     Strangers are pairs whose second half was drawn with replacement from the same batch. Nothing corrects the bias of
     the gradient of log mean exp, as nothing does in the reference code. A batch of B cannot tell what is near log B

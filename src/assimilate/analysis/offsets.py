@@ -1,4 +1,4 @@
-"""A plane picture of where views lie around their anchors (Figure 2b, PROTOCOLS 9)."""
+"""A plane picture of where views lie around their anchors (Figure 2b)."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -20,7 +20,7 @@ ORIGINAL, EXPERT, GENERATED = "original", "expert", "generated"
 
 
 class SeenViews:
-    """Embeddings of whole data sets, one view an image (PROTOCOLS 9): normalised, nothing else done to them.
+    """Embeddings of whole data sets, one view an image: normalised, nothing else done to them.
 
     Args:
         embedding: f, in eval mode.

@@ -1,4 +1,4 @@
-"""Training against a Viewmaker: one network lowers the loss, the other raises it (PROTOCOLS 10)."""
+"""Training against a Viewmaker: one network lowers the loss, the other raises it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,7 +86,7 @@ class ViewmakerTraining(ContrastiveModule):
     def training_step(self, batch: StepBatch, batch_idx: int) -> dict[str, Tensor]:
         """One step of the Viewmaker, then the loss of the encoder's; both losses are recorded."""
         place = (self.trainer.current_epoch, batch_idx, self.trainer.global_rank)
-        # The reference updates the encoder first (PROTOCOLS 17).
+        # The reference updates the encoder first.
         raised = self._raise_loss(batch, seeded(self.seed, "viewmaker's step", *place))
         with torch.no_grad():
             views, change = self.perturbed(batch.views, seeded(self.seed, "encoder's step", *place))

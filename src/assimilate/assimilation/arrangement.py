@@ -91,7 +91,7 @@ class GeneratedTransform(Settings):
 
     Attributes:
         generated_transform: transformation of a generated view. A2's reference code flips only; Section 4 names a weak
-            crop and a flip for A1 (the author's CIFAR-10 code only flips, PROTOCOLS 17).
+            crop and a flip for A1 (the author's CIFAR-10 code only flips).
     """
 
     absent: ClassVar[str] = "no view of this run is a generated one"

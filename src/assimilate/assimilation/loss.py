@@ -196,7 +196,7 @@ class FullNTXent(ContrastiveLoss, word="full"):
 
 
 class ViewmakerLoss(ContrastiveLoss, word="viewmaker"):
-    """Viewmaker's (PROTOCOLS 10): as Eq. 1 with view 1 alone as anchors, each among its own keys, less log 2N."""
+    """Viewmaker's: as Eq. 1 with view 1 alone as anchors, each among its own keys, less log 2N."""
 
     def base(self, views: "Sequence[Tensor]", *, gather: bool = False) -> "Tensor":
         """As a mean over the anchors."""
@@ -235,12 +235,12 @@ class MoCo(Loss, word="moco"):
 
 
 class SimSiamLoss(Loss, word="simsiam"):
-    """SimSiam and A2-SimSiam (Appendix F, Eq. 16; PROTOCOLS 11): no negatives, a predictor, a stop-gradient."""
+    """SimSiam and A2-SimSiam (Appendix F, Eq. 16): no negatives, a predictor, a stop-gradient."""
 
     title: ClassVar[str] = "SimSiam"
     needs_predictor: ClassVar[bool] = True
     usual_predictor: ClassVar[str] = (
-        "512 in PROTOCOLS 11: take recipe=simsiam for the run (loss), or view_encoder=simsiam for f (simclr_loss)"
+        "SimSiam's has 512: take recipe=simsiam for the run (loss), or view_encoder=simsiam for f (simclr_loss)"
     )
     contrasts: ClassVar[bool] = False
 

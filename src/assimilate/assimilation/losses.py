@@ -162,7 +162,7 @@ def viewmaker_loss(
     base_temperature: float | None = None,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
-    """The loss of Viewmaker's authors (PROTOCOLS 10): mean_i −z1_i·z2_i/τ + log Σ_a exp(z1_i·z_a/τ) − log 2N.
+    """The loss of Viewmaker's authors: mean_i −z1_i·z2_i/τ + log Σ_a exp(z1_i·z_a/τ) − log 2N.
 
     Anchors are view 1 alone; the keys a are all 2N embeddings of the batch, the anchor itself included.
 

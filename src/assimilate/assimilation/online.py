@@ -1,4 +1,4 @@
-"""Online W-search (Appendix E, Figure 6; PROTOCOLS 13): generated views that follow the encoder while it learns."""
+"""Online W-search (Appendix E, Figure 6): generated views that follow the encoder while it learns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields

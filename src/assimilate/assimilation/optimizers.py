@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules (Table 9; PROTOCOLS 1-3, 14, 15).
+"""Optimisers and learning-rate schedules (Table 9).
 
 A learning rate is a pure function of the step: nothing to save, nothing that a resume can lose.
 """
@@ -69,7 +69,7 @@ class WithWarmup(Schedule):
 
 
 class CosineWithWarmup(WithWarmup, word="cosine_with_warmup"):
-    """E-SSL: linear from 0, then a half cosine to 0 at the end, every step (PROTOCOLS 1)."""
+    """E-SSL: linear from 0, then a half cosine to 0 at the end, every step."""
 
     def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
         """Linear from 0 over the warm-up's steps, then lr·½(1 + cos)."""
@@ -81,7 +81,7 @@ class CosineWithWarmup(WithWarmup, word="cosine_with_warmup"):
 
 
 class SupContrastSchedule(WithWarmup, word="supcontrast"):
-    """SupContrast: a per-epoch cosine (epochs counted from 1) to lr·final, after a per-step warm-up (PROTOCOLS 2).
+    """SupContrast: a per-epoch cosine (epochs counted from 1) to lr·final, after a per-step warm-up.
 
     The warm-up runs linearly from `warmup_from` (an absolute rate) to the cosine's value at epoch `warmup_epochs`.
 
@@ -107,7 +107,7 @@ class SupContrastSchedule(WithWarmup, word="supcontrast"):
 
 
 class CosinePerEpoch(Schedule, word="cosine_per_epoch"):
-    """dkobak: a half cosine to 0 that moves once an epoch, epochs counted from 0, no warm-up (PROTOCOLS 14)."""
+    """dkobak: a half cosine to 0 that moves once an epoch, epochs counted from 0, no warm-up."""
 
     def rate(self, step: int, *, lr: float, epochs: int, steps_per_epoch: int) -> float:
         """Constant within an epoch."""
@@ -115,7 +115,7 @@ class CosinePerEpoch(Schedule, word="cosine_per_epoch"):
 
 
 class MultiStep(Schedule, word="multistep"):
-    """htdt: linear over `warmup_steps` (the first at lr/warmup_steps), ×gamma at each of `milestones` (PROTOCOLS 3).
+    """htdt: linear over `warmup_steps` (the first at lr/warmup_steps), ×gamma at each of `milestones`.
 
     Milestones are shares of the epochs, so that a shorter run still has them.
 
@@ -144,8 +144,8 @@ class Optimizer(Settings):
         lr: peak learning rate, as used: any scaling with the batch size has been applied.
         weight_decay: of all parameters, BatchNorm and biases included, as in the protocols.
         schedule: the learning rate over the steps. cosine_with_warmup: per step, with a linear warm-up from 0;
-            supcontrast: a cosine per epoch with a warm-up per step (PROTOCOLS 2); cosine_per_epoch: no warm-up
-            (PROTOCOLS 14); multistep: ×gamma at each milestone (PROTOCOLS 3); constant.
+            supcontrast: a cosine per epoch with a warm-up per step; cosine_per_epoch: no warm-up;
+            multistep: ×gamma at each milestone; constant.
     """
 
     lr: Positive

@@ -35,7 +35,7 @@ def simsiam_loss(p1: Embedding, p2: Embedding, z1: Embedding, z2: Embedding) -> 
 def simsiam_alignment(
     predictions: Sequence[Embedding], anchors: Sequence[Embedding], *, alpha: float = 0.5
 ) -> Float[Tensor, ""]:
-    """What A2-SimSiam subtracts: −(α/|k|)·Σ_j mean over the anchors of D(p_j, sg z) (Eq. 16 as PROTOCOLS 11 reads it).
+    """What A2-SimSiam subtracts: −(α/|k|)·Σ_j mean over the anchors of D(p_j, sg z) (Eq. 16, read as an attraction).
 
     The appended views predict, the contrasted ones are the targets. Eq. 16's D is a similarity and is added as printed;
     with D = −cosine, as here and in the code, adding it pulls the views together.
@@ -59,7 +59,7 @@ def simsiam_alignment(
 class SimSiam(Method):
     """Views 0 and 1 predict each other's projection; every further view predicts both with weight α.
 
-    The predictor's learning rate is constant (PROTOCOLS 11).
+    The predictor's learning rate is constant.
     """
 
     def forward(self, encoder: Encoder, views: Sequence[Images], passes: ViewPasses) -> LossTerms:

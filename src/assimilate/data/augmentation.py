@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: per-image parameters, drawn first and applied after (DESIGN §6; PROTOCOLS 1-3, 8)."""
+"""Augmentation of whole batches: per-image parameters, drawn first and applied after."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -43,7 +43,7 @@ class Augmentation(Protocol):
 def central(images: Images, size: int | None) -> Images:
     """Return the central ``size`` x ``size`` pixels of larger images, of others (or with size None) all.
 
-    So whole images can stand beside crops of them: GenRep's 112 of 128 (PROTOCOLS 12).
+    So whole images can stand beside crops of them: GenRep's 112 of 128.
     """
     height, width = images.shape[-2:]
     if size is None or min(height, width) <= size:
@@ -68,7 +68,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class FlipAugmentation:
-    """A horizontal flip with ``probability``: what a generated view gets by default (PROTOCOLS 8).
+    """A horizontal flip with ``probability``: what a generated view gets by default.
 
     Of what is larger than ``image_size`` only the centre is shown. Calling it takes uint8 [batch, 3, height, width] to
     floats in [0, 1]. Raises ValueError for a probability outside [0, 1].

@@ -18,7 +18,7 @@ from assimilate.graph.progress import Progress, silent
 
 Variant = Literal["cifar10", "cifar100"]
 
-# PROTOCOLS 1 and 2.
+# E-SSL's and SupContrast's.
 STATISTICS: dict[str, tuple[Statistics, Statistics]] = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
@@ -41,7 +41,7 @@ def prepare_cifar(
     Looked for in this order: the unpacked batches (``root/cifar-10-batches-py``, or ``root`` itself if it has that
     name), the archive ``root/cifar-10-python.tar.gz``, which is read without being unpacked, and, with ``download``,
     the network, from where the archive goes to ``root``. Every file must have the MD5 sum that torchvision knows, and
-    only then is it unpickled. ``mean`` and ``std`` are those of PROTOCOLS 1 and 2 unless given. Raises one ValueError,
+    only then is it unpickled. ``mean`` and ``std`` are E-SSL's and SupContrast's unless given. Raises one ValueError,
     naming ``dataset.root``, for whatever is missing, damaged, another archive, or of another number of images.
     """
     if variant not in get_args(Variant):

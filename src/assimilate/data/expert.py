@@ -60,8 +60,8 @@ class ExpertAugmentation:
 
     Calling it takes uint8 `[batch, 3, height, width]` to floats in [0, 1] `[batch, 3, image_size, image_size]`, equal
     to torchvision's operations to 1e-5 when given the same parameters.
-    ``order="crop_first"``: RandomResizedCrop, flip, jitter, grayscale (PROTOCOLS 1, 2). ``order="jitter_first"``:
-    jitter, grayscale, RandomResizedCrop, flip (PROTOCOLS 3). PIL rounds to uint8 after every operation; this does not.
+    ``order="crop_first"``: RandomResizedCrop, flip, jitter, grayscale. ``order="jitter_first"``:
+    jitter, grayscale, RandomResizedCrop, flip. PIL rounds to uint8 after every operation; this does not.
     ``compiled`` hands the whole-batch form to torch.compile, once for every batch shape: seconds to a minute of
     compiling, then the same views to rounding.
 

@@ -1,4 +1,4 @@
-"""Parts of arrays with a row an image, each filled by a process of its own and joined afterwards (DESIGN §5).
+"""Parts of arrays with a row an image, each filled by a process of its own and joined afterwards.
 
 What is found for an image depends on the image alone, so any split gives the same arrays. The whole is named by the
 folder that it will have, beside which its parts lie.

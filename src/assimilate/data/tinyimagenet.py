@@ -23,7 +23,7 @@ IMAGE_SIZE = 64
 NAME = "tiny-imagenet-200"
 URL = f"http://cs231n.stanford.edu/{NAME}.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
-# PROTOCOLS 2.
+# SupContrast's.
 MEAN: Statistics = (0.480, 0.448, 0.398)
 STD: Statistics = (0.277, 0.269, 0.282)
 _NUM_CLASSES, _TRAIN_OF_CLASS, _NUM_VAL = 200, 500, 10_000

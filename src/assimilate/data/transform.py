@@ -24,7 +24,7 @@ Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Expert(Settings):
-    """RandomResizedCrop, flip, ColorJitter, grayscale (PROTOCOLS 1-3).
+    """RandomResizedCrop, flip, ColorJitter, grayscale.
 
     Attributes:
         crop_scale: area of the crop.
@@ -120,7 +120,7 @@ class ExpertView(Flipping, word="expert"):
 
 
 class Cropping(Flipping):
-    """A crop and a flip, whatever the expert view is (PROTOCOLS 8)."""
+    """A crop and a flip, whatever the expert view is."""
 
     scale: ClassVar[tuple[float, float]]
     ratio: ClassVar[tuple[float, float]] = (0.9, 1.1)
@@ -133,7 +133,7 @@ class Cropping(Flipping):
 
 
 class BasicView(Cropping, word="basic"):
-    """RandomResizedCrop and flip (PROTOCOLS 8)."""
+    """RandomResizedCrop and flip."""
 
     scale: ClassVar[tuple[float, float]] = (0.2, 1.0)
     ratio: ClassVar[tuple[float, float]] = (3 / 4, 4 / 3)
@@ -200,7 +200,7 @@ def make_transform(
     Calling it takes uint8 [batch, 3, height, width] to views [batch, 3, image_size, image_size] in [0, 1].
 
     ``flip`` is the data set's flip probability and holds for every transform but none (digits: 0). ``expert`` holds
-    keyword arguments of ``ExpertAugmentation``; basic is the same whatever they are (PROTOCOLS 8). ``compiled`` is for
+    keyword arguments of ``ExpertAugmentation``; basic is the same whatever they are. ``compiled`` is for
     expert; the others are too cheap to gain. flip and none cannot enlarge: smaller images stay as they are.
 
     Raises ValueError for an unknown name or setting.

@@ -22,7 +22,7 @@ class ViewSource(Protocol):
     def gather(
         self, indices: Int64[Tensor, " batch"], num_sampled: int, rng: torch.Generator
     ) -> UInt8[Tensor, "batch num_sampled 3 height width"]:
-        """Draw ``num_sampled`` distinct views of each image, uniformly and without replacement (PROTOCOLS 8).
+        """Draw ``num_sampled`` distinct views of each image, uniformly and without replacement.
 
         ``rng`` lives on the CPU, whatever the device of ``indices``: which views are drawn does not depend on
         where they are kept. The result may live on any device.

@@ -125,7 +125,7 @@ class Encoder(nn.Module):
         return self.projector(self.features(x))
 
     def embedding(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
-        """Where distances are measured: the predictor's output if there is one (PROTOCOLS 11), else the projector's."""
+        """Where distances are measured: the predictor's output if there is one, else the projector's."""
         z = self(x)
         return z if self.predictor is None else self.predictor(z)
 

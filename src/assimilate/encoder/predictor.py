@@ -4,7 +4,7 @@ from torch import nn
 
 
 def make_predictor(embedding_dim: int, hidden_dim: int) -> nn.Sequential:
-    """Builds p = predictor(z): Linear-BN-ReLU-Linear through a bottleneck (PROTOCOLS 11: 2048 → 512 → 2048).
+    """Builds p = predictor(z): Linear-BN-ReLU-Linear through a bottleneck (2048 → 512 → 2048).
 
     Raises:
         ValueError: the bottleneck's width is below 1.

@@ -18,8 +18,8 @@ class ResNetBackbone(ResNet):
         stem: "cifar" (3×3, stride 1, no max-pool), "cifar_maxpool" (the same with max-pool; Table 8) or
             "imagenet" (7×7, stride 2, max-pool).
         initialization: of the convolutions. "fan_out": torchvision's kaiming-normal; "default": PyTorch's own, uniform
-            in ±1/√fan_in (Viewmaker's small ResNet; PROTOCOLS 17); "default_stem": fan_out, but PyTorch's own for the
-            first convolution (htdt and dkobak, which replace torchvision's; PROTOCOLS 14).
+            in ±1/√fan_in (Viewmaker's small ResNet); "default_stem": fan_out, but PyTorch's own for the
+            first convolution (htdt and dkobak, which replace torchvision's).
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class Network(Settings):
 
     Attributes:
         backbone: the network whose features are probed; a class of your own by its dotted path.
-        projector: the head of a code base (PROTOCOLS 1-3, 11, 14, 15), a linear layer, or none.
+        projector: the head of a code base, a linear layer, or none.
         hidden_dim: hidden width of the projector; null: the projector's own, or as wide as the features.
         output_dim: width of the projection; null: the projector's own.
         predictor_dim: width of the predictor that SimSiam and BYOL train; null: none.

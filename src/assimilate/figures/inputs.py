@@ -1,7 +1,7 @@
 """The views that an analysis looks at: found under the keys that rows use, or made for it alone.
 
 A figure that shows a few images needs no cache of all of them: what a cache would hold of an image depends on the seed
-and the image only (DESIGN §5), so those few are made, unless the cache is there already.
+and the image only, so those few are made, unless the cache is there already.
 """
 
 from collections.abc import Sequence

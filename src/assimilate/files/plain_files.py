@@ -1,4 +1,4 @@
-"""Checkpoint files: ours and other people's, read without running any code that they may hold (DESIGN §8)."""
+"""Checkpoint files: ours and other people's, read without running any code that they may hold."""
 
 import argparse
 import pathlib

@@ -1,4 +1,4 @@
-"""The adversarial losses of StyleGAN2 and their two lazy regularisers (PROTOCOLS 4)."""
+"""The adversarial losses of StyleGAN2 and their two lazy regularisers."""
 
 import math
 from collections.abc import Callable

@@ -62,7 +62,7 @@ def num_codes(image_size: int) -> int:
 def stylegan2_channels(
     image_size: int, *, channel_multiplier: int = 2, max_channels: int = 512, channel_base: int | None = None
 ) -> tuple[int, ...]:
-    """Return the widths of PROTOCOLS 4, cut at ``max_channels`` and, if given, at ``channel_base``/resolution.
+    """Return rosinality's widths, cut at ``max_channels`` and, if given, at ``channel_base``/resolution.
 
     Up to 32² there are 512 channels, at 64² 256·multiplier, and half as many with each further doubling. Narrow
     networks spend most of their time at the full size, which ``channel_base`` makes narrower than the rest.

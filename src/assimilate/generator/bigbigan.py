@@ -1,4 +1,4 @@
-"""BigBiGAN's generator, BigGAN at 128² with class 0 throughout, with the state-dict keys and shapes of PROTOCOLS 12."""
+"""BigBiGAN's generator, BigGAN at 128² with class 0 throughout, with its PyTorch port's keys and shapes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from assimilate.generator.spectral import SpectralConv2d, SpectralLinear, Spectr
 
 @dataclass(frozen=True)
 class BigBiGANArchitecture:
-    """Shape of a BigBiGAN generator; the defaults are those of PROTOCOLS 12.
+    """Shape of a BigBiGAN generator; the defaults are the published model's.
 
     ``widths[i]`` is the number of channels at resolution 4·2^i, the last one at the image's own; block i leads from i
     to i + 1, and the one after which attention stands is ``attention_block``. A latent has one chunk of ``chunk_dim``
@@ -93,12 +93,12 @@ def bigbigan_architecture_of(state_dict: Mapping[str, Tensor]) -> BigBiGANArchit
     try:
         attention = [index for index in range(len(blocks)) if f"blocks.{index}.1.gamma" in state_dict]
         if len(attention) > 1:
-            raise ValueError(f"no BigBiGAN generator in the layout of PROTOCOLS 12: attention after blocks {attention}")
+            raise ValueError(f"no BigBiGAN in the layout of its PyTorch port: attention after blocks {attention}")
         inner = [state_dict[f"blocks.{index}.0.conv1.weight"].shape[0] for index in range(len(blocks))]
         linear, shared = state_dict["linear.weight"], state_dict["shared.weight"]
         (first, chunk_dim), (num_classes, shared_dim) = linear.shape, shared.shape
     except (KeyError, IndexError, AttributeError, TypeError) as error:
-        raise ValueError(f"no BigBiGAN generator in the layout of PROTOCOLS 12: {error} is missing") from None
+        raise ValueError(f"no BigBiGAN in the layout of its PyTorch port: {error} is missing") from None
     return BigBiGANArchitecture(
         widths=(first // 16, *inner),
         chunk_dim=chunk_dim,

@@ -1,4 +1,4 @@
-"""BigBiGAN on disk: a bare state dict with the keys of PROTOCOLS 12."""
+"""BigBiGAN on disk: a bare state dict with the keys of its PyTorch port."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +25,10 @@ def load_bigbigan(path: Path, *, image_size: int | None = None, latent_dim: int 
     """Load a BigBiGAN generator on the CPU, reading its widths from the shapes.
 
     Raises ValueError (naming generator.checkpoint) for what ``read_checkpoint`` and ``load_strictly`` refuse, keys or
-    shapes that are not those of PROTOCOLS 12, and, where given, another ``image_size`` or ``latent_dim``.
+    shapes that are not those of its PyTorch port, and, where given, another ``image_size`` or ``latent_dim``.
     """
     origin = f"generator.checkpoint={path}"
-    content = read_checkpoint(path, key="generator.checkpoint", needed="a BigBiGAN state dict (PROTOCOLS 12)")
+    content = read_checkpoint(path, key="generator.checkpoint", needed="a BigBiGAN state dict")
     try:
         architecture = bigbigan_architecture_of(content)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The residual StyleGAN2 discriminator, with the state-dict keys and shapes of PROTOCOLS 4."""
+"""The residual StyleGAN2 discriminator, with rosinality's state-dict keys and shapes."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Adam for adversarial training, with the rates that lazy regularisation asks for (PROTOCOLS 4)."""
+"""Adam for adversarial training, with the rates that lazy regularisation asks for."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Blur, ×2 up-sampling and ×2 down-sampling with the binomial filter [1, 3, 3, 1] (PROTOCOLS 4)."""
+"""Blur, ×2 up-sampling and ×2 down-sampling with the binomial filter [1, 3, 3, 1]."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A data set that a generator makes: images beside the codes they were made from (Table 4, PROTOCOLS 12)."""
+"""A data set that a generator makes: images beside the codes they were made from (Table 4)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What adversarial training can be told; the defaults are those of PROTOCOLS 4."""
+"""What adversarial training can be told; the defaults are rosinality's."""
 
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
@@ -74,7 +74,7 @@ class StyleGAN2Settings(Settings):
             no limit.
         latent_dim: dimension of z and w.
         num_mapping_layers: layers of the mapping from z to w.
-        truncation: w = mean + truncation·(w − mean), wherever a latent is synthesised (PROTOCOLS 5).
+        truncation: w = mean + truncation·(w − mean), wherever a latent is synthesised.
         num_steps: training steps. 800,000 is the reference code's default; the paper does not state its own.
         batch_size: images in a step.
         lr: learning rate of both networks' Adam.

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Keeps a norm from being divided by 0 (PROTOCOLS 12).
+# Keeps a norm from being divided by 0.
 _EPSILON = 1e-4
 
 

@@ -38,7 +38,7 @@ class GeneratorState:
 
 
 def mean_latent(network: Generator, *, seed: int) -> Float[Tensor, " dim"]:
-    """Return the mean of 4096 mapped latents, drawn on the CPU from ``seed`` (PROTOCOLS 5)."""
+    """Return the mean of 4096 mapped latents, drawn on the CPU from ``seed``."""
     latents = torch.randn(NUM_MEAN_LATENTS, network.architecture.latent_dim, generator=seeded(seed, "latent mean"))
     with torch.no_grad():
         return network.map(latents.to(network.input.input.device)).mean(dim=0)

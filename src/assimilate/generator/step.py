@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from assimilate.generator.state import GeneratorState
 
 DESCRIPTION = "generator.json"
-# Of an image at 32² and full width: rosinality's StyleGAN2 (DESIGN §6).
+# Of an image at 32² and full width: rosinality's StyleGAN2.
 STYLEGAN2_GFLOP = 8.0
 NO_TRAINING = "a generator that is brought is not trained"
 
@@ -86,7 +86,7 @@ class Generator(Step):
 
 
 class StyleGAN2(StyleGAN2Settings, Generator):
-    """StyleGAN2 in the rosinality layout (PROTOCOLS 4).
+    """StyleGAN2 in the rosinality layout.
 
     Attributes:
         checkpoint: one of your own, in rosinality's layout (g_ema, d, args, …); null: it is trained.
@@ -186,13 +186,12 @@ class StyleGAN2(StyleGAN2Settings, Generator):
 
 
 class BigBiGAN(Generator):
-    """BigBiGAN's generator from a state dict in the layout of its PyTorch port (PROTOCOLS 12).
+    """BigBiGAN's generator from a state dict in the layout of its PyTorch port.
 
     Attributes:
-        checkpoint: a state dict with the keys of PROTOCOLS 12; it has to be given.
+        checkpoint: a state dict with the keys of its PyTorch port; it has to be given.
         latent_width: numbers of a latent, 6 chunks; a checkpoint of another width is refused.
-        latent_limit: sampled latents are N(0, I) truncated at ± this; null: N(0, I). GenRep's anchors have 2 (PROTOCOLS
-            12).
+        latent_limit: sampled latents are N(0, I) truncated at ± this; null: N(0, I). GenRep's anchors have 2.
         truncation: z is multiplied by it wherever an image is made; GenRep's "tr2.0" is 1.
     """
 
@@ -208,7 +207,7 @@ class BigBiGAN(Generator):
         if self.checkpoint is None:
             raise UserError(
                 "generator=bigbigan is not trained here: give generator.checkpoint=/path/to/a/BigBiGAN/state_dict.pth "
-                "(keys as in PROTOCOLS 12), or sample from another generator with generator="
+                "(with the keys of its PyTorch port), or sample from another generator with generator="
             )
 
     @property

@@ -1,4 +1,4 @@
-"""One step of adversarial training after the other (PROTOCOLS 4); every draw is a function of (seed, step)."""
+"""One step of adversarial training after the other; every draw is a function of (seed, step)."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The StyleGAN2 generator, with the state-dict keys and shapes of PROTOCOLS 4."""
+"""The StyleGAN2 generator, with rosinality's state-dict keys and shapes."""
 
 from collections.abc import Sequence
 

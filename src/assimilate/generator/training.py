@@ -1,4 +1,4 @@
-"""The training of a StyleGAN2 (PROTOCOLS 4), which resumes exactly where it was killed."""
+"""The training of a StyleGAN2, which resumes exactly where it was killed."""
 
 import math
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ from assimilate.generator.stylegan2 import Generator
 
 
 class TruncatedStyleGAN2(nn.Module):
-    """g(w) of the frozen g_ema at mean + ψ·(w − mean), with the registered noise maps (PROTOCOLS 5).
+    """g(w) of the frozen g_ema at mean + ψ·(w − mean), with the registered noise maps.
 
     ``truncation`` is ψ in (0, 1]; gradients reach the codes [batch, codes, dim] only. Raises ValueError for another ψ.
     """

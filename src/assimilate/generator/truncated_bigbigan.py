@@ -11,7 +11,7 @@ from assimilate.generator.truncated_normal import truncated_normal
 
 
 class TruncatedBigBiGAN(nn.Module):
-    """g(z) of a frozen generator at ψ·z (PROTOCOLS 12); codes are [batch, 1, dim].
+    """g(z) of a frozen generator at ψ·z; codes are [batch, 1, dim].
 
     It has no mapping network: a code is a latent, and an image has one. ``latent_limit`` truncates the normal
     distribution of ``sample_latents`` at ±limit (GenRep: 2); None leaves it whole. ``truncation`` is ψ in (0, 1].

@@ -1,4 +1,4 @@
-"""Checkpoints of the in-domain encoder in the dict of PROTOCOLS 5: e, d, e_optim, d_optim, args."""
+"""Checkpoints of the in-domain encoder in the reference code's dict: e, d, e_optim, d_optim, args."""
 
 import argparse
 from collections.abc import Mapping

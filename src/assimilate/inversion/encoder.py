@@ -1,4 +1,4 @@
-"""The in-domain encoder e: image → W+ codes, with the state-dict keys and shapes of PROTOCOLS 5."""
+"""The in-domain encoder e: image → W+ codes, with the reference code's state-dict keys and shapes."""
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise

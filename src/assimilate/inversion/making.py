@@ -172,7 +172,7 @@ class Inverting:
         return digest.hexdigest()
 
     def _make_encoder(self, folder: Path) -> None:
-        """Put the encoder into a folder: the user's, or a trained one with d and the optimisers (PROTOCOLS 5)."""
+        """Put the encoder into a folder: the user's, or a trained one with d and the optimisers."""
         if self._settings.checkpoint is not None:
             save_inversion_encoder(folder / ENCODER, self._load(self._settings.checkpoint.path))
             return
@@ -190,7 +190,7 @@ class Inverting:
         if self._opponent is not None and self._optimizer is None:
             at.say("note: the generator came without d_optim, so the discriminator's Adam begins anew, at inversion.lr")
         widest = FULL_WIDTH if self._state is None else max(self._state.architecture.channels)
-        # For 64 pixels and up the encoder's own, narrower layout (PROTOCOLS 5).
+        # For 64 pixels and up the encoder's own, narrower layout.
         channels = stylegan2_channels(
             settings.image_size, channel_multiplier=1, max_channels=settings.max_channels or widest
         )

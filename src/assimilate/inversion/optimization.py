@@ -1,4 +1,4 @@
-"""Per-image optimisation of the codes, from the encoder's guess (PROTOCOLS 5)."""
+"""Per-image optimisation of the codes, from the encoder's guess."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -116,7 +116,7 @@ def optimize_codes(
         if not last:
             optimizer.param_groups[0]["lr"] = learning_rate(settings, step)
             optimizer.zero_grad()
-            # The reference takes the mean over its batch: Adam's 1e-8 damps gradients so small (PROTOCOLS 17).
+            # The reference takes the mean over its batch: Adam's 1e-8 damps gradients so small.
             losses.sum().backward()
             optimizer.step()
     # Codes that became NaN stay so: what was best until then is no optimisation of so many steps.

@@ -1,4 +1,4 @@
-"""The perceptual term of Eq. 5: distance between feature maps of a frozen network (PROTOCOLS 5, DESIGN 7)."""
+"""The perceptual term of Eq. 5: distance between feature maps of a frozen network."""
 
 import copy
 from collections.abc import Callable, Sequence

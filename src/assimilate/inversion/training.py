@@ -1,4 +1,4 @@
-"""Training of the in-domain encoder: MSE, perceptual and adversarial terms of Eq. 5 (PROTOCOLS 5)."""
+"""Training of the in-domain encoder: MSE, perceptual and adversarial terms of Eq. 5."""
 
 import copy
 import math
@@ -36,7 +36,7 @@ D_OPTIM = "generator.checkpoint: d_optim"
 class EncoderTraining:
     """Encoder, the discriminator that opposes it, and their optimisers.
 
-    The discriminator continues from the GAN's (PROTOCOLS 5), and so does its Adam from ``discriminator_optimizer``, the
+    The discriminator continues from the GAN's, and so does its Adam from ``discriminator_optimizer``, the
     state dict of the one that trained it: moments, rate and betas, of which the protocol gives others for e alone.
     Without one it is a new Adam of the encoder's rate, with what lazy regularisation makes of it. Raises ValueError if
     that state is of other parameters.
@@ -93,7 +93,7 @@ class EncoderTraining:
             adversarial = non_saturating_loss(self.discriminator(reconstruction))
             loss = loss + settings.adversarial_weight * adversarial
             losses["adversarial"] = adversarial.detach()
-        # The reference updates the discriminator first (PROTOCOLS 17).
+        # The reference updates the discriminator first.
         descend(self.optimizer, loss)
         if self.discriminator is not None:
             losses |= self._update_discriminator(self.discriminator.requires_grad_(True), real, reconstruction.detach())

@@ -96,7 +96,7 @@ def papers_numbers(job: Job) -> dict[str, Any]:
 
 
 def write_metrics(job: Job, result: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Write a run's result (DESIGN §5); one that is there already, made of the same bytes, and says so, stays as it is.
+    """Write a run's result; one that is there already, made of the same bytes, and says so, stays as it is.
 
     Args:
         job: the run.

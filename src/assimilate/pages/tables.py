@@ -206,7 +206,7 @@ def parse_row(text: str, *, table: str, name: str, own: Path | None = None) -> R
     module, *words = found.split()[2:]
     kept = tuple(word for word in words if "=" in word and not word.startswith((f"+{table}=", "dataset=", "--")))
     source = () if own is None else (f"--config-dir={own}",)
-    # "@package", the command and the numbers come first (DESIGN §4).
+    # "@package", the command and the numbers come first.
     notes = " ".join(comments[3:])
     return Row(table, name, numbers, module.removeprefix("assimilate."), kept, notes, own is not None, source)
 

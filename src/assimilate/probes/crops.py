@@ -1,4 +1,4 @@
-"""What a probe does to its images (PROTOCOLS 1, 12)."""
+"""What a probe does to its images."""
 
 from dataclasses import dataclass
 

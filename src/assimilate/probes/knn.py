@@ -303,9 +303,9 @@ def knn_metrics(
     k_weighted: int = 200,
     further: Sequence[int] = (),
 ) -> dict[str, float]:
-    """The kNN numbers that a run reports, in percent: `knn5_cosine`, `knn5_euclidean`, `knn200_weighted` (PROTOCOLS 1).
+    """The kNN numbers that a run reports, in percent: `knn5_cosine`, `knn5_euclidean`, `knn200_weighted`.
 
-    `further` values of k are measured under cosine with uniform votes, e.g. dkobak's 10 (PROTOCOLS 14).
+    `further` values of k are measured under cosine with uniform votes, e.g. dkobak's 10.
 
     The weighted one is the curve that the E-SSL code calls kNN (cosine, exp(s/.1)); it is left out where the bank holds
     fewer than `k_weighted` images.

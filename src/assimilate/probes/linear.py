@@ -1,4 +1,4 @@
-"""The linear probe: several seeds trained together on the same frozen features (DESIGN §6)."""
+"""The linear probe: several seeds trained together on the same frozen features."""
 
 import math
 from collections.abc import Callable, Sequence

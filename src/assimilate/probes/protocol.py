@@ -1,4 +1,4 @@
-"""The settings under which others measure linear accuracy: one named protocol each (PROTOCOLS 1-3, 12, 14, 15)."""
+"""The settings under which others measure linear accuracy: one named protocol each."""
 
 import math
 from dataclasses import dataclass

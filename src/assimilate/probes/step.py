@@ -43,7 +43,7 @@ def _with_five(neighbours: list[int]) -> list[int]:
 
 
 class Probe(Labelled):
-    """kNN and a linear classifier on the frozen features of an encoder, under one protocol (PROTOCOLS 1-3, 12, 14).
+    """kNN and a linear classifier on the frozen features of an encoder, under one protocol.
 
     Attributes:
         name: the protocol. essl: as intended; essl_as_coded: without augmentation, the reference code's fault;

@@ -1,4 +1,4 @@
-"""A budget lowers the numbers of a composed run, after data set and row (DESIGN §4)."""
+"""A budget lowers the numbers of a composed run, after data set and row."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -56,7 +56,7 @@ class CachedViews:
     def gather(
         self, indices: Int64[Tensor, " batch"], num_sampled: int, rng: torch.Generator
     ) -> UInt8[Tensor, "batch num_sampled 3 height width"]:
-        """Draw distinct views of each image, uniformly (PROTOCOLS 8).
+        """Draw distinct views of each image, uniformly.
 
         Args:
             indices: images of the data set.

@@ -1,4 +1,4 @@
-"""ε1 as the paper defines it: how far f sees an image from its expert views, on average (Section 5.1, PROTOCOLS 9)."""
+"""ε1 as the paper defines it: how far f sees an image from its expert views, on average (Section 5.1)."""
 
 from dataclasses import dataclass
 

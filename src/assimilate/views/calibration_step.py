@@ -36,7 +36,7 @@ class Calibration(Step):
         return "epsilon1"
 
     def build(self, into: Path, at: Place) -> Built:
-        """The distances and cosines of the three pairs of PROTOCOLS 9."""
+        """The distances and cosines of three kinds of pairs."""
         from assimilate.views.calibration import FrozenEmbedding, measure_epsilon1
 
         with at.bar("Measuring ε1") as progress:

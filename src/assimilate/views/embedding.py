@@ -14,7 +14,7 @@ from assimilate.generator.pixels import to_pixels as to_pixels
 
 
 class FrozenEmbedding(nn.Module):
-    """f(x): images in [−1, 1] → projector output of norm 1, in eval mode and without weight gradients (PROTOCOLS 6).
+    """f(x): images in [−1, 1] → projector output of norm 1, in eval mode and without weight gradients.
 
     Calling it takes floats [batch, 3, height, width] to [batch, dim]; `FrozenEmbedding.of(encoder)` makes one.
 

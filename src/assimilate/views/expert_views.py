@@ -33,8 +33,8 @@ def draw_expert_views(
         emit: receives (image, its views) in order.
         num_views: views an image.
         seed: with the image's index, the only source of randomness.
-        shared_by: so many images in turn share the draws of their views, as a batch does in the code behind Table 3
-            (PROTOCOLS 8); None: independent draws.
+        shared_by: so many images in turn share the draws of their views, as a batch does in the code behind
+            Table 3; None: independent draws.
         progress: called as images are finished.
     """
     for done, index in enumerate(indices, start=1):

@@ -60,7 +60,7 @@ class LearnedView(View):
 
 
 class Viewmaker(LearnedView):
-    """Learned perturbations (Tamkin et al. 2021; PROTOCOLS 10).
+    """Learned perturbations (Tamkin et al. 2021).
 
     Attributes:
         transform: transformation of the image before the Viewmaker sees it; none in its authors' code.

@@ -18,8 +18,8 @@ class Perturbation:
         sigma: standard deviation of each element, one number or one a code (layer).
         projected: rescale the noise to the radius that it has on average, √(Σ_l σ_l²·dim): the footnote of
             Section 3.2 and Table 16's σ√(codes·dim) where σ is one number.
-        noise_limit: truncates the normal distribution that σ scales at ±noise_limit (GenRep's neighbours: 2; PROTOCOLS
-            12), so that no element exceeds noise_limit·σ; None: it is not truncated.
+        noise_limit: truncates the normal distribution that σ scales at ±noise_limit (GenRep's neighbours: 2), so that
+            no element exceeds noise_limit·σ; None: it is not truncated.
 
     Raises:
         ValueError: a σ is negative, or a limit not positive or beside `projected`, which fixes the radius.

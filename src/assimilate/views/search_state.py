@@ -62,5 +62,5 @@ class SearchState:
         steps = self.adam_steps[:, None, None, None]
         first, second = self.first / (1 - beta1**steps), self.second / (1 - beta2**steps)
         # With stop=anchor, gradients are those of a sum over anchors: unlike the reference's, which are those of a mean
-        # over a batch, they are not so small that 1e-8 damps the step (PROTOCOLS 17).
+        # over a batch, they are not so small that 1e-8 damps the step.
         self.latents = self.latents - lr * first / (second.sqrt() + ADAM_EPSILON)

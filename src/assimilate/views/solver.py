@@ -87,7 +87,7 @@ class Ray(Solver, word="ray", node="ray"):
 
     @property
     def effort_of_a_view(self) -> float:
-        """Three and a half passes (DESIGN §10)."""
+        """Three and a half passes."""
         return 3.5
 
     def check(self, *, epsilon1: Any, num_views: int, num_codes: int | None, weight: float) -> None:

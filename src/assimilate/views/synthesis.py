@@ -1,7 +1,7 @@
 """Views that take one forward pass: codes moved by a random draw, cached or made while training.
 
 Kernels run at a fixed width and the draw of an image depends on (seed, image) alone, so a cache's bytes depend neither
-on neighbours nor on sharding (DESIGN §5).
+on neighbours nor on sharding.
 """
 
 import sys
@@ -145,7 +145,7 @@ def _tiles(
 
 
 class FreshViews:
-    """Makes new views at every step (a ViewSource): inverted codes, moved and synthesised (PROTOCOLS 7).
+    """Makes new views at every step (a ViewSource): inverted codes, moved and synthesised.
 
     Args:
         generator: frozen.

@@ -1,4 +1,4 @@
-"""Viewmaker (Tamkin et al., 2021; PROTOCOLS 10): a network that learns bounded perturbations of an image."""
+"""Viewmaker (Tamkin et al., 2021): a network that learns bounded perturbations of an image."""
 
 import sys
 from collections.abc import Mapping

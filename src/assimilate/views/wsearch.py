@@ -48,8 +48,7 @@ class Search(Solver, word="gradient", node="search"):
         precision: bf16: the loop's networks under autocast, for GPUs that have it.
         compile: torch.compile of the loop's networks: minutes at the start, faster steps on a GPU.
         initial_noise: noise on the start; .005 on CIFAR-100 and TinyImageNet.
-        noise_first_view: false: the first view starts at the anchor, where the uniformity term alone moves it
-            (PROTOCOLS 17).
+        noise_first_view: false: the first view starts at the anchor, where the uniformity term alone moves it.
     """
 
     width: Count
@@ -180,7 +179,7 @@ class WSearch(FromLatents):
 
     @property
     def starts_from_reconstruction(self) -> bool:
-        """Whether the anchor is f(g(w)) (PROTOCOLS 17)."""
+        """Whether the anchor is f(g(w))."""
         return self.anchor == "reconstruction"
 
     @model_validator(mode="after")
