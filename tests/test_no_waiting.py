@@ -35,8 +35,9 @@ from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.probes.monitor import _as_written
 from assimilate.views.cache import CachedViews
 from assimilate.views.embedding import FrozenEmbedding
-from assimilate.views.lines import Line, LineSearch, LineSettings
+from assimilate.views.lines import Line, LineSearch
 from assimilate.views.search import SearchEngine, SearchSettings
+from assimilate.views.tuned import TunedMove
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 META = torch.device("meta")
@@ -184,10 +185,11 @@ def test_rays_wait_for_the_device_once_a_pass():
 
     def one_ray():
         codes = torch.zeros(world.num_codes, 16)
-        yield Line(codes, torch.zeros(1, world.num_codes, 16), torch.ones(8), at_zero=0.0, guess=1.0, reach=math.inf)
+        yield Line(codes, torch.zeros(world.num_codes, 16), torch.ones(8), at_zero=0.0, guess=1.0, reach=math.inf)
 
     def reads(passes: int) -> Counter[str]:
-        search = LineSearch(world, embedding, LineSettings(1e-9, passes=passes, width=2), device=torch.device("cpu"))
+        settings = TunedMove(epsilon1=1e-9, passes=passes, width=2)
+        search = LineSearch(world, embedding, settings, device=torch.device("cpu"))
         with Watch() as watch:
             search.run([one_ray()], lambda nothing: None)
         assert search.evaluated == passes

@@ -129,7 +129,7 @@ def test_generator_inversion_views(module: str, tmp_path: Path, capsys: pytest.C
     assert np.load(views / "images.npy").shape == (128, 2, 3, 8, 8)
     loaded = assimilate.load_generator(generator).synthesize(torch.from_numpy(codes))
     np.testing.assert_allclose(loaded.numpy(), made, atol=1e-5)
-    with pytest.raises(ValueError, match=r"truncation=0\.5: .* is of code that truncates by itself"):
+    with pytest.raises(ValueError, match=r"truncation=0\.5: .* is a generator of your own code"):
         assimilate.load_generator(generator, truncation=0.5)
     assert make_views.main([*SMOKE, *PERTURB, *own]) == 0
     assert "built:  nothing" in capsys.readouterr().out

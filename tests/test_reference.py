@@ -33,9 +33,9 @@ def test_a2_on_the_views_of_a_simsiam_f_is_trained_as_its_baseline():
     chain = chain_of("view=wsearch", "assim=a2", "view_encoder=simsiam")
     run, f = chain.encoder.step, chain.reference.step
     assert (run.loss.word, run.optimizer.weight_decay) == ("infonce", 5e-5)
-    assert (run.network.projector, run.network.predictor_dim) == ("essl", None)
+    assert (run.network.projector.word, run.network.predictor_dim) == ("essl", None)
     assert (f.loss.word, f.optimizer.weight_decay) == ("simsiam", 5e-4)
-    assert (f.network.projector, f.network.predictor_dim) == ("simsiam", 512)
+    assert (f.network.projector.word, f.network.predictor_dim) == ("simsiam", 512)
     # It is the SimSiam row's own encoder, and its views are those of A2-SimSiam.
     assert chain.reference.label == chain_of("recipe=simsiam", "assim=simclr").encoder.label
     a2_simsiam = chain_of("recipe=simsiam", "view=wsearch", "assim=a2", "loss=simsiam")
@@ -48,7 +48,7 @@ def test_a2_on_the_views_of_a_simsiam_f_is_trained_as_its_baseline():
 
 def test_a_budget_caps_what_f_has_of_its_own():
     small = chain_of("view_encoder=simsiam", "budget=smoke").reference
-    assert small.step.network.hidden_dim == 64
+    assert small.step.network.projector.hidden_dim == 64
     assert small.label == chain_of("recipe=simsiam", "assim=simclr", "budget=smoke").encoder.label
 
 

@@ -1,4 +1,4 @@
-"""What a user did, as opposed to what broke."""
+"""Errors of the user, as opposed to faults of the program."""
 
 
 class UserError(Exception):

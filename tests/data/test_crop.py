@@ -6,10 +6,21 @@ from scipy.stats import chi2_contingency, ks_2samp
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as reference
 
-from assimilate.data.crop import CropParameters, draw_crops, resample, whole_image
+from assimilate.data import crop
+from assimilate.data.crop import CropParameters, draw_crops, full_precision
 from assimilate.data.seeding import generator
 
 MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+
+
+def resample(images: torch.Tensor, crops: CropParameters, size: int, *, interpolation: str) -> torch.Tensor:
+    with full_precision(images.device):
+        return crop.resample(images, crops, size, interpolation=interpolation)
+
+
+def whole_image(height: int, width: int, flip: torch.Tensor) -> CropParameters:
+    zeros = torch.zeros(len(flip), dtype=torch.long)
+    return CropParameters(zeros, zeros, zeros + height, zeros + width, flip)
 
 
 def boxes(rows: list[tuple[int, int, int, int, bool]]) -> CropParameters:

@@ -104,7 +104,7 @@ def test_initialisation_depends_on_the_seed_alone_and_leaves_the_global_generato
         ({"stem": "cifra"}, "encoder.stem=cifra cannot"),
         ({"initialization": "uniform"}, "encoder.initialization=uniform cannot"),
         ({"width": 0}, "encoder.width=0"),
-        ({"projector": "mlp"}, "encoder.projector='mlp'"),
+        ({"projector": "mlp"}, "encoder.projector=mlp cannot"),
         ({"hidden_dim": 0}, "encoder.hidden_dim=0"),
         ({"depth": 3}, "no key 'depth'"),
     ],

@@ -109,7 +109,7 @@ def incomplete() -> dict[str, torch.Tensor]:
         (narrow() | {"conv1.weight": torch.zeros(2, 3, 5, 5)}, "known stems"),
         (
             prefixed("encoder_q.", narrow()) | prefixed("encoder_k.", narrow()),
-            r"holds 2 ResNets, say which: input\.prefix='encoder_q\.', input\.prefix='encoder_k\.'$",
+            r"holds 2 ResNets; choose one: input\.prefix='encoder_q\.', input\.prefix='encoder_k\.'$",
         ),
         ({"student": {}, "epoch": 1}, r"holds no state dict \(student, epoch"),
         ([1, 2], "holds a list"),
@@ -168,7 +168,7 @@ MOCO, BYOL, DINO = (
 )
 def test_layouts_of_other_programs(content: dict, given: str | None, prefix: str | None) -> None:
     if given is not None:
-        with pytest.raises(ValueError, match="holds 2 ResNets, say which"):
+        with pytest.raises(ValueError, match="holds 2 ResNets; choose one"):
             find_resnet(content)
         with pytest.raises(ValueError, match=r"no ResNet at input\.prefix=elsewhere\.; there is input\.prefix='"):
             find_resnet(content, prefix="elsewhere")

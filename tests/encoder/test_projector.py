@@ -4,6 +4,11 @@ from torch import nn
 
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.encoder.projector import make_projector
+from assimilate.encoder.projectors import Projector
+from assimilate.encoder.step import Network
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
+from assimilate.run.recipe import Recipe
 
 # (preset, hidden, output, module types) as PROTOCOLS 1-3, 14 and 15 list them for 512-d features.
 LAYOUTS = [
@@ -43,3 +48,24 @@ def test_encoder_projects_the_features() -> None:
     features = encoder.features(images)
     assert features.shape == (3, encoder.feature_dim)
     torch.testing.assert_close(encoder(images), encoder.projector(features))
+
+
+class Doubled(Projector):
+    """A head of the user's own: twice as many outputs as are asked for."""
+
+    def build(self, feature_dim: int) -> nn.Module:
+        return nn.Linear(feature_dim, self.widths(feature_dim)[1] * 2)
+
+
+def test_a_projector_of_ones_own_is_chosen_by_its_path_and_kept_with_the_encoder() -> None:
+    words = ["dataset=digits", "assim=simclr", "encoder.hidden_dim=null", "encoder.output_dim=5"]
+    shipped = Recipe(make_job("train", compose(words), words, strict=False).config).encoder
+    path = f"{Doubled.__module__}.Doubled"
+    recipe = Recipe(make_job("train", compose([*words, f"encoder.projector={path}"]), words, strict=False).config)
+    network = recipe.encoder.network
+    assert isinstance(network, Network)
+    assert recipe.encoder.key != shipped.key
+    assert network.decided["projector"]["class"] == path
+    encoder = Encoder.from_spec(network.plain)
+    assert encoder.output_dim == 10
+    assert Encoder.from_spec(encoder.spec.to_dict()).output_dim == 10

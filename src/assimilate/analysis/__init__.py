@@ -1,1 +1,1 @@
-"""What runs look like from the outside: distances, label agreement, curves and picture grids."""
+"""Measurements and pictures of runs: distances, label agreement, curves and picture grids."""

@@ -1,4 +1,4 @@
-"""Do views still show what their anchor shows? A vote of real images in pixel space, in which no network has a part."""
+"""Do views still show what their anchor shows? A vote of real images in pixel space, without a network."""
 
 import numpy as np
 import torch

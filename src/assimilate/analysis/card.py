@@ -264,8 +264,7 @@ class LinearClassifier:
             self.model = LogisticRegression(max_iter=2000).fit(self._standard(features), labels.numpy())
 
     def _standard(self, features: Tensor) -> NDArray[np.float64]:
-        result: NDArray[np.float64] = ((features.double() - self.mean) / self.scale).numpy()
-        return result
+        return ((features.double() - self.mean) / self.scale).numpy()
 
     def __call__(self, features: Float[Tensor, "n dim"]) -> Int64[Tensor, " n"]:
         """The likeliest class of each."""

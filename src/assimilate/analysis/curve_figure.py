@@ -26,14 +26,12 @@ class Curve:
     @property
     def mean(self) -> NDArray[np.float64]:
         """Over seeds."""
-        result: NDArray[np.float64] = self.values.mean(axis=0)
-        return result
+        return self.values.mean(axis=0)
 
     @property
     def std(self) -> NDArray[np.float64]:
         """Over seeds, divisor n − 1 as in the report's tables; 0 of a single seed."""
-        result: NDArray[np.float64] = self.values.std(axis=0, ddof=min(1, len(self.values) - 1))
-        return result
+        return self.values.std(axis=0, ddof=min(1, len(self.values) - 1))
 
 
 def join_seeds(curves: Sequence[Sequence[tuple[float, float]]]) -> Curve:

@@ -1,4 +1,4 @@
-"""MINE: a lower bound of mutual information from a network that tells pairs from strangers (Belghazi et al., 2018).
+"""MINE: a lower bound of mutual information from a network that tells pairs from shuffled ones (Belghazi et al., 2018).
 
 The paper estimates I(f(x); f(x̃)) with it (Table 1, Table 2). Its Proposition 3.3 says that the inner
 product gives the same up to scale and shift. That holds along one von Mises–Fisher distribution only: there
@@ -77,7 +77,7 @@ def donsker_varadhan(joint: Float[Tensor, " batch"], shuffled: Float[Tensor, " s
 
     Args:
         joint: T of pairs.
-        shuffled: T of strangers.
+        shuffled: T of shuffled pairs.
     """
     return joint.mean() - (torch.logsumexp(shuffled, dim=0) - math.log(len(shuffled)))
 
@@ -92,15 +92,15 @@ def estimate_mutual_information(
 ) -> MineEstimate:
     """Train T on `num_epochs` passes, then report its bound on the batches of one more.
 
-    Strangers are pairs whose second half was drawn with replacement from the same batch. Nothing corrects the bias of
+    Shuffled pairs have their second half drawn with replacement from the same batch. Nothing corrects the bias of
     the gradient of log mean exp, as nothing does in the reference code. A batch of B cannot tell what is near log B
-    nats or beyond: where no stranger happens to be a pair, so in a third of batches, its bound has no limit and can
-    exceed the information by any amount.
+    nats or beyond: where no shuffled pair happens to be a joint one, so in a third of batches, its bound has no limit
+    and can exceed the information by any amount.
 
     Args:
         passes: pairs (x, y) of pass 0, 1, … `num_epochs`; new views in each if there are any to draw.
         settings: see `MineSettings`.
-        seed: of the network, the order and the strangers.
+        seed: of the network, the order and the shuffling.
         device: where to compute.
         progress: called after each pass.
 

@@ -12,7 +12,7 @@ def embed_offsets(
 
     Args:
         offsets: [samples, dim].
-        perplexity: neighbours that a point minds, below the number of samples.
+        perplexity: effective number of neighbours, below the number of samples.
         num_iterations: steps of the optimisation, at least 250.
         seed: of the optimisation.
 

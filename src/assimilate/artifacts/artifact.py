@@ -76,7 +76,7 @@ class Artifact:
 
     @property
     def staging(self) -> Path:
-        """Where it is built: survives a kill, and the next builder goes on from it."""
+        """Where it is built. It survives a kill, and the next build resumes from it."""
         return self.path.with_name(self.path.name + ".partial")
 
     @property
@@ -110,7 +110,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         return read_sealed(path)
     except ValueError:
         manifest = json.loads(path.read_bytes())
-        # Schema 1 had no checksum; one changed byte makes no manifest of it out of another's.
+        # Schema 1 had no checksum. One changed byte cannot turn a manifest of schema 2 into one of schema 1.
         if not isinstance(manifest, dict) or manifest.get("schema") != 1 or "sha256" in manifest:
             raise
         return manifest

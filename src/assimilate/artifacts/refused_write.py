@@ -1,4 +1,4 @@
-"""What kept a file from being written, whoever wrote: a full disk, or the largest size that a file may have."""
+"""Why a file could not be written, by whatever library: a full disk, or the limit on the size of a file."""
 
 import errno
 import resource

@@ -1,4 +1,4 @@
-"""Which files were found sound, and in what state: the large ones need not be read again by every job."""
+"""Files that matched their checksums, remembered so that not every job reads the large ones again."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ _SETTLED_NS = 2 * 10**9
 
 
 class SeenFiles:
-    """Files that matched their checksum, known by size, times (that of the inode too, which nobody can set), and place.
+    """Files that matched their checksum, known by size, times (that of the inode too, which cannot be set), and place.
 
     An edit, a copy or a restore changes one of these. A disk that changes a byte by itself does not.
 

@@ -1,4 +1,4 @@
-"""Artifacts: folders keyed by content, complete only when they say so, built once, resumable after a kill."""
+"""Artifacts: folders keyed by content, complete once they have a manifest, built once, resumable after a kill."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(staging.rglob("*")):
         name = path.relative_to(staging).as_posix()
-        if path.name.startswith("."):  # what a killed writer left half-written beside its file
+        if path.name.startswith("."):  # temporary files of a killed writer
             continue
         if path.is_file() and name != MANIFEST and name.split("/")[0] not in built.leftovers:
             with path.open("rb") as stream:
@@ -189,7 +189,7 @@ class Store:
         return False
 
     def discard(self, artifact: Artifact) -> None:
-        """Delete a finished artifact and whatever an interrupted build of it left, so that it is built anew.
+        """Delete a finished artifact and any unfinished build of it, so that it is built again.
 
         Raises:
             UserError: nothing may be built.
@@ -269,7 +269,7 @@ def full_disk_explained(artifact: Artifact) -> Iterator[None]:
     """Say what a full disk, or a limit on the size of files, means for the work on an artifact.
 
     Raises:
-        UserError: so.
+        UserError: with that message.
     """
     try:
         yield

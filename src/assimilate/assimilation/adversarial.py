@@ -132,7 +132,6 @@ class ViewmakerTraining(ContrastiveModule):
         return tuple(by_place.get(place, view) for place, view in enumerate(views)), change
 
     def save(self, folder: Path) -> None:
-        """The Viewmaker too."""
         super().save(folder)
         self.save_viewmaker(folder / VIEWMAKER)
 

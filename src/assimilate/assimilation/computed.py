@@ -1,4 +1,4 @@
-"""What the losses' settings are computed by: all of it imports torch, which settings do without."""
+"""The functions and modules behind the settings of losses; they import torch, which settings do not."""
 
 from assimilate.assimilation.byol import BYOL as BYOL
 from assimilate.assimilation.losses import alignment as alignment

@@ -127,8 +127,7 @@ class ContrastiveModule(pl.LightningModule):
 
     def loss_terms(self, views: Sequence[Float[Tensor, "batch 3 height width"]]) -> LossTerms:
         """The loss of one step's views and its parts."""
-        terms: LossTerms = self.method(self.encoder, [view.to(self.dtype) for view in views], self.passes)
-        return terms
+        return self.method(self.encoder, [view.to(self.dtype) for view in views], self.passes)
 
     def on_after_backward(self) -> None:
         """Tell the method that a batch is over."""

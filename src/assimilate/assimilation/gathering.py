@@ -1,4 +1,4 @@
-"""Gathering embeddings from all ranks so that gradients flow back to where they came from."""
+"""Gathering embeddings from all ranks so that gradients flow back to the rank of each."""
 
 from typing import Any
 

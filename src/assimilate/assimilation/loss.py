@@ -225,7 +225,6 @@ class MoCo(Loss, word="moco"):
     queue_size: Count = 65536
 
     def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
-        """Its state is the key encoder and the queue."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return self._computed.MoCo(encoder, alignment, seed=seed, **fields)
 
@@ -267,7 +266,6 @@ class BYOL(Loss, word="byol"):
     momentum: Momentum = 0.996
 
     def method(self, encoder: "Encoder", alignment: Alignment | None, *, seed: int) -> "Method":
-        """Its state is the target."""
         return self._computed.BYOL(encoder, alignment, momentum=self.momentum)
 
     def uninformed(self, *, batch_size: int, num_views: int) -> float:

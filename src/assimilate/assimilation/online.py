@@ -223,8 +223,7 @@ class OnlineSearchTraining(ContrastiveModule):
     def _see(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         """f of images in [−1, 1]."""
         if self._frozen is not None:
-            seen: Tensor = self._frozen(images)
-            return seen
+            return self._frozen(images)
         with keep_running_statistics(self.encoder):
             return F.normalize(self.encoder(normalize((images + 1) / 2, self.mean, self.std)), dim=1)
 

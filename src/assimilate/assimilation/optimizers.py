@@ -182,10 +182,7 @@ class SGD(Optimizer, word="sgd"):
 
     def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
         """torch.optim.SGD, fused."""
-        made: torch.optim.Optimizer = self._torch.SGD(
-            parameters, lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay, fused=True
-        )
-        return made
+        return self._torch.SGD(parameters, lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay, fused=True)
 
 
 class Adam(Optimizer, word="adam"):
@@ -193,8 +190,7 @@ class Adam(Optimizer, word="adam"):
 
     def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
         """torch.optim.Adam, fused."""
-        made: torch.optim.Optimizer = self._torch.Adam(parameters, lr=1.0, weight_decay=self.weight_decay, fused=True)
-        return made
+        return self._torch.Adam(parameters, lr=1.0, weight_decay=self.weight_decay, fused=True)
 
 
 class AnyOptimizer(Called, Optimizer, word="any", adapts=True):
@@ -208,10 +204,7 @@ class AnyOptimizer(Called, Optimizer, word="any", adapts=True):
     factory: Annotated[Text, Allowed("the dotted path of an optimizer's class, e.g. torch.optim.AdamW")]
 
     def supplied(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The parameters; lr and weight_decay."""
         return ([],), {"lr": 1.0, "weight_decay": self.weight_decay}
 
     def build(self, parameters: Sequence[dict[str, Any]]) -> "torch.optim.Optimizer":
-        """An instance of the class."""
-        made: torch.optim.Optimizer = self.call(parameters)
-        return made
+        return self.call(parameters)

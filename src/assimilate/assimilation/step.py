@@ -68,7 +68,6 @@ class Trained(Encoder, Training):
                 raise UserError(f"the module that trains cannot be made: {' '.join(str(error).split())}") from error
 
     def build(self, into: Path, at: Place) -> Built:
-        """Train, in as many processes as the job has devices."""
         ranks = at.settings.trainer.devices
         if ranks == 1:
             self.fit(into, at)
@@ -77,7 +76,6 @@ class Trained(Encoder, Training):
         return Built({"ranks": ranks}, frozenset({HISTORY, CURVE}), frozenset(RESUMABLE))
 
     def fit(self, into: Path, at: Place) -> None:
-        """Train in this process, alone or as one of several ranks."""
         from assimilate.assimilation.training import train_encoder
 
         train_encoder(self, into, at, title=f"Training {self.label}", subject=at.subject(self))
@@ -103,13 +101,11 @@ class Trained(Encoder, Training):
         ]
 
     def content(self) -> Mapping[str, Any]:
-        """The source of a LightningModule from outside."""
         source = source_digest(self.module_path)
         return {} if source is None else {"module": source}
 
     @property
     def init_seed(self) -> int:
-        """From which its parameters were drawn."""
         return self.seed
 
     @property
@@ -121,7 +117,6 @@ class Trained(Encoder, Training):
 
     @property
     def gflop(self) -> float:
-        """Of one image, forward."""
         return self.network.backbone.gflop(self.crop_size or self.image_size)
 
     @property

@@ -118,7 +118,7 @@ class Training(Settings):
         # Views of a cache that are expert views of the image are real ones.
         synthetic = view is not None and not view.real
         mean, std = self.normalization
-        made: ContrastiveModule = pkgutil.resolve_name(self.module_path)(
+        return pkgutil.resolve_name(self.module_path)(
             encoder=self.network.plain,
             loss=self.loss,
             alignment=self.alignment,
@@ -131,4 +131,3 @@ class Training(Settings):
             init_seed=self.seed,
             **({} if view is None else view.training),
         )
-        return made

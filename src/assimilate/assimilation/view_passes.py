@@ -83,5 +83,4 @@ class ViewPasses:
 
     def _predict_generated(self, predictor: nn.Module, z: Tensor) -> Tensor:
         with keep_running_statistics(predictor):
-            made: Tensor = predictor(z)
-            return made
+            return predictor(z)

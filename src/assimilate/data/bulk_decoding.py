@@ -1,4 +1,4 @@
-"""Decodes a list of images into an array file: in parallel, straight to disk, on from where a kill left it."""
+"""Decodes a list of images into an array file: in parallel, straight to disk, resuming after a kill."""
 
 import hashlib
 import os

@@ -6,23 +6,16 @@ import tarfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision import datasets
 
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
 from assimilate.data.listing import in_line
 from assimilate.graph.progress import Progress, silent
 
-Variant = Literal["cifar10", "cifar100"]
-
-# E-SSL's and SupContrast's.
-STATISTICS: dict[str, tuple[Statistics, Statistics]] = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-}
 _NUM_TRAIN, _NUM_TEST = 50_000, 10_000
 
 
@@ -30,10 +23,11 @@ def prepare_cifar(
     folder: Path,
     root: Path | str,
     *,
-    variant: Variant,
+    source: str,
+    label_key: str,
     download: bool,
-    mean: Statistics | None = None,
-    std: Statistics | None = None,
+    mean: Statistics,
+    std: Statistics,
     progress: Progress = silent,
 ) -> ImageDataset:
     """Write CIFAR-10 or CIFAR-100 to ``folder``.
@@ -41,32 +35,38 @@ def prepare_cifar(
     Looked for in this order: the unpacked batches (``root/cifar-10-batches-py``, or ``root`` itself if it has that
     name), the archive ``root/cifar-10-python.tar.gz``, which is read without being unpacked, and, with ``download``,
     the network, from where the archive goes to ``root``. Every file must have the MD5 sum that torchvision knows, and
-    only then is it unpickled. ``mean`` and ``std`` are E-SSL's and SupContrast's unless given. Raises one ValueError,
-    naming ``dataset.root``, for whatever is missing, damaged, another archive, or of another number of images.
+    only then is it unpickled. ``source`` is the name of torchvision's class, ``label_key`` the entry of a batch that
+    holds its labels. Raises one ValueError, naming ``dataset.root``, for whatever is missing, damaged, another archive,
+    or of another number of images.
     """
-    if variant not in get_args(Variant):
-        raise ValueError(f"dataset.name is {variant!r}; allowed: {', '.join(get_args(Variant))}")
-    source = CIFAR10 if variant == "cifar10" else CIFAR100
+    published, name = getattr(datasets, source), source.lower()
     root = Path(root).expanduser()
-    files = _read_files(source, root, variant, download=download, progress=progress)
-    parts = {
-        "train": _part(files, [name for name, _ in source.train_list], variant, root, "training", _NUM_TRAIN),
-        "test": _part(files, [name for name, _ in source.test_list], variant, root, "test", _NUM_TEST),
-    }
-    class_names = _unpickle(files[source.meta["filename"]])[source.meta["key"]]
+    files = _read_files(published, root, name, download=download, progress=progress)
+
+    def part(batches: Sequence[Any], what: str, expected: int) -> ImageArrays:
+        read = [_unpickle(files[file]) for file, _ in batches]
+        pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in read]).reshape(-1, 3, 32, 32)
+        labels = [label for batch in read for label in batch[label_key]]
+        if len(pixels) != expected or len(labels) != expected:
+            raise ValueError(
+                f"{name}: dataset.root={root} holds {len(pixels)} {what} images and {len(labels)} labels "
+                f"instead of {expected}"
+            )
+        return ImageArrays(pixels, np.asarray(labels, dtype=np.int64))
+
     return save_prepared(
         folder,
-        name=variant,
-        train=parts["train"],
-        test=parts["test"],
-        class_names=class_names,
-        mean=mean or STATISTICS[variant][0],
-        std=std or STATISTICS[variant][1],
-        notes=[f"{variant}: the standard {_NUM_TRAIN:,} training and {_NUM_TEST:,} test images."],
+        name=name,
+        train=part(published.train_list, "training", _NUM_TRAIN),
+        test=part(published.test_list, "test", _NUM_TEST),
+        class_names=_unpickle(files[published.meta["filename"]])[published.meta["key"]],
+        mean=mean,
+        std=std,
+        notes=[f"{name}: the standard {_NUM_TRAIN:,} training and {_NUM_TEST:,} test images."],
     )
 
 
-def _read_files(source: Any, root: Path, variant: str, *, download: bool, progress: Progress) -> dict[str, bytes]:
+def _read_files(source: Any, root: Path, name: str, *, download: bool, progress: Progress) -> dict[str, bytes]:
     """Return the content of every batch file, checked, by its name."""
     sums = dict([*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])])
     unpacked = root if root.name == source.base_folder else root / source.base_folder
@@ -77,16 +77,16 @@ def _read_files(source: Any, root: Path, variant: str, *, download: bool, progre
         if not archive.is_file():
             if not download:
                 raise ValueError(
-                    f"{variant} is not below dataset.root={root}: neither {source.base_folder}/ nor {source.filename} "
+                    f"{name} is not below dataset.root={root}: neither {source.base_folder}/ nor {source.filename} "
                     "is there; set dataset.download=true, or give the folder that holds one of them as dataset.root"
                 )
-            fetch(source.url, archive, md5=source.tgz_md5, what=variant, progress=progress)
+            fetch(source.url, archive, md5=source.tgz_md5, what=name, progress=progress)
         place, files = archive, _read_archive(archive, source.base_folder, sums)
-    missing = [f"{name}: missing" for name in sums if name not in files]
-    damaged = [f"{name}: damaged" for name in files if _md5(files[name]) != sums[name]]
+    missing = [f"{file}: missing" for file in sums if file not in files]
+    damaged = [f"{file}: damaged" for file in files if _md5(files[file]) != sums[file]]
     if missing or damaged:
         raise ValueError(
-            f"dataset.root: {place} is not the genuine {variant} ({in_line([*missing, *damaged])}); remove it and set "
+            f"dataset.root: {place} is not the genuine {name} ({in_line([*missing, *damaged])}); remove it and set "
             "dataset.download=true, or give another dataset.root"
         )
     progress(len(sums), len(sums), {})
@@ -120,24 +120,9 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(":")
 
 
-def _part(
-    files: dict[str, bytes], names: Sequence[str], variant: str, root: Path, what: str, expected: int
-) -> ImageArrays:
-    batches = [_unpickle(files[name]) for name in names]
-    pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches]).reshape(-1, 3, 32, 32)
-    labels = [label for batch in batches for label in batch["labels" if variant == "cifar10" else "fine_labels"]]
-    if len(pixels) != expected or len(labels) != expected:
-        raise ValueError(
-            f"{variant}: dataset.root={root} holds {len(pixels)} {what} images and {len(labels)} labels "
-            f"instead of {expected}"
-        )
-    return ImageArrays(pixels, np.asarray(labels, dtype=np.int64))
-
-
 def _unpickle(content: bytes) -> dict[str, Any]:
     # Only genuine files come here: a pickle may run code, and what these hold is known by their checksums.
-    batch: dict[str, Any] = pickle.loads(content, encoding="latin1")
-    return batch
+    return pickle.loads(content, encoding="latin1")
 
 
 def _md5(content: bytes) -> str:

@@ -90,12 +90,6 @@ def draw_crops(
     )
 
 
-def whole_image(image_height: int, image_width: int, flip: Bool[Tensor, " batch"]) -> CropParameters:
-    """Return boxes that hold the whole image."""
-    zeros = torch.zeros(len(flip), dtype=torch.long, device=flip.device)
-    return CropParameters(zeros, zeros, zeros + image_height, zeros + image_width, flip)
-
-
 def unit_floats(images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
     """Return images of bytes as new floats in [0, 1]."""
     # Floats would be divided where they lie, and they may be the data set's own.
@@ -114,10 +108,11 @@ def resample(
     ``images`` are uint8, or floats in [0, 1], of [batch, 3, height, width]. Taps never leave the box. Matches
     torchvision's crop followed by ``resize(antialias=True)``, which is its default and what PIL images always get:
     where a box shrinks the filter widens with it; where it grows, bilinear is the plain one, and bicubic is Pillow's
-    (a = -0.5, taps outside dropped and the rest renormalised), clamped as uint8 would clamp it.
+    (a = -0.5, taps outside dropped and the rest renormalised), clamped as uint8 would clamp it. Call it within
+    ``full_precision``.
     """
-    with full_precision(images.device):
-        return resample_in_context(images, crops, size, interpolation=interpolation)
+    rows, columns = _axes(crops, images.shape[-2], images.shape[-1], size)
+    return _resampled(images, rows, columns, interpolation).contiguous()
 
 
 def resample_groups(
@@ -147,14 +142,6 @@ def resample_one(
     if interpolation != "bilinear":
         view = view.clamp_(0, 1)
     return view.flip(-1) if bool(crops.flip) else view
-
-
-def resample_in_context(
-    images: Tensor, crops: CropParameters, size: int, *, interpolation: Interpolation
-) -> Float[Tensor, "batch 3 size size"]:
-    """Do what ``resample`` does, within the caller's ``full_precision``."""
-    rows, columns = _axes(crops, images.shape[-2], images.shape[-1], size)
-    return _resampled(images, rows, columns, interpolation).contiguous()
 
 
 def _resampled(

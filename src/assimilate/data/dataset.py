@@ -4,7 +4,8 @@ import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from types import ModuleType
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -63,7 +64,6 @@ class Images(Settings):
 
     @property
     def known_as(self) -> str:
-        """The fingerprint."""
         return self.fingerprint
 
 
@@ -84,11 +84,12 @@ class Dataset(Step):
     kind: ClassVar[str] = "datasets"
     stage: ClassVar[str] = "prepare_data"
     title: ClassVar[str] = "Preparing images"
+    whole: ClassVar[str] = "data set"
     name: Annotated[
         str, AfterValidator(_folder_name), NEUTRAL, Allowed("the name of one folder, without / or \\")
     ]  # a level of the artifacts' folders
     image_size: Annotated[int, Field(ge=8), Allowed("a whole number ≥ 8")]
-    # Of those who flip, not of the arrays.
+    # Used by views, the generator and probes; the arrays do not depend on it.
     flip: Annotated[Probability, NEUTRAL] = 0.5
     max_train_images: Annotated[Count | None, Allowed("null or a whole number ≥ 1")]
     max_test_images: Annotated[Count | None, Allowed("null or a whole number ≥ 1")] = None
@@ -103,12 +104,10 @@ class Dataset(Step):
 
     @property
     def label(self) -> str:
-        """The images' size."""
         return f"{self.image_size}px"
 
     @property
     def place(self) -> str:
-        """Its own name."""
         return self.name
 
     def count(self) -> int:
@@ -121,7 +120,6 @@ class Dataset(Step):
         """Training images that there are, before any limit."""
 
     def build(self, into: Path, at: Place) -> Built:
-        """Prepared arrays, normalised and limited as is asked for."""
         from assimilate.data.preparing import finish
 
         with at.bar(f"Preparing {self.name}") as progress:
@@ -176,11 +174,9 @@ class Digits(Dataset):
     published: ClassVar[bool] = True
 
     def available(self) -> int:
-        """Of the fixed split."""
         return 1437
 
     def prepare(self, into: Path, progress: Progress) -> ImageDataset:
-        """Enlarge the scans."""
         from assimilate.data.digits import prepare_digits
 
         return prepare_digits(into, image_size=self.image_size, progress=progress)
@@ -219,31 +215,41 @@ class CIFAR(Downloaded):
     """CIFAR-10 and CIFAR-100."""
 
     published_size: ClassVar[int] = 32
-    variant: ClassVar[Literal["cifar10", "cifar100"]]
+    # What torchvision calls the data set and its labels; the mean and std of E-SSL and of SupContrast.
+    source: ClassVar[str]
+    label_key: ClassVar[str]
+    usual_mean: ClassVar[Three]
+    usual_std: ClassVar[Three]
 
     def prepare(self, into: Path, progress: Progress) -> ImageDataset:
-        """Read the published arrays."""
         from assimilate.data.cifar import prepare_cifar
 
         return prepare_cifar(
-            into, self.folder, variant=self.variant, download=self.download, **self.statistics, progress=progress
+            into,
+            self.folder,
+            source=self.source,
+            label_key=self.label_key,
+            download=self.download,
+            **{"mean": self.usual_mean, "std": self.usual_std, **self.statistics},
+            progress=progress,
         )
 
     def available(self) -> int:
-        """Of the published split."""
         return 50_000
 
 
 class CIFAR10(CIFAR):
     """CIFAR-10."""
 
-    variant: ClassVar[Literal["cifar10", "cifar100"]] = "cifar10"
+    source, label_key = "CIFAR10", "labels"
+    usual_mean, usual_std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 class CIFAR100(CIFAR):
     """CIFAR-100."""
 
-    variant: ClassVar[Literal["cifar10", "cifar100"]] = "cifar100"
+    source, label_key = "CIFAR100", "fine_labels"
+    usual_mean, usual_std = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 
 
 class TinyImageNet(Downloaded):
@@ -252,11 +258,9 @@ class TinyImageNet(Downloaded):
     published_size: ClassVar[int] = 64
 
     def prepare(self, into: Path, progress: Progress) -> ImageDataset:
-        """Decode the published JPEGs."""
         return prepare_tinyimagenet(into, self.folder, download=self.download, **self.statistics, progress=progress)
 
     def available(self) -> int:
-        """Of the published split."""
         return 100_000
 
 
@@ -295,16 +299,13 @@ class Folder(OfFiles):
             raise UserError(str(error)) from error
 
     def content(self) -> Mapping[str, Any]:
-        """The listing of the folder."""
         return {"listing": self._listing().key}
 
     def available(self) -> int:
-        """As the folder is split."""
         train, _ = self._listing().split(self.test_fraction)
         return len(train)
 
     def prepare(self, into: Path, progress: Progress) -> ImageDataset:
-        """Decode the files."""
         return prepare_folder(
             into,
             self.root,
@@ -327,18 +328,13 @@ class ImageNet(OfFiles):
     published: ClassVar[bool] = True
 
     def content(self) -> Mapping[str, Any]:
-        """The listing of the folder."""
         return {"listing": _scan_imagenet(self.root)[0]}
 
     def available(self) -> int:
-        """Files of the training part."""
         return _scan_imagenet(self.root)[1]
 
     def prepare(self, into: Path, progress: Progress) -> ImageDataset:
-        """Decode the files, or so many as are asked for."""
-        from assimilate.data.imagenet import prepare_imagenet
-
-        return prepare_imagenet(
+        return _imagenet().prepare_imagenet(
             into,
             Path(self.root).expanduser(),
             image_size=self.image_size,
@@ -352,10 +348,14 @@ class ImageNet(OfFiles):
 @functools.lru_cache(maxsize=4)
 def _scan_imagenet(root: str) -> tuple[str, int]:
     # A million file names take seconds to list: once a process.
-    from assimilate.data.imagenet import scan_imagenet
-
     try:
-        listing = scan_imagenet(root)
+        listing = _imagenet().scan_imagenet(root)
     except ValueError as error:
         raise UserError(str(error)) from error
     return listing.key, len(listing.train)
+
+
+def _imagenet() -> ModuleType:
+    from assimilate.data import imagenet  # and with it torch
+
+    return imagenet

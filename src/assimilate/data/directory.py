@@ -1,4 +1,4 @@
-"""The images of a directory tree: circles, and what other programs leave there, are passed over."""
+"""The images of a directory tree, without circular links and files that other programs add."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def displayed(name: str) -> str:
 
 
 def clutter(name: str) -> str | None:
-    """Return the kind of what a system left there ("@eaDir", "._*", "hidden"); None for a user's own name."""
+    """Return the kind of a file that a system adds ("@eaDir", "._*", "hidden"); None for a user's own name."""
     if name.startswith("._"):
         return "._*"
     if name.lower() in _CLUTTER or name in (".DS_Store", ".AppleDouble", ".ipynb_checkpoints"):
@@ -76,7 +76,7 @@ class Passed:
             getattr(self, name).extend(getattr(other, name))
 
     def notes(self) -> Iterator[str]:
-        """Yield a sentence for each kind of what was passed over."""
+        """Yield a sentence for each kind of file that was skipped."""
         if self.others:
             kinds = ", ".join(
                 f"{count} {kind or 'without an extension'}" for kind, count in sorted(self.others.items())

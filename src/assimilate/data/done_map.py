@@ -61,7 +61,7 @@ class DoneMap:
         return np.maximum(self._sums >> np.uint64(_CRC_BITS), 1).astype(np.int64) - 1
 
     def flush(self) -> list[int]:
-        """Bring the arrays to disk, then the word that their rows are there: it never promises what is not.
+        """Flush the arrays, then the map, so that it never marks a row that is not on disk.
 
         Returns:
             The rows that are done since the last call.
@@ -95,7 +95,7 @@ def _number(row: int, content: Sequence[bytes], tag: int) -> int:
 
 
 def rows_said_done(folder: Path, name: str, count: int) -> NDArray[np.bool_]:
-    """What an array `name` of a byte a row says is done, unchecked: a hint. Nothing is where it cannot be read."""
+    """Rows that the array `name`, a byte a row, marks as done, unchecked; none where it cannot be read."""
     try:
         said = np.load(folder / name)
     except (OSError, ValueError, EOFError):

@@ -1,4 +1,4 @@
-"""One archive from the network, whole and genuine or not at all."""
+"""Download one archive, checked against its MD5 before it appears."""
 
 import hashlib
 import http.client

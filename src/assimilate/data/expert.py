@@ -17,8 +17,8 @@ from assimilate.data.crop import (
     check_probability,
     draw_crops,
     full_precision,
+    resample,
     resample_groups,
-    resample_in_context,
     resample_one,
     unit_floats,
 )
@@ -173,7 +173,7 @@ class ExpertAugmentation:
     def apply_in_context(self, images: Images, crops: CropParameters, jitter: JitterParameters) -> Views:
         """Do what ``apply_by_position`` does, all on one device and within the caller's ``full_precision``."""
         jitter_images = jitter_planes if self.compiled else jitter_by_position
-        crop = functools.partial(resample_in_context, size=self.image_size, interpolation=self.interpolation)
+        crop = functools.partial(resample, size=self.image_size, interpolation=self.interpolation)
         if self.order == "crop_first":
             return jitter_images(crop(images, crops), jitter)
         return crop(jitter_images(unit_floats(images), jitter), crops)

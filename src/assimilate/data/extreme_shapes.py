@@ -1,4 +1,4 @@
-"""The centre of a very long or very tall picture, resized without resizing the rest: bit for bit what Pillow makes."""
+"""Resize only the centre of a very wide or very tall picture, bit for bit as Pillow does."""
 
 import numpy as np
 from jaxtyping import UInt8

@@ -1,4 +1,4 @@
-"""One's own images: a folder of image files, decoded once into uint8 arrays."""
+"""A folder of image files, decoded once into uint8 arrays."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

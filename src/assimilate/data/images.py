@@ -1,4 +1,4 @@
-"""Images at rest: uint8 arrays in a folder, read through a memory map."""
+"""Stored images: uint8 arrays in a folder, read through a memory map."""
 
 import hashlib
 import json

@@ -108,7 +108,7 @@ def discard(part: Path) -> None:
 
 
 def finish_discarding(whole: Path) -> None:
-    """Delete what a kill left of parts of the artifact at `whole` that were being deleted."""
+    """Delete the rest of those parts of the artifact at `whole` whose deletion was interrupted."""
     for doomed in whole.parent.glob(f".{whole.name}.shard*{DISCARDED}"):
         shutil.rmtree(doomed)
 

@@ -66,5 +66,5 @@ def _free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         # What an earlier stage of this process has let go of, torch keeps: the driver counts it as taken.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    # What other processes need of the host's memory is not ours to know: half of it counts as free.
+    # Other processes need the host's memory, too: half of it counts as free.
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

@@ -1,4 +1,4 @@
-"""Prepared images as a run asks for them: with its mean and std, within its limits, twins counted."""
+"""Prepared images with a run's mean and std, within its limits, and a count of twins."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Arrays with a row an image, written an image at a time so that a killed run goes on."""
+"""Arrays with a row an image, written an image at a time so that a killed run can resume."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def start_over_unless_made_from(folder: Path, made_from: Mapping[str, str]) -> b
     if is_made_from(folder, made_from):
         return False
     left = [path for path in folder.iterdir() if path.name != ORIGIN]
-    for path in left:  # before the new word: a kill in between leaves the old one, and the rest is deleted next time
+    for path in left:  # first: after a kill in between the old record stays, and the rest is deleted next time
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -132,7 +132,7 @@ class RowWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Bring what was written to disk, then mark it as done: the map never promises what is not there."""
+        """Flush what was written, then mark it as done, so that the map never marks a row that is not on disk."""
         for position in self._map.flush():
             self._done_file.write(position, np.ones((), dtype=np.uint8))
         self._done_file.sync()

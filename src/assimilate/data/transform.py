@@ -92,7 +92,6 @@ class Shipped(Transform):
         """What draws its views of a side, out of `flip`, `expert` and `compiled`, in so far as it has use for them."""
 
     def augmentation(self, *, compiled: bool = False) -> "Augmentation":
-        """By its own settings."""
         return self.drawn(self.size, {**self.model_dump(include={"flip", "expert"}), "compiled": compiled})
 
 
@@ -110,7 +109,6 @@ class ExpertView(Flipping, word="expert"):
 
     @classmethod
     def drawn(cls, size: int, given: Mapping[str, Any]) -> "Augmentation":
-        """Crop, flip, jitter and grey."""
         from assimilate.data.expert import ExpertAugmentation
 
         settings: dict[str, Any] = {
@@ -128,8 +126,7 @@ class Cropping(Flipping):
     @classmethod
     def drawn(cls, size: int, given: Mapping[str, Any]) -> "Augmentation":
         """Crop and flip; too cheap to gain by a compiler."""
-        made: Augmentation = _augmentation().BasicAugmentation(size, cls.scale, cls.ratio, given["flip"])
-        return made
+        return _augmentation().BasicAugmentation(size, cls.scale, cls.ratio, given["flip"])
 
 
 class BasicView(Cropping, word="basic"):
@@ -170,9 +167,7 @@ class Flip(Flipping, word="flip"):
 
     @classmethod
     def drawn(cls, size: int, given: Mapping[str, Any]) -> "Augmentation":
-        """Flip."""
-        made: Augmentation = _augmentation().FlipAugmentation(given["flip"], size)
-        return made
+        return _augmentation().FlipAugmentation(given["flip"], size)
 
 
 class NoTransform(Shipped, word="none"):
@@ -182,9 +177,7 @@ class NoTransform(Shipped, word="none"):
 
     @classmethod
     def drawn(cls, size: int, given: Mapping[str, Any]) -> "Augmentation":
-        """Draw nothing."""
-        made: Augmentation = _augmentation().Identity(size)
-        return made
+        return _augmentation().Identity(size)
 
 
 def make_transform(

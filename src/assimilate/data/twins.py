@@ -1,4 +1,4 @@
-"""Images of the same pixels, which make a test easier than it looks when they are on both sides of a split."""
+"""Images with equal pixels, which make a test set too easy when they are in both parts of a split."""
 
 import hashlib
 

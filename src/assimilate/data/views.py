@@ -56,6 +56,6 @@ class ViewSlot:
         if not 0 < self.probability <= 1:
             raise ValueError(f"assim.probability is {self.probability}; allowed: above 0, up to 1")
         if self.probability < 1 and self.otherwise is None:
-            raise ValueError("a view that is not always there needs another in its place")
+            raise ValueError("a view with a probability below 1 needs `otherwise`, the view in its place")
         if self.source not in ("image", "generated"):
             raise ValueError(f"the source of a view is {self.source!r}; allowed: image, generated")

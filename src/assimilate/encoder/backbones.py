@@ -4,8 +4,9 @@ from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from assimilate.encoder.part import Part
 from assimilate.graph.called import Called
-from assimilate.graph.settings import Count, Settings, Text
+from assimilate.graph.settings import Count, Text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,12 +15,14 @@ Stem = Literal["cifar", "cifar_maxpool", "imagenet"]
 Initialization = Literal["fan_out", "default_stem", "default"]
 
 
-class Backbone(Settings):
+class Backbone(Part):
     """A network from normalised images [batch, 3, height, width] to features [batch, dim].
 
     Subclasses are chosen by encoder.backbone, a word or a dotted path; their settings stand beside it, or with
     `_target_` below it.
     """
+
+    role: ClassVar[str] = "backbone"
 
     @abstractmethod
     def build(self) -> "nn.Module":
@@ -41,15 +44,6 @@ class Backbone(Settings):
     def text(self) -> str:
         """For people."""
         return self.word or type(self).__name__
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What decides it, beside the projector's settings: one with a word is known by that."""
-        known = dict(super().identity)
-        if self.word is None:
-            return known
-        known = {name: value for name, value in known.items() if name not in ("class", "version", "source")}
-        return {**known, "backbone": self.word, **({} if self.version == 1 else {"version_of_backbone": self.version})}
 
 
 class ResNet(Backbone):
@@ -89,7 +83,6 @@ class ResNet(Backbone):
         )
 
     def gflop(self, image_size: int) -> float:
-        """By its published size."""
         return self.gflop_at_32 * (image_size / 32) ** 2 * self.share**2
 
     @property
@@ -148,6 +141,4 @@ class AnyModule(Called, Backbone, adapts=True):
     makes: ClassVar[str | None] = "torch.nn.Module"
 
     def build(self) -> "nn.Module":
-        """An instance of the class."""
-        made: nn.Module = self.call()
-        return made
+        return self.call()

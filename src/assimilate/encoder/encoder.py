@@ -24,13 +24,14 @@ class EncoderSpec:
     `hidden_dim` and `output_dim` of None stand for the sizes that the projector's protocol uses. `predictor_dim` is the
     width of SimSiam's predictor; None stands for no predictor. Images are resized to `input_size` before the backbone
     reads them; None leaves them as they are. A timm model (backbone "timm/…") has a width and a stem of its own:
-    `width` is not used, and `stem` is "own". A backbone of the user's is a mapping of `_target_` and its settings.
+    `width` is not used, and `stem` is "own". A backbone or projector of the user's is a mapping of `_target_` and its
+    settings.
     """
 
     backbone: str | Mapping[str, Any] = "resnet18"
     width: int = 64
     stem: str = "cifar"
-    projector: str = "essl"
+    projector: str | Mapping[str, Any] = "essl"
     hidden_dim: int | None = None
     output_dim: int | None = None
     predictor_dim: int | None = None
@@ -43,7 +44,7 @@ class EncoderSpec:
         return self.backbone if isinstance(self.backbone, str) else str(self.backbone["_target_"])
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict that `from_dict` reads; the usual initialization is not named, as in the files of old."""
+        """A plain dict that `from_dict` reads; the default initialization is left out, as in older files."""
         values = asdict(self)
         usual: dict[str, Any] = {"initialization": "fan_out"}
         if not isinstance(self.backbone, str):  # these are a ResNet's
@@ -103,12 +104,17 @@ class Encoder(nn.Module):
     @property
     def output_dim(self) -> int:
         """Dimensions of the projections."""
-        widths = [module.out_features for module in self.projector if isinstance(module, nn.Linear)]
+        widths = [module.out_features for module in self.projector.modules() if isinstance(module, nn.Linear)]
         return widths[-1] if widths else self.feature_dim
 
     @property
+    def projects(self) -> bool:
+        """Whether there is a projector, rather than the features themselves."""
+        return any(True for _ in self.projector.parameters())
+
+    @property
     def needed_predictor(self) -> nn.Module:
-        """The predictor, for a method that cannot do without."""
+        """The predictor, for a method that requires one."""
         assert self.predictor is not None, "the encoder has no predictor"
         return self.predictor
 

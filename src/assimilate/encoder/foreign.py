@@ -22,7 +22,7 @@ _NUMBERED_BLOCK = re.compile(r"^((?:.*\.)?)(\d+)\.0\.conv1\.weight$")
 # Dicts within dicts that a state dict is looked for in.
 _DEEPEST = 8
 _BACKBONE = re.compile(r"^(conv1|bn1|layer[1-4])\.")
-# What self-supervised programs train beside a backbone and throw away. Anything else beside it might be part of it.
+# Heads that self-supervised programs train beside a backbone. Anything else might be part of the backbone.
 _HEAD = re.compile(r"^(fc|heads?|classifier|linear|prototypes?|mlp|queue\w*|proj\w*|pred\w*)(\.|$)")
 
 
@@ -70,7 +70,7 @@ def find_resnet(content: Any, *, stem: str | None = None, prefix: str | None = N
         if prefix not in prefixes:
             raise ValueError(f"holds no ResNet at input.prefix={prefix}; there is {shown}")
     elif len(prefixes) > 1:
-        raise ValueError(f"holds {len(prefixes)} ResNets, say which: {shown}")
+        raise ValueError(f"holds {len(prefixes)} ResNets; choose one: {shown}")
     else:
         prefix = prefixes[0]
     within = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from assimilate.data.dataset import Images, Three
 from assimilate.encoder.backbones import Backbone, ResNet
+from assimilate.encoder.projectors import NoProjector, Projector
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 # Of a finished artifact.
 ENCODER = "encoder.pt"
-Width = Annotated[Count | None, Allowed("null (the projector's own) or a whole number ≥ 1")]
 
 
 class Network(Settings):
@@ -29,38 +29,31 @@ class Network(Settings):
     Attributes:
         backbone: the network whose features are probed; a class of your own by its dotted path.
         projector: the head of a code base, a linear layer, or none.
-        hidden_dim: hidden width of the projector; null: the projector's own, or as wide as the features.
-        output_dim: width of the projection; null: the projector's own.
         predictor_dim: width of the predictor that SimSiam and BYOL train; null: none.
     """
 
     backbone: Backbone
-    projector: Literal["essl", "simsiam", "supcontrast", "htdt", "dkobak", "clsp", "linear", "none"]
-    hidden_dim: Width
-    output_dim: Width
+    projector: Projector
     predictor_dim: Annotated[Count | None, Allowed("null or a whole number ≥ 1")]
-
-    def unused(self) -> Mapping[str, str]:
-        """Widths of layers that the projector has not."""
-        if self.projector == "none":
-            return dict.fromkeys(("hidden_dim", "output_dim"), "encoder.projector=none leaves the features as they are")
-        if self.projector == "linear":
-            return {"hidden_dim": "encoder.projector=linear has no hidden layer"}
-        return {}
 
     @cached_property
     def decided(self) -> dict[str, Any]:
-        """Settings of a backbone that a word chooses stand among the others, as they are typed.
+        """Settings of a part that a word chooses stand among the others, as they are typed.
 
-        One from outside may name its own as a projector's are named.
+        One from outside may name its own as another part's are named.
         """
         found = dict(super().decided)
-        return found if self.backbone.word is None else {**found, **found.pop("backbone")}
+        for part in (self.backbone, self.projector):
+            if part.word is not None:
+                found |= found.pop(part.role)
+        return found
 
     @property
     def plain(self) -> dict[str, Any]:
         """What `EncoderSpec.from_dict` reads."""
-        heads = {name: getattr(self, name) for name in type(self).model_fields if name != "backbone"}
+        heads: dict[str, Any] = {"projector": as_plain(self.projector), "predictor_dim": self.predictor_dim}
+        if self.projector.word is not None:
+            heads |= {"projector": self.projector.word, **self.projector.model_dump()}
         if isinstance(self.backbone, ResNet):  # whose settings `EncoderSpec` has fields for
             return {"backbone": self.backbone.word, **self.backbone.model_dump(), **heads}
         return {"backbone": as_plain(self.backbone), **heads}
@@ -128,14 +121,14 @@ class Untrained(Encoder):
         """The network, without a projector."""
         from assimilate.encoder.encoder import Encoder as EncoderNetwork
 
-        bare = Network(backbone=self.backbone, projector="none", hidden_dim=None, output_dim=None, predictor_dim=None)
+        features = NoProjector(hidden_dim=None, output_dim=None)
+        bare = Network(backbone=self.backbone, projector=features, predictor_dim=None)
         network = EncoderNetwork.from_spec(bare.plain, init_seed=0)
         network.mean, network.std = self.mean, self.std
         return network
 
     @property
     def is_stored(self) -> bool:
-        """It is drawn whenever it is needed."""
         return False
 
     @property
@@ -144,7 +137,6 @@ class Untrained(Encoder):
 
     @property
     def gflop(self) -> float:
-        """Of one image, forward."""
         return self.backbone.gflop(self.image_size)
 
     @property
@@ -159,7 +151,7 @@ class Untrained(Encoder):
 
 
 class GivenEncoder(Encoder):
-    """Weights that somebody else trained, to be probed in place of a row's own (`checkpoint=`)."""
+    """Weights from elsewhere, to be probed in place of a row's own (`checkpoint=`)."""
 
     stage: ClassVar[str] = "evaluate"
     title: ClassVar[str] = "Importing encoder"
@@ -170,7 +162,6 @@ class GivenEncoder(Encoder):
     std: Three | None
 
     def build(self, into: Path, at: Place) -> Built:
-        """Read them, and say whose they are and how they read images."""
         statistics = None if self.mean is None or self.std is None else (self.mean, self.std)
         given = str(at.settings.checkpoint)
         return Built(
@@ -179,7 +170,6 @@ class GivenEncoder(Encoder):
 
     @property
     def label(self) -> str:
-        """As its folder is called."""
         return "given"
 
     def effort(self, images: int) -> Effort:
@@ -200,7 +190,6 @@ class ImportedEncoder(Encoder):
     checkpoint: Annotated[File, Allowed("null or a path")]
 
     def build(self, into: Path, at: Place) -> Built:
-        """Read it, and write it anew."""
         try:
             self._importing.copy_encoder(self.checkpoint.path, into / ENCODER)
         except ValueError as error:
@@ -209,10 +198,8 @@ class ImportedEncoder(Encoder):
 
     @property
     def is_brought(self) -> bool:
-        """It is."""
         return True
 
     @property
     def label(self) -> str:
-        """As its folder is called."""
         return "imported"

@@ -86,8 +86,7 @@ def pretrained_state(weights: TimmWeights) -> dict[str, Tensor]:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model = timm.create_model(weights.name, pretrained=pretrained, num_classes=0)
-        state: dict[str, Tensor] = model.state_dict()
-        return state
+        return model.state_dict()
 
     try:
         with _weights_only():
@@ -148,8 +147,7 @@ class TimmBackbone(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature_dim"]:
         """The pooled features."""
-        features: Tensor = self.model(x)
-        return features
+        return self.model(x)
 
 
 def _reason(error: Exception) -> str:

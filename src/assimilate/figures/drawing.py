@@ -1,4 +1,4 @@
-"""What figures are drawn by: the only door to what needs torch and matplotlib."""
+"""The functions that draw figures: the only import of torch and matplotlib for the rest of this package."""
 
 from assimilate.figures import card as card
 from assimilate.figures import pairs as pairs

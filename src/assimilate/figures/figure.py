@@ -1,4 +1,4 @@
-"""A figure from what is asked for to what has to be there before it is drawn; nothing here needs torch."""
+"""What a figure shows, and which artifacts it needs before it is drawn; imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,7 +128,7 @@ def of_views(session: Session, title: str, *, sees: bool) -> Figure:
         content.append("/".join(weights.parts[-4:]))
     built = {part.label for _, part in needs}
     few = [kind for kind in kinds if kind.has_cache and kind.cache.label not in built]
-    if session.prepare == "only":  # whoever asks for caches wants to have them of all images
+    if session.prepare == "only":  # prepare=only builds the caches of all images
         needs += [(kind.maker, part) for kind in kinds if kind.session for part in needs_of(kind, whole=True)]
     return Figure(session, Analysis(session.job, title, sorted(set(content))), needs, kinds, few)
 

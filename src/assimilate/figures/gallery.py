@@ -80,8 +80,7 @@ class Gallery:
         images = torch.from_numpy(self.originals)
         with torch.no_grad():
             made = [draw(images, seeded(self.seed, purpose, number)) for number in range(self.num_views)]
-        result: Pixels = (torch.stack(made, dim=1) * 255).round().to(torch.uint8).numpy()
-        return result
+        return (torch.stack(made, dim=1) * 255).round().to(torch.uint8).numpy()
 
     def _perturbed(self) -> Pixels:
         assert self.viewmaker is not None

@@ -30,6 +30,7 @@ class Kind:
         word: as `analysis.views` names it.
         shown: how a figure comes by it (`View.shown`).
         label: for people.
+        heading: the same over a column of pictures.
         colour: in figures.
         session: with the chain that makes it; None for views of the image alone.
     """
@@ -37,6 +38,7 @@ class Kind:
     word: str
     shown: str
     label: str
+    heading: str
     colour: str
     session: Session | None
 
@@ -57,15 +59,13 @@ class Kind:
     def generator(self) -> Step:
         """g of a kind of view that has one."""
         assert self.maker.chain.generator is not None
-        generator: Step = self.maker.chain.generator.step
-        return generator
+        return self.maker.chain.generator.step
 
     @property
     def latents(self) -> Step:
         """The latents of the images, of a kind of view that has some."""
         assert self.maker.chain.latents is not None
-        latents: Step = self.maker.chain.latents.step
-        return latents
+        return self.maker.chain.latents.step
 
     @property
     def num_used(self) -> int:
@@ -101,7 +101,8 @@ def kinds_of(session: Session, words: Sequence[str]) -> list[Kind]:
         taken.add(colour)
         label = ", ".join([cls.title or name, *(setting.removeprefix("view.") for setting in own)])
         maker = _session_of(session.job, name, own) if cls.shown in TUNED else None
-        kinds.append(Kind(word, str(cls.shown), label, colour, maker))
+        heading = label if own else cls.heading or label
+        kinds.append(Kind(word, str(cls.shown), label, heading, colour, maker))
     return kinds
 
 
@@ -190,7 +191,7 @@ def check_pairs_fit(session: Session) -> None:
     """Refuse a batch of MINE that the images cannot fill, before anything long is built.
 
     Raises:
-        UserError: so.
+        UserError: the batch is larger.
     """
     batch_size, count = session.config["analysis"]["mine"]["batch_size"], session.num_train
     if batch_size > count:

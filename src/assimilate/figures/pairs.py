@@ -27,7 +27,7 @@ PROTOCOLS = {
     "inner_product": "mean f(x)·f(y) of projections of norm 1 over the training images",
     "l2": "mean ‖f(x) − f(y)‖₂ of the same",
 }
-# Beyond this share of log B, the bound of a batch is near all that a batch can tell, or due to its few strangers.
+# Beyond this share of log B, the bound is near its ceiling, or an artefact of too few negatives.
 NEAR_THE_CEILING = 0.9
 
 

@@ -68,8 +68,7 @@ class Analysis:
     @property
     def figure(self) -> str | None:
         """Which of the paper's figures this is, if it is one with this data set."""
-        name: str | None = self.job.config["analysis"]["of_paper"].get(self.dataset_name)
-        return name
+        return self.job.config["analysis"]["of_paper"].get(self.dataset_name)
 
     @property
     def settings(self) -> dict[str, Any]:

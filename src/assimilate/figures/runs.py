@@ -107,8 +107,8 @@ def _check_same_images(session: Session, runs: Mapping[str, list[FoundRun]]) -> 
     ]
     if others:
         raise UserError(
-            f"analysis.runs: other images than those of dataset={session.dataset.name} "
-            f"budget={session.config['budget']['name']} are behind {'; '.join(others)}"
+            f"analysis.runs: {'; '.join(others)}: trained on other images than those of "
+            f"dataset={session.dataset.name} budget={session.config['budget']['name']}"
         )
 
 

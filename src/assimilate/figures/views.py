@@ -20,8 +20,6 @@ from assimilate.jobs.machine import repeatable_kernels
 from assimilate.jobs.session import Session
 from assimilate.views.embedding import FrozenEmbedding
 
-# Over one column of a grid.
-SHORT = {"reconstruction": "reconstr."}
 MEASURES = "‖f(view) − f(anchor)‖₂"
 
 
@@ -138,7 +136,7 @@ def add_grid(figure: Figure) -> str:
     train = session.dataset.train
     indices = np.array(sorted(spread_over_classes(train.labels, len(train), settings["num_images"])))
     gallery = _gallery(session, indices)
-    panels = [Panel(SHORT.get(kind.label, kind.label), gallery.pixels(kind)) for kind in kinds]
+    panels = [Panel(kind.heading, gallery.pixels(kind)) for kind in kinds]
     picture = draw_grid(panels, budget=analysis.budget_name)
     rows = (
         {
@@ -174,8 +172,7 @@ def _distances(
     session = gallery.session
     views = embed(session, embedding, torch.from_numpy(gallery.pixels(kind)))
     anchors = embed(session, embedding, gallery.anchors(kind, own=own))
-    result: np.ndarray = torch.linalg.vector_norm(views - anchors[:, None], dim=-1).numpy()
-    return result
+    return torch.linalg.vector_norm(views - anchors[:, None], dim=-1).numpy()
 
 
 def _epsilon1(kinds: Sequence[Kind]) -> float | None:

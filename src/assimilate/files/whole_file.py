@@ -1,4 +1,4 @@
-"""Files that are at any moment either the old one or the whole new one, whatever kills their writer."""
+"""Files that are replaced as a whole: readers see the old or the new content, even if the writer is killed."""
 
 import contextlib
 import fcntl

@@ -17,7 +17,7 @@ def discriminator_loss(real: Float[Tensor, " batch"], fake: Float[Tensor, " batc
 
 
 def non_saturating_loss(fake: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
-    """Loss of whoever made the fakes: mean softplus(−D(fake))."""
+    """Loss of the network that made the fakes: mean softplus(−D(fake))."""
     return functional.softplus(-fake).mean()
 
 

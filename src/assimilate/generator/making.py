@@ -21,7 +21,7 @@ from assimilate.graph.place import Place
 
 GENERATOR = "generator.pt"
 HISTORY = "history.csv"
-# What an interrupted training goes on from; the last one is the finished generator.
+# An interrupted training resumes from it; the last one is the finished generator.
 RESUMABLE = "training.pt"
 
 
@@ -84,7 +84,7 @@ def keep_trained(into: Path, *, ranks: int) -> Built:
         facts["frechet"] = curve
     recorded = recorded_files(into)
     kept = {GENERATOR, HISTORY, *(name.split("/")[0] for name in recorded)}
-    # What interrupted writes left behind is no part of the artifact either.
+    # Temporary files of interrupted writes are not part of the artifact either.
     leftovers = {path.name for path in into.iterdir()} - kept
     return Built(facts, recorded, leftovers=frozenset(leftovers))
 

@@ -8,7 +8,7 @@ from assimilate.generator.state import GeneratorState
 
 @dataclass(frozen=True)
 class Observer:
-    """Shown the state of a training whenever so many images have been seen; must not change it.
+    """Receives the state of a training every so many images; must not change it.
 
     ``every_images`` is the interval in real images, ``batch_size`` of which a step sees. ``at_the_end``: after the last
     step too.

@@ -51,5 +51,4 @@ def make_own_generator(target: str, arguments: Mapping[str, Any], *, image_size:
                 f"{key}: its tensors are on {place}, but this run is on {device}: give it a method to(device) that "
                 "moves them and returns it (a torch.nn.Module has one), or take trainer=cpu"
             )
-    result: LatentGenerator = generator
-    return result
+    return generator

@@ -1,4 +1,4 @@
-"""What inversion and views know of a generator; any object with these members can take StyleGAN2's place."""
+"""The interface of generators for inversion and views; any object with these members can replace StyleGAN2."""
 
 from typing import Protocol
 

@@ -43,7 +43,6 @@ class Sampled(Dataset):
     ] = None
 
     def require(self) -> None:
-        """A generator that is trained already."""
         self.generator.require()
         if not self.generator.is_brought:
             raise UserError(
@@ -51,7 +50,6 @@ class Sampled(Dataset):
             )
 
     def available(self) -> int:
-        """As many as are asked for."""
         return self.num_images
 
     def effort(self, images: int) -> Effort:
@@ -61,7 +59,6 @@ class Sampled(Dataset):
         )
 
     def build(self, into: Path, at: Place) -> Built:
-        """Images that the generator makes, and the latents that it makes them from."""
         at.fill_rows(self, self.rows(at), into)
         images = np.load(into / f"{SAMPLES}.npy", mmap_mode="r")
         limit = self.latent_limit

@@ -1,4 +1,4 @@
-"""What adversarial training can be told; the defaults are rosinality's."""
+"""Settings of adversarial training; the defaults are rosinality's."""
 
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal

@@ -12,8 +12,8 @@ _EPSILON = 1e-4
 class SpectralWeight(nn.Module):
     """A weight that is divided by an estimate of its largest singular value.
 
-    The estimate is one step of the power method from the stored vector ``u0``, which a generator at work leaves as it
-    is; ``sv0``, the value of the last training step, is kept but not used.
+    The estimate is one step of the power method from the stored vector ``u0``, which inference
+    leaves unchanged; ``sv0``, the value of the last training step, is kept but not used.
     """
 
     weight: Tensor

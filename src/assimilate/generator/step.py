@@ -112,36 +112,29 @@ class StyleGAN2(StyleGAN2Settings, Generator):
 
     @property
     def label(self) -> str:
-        """As its folder is called."""
         return "imported" if self.is_brought else "stylegan2"
 
     def build(self, into: Path, at: Place) -> Built:
-        """Take the checkpoint, or train one."""
         if self.checkpoint is not None:
-            taken: Built = self._making.take_stylegan2(self.checkpoint.path, into, at, image_size=self.image_size)
-            return taken
+            return self._making.take_stylegan2(self.checkpoint.path, into, at, image_size=self.image_size)
         ranks = at.settings.trainer.devices
         self._making.check_shares(self, ranks)
         if ranks == 1:
             self.fit(into, at)
         else:
             at.fit_on_ranks(self)
-        trained: Built = self._making.keep_trained(into, ranks=ranks)
-        return trained
+        return self._making.keep_trained(into, ranks=ranks)
 
     def fit(self, into: Path, at: Place) -> None:
-        """Train it, alone or as one of several ranks."""
         self._making.fit_stylegan2(self, into, at)
 
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The averaged network, truncated."""
-        opened: LatentGenerator = self._making.open_stylegan2(folder, truncation=self.truncation, device=at.device)
-        return opened
+        return self._making.open_stylegan2(folder, truncation=self.truncation, device=at.device)
 
     def load_state(self, folder: Path) -> "GeneratorState":
         """All networks, on the CPU."""
-        state: GeneratorState = self._making.open_state(folder)
-        return state
+        return self._making.open_state(folder)
 
     @property
     def code_shape(self) -> tuple[int, int] | None:
@@ -203,7 +196,6 @@ class BigBiGAN(Generator):
     truncation: Annotated[Truncation, NEUTRAL]
 
     def require(self) -> None:
-        """Its weights: it is not trained here."""
         if self.checkpoint is None:
             raise UserError(
                 "generator=bigbigan is not trained here: give generator.checkpoint=/path/to/a/BigBiGAN/state_dict.pth "
@@ -212,23 +204,19 @@ class BigBiGAN(Generator):
 
     @property
     def label(self) -> str:
-        """As its folder is called."""
         return "bigbigan"
 
     def build(self, into: Path, at: Place) -> Built:
-        """Take the checkpoint."""
         assert self.checkpoint is not None, "required"
-        taken: Built = self._making.take_bigbigan(
+        return self._making.take_bigbigan(
             self.checkpoint.path, into, image_size=self.image_size, latent_dim=self.latent_width
         )
-        return taken
 
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The network, truncated."""
-        opened: LatentGenerator = self._making.open_bigbigan(
+        return self._making.open_bigbigan(
             folder, truncation=self.truncation, latent_limit=self.latent_limit, device=at.device
         )
-        return opened
 
     @property
     def synthesis_gflop(self) -> float:
@@ -244,7 +232,6 @@ class Own(Generator):
     contents: dict[str, Any]  # the arguments, files by what is in them
 
     def require(self) -> None:
-        """Code that can be imported and called."""
         find_target(self.target, self.arguments)
 
     def foresee(self, at: Place) -> None:
@@ -252,7 +239,6 @@ class Own(Generator):
         self._make(at)
 
     def build(self, into: Path, at: Place) -> Built:
-        """A note of what it is; its weights stay where they are."""
         made = self._make(at)
         facts = {
             "target": self.target,
@@ -275,18 +261,15 @@ class Own(Generator):
         return make_own_generator(self.target, self.arguments, image_size=self.image_size, device=at.device)
 
     def content(self) -> Mapping[str, Any]:
-        """The source behind the target."""
         source = source_digest(self.target)
         return {} if source is None else {"source": source}
 
     @property
     def is_brought(self) -> bool:
-        """It is."""
         return True
 
     @property
     def label(self) -> str:
-        """The target's name."""
         return "".join(letter if letter.isalnum() else "_" for letter in self.target.rpartition(".")[2])
 
 

@@ -100,7 +100,7 @@ def train_stylegan2(
             progress(training.step, settings.num_steps, means)
             sums = {name: [] for name in _LOSSES}
         elif saving:
-            # Told with the rest of their interval: when a state is saved is not to be seen in what comes of it.
+            # Logged with the rest of their interval, so that results do not depend on when a state is saved.
             sums = {name: list(ranks.mean(torch.stack(losses))) if losses else [] for name, losses in sums.items()}
             _check_finite(training, _means(sums, ranks), path)
         elif due:

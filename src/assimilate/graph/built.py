@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Built:
-    """What a builder says of the folder it filled.
+    """The report of a build on the folder that it filled.
 
     Attributes:
         facts: what it measured (errors, counts, …), recorded in the manifest.

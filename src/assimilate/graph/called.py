@@ -56,7 +56,6 @@ class Called(Settings):
         return (), {}
 
     def content(self) -> Mapping[str, Any]:
-        """The source behind it, which its author may edit."""
         source = source_digest(self.factory)
         return {} if source is None else {"source": source}
 

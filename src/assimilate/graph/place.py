@@ -28,7 +28,7 @@ class Place(Protocol):
 
     @property
     def tracker(self) -> Any:
-        """Who hears what is measured (`Tracker`)."""
+        """What measurements are logged with (`Tracker`)."""
 
     def say(self, line: str) -> None:
         """Tell the user one line."""
@@ -37,7 +37,7 @@ class Place(Protocol):
         """A progress bar for the block."""
 
     def followed(self, progress: Progress, subject: str) -> Progress:
-        """A progress whose values the job's tracker hears too, as curves of `subject`."""
+        """A progress whose values the job's tracker also logs, as curves of `subject`."""
 
     def subject(self, step: Any) -> str:
         """What the curves of a step's training are called: "train" for the run's own encoder."""

@@ -1,4 +1,4 @@
-"""What a class from outside has to give, looked at when it is found: before anything is built."""
+"""What a class from outside must define, checked when it is found, before anything is built."""
 
 import inspect
 from collections.abc import Callable
@@ -9,7 +9,7 @@ _MARK = "_required_unless"
 
 
 def required(*, unless: str) -> Callable[[F], F]:
-    """Mark a method that a subclass has to give, as an abstract one, but for a subclass that gives what calls it.
+    """Mark a method that a subclass must define, unless it overrides the method that calls it.
 
     Args:
         unless: the method that calls it.
@@ -23,7 +23,7 @@ def required(*, unless: str) -> Callable[[F], F]:
 
 
 def left_out(cls: type) -> list[str]:
-    """What a class has to give and does not, in alphabetical order."""
+    """What a class must define and does not, in alphabetical order."""
     found = set(getattr(cls, "__abstractmethods__", ()))
     for owner in cls.__mro__:
         for name, member in vars(owner).items():

@@ -70,7 +70,7 @@ class IsPath:
 
 @dataclass(frozen=True)
 class Named:
-    """It says which option of its group was chosen; given by hand it would pass for what it is not."""
+    """It says which option of its group was chosen; set by hand, it would mislabel the run."""
 
 
 NEUTRAL = Neutral()

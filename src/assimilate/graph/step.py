@@ -23,6 +23,8 @@ class Step(Settings):
     stage: ClassVar[str]
     # What a progress bar says while it is built.
     title: ClassVar[str] = ""
+    # What its shards are parts of, for people.
+    whole: ClassVar[str] = "artifact"
 
     @property
     def label(self) -> str:
@@ -64,7 +66,6 @@ class Step(Settings):
 
     @property
     def known_as(self) -> str:
-        """Its key."""
         return self.key
 
     @property
@@ -143,8 +144,8 @@ class Step(Settings):
         return {**self.decided, **{name: parent.tree() for name, parent in self.parents.items()}}
 
     def require(self) -> None:
-        """See that what the user has to bring is there.
+        """Check that the files and code that the user has to provide exist.
 
         Raises:
-            UserError: it is not.
+            UserError: one does not exist.
         """

@@ -1,4 +1,4 @@
-"""Latents that somebody else found, read from an array file."""
+"""Latents of the user's, read from an array file."""
 
 import zipfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What inversion can be told; the defaults of the networks' own settings are the reference code's."""
+"""Settings of inversion; the defaults of the networks' own settings are the reference code's."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, Self

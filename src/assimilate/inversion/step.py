@@ -36,14 +36,14 @@ class Latents(Step):
     kind: ClassVar[str] = "latents"
     stage: ClassVar[str] = "invert"
     title: ClassVar[str] = "Inverting images"
+    whole: ClassVar[str] = "set of latents"
     generator: Generator
     # Whether nothing has to be found: the images were made from them.
     is_known: ClassVar[bool] = False
 
     def load(self, folder: Path, at: Place) -> NDArray[np.float32]:
         """Latents before truncation [images, codes, dim], behind a memory map."""
-        result: NDArray[np.float32] = np.load(folder / LATENTS, mmap_mode="r")
-        return result
+        return np.load(folder / LATENTS, mmap_mode="r")
 
     def errors(self, folder: Path) -> NDArray[np.float32] | None:
         """Mean squared error of each reconstruction on [−1, 1]; None where no image was inverted."""
@@ -59,7 +59,6 @@ class KnownLatents(Latents):
 
     @property
     def label(self) -> str:
-        """As its folder is called."""
         return "known"
 
     @property
@@ -71,7 +70,6 @@ class KnownLatents(Latents):
         )
 
     def build(self, into: Path, at: Place) -> Built:
-        """The file of the data set once more."""
         (into / LATENTS).unlink(missing_ok=True)
         (into / LATENTS).hardlink_to(at.folder(self.dataset) / LATENTS)
         return Built({"known": True})
@@ -115,7 +113,6 @@ class InDomain(InDomainSettings, Latents):
 
     @property
     def label(self) -> str:
-        """As its folder is called."""
         return "imported" if self.latents is not None else "indomain"
 
     @property
@@ -146,8 +143,7 @@ class InDomain(InDomainSettings, Latents):
     def build(self, into: Path, at: Place) -> Built:
         """Latents [images, codes, dim] and the reconstruction error of every image."""
         if self.latents is not None:
-            taken: Built = self._making.take_latents(self.latents.path, into / LATENTS, at.load(self.generator), at)
-            return taken
+            return self._making.take_latents(self.latents.path, into / LATENTS, at.load(self.generator), at)
         inverting = self._inverting(at)
         at.fill_rows(self, inverting.rows(), into)
         return inverting.finish(into)
@@ -162,8 +158,7 @@ class InDomain(InDomainSettings, Latents):
             raise UserError(lacking)
         reference = None if self.reference is None else at.load(self.reference)
         refining = OptimizationSettings(**self.optimization.model_dump(), perceptual_norm=self.perceptual_norm)
-        made: Inverting = self._making.Inverting(self, refining, at.load(self.generator), state, reference, at)
-        return made
+        return self._making.Inverting(self, refining, at.load(self.generator), state, reference, at)
 
     def effort(self, images: int) -> Effort:
         """The encoder's training, then the optimisation of every image."""

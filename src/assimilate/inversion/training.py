@@ -203,7 +203,7 @@ def train_inversion_encoder(
             progress(training.step, settings.num_steps, means)
             records = []
         if saving:
-            # Told with the rest of their interval: when a state is saved is not to be seen in what comes of it.
+            # Logged with the rest of their interval, so that results do not depend on when a state is saved.
             untold = [{name: float(loss) for name, loss in losses.items()} for losses in records]
             save_resume_point(path, training.content(identity) | ({_UNTOLD: untold} if untold else {}))
     return training.encoder.eval().requires_grad_(False), training.history
@@ -215,7 +215,7 @@ def _means(records: list[dict[str, Tensor]]) -> dict[str, float]:
 
 
 def _check_finite(training: EncoderTraining, means: dict[str, float], path: Path) -> None:
-    # Of d too: it steps after the losses are measured, and a checkpoint with a NaN in it is none to go on from.
+    # Of d too: it steps after the losses are measured, and no training can resume from a NaN.
     networks: list[nn.Module] = [training.encoder]
     optimizers = [training.optimizer]
     if training.discriminator is not None:

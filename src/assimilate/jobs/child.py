@@ -20,7 +20,7 @@ from assimilate.run.job import Job, rank
 
 
 def main(file: Path) -> int:
-    """Do what the file says. Exit codes are those of a stage; what is to be said of an end, the parent says."""
+    """Run the job in a file. Exit codes are those of a stage; the parent reports why a child ended."""
     keep_printing()
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in a stage
     die_with_parent()
@@ -58,7 +58,7 @@ def work(session: Session, label: str) -> None:
     try:
         with full_disk_explained(artifact):
             artifact.step.fit(artifact.staging, session)
-    except (UserError, ValueError, FloatingPointError) as error:  # what a step tells the user
+    except (UserError, ValueError, FloatingPointError) as error:  # a message for the user
         with contextlib.suppress(OSError), (artifact.staging / FAILURE).open("xb") as stream:
             stream.write(str(error).encode(errors="backslashreplace"))
         raise UserError(str(error)) from error

@@ -21,7 +21,7 @@ from assimilate.run.job import RANK_TARGET, Job
 from assimilate.tracking.tracker import RANK_METRICS, Relay
 
 CHILD = "assimilate.jobs.child"
-# In the artifact's staging folder: what the first rank that failed has to say, for its parent.
+# In the artifact's staging folder: the message of the first rank that failed, for its parent to print.
 FAILURE = "failure.txt"
 # There too, and never part of the artifact: what rank 0 measures, for its parent's tracker, and the job of a child.
 METRICS = ".metrics.jsonl"
@@ -45,7 +45,7 @@ def run_ranks(at: Parent, artifact: Artifact) -> None:
     """Call the `fit` of an artifact's step in trainer.devices processes on this machine.
 
     Raises:
-        UserError: a rank failed; it says why, unless it was killed or had no word for the user.
+        UserError: a rank failed; it says why, unless it was killed or left no message.
     """
     ranks, threads = at.settings.trainer.devices, _threads(at, at.settings.trainer.devices)
     check_gpus(ranks, device=at.device, num_gpus=at.num_gpus if at.device == "cuda" else 0)
@@ -100,7 +100,7 @@ def check_gpus(ranks: int, *, device: str, num_gpus: int) -> None:
     """Refuse more processes than there are GPUs, where the training is on GPUs.
 
     Raises:
-        UserError: so.
+        UserError: there are fewer GPUs.
     """
     if device == "cuda" and ranks > num_gpus:
         raise UserError(

@@ -46,7 +46,7 @@ from assimilate.run.keys import is_settable
 from assimilate.run.known_keys import CONF
 from assimilate.run.words import CommandLine, read_command_line, sweep_word
 
-# What the option of a group, or a row, says of itself: by hand it would pass for what it is not.
+# Keys in which an option or a row states its own name: set by hand, they would mislabel the run.
 SAID_BY = {
     "row": "+table3=<a row>",
     "paper": "+table3=<a row>",
@@ -58,10 +58,10 @@ OWN_CLASS = f"generator.{TARGET}"
 
 
 def _check_key(override: Override) -> None:
-    """Refuse to take a key away, and to set by hand what says which option or row was chosen.
+    """Refuse to delete a key, and to set by hand a key that names the chosen option or row.
 
     Raises:
-        UserError: so.
+        UserError: an override does that.
     """
     key = override.key_or_group
     if override.is_delete() and not key.startswith("hydra"):
@@ -79,10 +79,10 @@ def _check_key(override: Override) -> None:
 
 
 def _check_hydra_key(override: Override) -> None:
-    """Refuse to add a setting that Hydra does not have; where it takes names of any kind (env_set, params), all are.
+    """Refuse to add a setting that Hydra does not have; mappings that take any name (env_set, params) accept all.
 
     Raises:
-        UserError: so.
+        UserError: Hydra has no such setting.
     """
     node: Any = HydraConf
     for name in override.key_or_group.split(".")[1:]:
@@ -144,7 +144,7 @@ Body = Callable[[Job], float | None]
 
 
 def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[..., int]]:
-    """Make `main(argv) -> exit code` of a stage's body. One that `only_shows` may look at somebody else's folder.
+    """Make `main(argv) -> exit code` of a stage's body. One that `only_shows` may read another user's folder.
 
     The composed jobs are checked before anything starts: before torch is imported, and before Hydra makes a folder.
     Exit codes: 0 done, 1 a job of a multirun failed, 2 the command was wrong or the one job failed, 130 interrupted
@@ -226,7 +226,7 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
 
 
 def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
-    """Check every job of a multirun, run them all whatever becomes of any, and print the table of them."""
+    """Check every job of a multirun, run all of them even if some fail, and print their table."""
     with hydra_ready(name):
         return _run_each(name, body, words)
 
@@ -255,7 +255,7 @@ def _run_each(name: str, body: Body, words: Sequence[str]) -> int:
             _hydra().multirun(CONFIG_NAME, task, [*words, "hydra.mode=MULTIRUN"])
     except UserError:
         raise
-    except Exception as error:  # a launcher's or a sweeper's: what the jobs left is still to be told
+    except Exception as error:  # from a launcher or a sweeper: the table of the jobs is printed first
         print(f"assimilate.{name}: the multirun stopped: {type(error).__name__}: {error}", file=sys.stderr)
         print_summary(folder, _to_stderr)
         return 1
@@ -291,7 +291,7 @@ def _task_words() -> list[str]:
 
 
 def _note_copies(say: Callable[[str], None]) -> None:
-    """Say what copies of a command do: srun and torchrun start as many as these variables tell, of this one maybe."""
+    """Warn that srun or torchrun may have started this command several times, judged by their variables."""
     for variable in ("SLURM_NTASKS", "WORLD_SIZE"):
         if os.environ.get(variable, "1") != "1":
             say(
@@ -318,7 +318,7 @@ def _hydra() -> Hydra:
 
 @contextlib.contextmanager
 def _one_line_of_hydra() -> Iterator[None]:
-    """Raises Hydra's own word on a wrong command as a UserError of one line."""
+    """Turn Hydra's message about a wrong command into a UserError of one line."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -326,7 +326,7 @@ def _one_line_of_hydra() -> Iterator[None]:
 
 
 def _show(name: str, arguments: Sequence[str]) -> None:
-    """Let Hydra's main show what flags ask for."""
+    """Let hydra.main print what the flags ask for."""
 
     def task(config: DictConfig) -> None: ...
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from assimilate.artifacts.artifact import Artifact
+from assimilate.data.dataset import Dataset
 from assimilate.data.grids import grid_scale, picture_grid
 from assimilate.encoder.curves import CURVE, HISTORY, read_rows
 from assimilate.encoder.step import ENCODER
@@ -20,7 +21,7 @@ NUM_ROWS, NUM_VIEWS = 8, 8
 def tell_views(session: Session) -> None:
     """The cache of views: a grid, histograms of distances (Figure 2a) and of the search's steps.
 
-    Told by every job that uses the cache, whichever built it.
+    Logged by every job that uses the cache, whichever job built it.
     """
     views, tracker = session.chain.views, session.tracker
     if views is None or not tracker.listens:
@@ -46,7 +47,7 @@ def tell_parents(session: Session) -> None:
     chain, tracker = session.chain, session.tracker
     if not tracker.listens:
         return
-    parents = {artifact.kind: artifact for artifact in chain.upstream() if artifact.kind != "datasets"}
+    parents = {artifact.kind: artifact for artifact in chain.upstream() if not isinstance(artifact.step, Dataset)}
     for kind, artifact in parents.items():
         tracker.use(artifact.path, _called(artifact), kind.removesuffix("s"))
     tracker.describe({"made_from": {kind: _called(artifact) for kind, artifact in parents.items()}})
@@ -92,7 +93,7 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
 
 
 def keep_curves(session: Session) -> None:
-    """Copy the training curves to where a user looks, the folder of the run; logger.files=false leaves them."""
+    """Copy the training curves into the run's folder, unless logger.files=false."""
     for name in (HISTORY, CURVE):
         source = session.chain.encoder.path / name
         if session.settings.logger.files and source.is_file():

@@ -55,14 +55,12 @@ class StoredArtifact:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What was measured when it was built: seconds, device, errors, distances, …"""
-        facts: Mapping[str, Any] = self.manifest["facts"]
-        return facts
+        return self.manifest["facts"]
 
     @property
     def content(self) -> Mapping[str, Any]:
         """The settings that decide its bytes."""
-        content: Mapping[str, Any] = self.manifest["content"]
-        return content
+        return self.manifest["content"]
 
     @property
     def parents(self) -> dict[str, Path]:
@@ -90,8 +88,7 @@ class StoredArtifact:
         if not path.is_file():
             there = ", ".join(sorted(file.stem for file in self.path.glob("*.npy"))) or "no array"
             raise ValueError(f"{self.label} has no {path.name}; it holds {there}")
-        array: NDArray[Any] = np.load(path, mmap_mode="r")
-        return array
+        return np.load(path, mmap_mode="r")
 
 
 class ViewCache(StoredArtifact):
@@ -211,14 +208,12 @@ class Run:
     @property
     def config(self) -> Mapping[str, Any]:
         """The resolved configuration, as nested mappings."""
-        config: Mapping[str, Any] = self.raw.get("config") or {}
-        return config
+        return self.raw.get("config") or {}
 
     @property
     def paper(self) -> Mapping[str, Any]:
         """What the paper prints for this row and data set, by metric: a number, or {"mean", "std"}; often nothing."""
-        paper: Mapping[str, Any] = self.raw.get("paper", {})
-        return paper
+        return self.raw.get("paper", {})
 
     @property
     def knn_curve(self) -> list[tuple[int, float]]:
@@ -228,14 +223,12 @@ class Run:
     @property
     def untrained(self) -> Mapping[str, float]:
         """Accuracies in percent of the encoder's random initialisation, by metric."""
-        untrained: Mapping[str, float] = self.raw.get("untrained", {})
-        return untrained
+        return self.raw.get("untrained", {})
 
     @property
     def floors(self) -> Mapping[str, Mapping[str, float]]:
         """Accuracies in percent that say nothing of an encoder, by floor ("commonest class") and metric."""
-        floors: Mapping[str, Mapping[str, float]] = self.raw.get("floors", {})
-        return floors
+        return self.raw.get("floors", {})
 
     @property
     def artifacts(self) -> dict[str, Path]:

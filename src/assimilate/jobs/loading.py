@@ -77,7 +77,7 @@ def load_generator(
         truncation = run.config.get("generator", {}).get("truncation")
     if (note := _place(source, "generator") / DESCRIPTION).is_file():
         if truncation is not None:
-            raise ValueError(f"truncation={truncation}: {note.parent} is of code that truncates by itself")
+            raise ValueError(f"truncation={truncation}: {note.parent} is a generator of your own code; set it there")
         called = json.loads(note.read_text(encoding="utf-8"))
         try:
             return make_own_generator(

@@ -94,7 +94,7 @@ def _gflops(device: str, channels: int, seconds: float, *, side: int = 32, depth
 
 @contextlib.contextmanager
 def repeatable_kernels() -> Iterator[None]:
-    """Within the block cuDNN adds up in one order: of its transposed convolutions and gradients some do not.
+    """Within the block cuDNN is deterministic; some of its transposed convolutions and gradients otherwise are not.
 
     Nor does it choose an algorithm by timing, which a training before it with trainer.cudnn_benchmark leaves on: the
     fastest of a run need not be that of its restart.

@@ -1,4 +1,4 @@
-"""What a sweep that searches goes by (`objective`)."""
+"""The value that a search maximises (`objective`)."""
 
 import torch
 
@@ -11,7 +11,7 @@ from assimilate.probes.features import extract_features, finite_features, freeze
 from assimilate.probes.knn import leave_one_out_accuracy
 from assimilate.run.objective import KNN_TRAIN
 
-# Images that vote and are asked, so that a search over a large data set stays cheap.
+# Images in the bank and images to classify, so that a search over a large data set stays cheap.
 MAX_IMAGES = 20_000
 
 

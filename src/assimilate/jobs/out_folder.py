@@ -1,4 +1,4 @@
-"""The folder `out`: whether a job can use it, and how what its file system refuses is told."""
+"""The folder `out`: whether a job can use it, and messages for what its file system refuses."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from assimilate.errors import UserError
 from assimilate.pages.result_file import read_metrics
 from assimilate.run.job import Job
 
-# A folder of somebody else's, or a file system that is read only.
+# Another user's folder, or a read-only file system.
 _PROTECTED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -22,11 +22,11 @@ def check_out(job: Job, *, only_shows: bool) -> None:
     """Make the output folder, and make sure that it can be written and that files in it can be locked.
 
     Args:
-        job: the job. A finished run, or a plan, may lie in a folder that is somebody else's.
+        job: the job. A finished run, or a plan, may lie in another user's folder.
         only_shows: its stage shows what is there.
 
     Raises:
-        UserError: so.
+        UserError: the folder cannot be made, written to or locked.
     """
     place = job.out
     try:
@@ -61,10 +61,10 @@ def _without_locks(place: str, error: OSError) -> str:
 
 @contextlib.contextmanager
 def refusals_explained() -> Iterator[None]:
-    """Say what a file system refused, in one line.
+    """Turn what a file system refused into one line.
 
     Raises:
-        UserError: so.
+        UserError: with that line.
     """
     try:
         yield
@@ -80,6 +80,6 @@ def refusals_explained() -> Iterator[None]:
         if why is None:
             raise
         raise UserError(
-            f"{where}{why}: once there is room and it may be written, the same command goes on; or give "
+            f"{where}{why}: free some space or change its permissions, and the same command goes on; or give "
             "out=/another/folder"
         ) from error

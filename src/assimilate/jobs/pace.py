@@ -13,7 +13,7 @@ class Meter:
         self.started = time.monotonic()
 
     def rate(self, done: int) -> float | None:
-        """Units a second; None until it can be told."""
+        """Units a second; None until it can be estimated."""
         now = time.monotonic()
         if not self._seen or now - self._seen[-1][0] >= 1:
             self._seen.append((now, done))
@@ -39,7 +39,7 @@ class Pace:
         self._running, self._started = step, time.monotonic()
 
     def end(self, step: str) -> None:
-        """A step is there, built here or by another process."""
+        """A step is finished, built here or by another process."""
         expected = self._pending.pop(step, None)
         if expected is not None and step == self._running:
             self._expected, self._took = self._expected + expected, self._took + time.monotonic() - self._started

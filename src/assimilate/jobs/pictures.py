@@ -42,7 +42,7 @@ Reconstruct = Callable[[list[int]], NDArray[np.uint8] | None]
 def draw_pictures(session: Session) -> None:
     """Draw what a run's page shows of its views and of the inversion, into `pictures/` of its folder.
 
-    A folder that cannot be written, somebody else's, stays as it is, and so do pictures of the very same artifacts.
+    A folder that cannot be written stays as it is, and so do pictures of the very same artifacts.
     """
     if not may_write(session.job.run_dir):
         return

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from assimilate.artifacts.artifact import Artifact
+from assimilate.data.dataset import Dataset
 from assimilate.errors import UserError
 from assimilate.graph.cost import Cost, Speed, duration
 from assimilate.jobs.pace import Pace
@@ -28,7 +29,7 @@ class Planned:
     """One artifact of a plan; one that is there costs nothing and has no command.
 
     Attributes:
-        label: for people. Before the images are prepared it lacks the key: nobody knows their fingerprint.
+        label: for people. Before the images are prepared it lacks the key: their fingerprint is not known yet.
         key: what two jobs share has the same.
         command: that builds it.
         machine: on which it is estimated, and how.
@@ -162,7 +163,7 @@ def _planned(needs: Sequence[Need], speed: Speed, machine: str = "", anew: Conta
             continue
         session.require_images(artifact)
         cost = session.cost_of(artifact, speed)
-        known = artifact.kind == "datasets" or session.store.has(session.data)
+        known = isinstance(artifact.step, Dataset) or session.store.has(session.data)
         label = artifact.label if known else f"{artifact.kind}/{artifact.name}"
         yield Planned(label, artifact.label, session.command_for(artifact), machine, cost.seconds, cost.megabytes)
 
@@ -176,7 +177,7 @@ def announce(session: Session, needs: Sequence[Need], *, anew: Sequence[Artifact
         anew: what force=true builds again although it is there; to be discarded after this.
 
     Raises:
-        UserError: it would take this CPU more than a day, and nobody agreed.
+        UserError: it would take this CPU more than a day, and the user did not agree.
     """
     if session.prepare == "never":
         return

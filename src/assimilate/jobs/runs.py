@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and its result."""
+"""The folder of a run: which run owns it, and its result."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def check_run_folder(job: Job) -> None:
         UserError: it holds a run of another identity; the keys that differ are listed. A `table.toml` of its row that
             cannot be read.
     """
-    papers_numbers(job)  # what it could not read would be refused when all is done
+    papers_numbers(job)  # refused now rather than after the training
     path = job.run_dir / IDENTITY
     if job.config["force"] or not path.is_file():
         return
@@ -51,7 +51,7 @@ def check_run_folder(job: Job) -> None:
 def claim_run_folder(job: Job) -> None:
     """Mark the run's folder as this job's."""
     path, text = job.run_dir / IDENTITY, json.dumps(job.identity, indent=1, ensure_ascii=False) + "\n"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:  # a finished one may be somebody else's
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:  # a finished one may belong to another user
         write_text_atomically(path, text)
 
 

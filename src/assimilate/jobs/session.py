@@ -16,6 +16,7 @@ from assimilate.artifacts.chain import Chain, build_chain
 from assimilate.artifacts.store import Store
 from assimilate.data.dataset import Dataset, Images
 from assimilate.data.images import ImageDataset, load_prepared
+from assimilate.encoder.step import Encoder
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Cost, Speed, duration
@@ -139,7 +140,7 @@ class Session:
                 "run the same command with prepare=only first"
             )
         self.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
-        if artifact.kind != "datasets" and artifact not in self.data.parents.values():
+        if not isinstance(artifact.step, Dataset) and artifact not in self.data.parents.values():
             self.dataset  # noqa: B018  images first, whatever else is missing
 
         def build(staging: Path) -> Built:
@@ -153,16 +154,16 @@ class Session:
 
         try:
             self.store.build(artifact, self.config, build)
-        except (ValueError, FloatingPointError) as error:  # a room's word to the user
+        except (ValueError, FloatingPointError) as error:
             raise UserError(str(error)) from error
         self.terminal.pace.end(artifact.label)
         built_now = any(artifact.label == built.label for built, _ in self.store.built)
-        if artifact.kind == "encoders" and built_now and artifact.label == self.chain.encoder.label:
+        if isinstance(artifact.step, Encoder) and built_now and artifact.label == self.chain.encoder.label:
             self.tracker.curves_are_told()
         return artifact.path
 
     def look_ahead(self, artifacts: Sequence[Artifact]) -> None:
-        """Let each step that is to be built look at what it will read of the user's: a bad file costs no hours."""
+        """Let each missing step check the user's files that it will read: a bad one fails before hours of work."""
         if self.prepare == "never" or rank() is not None:
             return
         for artifact in artifacts:
@@ -196,7 +197,7 @@ class Session:
         return self.terminal.bar(title)
 
     def followed(self, progress: Progress, subject: str) -> Progress:
-        """A progress whose values the tracker hears too, as curves of `subject`."""
+        """A progress whose values are also logged by the tracker, as curves of `subject`."""
         return self.tracker.following(progress, subject)
 
     def subject(self, step: Step) -> str:
@@ -233,12 +234,11 @@ class Session:
         """The command that builds an artifact of this job."""
         left_out = ("prepare=", "force=", "verify=", "shard=", "preview=")
         words = [word for word in self.job.overrides if not word.startswith(left_out)]
-        stage = {"calibrations": "make_views"}.get(artifact.kind, artifact.stage)
         if self.job.stage == MEASURING_STAGE:  # no other reads the settings of an analysis
             return " ".join([f"python -m assimilate.{MEASURING_STAGE}", *map(shell_word, words), "prepare=only"])
-        if artifact.kind == "encoders" and artifact.label != self.chain.encoder.label:
+        if isinstance(artifact.step, Encoder) and artifact.label != self.chain.encoder.label:
             words.append("prepare=only")
-        return " ".join(["python -m", f"assimilate.{stage}", *map(shell_word, words)])
+        return " ".join(["python -m", f"assimilate.{artifact.stage}", *map(shell_word, words)])
 
     def gpu_is_likely(self) -> bool:
         """Whether the run would find a GPU, judged without importing torch: a plan is to be quick."""
@@ -289,8 +289,7 @@ class Session:
 
     def measure_speed(self) -> Speed:
         """What the device sustains; takes some seconds."""
-        speed: Speed = self._machine.measure_speed(self.device)
-        return speed
+        return self._machine.measure_speed(self.device)
 
     @property
     def num_gpus(self) -> int:
@@ -299,8 +298,7 @@ class Session:
 
     def repeatable_kernels(self) -> AbstractContextManager[None]:
         """A block in which a GPU repeats its results to the bit, where it can."""
-        block: AbstractContextManager[None] = self._machine.repeatable_kernels()
-        return block
+        return self._machine.repeatable_kernels()
 
     def take_gpu(self) -> None:
         """Take the GPU that is this rank's."""

@@ -30,9 +30,6 @@ from assimilate.graph.rows import RowWork
 from assimilate.jobs.children import run_shards
 from assimilate.jobs.session import Session
 
-# What all parts are together, for the user.
-WHOLE = {"views": "cache", "datasets": "data set", "latents": "set of latents"}
-
 
 def fill_whole(session: Session, artifact: Artifact, work: RowWork, staging: Path) -> None:
     """Fill all rows in `staging`: what an interrupted run or a shard made is taken over, the rest is made.
@@ -91,7 +88,7 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
             else:
                 _fill(session, work, part, (first, end), 0)
                 seal(part, first, made_from)
-                if artifact.path.is_dir():  # joined without it: nobody would come for it
+                if artifact.path.is_dir():  # joined without it: nothing will use it
                     discard(part)
                     _say_made_meanwhile(session, artifact)
                     return
@@ -100,7 +97,7 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
 
 
 def _say_made_meanwhile(session: Session, artifact: Artifact) -> None:
-    session.terminal.say(f"the whole {WHOLE[artifact.kind]} was made meanwhile, {artifact.path}")
+    session.terminal.say(f"the whole {artifact.step.whole} was made meanwhile, {artifact.path}")
 
 
 def _make_shared(work: RowWork, folder: Path) -> dict[str, str]:
@@ -134,7 +131,7 @@ def _shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | N
     """Read shard=, and build what the artifact is made from.
 
     Returns:
-        The shard; None if the whole artifact is there, which is said.
+        The shard; None if the whole artifact is there, which is printed.
 
     Raises:
         UserError: there is no such shard, or a parent cannot be had.
@@ -147,7 +144,7 @@ def _shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | N
     for parent in artifact.parents.values():
         session.ensure(parent)
     if session.store.has(artifact):
-        session.terminal.say(f"nothing to do: the whole {WHOLE[artifact.kind]} is there, {artifact.path}")
+        session.terminal.say(f"nothing to do: the whole {artifact.step.whole} is there, {artifact.path}")
         return None
     session.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
     return shard
@@ -155,7 +152,7 @@ def _shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | N
 
 @contextlib.contextmanager
 def _told_to_the_user(artifact: Artifact) -> Iterator[None]:
-    """What a room says of work on an artifact, or a full disk, becomes one line.
+    """Turn a ValueError of the work on an artifact, or a full disk, into one line for the user.
 
     Raises:
         UserError: a ValueError or a full disk within the block.
@@ -247,7 +244,7 @@ def _fill(session: Session, work: RowWork, folder: Path, span: tuple[int, int], 
                 work.fill(writer.write, pending, tell)
             writer.flush()
             assert not writer.pending(), f"{work.title} left out images {writer.pending()[:5]}"
-            # Once more before all is sealed with checksums of its own: what follows could not tell.
+            # Check once more: sealing computes new checksums, which would hide damage.
             _tell_damaged(session, folder, writer.check())
             pending = writer.pending()
 
@@ -295,7 +292,7 @@ def _adopt_parts(
 
 @contextlib.contextmanager
 def _held(session: Session, part: Path) -> Iterator[None]:
-    """Within the block no other process works on a part; one that does is waited for, and that is said."""
+    """Hold the lock of a part for the block; wait for another process that holds it, and print that."""
     lock = _lock_of(part)
     try:
         lock.acquire(blocking=False)

@@ -49,5 +49,5 @@ def _read() -> dict[str, Any]:
 
 
 def _machine(device: str, threads: int | None) -> str:
-    """A home folder may be that of many machines, and a job may be given some of the cores."""
+    """Many machines may share a home folder, and a job may get only some of the cores."""
     return f"{platform.node()}, {device}, {threads or len(os.sched_getaffinity(0))} threads"

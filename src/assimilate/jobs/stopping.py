@@ -46,7 +46,7 @@ def termination_raised() -> Iterator[None]:
 
 
 def start_child(command: Sequence[str], environment: Mapping[str, str], **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a command of ours that ends when this process does, be it by kill -9: see `die_with_parent`.
+    """Start a command of ours that ends when this process does, even by kill -9: see `die_with_parent`.
 
     A scheduler may send SIGUSR1 to every process of a job. This one answers it; a child, which inherits that it is
     blocked, would die of it first and look like one that failed.

@@ -9,9 +9,9 @@ import sys
 import unicodedata
 from typing import Any, TextIO
 
-# Name of the error handler that spells what an encoding lacks.
+# Name of the error handler that replaces letters which an encoding lacks.
 SPELLED = "assimilate.spelled"
-# What its Unicode name does not spell.
+# Replacements that do not follow from the Unicode name.
 SIGNS = {"±": "+/-", "×": "x", "·": "*", "→": "->", "≤": "<=", "≥": ">=", "≈": "~", "√": "sqrt", "∞": "inf", "‖": "||"}
 # Dashes and the minus sign; three dots are one, so that a line that was cut keeps its width.
 SIGNS |= dict.fromkeys("−–—", "-") | {"…": "."}
@@ -21,8 +21,8 @@ def keep_printing() -> None:
     """Make `sys.stdout` and `sys.stderr` of this process such that no print raises.
 
     Letters that the terminal's encoding lacks are spelled ("ε1 = 0.30 ± 0.02" is "epsilon1 = 0.30 +/- 0.02" in ASCII).
-    What cannot be written is lost: to a closed stream, a closed pipe, a full disk. A stream that somebody put in the
-    place of the process's own stays as it is. To be called before anything opens a file: a closed descriptor would
+    What cannot be written is lost: to a closed stream, a closed pipe, a full disk. A stream that replaced the
+    process's own is left alone. To be called before anything opens a file: a closed descriptor would
     be the file's.
     """
     codecs.register_error(SPELLED, _spell)
@@ -64,7 +64,7 @@ def _kept(stream: TextIO | None, own: TextIO | None, descriptor: int) -> Any:
 
 
 class _Forgiving(io.FileIO):
-    """A file that takes whatever it is given; what cannot be written is lost."""
+    """A file that accepts every write; what cannot be written is dropped."""
 
     def write(self, data: Any) -> int:
         try:

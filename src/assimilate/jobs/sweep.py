@@ -1,7 +1,7 @@
-"""The jobs of a multirun: what each leaves of its start and its end, and the table of them all.
+"""The jobs of a multirun: the record that each writes at its start and end, and the table of all.
 
-Jobs may run one after the other, side by side or on machines of a cluster. All that is said of them in the end is read
-from files: their records here, their results in the folders of their runs.
+Jobs may run one after the other, side by side or on machines of a cluster. The table is made from files:
+their records here, their results in the folders of their runs.
 """
 
 import json
@@ -79,7 +79,7 @@ class SweepFolder:
         self.path.mkdir(parents=True)
 
     def log(self, number: int) -> Path:
-        """Where a job's lines are kept, and the traceback of one that fell over."""
+        """Where a job's lines are kept, and the traceback of one that crashed."""
         return self.path / f"{number}.log"
 
     def write(self, record: JobRecord) -> None:
@@ -136,7 +136,7 @@ def run_swept(
         _append(log, f"failed: {error}")
         record, objective = replace(record, status="failed", error=str(error)), None
         complain(f"{record.setting}: {error}")
-    except Exception as error:  # whatever it is, the next job is to have its turn
+    except Exception as error:  # whatever failed, the next job runs
         _append(log, traceback.format_exc())
         line = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         record, objective = replace(record, status="failed", error=line), None

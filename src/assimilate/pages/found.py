@@ -81,7 +81,7 @@ class Found:
 
 
 def read_out(out: Path) -> Found:
-    """Every result and analysis below `out`; what cannot be read is listed, never dropped in silence."""
+    """Every result and analysis below `out`; what cannot be read is listed, never dropped silently."""
     runs, problems = [], []
     for path in _files(out, METRICS, IDENTITY):
         name = path.relative_to(out).as_posix()

@@ -93,7 +93,7 @@ def compare(run: Run) -> dict[str, list[str]]:
     ]
     # A number of another budget never stands beside the paper's.
     columns["paper"] = [NOTHING if warning_of(run.budget) else _printed(run.paper.get(name)) for name in names]
-    # A column of dashes would push the numbers off a telephone.
+    # A column of dashes would push the numbers off a narrow screen.
     shown = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
     return {"": [form.title for form in forms], **shown} if names else {}
 

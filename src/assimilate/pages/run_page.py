@@ -46,7 +46,7 @@ def write_run_page(
     """
     folder = out / run.place.folder
     columns, (sections, problem) = compare(run), _pictures(folder / PICTURES)
-    # The run's own first: a telephone shows no more.
+    # The run's own first: narrow screens show no more.
     results = {name: columns[name] for name in sorted(columns, key=lambda name: name not in ("", OWN))}
     text = render(
         "run.html",

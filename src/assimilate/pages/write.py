@@ -30,7 +30,7 @@ def write_reports(book: Book) -> list[Path]:
         The page and the Markdown file, if they are there.
     """
     index, markdown = book.out / REPORT, book.out / MARKDOWN
-    if may_write(book.out):  # else it is somebody else's
+    if may_write(book.out):  # else it belongs to another user
         remembered = Remembered(book.out)
         if not index.exists():  # the runs' pages link to it
             write_text_atomically(index, "")

@@ -73,7 +73,7 @@ def measure_encoder(
     with staying_frozen(encoder):
         trained = seen(encoder)
         spread["features"] = spread_of(some(trained.bank))
-        if encoder.spec.projector != "none":
+        if encoder.projects:
             with torch.no_grad():
                 spread["projections"] = spread_of(encoder.projector(some(trained.bank)))
         for name, metric in metrics.items():

@@ -39,8 +39,7 @@ class PixelFloor(Labelled):
 
     def load(self, folder: Path, at: Place) -> dict[str, Any]:
         """`metrics`, {name: {"mean": percent}}, and `note`: what was done, in words."""
-        found: dict[str, Any] = json.loads((folder / FLOOR).read_text(encoding="utf-8"))
-        return found
+        return json.loads((folder / FLOOR).read_text(encoding="utf-8"))
 
     def effort(self, images: int) -> Effort:
         """Some hundred passes over the pixels, of ten classes, and the distances to as many test images as may be."""

@@ -1,4 +1,4 @@
-"""Classifiers of raw pixels: what any encoder has to beat."""
+"""Classifiers of raw pixels, a baseline for any encoder."""
 
 from typing import Any
 

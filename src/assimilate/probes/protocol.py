@@ -10,6 +10,7 @@ class ProbeProtocol:
     """How a linear classifier is trained on frozen features.
 
     Attributes:
+        name: `probe.name`.
         label: what a report prints beside the number.
         schedule: "cosine" (every step, to 0), "cosine_per_epoch", "step" (×`gamma` at each of `milestones`, shares of
             the epochs) or "exponential" (every epoch, to lr·`final` at the end).
@@ -20,6 +21,7 @@ class ProbeProtocol:
         label_last: the label of the last epoch's accuracies, which are reported beside the "best" ones.
     """
 
+    name: str
     label: str
     lr: float
     num_epochs: int
@@ -56,8 +58,9 @@ _ESSL = {"lr": 30.0, "num_epochs": 100, "batch_size": 256, "drop_last": True, "s
 _SUPCONTRAST = {"lr": 1.0, "num_epochs": 100, "batch_size": 512, "schedule": "step", "train": "crop"}
 _SUPCONTRAST_LAST = "SupContrast: RRC(.2-1)+flip, lr 1, last epoch"
 
-PROTOCOLS: dict[str, ProbeProtocol] = {
-    "essl": ProbeProtocol(
+_SHIPPED = (
+    ProbeProtocol(
+        name="essl",
         label="E-SSL as intended: RRC(.08-1, bicubic)+flip, lr 30, last epoch",
         train="crop",
         crop_scale=(0.08, 1.0),
@@ -66,23 +69,27 @@ PROTOCOLS: dict[str, ProbeProtocol] = {
         **_ESSL,  # type: ignore[arg-type]
     ),
     # The authors' code trains without augmentation but tests on resized crops (PROTOCOLS, trap 2).
-    "essl_as_coded": ProbeProtocol(
+    ProbeProtocol(
+        name="essl_as_coded",
         label="E-SSL as coded: no train augmentation, resized test crops, lr 30, last epoch",
         train="none",
         test="resized",
         **_ESSL,  # type: ignore[arg-type]
     ),
-    "supcontrast_best": ProbeProtocol(
+    ProbeProtocol(
+        name="supcontrast_best",
         label="SupContrast: RRC(.2-1)+flip, lr 1, best epoch on the test set (optimistic)",
         label_last=_SUPCONTRAST_LAST,
         report="best",
         **_SUPCONTRAST,  # type: ignore[arg-type]
     ),
-    "supcontrast_last": ProbeProtocol(
+    ProbeProtocol(
+        name="supcontrast_last",
         label=_SUPCONTRAST_LAST,
         **_SUPCONTRAST,  # type: ignore[arg-type]
     ),
-    "htdt": ProbeProtocol(
+    ProbeProtocol(
+        name="htdt",
         label="htdt: un-augmented features, Adam, lr 1e-2 to 1e-6, 500 epochs, last epoch",
         lr=1e-2,
         num_epochs=500,
@@ -92,7 +99,8 @@ PROTOCOLS: dict[str, ProbeProtocol] = {
         optimizer="adam",
         weight_decay=5e-6,
     ),
-    "genrep": ProbeProtocol(
+    ProbeProtocol(
+        name="genrep",
         label="GenRep: RRC(.2-1)+flip to 7/8 of the side, centre crop, lr .3, last epoch",
         lr=0.3,
         num_epochs=100,
@@ -101,7 +109,8 @@ PROTOCOLS: dict[str, ProbeProtocol] = {
         train="crop",
         test="centre",
     ),
-    "dkobak_precomputed": ProbeProtocol(
+    ProbeProtocol(
+        name="dkobak_precomputed",
         label="dkobak lin precomp: un-augmented features, Adam, lr .01, 500 epochs, last epoch",
         lr=0.01,
         num_epochs=500,
@@ -111,7 +120,8 @@ PROTOCOLS: dict[str, ProbeProtocol] = {
         optimizer="adam",
         weight_decay=5e-6,
     ),
-    "dkobak_augmented": ProbeProtocol(
+    ProbeProtocol(
+        name="dkobak_augmented",
         label="dkobak lin augm: RRC(.2-1)+flip, Adam, lr .1, 100 epochs, last epoch",
         lr=0.1,
         num_epochs=100,
@@ -121,7 +131,8 @@ PROTOCOLS: dict[str, ProbeProtocol] = {
         optimizer="adam",
         weight_decay=5e-6,
     ),
-    "clsp": ProbeProtocol(
+    ProbeProtocol(
+        name="clsp",
         label="CLSP: flip, SGD without momentum, lr 1, last epoch",
         lr=1.0,
         num_epochs=100,
@@ -132,4 +143,5 @@ PROTOCOLS: dict[str, ProbeProtocol] = {
         milestones=(0.6, 0.8),
         gamma=0.1,
     ),
-}
+)
+PROTOCOLS = {protocol.name: protocol for protocol in _SHIPPED}

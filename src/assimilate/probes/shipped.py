@@ -35,7 +35,6 @@ class Neighbours(Metric):
         return {names.get(name, name): value for name, value in found.items()}
 
     def readings(self, name: str, seen: Seen) -> dict[str, Reading]:
-        """Under names of their own."""
         labels = {
             **{f"knn{k}": CURVE_LABEL.replace("5", str(k), 1) for k in {*range(1, 6), *self.further}},
             **{
@@ -74,7 +73,6 @@ class Linear(Metric):
         return {key: sum(value.values) / len(value.values) for key, value in self.readings("", seen).items()}
 
     def readings(self, name: str, seen: Seen) -> dict[str, Reading]:
-        """Under names of their own."""
         from assimilate.probes.linear import linear_probe
 
         probe = linear_probe(
@@ -107,5 +105,4 @@ class Spread(Metric):
         return spread_of(some(seen.bank))
 
     def names(self, name: str, num_classes: int) -> Sequence[str]:
-        """Two."""
         return (f"{name}_spread", f"{name}_effective_rank")

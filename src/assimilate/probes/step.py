@@ -113,8 +113,7 @@ class Probe(Labelled):
 
     def load(self, folder: Path, at: Place) -> dict[str, Any]:
         """What was measured: metrics, protocols, untrained, and what diverged."""
-        result: dict[str, Any] = json.loads((folder / PROBED).read_text(encoding="utf-8"))
-        return result
+        return json.loads((folder / PROBED).read_text(encoding="utf-8"))
 
     @property
     def departures(self) -> list[str]:
@@ -171,7 +170,6 @@ class Probe(Labelled):
         return self
 
     def unused(self) -> Mapping[str, str]:
-        """The draws, of a protocol that trains on the features of whole images."""
         if self.protocol.train != "none":
             return {}
         why = f"probe.name={self.name} trains on the features of whole images and draws nothing"
@@ -179,5 +177,4 @@ class Probe(Labelled):
 
     @property
     def label(self) -> str:
-        """As its encoder's."""
         return self.encoder.label

@@ -1,4 +1,4 @@
-"""What `analysis` may hold, and which stage reads it; said before anything starts."""
+"""What `analysis` may hold, and which stage reads it; checked before anything starts."""
 
 import contextlib
 import math
@@ -21,8 +21,7 @@ UNREAD = ("assim", "probe", "knn", "logger", "checkpoint", "loss.alpha", "loss.a
 
 def view_words(config: Mapping[str, Any]) -> list[str]:
     """The kinds of views that a figure asks for, each perhaps with settings of its own behind its name."""
-    words: list[str] = config["analysis"].get("columns") or config["analysis"].get("views") or []
-    return words
+    return config["analysis"].get("columns") or config["analysis"].get("views") or []
 
 
 def shown_as(target: str) -> str | None:
@@ -44,7 +43,7 @@ def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str, v
         views: the class that each option of `view` names.
 
     Raises:
-        UserError: so.
+        UserError: the analysis cannot be made, or its settings would be ignored.
     """
     analysis = config["analysis"]
     given = [key for key in keys if key == "analysis" or key.startswith("analysis.")]
@@ -84,7 +83,7 @@ def _check_pair(config: Mapping[str, Any]) -> None:
 
 
 def _is_shown(target: str, ways: Sequence[str]) -> bool:
-    with contextlib.suppress(UserError):  # somebody's that is broken is not what this message is about
+    with contextlib.suppress(UserError):  # a broken class of the user's is reported when it is used
         return shown_as(target) in ways
     return False
 

@@ -1,4 +1,4 @@
-"""Values that no run can use, said before anything starts: the key, the value, what is allowed."""
+"""Values that no run can use, refused before anything starts: the key, the value, what is allowed."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,7 +36,7 @@ def check_homes(settings: Any, key: str = "") -> None:
 
 
 def check_stage(job: JobSettings, stage: str, *, samples: bool) -> None:
-    """Refuse what a stage would ignore of how it is to do its work.
+    """Refuse shard, verify, preview and force where the stage would ignore them.
 
     Args:
         job: how the run is computed.

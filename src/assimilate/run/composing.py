@@ -144,7 +144,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 @dataclass(frozen=True)
 class ForHydra:
-    """What a composition says to Hydra itself.
+    """Hydra's own settings in a composition.
 
     Attributes:
         mode: hydra.mode, None where nothing sets it.
@@ -156,7 +156,7 @@ class ForHydra:
 
 
 def compose_for_hydra(overrides: Sequence[str]) -> tuple[DictConfig, ForHydra]:
-    """As `compose`, and what Hydra itself is told, which that leaves out.
+    """As `compose`, with Hydra's own settings, which `compose` drops.
 
     Raises:
         UserError: as `compose`.
@@ -213,10 +213,10 @@ def _prefer_named(config: DictConfig, named: Override, parsed: Sequence[Override
 
 
 def _check_choice(override: Override) -> None:
-    """Refuse what is no option of a group: nothing at all, or several at once, of which the last would win unseen.
+    """Refuse no option of a group, and several at once, of which Hydra would silently take the last.
 
     Raises:
-        UserError: so.
+        UserError: an override does that.
     """
     group, value = override.key_or_group, override.value()
     if override.is_delete() or override.is_sweep_override() or not (CONF / group).is_dir():

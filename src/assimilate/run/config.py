@@ -79,7 +79,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         plain["dataset"]["name"] = str(plain["dataset"]["name"])
     for key, dataset in (("dataset", plain["dataset"]), ("dataset.evaluation", plain["dataset"].get("evaluation"))):
         if dataset and find_class(f"{key}.{TARGET}", dataset.get(TARGET), Dataset).from_files and "root" in dataset:
-            if not str(dataset["root"] or "").strip():  # the working directory, else
+            if not str(dataset["root"] or "").strip():  # an empty path would be the working directory
                 raise UserError(f"{key}.root={dataset['root']} cannot be used: {MISSING_HINTS['dataset.root']}")
             dataset["root"] = whole_path(dataset["root"])  # the same folder from any working directory
     if plain["view"].get("path") is not None:
@@ -109,12 +109,12 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     given = {override.key_or_group: override for override in parsed}
     plain = _plain(config)
     _check_additions(parsed, plain)
-    if "view" in given and not Recipe(plain).uses_view:  # nor is what the view would bring for its data set
+    if "view" in given and not Recipe(plain).uses_view:  # nor are the settings of dataset_view for it
         kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
         plain = _plain(compose(kept)) | {"view": plain["view"]}
     plain["generator"] = own_generator(plain["generator"], list(given))
     row = plain.get("row")
-    with contextlib.suppress(UserError):  # for the numbers that are written as text; what is wrong is said below
+    with contextlib.suppress(UserError):  # converts numbers that are written as text; errors are raised below
         Recipe(plain).check(measured=stage_name == MEASURING_STAGE)
     capped = apply_budget(plain)
     recipe = Recipe(plain, probed=stage_name in PROBING_STAGES)
@@ -158,7 +158,7 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Ov
     keys = [leaf for key, override in given.items() for leaf, _ in leaves({key: override.value()})]
     concerned = [key for key in keys if key not in groups and key not in table_groups() and not is_neutral(key)]
     ignored = recipe.ignored(concerned)
-    for group in {*given} & (groups - {*plain}):  # one that has no place of its own: its option sets others' keys
+    for group in {*given} & (groups - {*plain}):  # a group without a node of its own: its option sets keys of others
         brought = brought_by(group, str(given[group].value()))
         unread = recipe.ignored(brought)
         if unread and len(unread) == len(brought):
@@ -232,7 +232,7 @@ def _check_additions(parsed: Sequence[Override], plain: Mapping[str, Any]) -> No
         plain: what they compose to.
 
     Raises:
-        UserError: so.
+        UserError: such a key.
     """
     added = [override for override in parsed if override.is_add() or override.is_force_add()]
     added = [override for override in added if not override.key_or_group.startswith("hydra")]

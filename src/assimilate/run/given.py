@@ -1,4 +1,4 @@
-"""`checkpoint=`: weights that somebody else trained, to be probed in place of a row's own. Torch-free."""
+"""`checkpoint=`: weights from elsewhere, to be probed in place of a row's own. Torch-free."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

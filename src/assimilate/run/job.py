@@ -38,7 +38,7 @@ class Job:
         return " ".join(["python -m", f"assimilate.{self.stage}", *map(shell_word, self.overrides)])
 
     def written(self, path: Path, **more: Any) -> Path:
-        """Write the job for a child process, which starts nothing anew and has nothing to note."""
+        """Write the job for a child process, without the notices, which this process has printed."""
         kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("ending", "log")}
         text = json.dumps({**kept, "notices": (), **more}, default=str)
         path.write_text(text, encoding="utf-8")

@@ -11,10 +11,10 @@ from assimilate.run.job_settings import JobSettings
 
 
 def check_own(own: Mapping[str, Any]) -> None:
-    """Refuse settings of f's training that are none: images, and how it is computed, are the run's.
+    """Refuse settings that f's training cannot have of its own: images and hardware are the run's.
 
     Raises:
-        UserError: so.
+        UserError: such a setting.
     """
     read = {key.partition(".")[0] for key, _, _ in places_of(None, Trained)}
     allowed = sorted(read - {"dataset", *JobSettings.model_fields})

@@ -307,10 +307,10 @@ class Recipe:
         check_cuda_graphs(job.trainer.compile, [*self.encoder.upstream(), self.encoder])
 
     def require(self) -> None:
-        """See that what the user has to bring is there.
+        """Check that the files and code that the user has to provide exist.
 
         Raises:
-            UserError: it is not.
+            UserError: one does not exist.
         """
         self.dataset.require()
         if self.config["checkpoint"] is not None:

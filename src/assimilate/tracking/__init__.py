@@ -1,1 +1,1 @@
-"""Who hears what a job measures while it runs: nobody, Weights & Biases, or the parent of a rank."""
+"""Trackers log what a job measures while it runs: to Weights & Biases, MLflow, TensorBoard, or nowhere."""

@@ -1,4 +1,4 @@
-"""Who hears what a job measures while it runs: nobody, Weights & Biases if it is chosen, or the parent of a rank."""
+"""A tracker logs what a job measures while it runs; this one logs nothing, others replace it."""
 
 import json
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class Tracker:
     # ------------------------------------------------------------------------------------------ made of `log`
 
     def loggers(self, subject: str) -> "list[Logger]":
-        """What Lightning's trainer tells, as metrics of `subject`; nothing is computed where nobody listens."""
+        """Loggers for Lightning's trainer, of metrics of `subject`; none where nothing is logged."""
         return [_logger(self, subject)] if self.listens else []
 
     def callbacks(self, subject: str) -> "list[Callback]":

@@ -54,8 +54,7 @@ class Calibration(Step):
 
     def load(self, folder: Path, at: Place) -> dict[str, Any]:
         """What was measured: `epsilon1`, and mean and std of `distance` and `cosine` by pair."""
-        values: dict[str, Any] = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
-        return values
+        return json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
 
 
 def wanted_distance(epsilon1: float | str, calibration: Calibration | None, at: Place) -> float:

@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,29 +30,6 @@ class FoundViews:
     steps: int
     converged: bool
     strengths: Float[Tensor, " views"] | None = None  # where they are found
-
-
-class Engine(Protocol):
-    """Finds views; those of an image depend on (seed, image) alone."""
-
-    def run(
-        self,
-        latents: NDArray[np.float32],
-        images: NDArray[np.uint8],
-        indices: Sequence[int],
-        emit: Callable[[FoundViews], None],
-        progress: Progress = silent,
-    ) -> None:
-        """Find the views of `indices`.
-
-        Args:
-            latents: inverted codes of the whole data set, [N, codes, dim], before truncation.
-            images: the data set's images, uint8 [N, 3, H, W].
-            indices: which of them to work on.
-            emit: receives the views of an image once they are found; in no particular order.
-            progress: called as images are finished.
-        """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +95,53 @@ class Equation3:
         return boundary + self.uniformity_weight * np.maximum(0, self.epsilon2 - spread), boundary
 
 
+S = TypeVar("S", bound=Equation3)
+
+
+class Engine(ABC, Generic[S]):
+    """Solves Eq. 3 for any number of anchors; the views of an image depend on (seed, image) alone.
+
+    Args:
+        generator: synthesises images in about [−1, 1] from W+ latents.
+        embedding: f.
+        settings: Eq. 3 and its solver.
+        device: where to compute.
+    """
+
+    def __init__(
+        self, generator: LatentGenerator, embedding: FrozenEmbedding, settings: S, *, device: str = "cpu"
+    ) -> None:
+        self._generator = generator
+        self._embedding = embedding.to(device)
+        self._settings = settings
+        self._device = torch.device(device)
+
+    @abstractmethod
+    def run(
+        self,
+        latents: NDArray[np.float32],
+        images: NDArray[np.uint8],
+        indices: Sequence[int],
+        emit: Callable[[FoundViews], None],
+        progress: Progress = silent,
+    ) -> None:
+        """Find the views of `indices`.
+
+        Args:
+            latents: inverted codes of the whole data set, [N, codes, dim], before truncation.
+            images: the data set's images, uint8 [N, 3, H, W].
+            indices: which of them to work on.
+            emit: receives the views of an image once they are found; in no particular order.
+            progress: called as images are finished.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class InLatents(Equation3, ABC):
     """Eq. 3 for views that a generator makes of codes."""
 
     @abstractmethod
-    def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> Engine:
+    def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "Engine[Any]":
         """What finds the views.
 
         Args:

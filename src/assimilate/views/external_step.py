@@ -50,7 +50,6 @@ class External(Cached):
 
     @property
     def num_views(self) -> int:
-        """Views of an image: as many as are asked for, or as there are."""
         return self._found().num_views if self.n_cached is None else self.n_cached
 
     @property
@@ -66,7 +65,6 @@ class External(Cached):
         return there if self.n_used is None else self.n_used
 
     def content(self) -> Mapping[str, Any]:
-        """The listing of the folder, or of the array."""
         return {"listing": self._found().key, "n_cached": self.num_views}
 
     def rows(self, at: Place) -> RowWork:
@@ -90,7 +88,6 @@ class External(Cached):
         return in_order(self._found(), None if files is None else files["train"])
 
     def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
-        """Read them."""
         read_external(
             self._in_order(at), indices, write, image_size=self.side, num_views=self.num_views, progress=progress
         )

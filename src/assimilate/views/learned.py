@@ -50,12 +50,10 @@ class LearnedView(View):
 
     @property
     def replaces(self) -> bool:
-        """It is in every step."""
         return False
 
     @property
     def is_stored(self) -> bool:
-        """It leaves no cache."""
         return False
 
 
@@ -98,18 +96,15 @@ class Viewmaker(LearnedView):
 
     @property
     def training(self) -> Mapping[str, Any]:
-        """The network, and its rate."""
         viewmaker = {"distortion_budget": self.distortion_budget, "width": self.width, "lr": self.lr}
         return {"viewmaker": viewmaker, "viewmaker_lr": self.lr}
 
     def drawn_again(self, at: Place, encoder: Path) -> "ViewSource | None":
-        """The network that was trained."""
         from assimilate.views.viewmaker import Perturbing, load_viewmaker
 
         return Perturbing(load_viewmaker(encoder / VIEWMAKER), at.dataset.train.images)
 
     def seen_of(self, images: Pixels, drawn: Pixels) -> list[list[str]]:
-        """How much it changes a pixel."""
         change = float(np.abs(drawn.astype(np.float64) - images[:, None]).mean() / 255)
         return [
             ["mean change of a pixel in [0, 1], asked for", f"{self.distortion_budget:.4f}"],
@@ -164,12 +159,10 @@ class OnlineSearch(LearnedView):
 
     @property
     def given_images(self) -> Transform:
-        """As they are stored."""
         return self.as_stored
 
     @property
     def looks_through_the_trained(self) -> bool:
-        """Unless f is asked for instead."""
         return not self.frozen
 
     @model_validator(mode="after")
@@ -184,7 +177,6 @@ class OnlineSearch(LearnedView):
 
     @property
     def training(self) -> Mapping[str, Any]:
-        """The search."""
         names = ("objective", "threshold", "step_size", "initial_noise", "epsilon1", "epsilon2", "hinge")
         found = {name: getattr(self, name) for name in names}
         rays = {name: getattr(self, name) for name in (("solver", *_OF_RAYS) if self.solver == "ray" else ())}
@@ -195,7 +187,6 @@ class OnlineSearch(LearnedView):
         return (self.passes + 1 if self.solver == "ray" else 4) * (self.generator.synthesis_gflop + gflop)
 
     def equip(self, module: Any, at: Place, transform: Transform | None) -> None:
-        """Give it the generator, the latents, and f where it looks through that."""
         from assimilate.views.embedding import FrozenEmbedding
 
         assert transform is not None

@@ -4,12 +4,12 @@ Everything about an image depends on (seed, image) alone: the first guess comes 
 whole data set, whichever of its images are asked for.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import median
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assimilate.data.seeding import generator as seeded
-from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
 from assimilate.views.anchors import anchor_tiles
-from assimilate.views.embedding import FrozenEmbedding
-from assimilate.views.equation3 import AtEpsilon1, FoundViews, InLatents
-from assimilate.views.lines import Line, LineSearch, LineSettings, Point, Work
+from assimilate.views.equation3 import Engine, FoundViews
+from assimilate.views.lines import Line, LineEquation, LineSearch, Point, Work
 from assimilate.views.objective import pairwise_distances
 
 # The first guess of the first guess: this share of the distance of the codes from the mean code.
@@ -51,55 +49,41 @@ class LineAnchor:
     original: Float[Tensor, " dim"]
     at_zero: float
 
-    def line(self, directions: Float[Tensor, "rows codes dim"], guess: float, reach: float) -> Line:
+    def line(self, direction: Float[Tensor, "codes dim"], guess: float, reach: float) -> Line:
         """A line that begins here."""
-        return Line(self.codes, directions, self.embedding, self.at_zero, guess, reach)
+        return Line(self.codes, direction, self.embedding, self.at_zero, guess, reach)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LineEquation(AtEpsilon1, InLatents):
-    """Eq. 3 on lines.
+@dataclass(frozen=True)
+class FoundOnLines:
+    """A view.
 
     Attributes:
-        width: lines in flight.
+        direction: of its line, [codes, dim].
+        point: the best one on it.
+        passes: points that were evaluated, with those of lines that were tried before.
     """
 
-    width: int = 128
-
-    @property
-    def lines(self) -> LineSettings:
-        """How they are searched."""
-        return LineSettings(wanted=self.epsilon1, tolerance=self.tolerance, passes=self.passes, width=self.width)
+    direction: Float[Tensor, "codes dim"]
+    point: Point
+    passes: int
 
 
 S = TypeVar("S", bound=LineEquation)
 
 
-class LineEngine(ABC, Generic[S]):
-    """Runs Eq. 3 on lines, for any number of anchors.
-
-    Args:
-        generator: synthesises images in about [−1, 1] from W+ latents.
-        embedding: f.
-        settings: Eq. 3 and how it is solved.
-        device: where to compute.
+class LineEngine(Engine[S]):
+    """Solves Eq. 3 on lines; see `Engine`.
 
     Attributes:
         view_passes: forward passes of one view so far, those of the first guess included, padding not counted.
     """
 
-    def __init__(
-        self, generator: LatentGenerator, embedding: FrozenEmbedding, settings: S, *, device: str = "cpu"
-    ) -> None:
-        self._generator = generator
-        self._embedding = embedding.to(device)
-        self._settings = settings
-        self._device = torch.device(device)
-        self.view_passes = 0
+    view_passes = 0
 
     @abstractmethod
-    def _sample(self, anchor: LineAnchor) -> Float[Tensor, "rows codes dim"]:
-        """The directions of a line on which the first guess is measured."""
+    def _sample(self, anchor: LineAnchor) -> Float[Tensor, "codes dim"]:
+        """The direction of a line on which the first guess is measured."""
 
     @abstractmethod
     def _views_of(self, anchor: LineAnchor, guess: float) -> Work[FoundViews]:
@@ -128,7 +112,7 @@ class LineEngine(ABC, Generic[S]):
         Raises:
             ValueError: no line reaches ε1 where the first guess is measured, or images are not finite.
         """
-        search = LineSearch(self._generator, self._embedding, self._settings.lines, device=self._device)
+        search = LineSearch(self._generator, self._embedding, self._settings, device=self._device)
         guess = self._first_guess(search, latents, images)
         finished = 0
 
@@ -139,7 +123,7 @@ class LineEngine(ABC, Generic[S]):
             progress(finished, len(indices), {})
 
         search.run((self._views_of(anchor, guess) for anchor in self._anchors(latents, images, indices)), deliver)
-        self.view_passes += search.evaluated * self._settings.lines.rows
+        self.view_passes += search.evaluated
 
     def _anchors(
         self, latents: NDArray[np.float32], images: NDArray[np.uint8], indices: Sequence[int]
@@ -179,25 +163,44 @@ class LineEngine(ABC, Generic[S]):
             )
         return median(lengths)
 
+    def _try(
+        self, anchor: LineAnchor, directions: Iterable[Float[Tensor, "codes dim"]], guess: float, reach: float
+    ) -> Work[FoundOnLines]:
+        """The best point of several lines, one after the other until one reaches ε1.
+
+        Raises:
+            ValueError: no image of any of them is finite.
+        """
+        tried: list[tuple[Tensor, Point]] = []
+        for direction in directions:
+            point = yield anchor.line(direction, guess, reach)
+            tried.append((direction, point))
+            if point.reached:
+                break
+        direction, best = min(tried, key=lambda each: each[1].error)
+        if best.error == inf:
+            raise ValueError(f"views of image {anchor.index} {_NOT_FINITE}")
+        return FoundOnLines(direction, best, sum(point.passes for _, point in tried))
+
     def _stored(
         self,
         anchor: LineAnchor,
-        points: Sequence[Point],
-        directions: Sequence[Float[Tensor, "rows codes dim"]],
+        found: Sequence[FoundOnLines],
         passes: int,
         strengths: Float[Tensor, " views"] | None = None,
     ) -> FoundViews:
-        """The views at the points of some lines."""
-        embedded = torch.cat([point.embedded for point in points])
-        latents = torch.cat([anchor.codes + point.t * each for point, each in zip(points, directions, strict=True)])
-        if self._settings.lines.projection == "sphere":
+        """The views that were found on some lines."""
+        points = [each.point for each in found]
+        embedded = torch.stack([point.embedded for point in points])
+        latents = torch.stack([anchor.codes + each.point.t * each.direction for each in found])
+        if self._settings.projection == "sphere":
             latents = F.normalize(latents, dim=-1)
         pairs = max(1, len(embedded) * (len(embedded) - 1))
         return FoundViews(
             index=anchor.index,
-            images=torch.cat([point.images for point in points]),
+            images=torch.stack([point.image for point in points]),
             latents=latents,
-            distances=torch.cat([point.distances for point in points]).to(embedded.dtype),
+            distances=torch.stack([point.distance for point in points]).to(embedded.dtype),
             distances_original=torch.linalg.vector_norm(embedded - anchor.original, dim=1),
             spread=float(pairwise_distances(embedded[None]).sum() / pairs),
             steps=passes,
@@ -206,18 +209,7 @@ class LineEngine(ABC, Generic[S]):
         )
 
 
-def usual_length(points: Sequence[Point], guess: float) -> float:
+def usual_length(found: Sequence[FoundOnLines], guess: float) -> float:
     """The first guess of a further line of an image: lengths differ between images more than between its lines."""
-    lengths = [point.t for point in points if point.reached]
+    lengths = [each.point.t for each in found if each.point.reached]
     return median(lengths) if lengths else guess
-
-
-def checked(anchor: LineAnchor, point: Point) -> Point:
-    """A point that was found.
-
-    Raises:
-        ValueError: its images are not finite.
-    """
-    if point.error == inf:
-        raise ValueError(f"views of image {anchor.index} {_NOT_FINITE}")
-    return point

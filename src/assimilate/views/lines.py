@@ -3,7 +3,7 @@
 A slot holds the work of one image: a generator function that yields one line after the other, each chosen in the light
 of what was found on those before, and returns what it makes of them. Every pass evaluates one point of each slot's
 line, in a batch of fixed shape; a slot whose work is done is given the next image. So what is found for an image is the
-same bytes whoever its neighbours are, and nobody waits for the slowest. A pass waits for the device once.
+same bytes whichever its neighbours are, and no image waits for the slowest. A pass waits for the device once.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,24 +19,25 @@ from torch.nn import functional as F
 
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
+from assimilate.views.equation3 import AtEpsilon1, InLatents
 from assimilate.views.secant import Secants
 
 
 @dataclass(frozen=True)
 class Line:
-    """The views at codes + t·directions, t ≥ 0: one unknown, of one or several views. All on the CPU.
+    """The views at codes + t·direction, t ≥ 0. All on the CPU.
 
     Attributes:
         codes: of the anchor, [codes, dim], before truncation.
-        directions: [rows, codes, dim].
+        direction: [codes, dim].
         anchor: f of it, [dim].
-        at_zero: distance of the views to it at t = 0.
+        at_zero: distance of the view to it at t = 0.
         guess: the first t, above 0.
         reach: the largest.
     """
 
     codes: Float[Tensor, "codes dim"]
-    directions: Float[Tensor, "rows codes dim"]
+    direction: Float[Tensor, "codes dim"]
     anchor: Float[Tensor, " dim"]
     at_zero: float
     guess: float
@@ -49,18 +50,18 @@ class Point:
 
     Attributes:
         t: where it is.
-        images: as they are stored.
-        embedded: f of the stored images.
-        distances: float64, of `embedded` to the anchor.
-        error: how far their mean is from the wanted distance; ∞ where no image of the line was finite.
+        image: as it is stored.
+        embedded: f of the stored image.
+        distance: float64, of `embedded` to the anchor.
+        error: how far that is from the wanted distance; ∞ where no image of the line was finite.
         reached: whether that is within the tolerance.
         passes: points of the line that were evaluated.
     """
 
     t: float
-    images: UInt8[Tensor, "rows 3 height width"]
-    embedded: Float[Tensor, "rows dim"]
-    distances: Float[Tensor, " rows"]
+    image: UInt8[Tensor, "3 height width"]
+    embedded: Float[Tensor, " dim"]
+    distance: Float[Tensor, ""]
     error: float
     reached: bool
     passes: int
@@ -70,26 +71,18 @@ T = TypeVar("T")
 Work = Generator[Line, Point, T]
 
 
-@dataclass(frozen=True)
-class LineSettings:
-    """How lines are searched.
+@dataclass(frozen=True, kw_only=True)
+class LineEquation(AtEpsilon1, InLatents):
+    """Eq. 3 on lines, and how they are searched.
 
     Attributes:
-        wanted: mean distance of a line's views to their anchor, above 0.
-        tolerance: the share of it by which the mean may be off.
-        passes: most points of a line.
         width: lines in flight.
-        rows: views of a line.
         projection: "sphere": codes are scaled to norm 1, for generators whose latents live on the unit sphere.
         precision: of the generator, "fp32" or "bf16". f measures in fp32, and what it measures is the stored image.
         compiled: run the networks through torch.compile.
     """
 
-    wanted: float
-    tolerance: float = 0.05
-    passes: int = 12
     width: int = 128
-    rows: int = 1
     projection: Literal["none", "sphere"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     compiled: bool = False
@@ -105,11 +98,11 @@ class LineSearch:
         device: where to compute.
 
     Attributes:
-        evaluated: points that were evaluated, each a forward pass of `rows` views; padding is not counted.
+        evaluated: points that were evaluated, each a forward pass of one view; padding is not counted.
     """
 
     def __init__(
-        self, generator: LatentGenerator, embedding: FrozenEmbedding, settings: LineSettings, *, device: torch.device
+        self, generator: LatentGenerator, embedding: FrozenEmbedding, settings: LineEquation, *, device: torch.device
     ) -> None:
         self._generator, self._embedding, self._settings, self._device = generator, embedding, settings, device
         self._see = torch.compile(self._seen, dynamic=False) if settings.compiled else self._seen
@@ -124,7 +117,7 @@ class LineSearch:
 
     @torch.no_grad()
     def _evaluate(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Stored images of codes [lines · rows, codes, dim] and f of them, on the CPU by way of one copy."""
+        """Stored images of codes [lines, codes, dim] and f of them, on the CPU by way of one copy."""
         pixels, embedded = self._see(codes)
         count = len(pixels)
         together = torch.cat([embedded.contiguous().view(torch.uint8), pixels.reshape(count, -1)], dim=1).cpu()
@@ -147,13 +140,13 @@ class LineSearch:
 class _Slots(Generic[T]):
     """The lines in flight, the works that they belong to, and the best point of each so far."""
 
-    def __init__(self, settings: LineSettings, emit: Callable[[T], None]) -> None:
+    def __init__(self, settings: LineEquation, emit: Callable[[T], None]) -> None:
         self._settings, self._emit = settings, emit
         self._works: list[Work[T] | None] = [None] * settings.width
         self._lines: list[Line | None] = [None] * settings.width
         self._changed: set[int] = set()  # slots whose lines are not on the device yet
         self._secants = Secants(
-            settings.width, wanted=settings.wanted, tolerance=settings.tolerance, passes=settings.passes
+            settings.width, wanted=settings.epsilon1, tolerance=settings.tolerance, passes=settings.passes
         )
         self._error = np.full(settings.width, inf)
         self._t = np.zeros(settings.width)
@@ -190,12 +183,12 @@ class _Slots(Generic[T]):
         self._changed.clear()
         if slots:
             lines = [self._lines[slot] for slot in slots]
-            self._put("origins", slots, torch.stack([line.codes[None] for line in lines if line]), device)
-            self._put("directions", slots, torch.stack([line.directions for line in lines if line]), device)
-            self._put("anchors", slots, torch.stack([line.anchor.double()[None] for line in lines if line]))
+            self._put("origins", slots, torch.stack([line.codes for line in lines if line]), device)
+            self._put("directions", slots, torch.stack([line.direction for line in lines if line]), device)
+            self._put("anchors", slots, torch.stack([line.anchor.double() for line in lines if line]))
         origins, directions = self._tensors["origins"], self._tensors["directions"]
         t = torch.from_numpy(self._secants.t).to(origins.dtype).to(device, non_blocking=True)
-        return torch.addcmul(origins, t[:, None, None, None], directions).flatten(0, 1)
+        return torch.addcmul(origins, t[:, None, None], directions)
 
     def _put(self, name: str, slots: list[int], rows: Tensor, device: torch.device | str = "cpu") -> None:
         """Write rows into a tensor with one a slot, which is made when it is first needed."""
@@ -206,29 +199,23 @@ class _Slots(Generic[T]):
 
     def tell(self, images: UInt8[Tensor, "views 3 height width"], embedded: Float[Tensor, "views dim"]) -> None:
         """Take what was evaluated; works whose line is over go on."""
-        made = {"images": images, "embedded": embedded}
-        made = {name: each.unflatten(0, (-1, self._settings.rows)) for name, each in made.items()}
-        distances = torch.linalg.vector_norm(made["embedded"].double() - self._tensors["anchors"], dim=2)
-        means = distances.mean(dim=1).numpy()
-        error = np.where(np.isfinite(means), np.abs(means - self._settings.wanted), inf)
+        distances = torch.linalg.vector_norm(embedded.double() - self._tensors["anchors"], dim=1)
+        measured = distances.numpy()
+        error = np.where(np.isfinite(measured), np.abs(measured - self._settings.epsilon1), inf)
         running = ~self._secants.over
         better = running & ((error < self._error) | (self._secants.passes == 0))
         self._error, self._t = np.where(better, error, self._error), np.where(better, self._secants.t, self._t)
         rows = np.flatnonzero(better).tolist()
-        for name, each in (made | {"distances": distances}).items():
+        best = {"image": images, "embedded": embedded, "distance": distances}
+        for name, each in best.items():
             self._put(name, rows, each[rows])
-        self._secants.tell(means)
+        self._secants.tell(measured)
         for slot in np.flatnonzero(running & self._secants.over).tolist():
             work = self._works[slot]
             assert work is not None
-            images, embedded, distances = (
-                self._tensors[name][slot].clone() for name in ("images", "embedded", "distances")
-            )
             point = Point(
                 t=float(self._t[slot]),
-                images=images,
-                embedded=embedded,
-                distances=distances,
+                **{name: self._tensors[name][slot].clone() for name in best},
                 error=float(self._error[slot]),
                 reached=bool(self._secants.found[slot]),
                 passes=int(self._secants.passes[slot]),

@@ -40,7 +40,6 @@ class CachedExpert(Cached):
 
     @property
     def side(self) -> int:
-        """As large as the crops."""
         return self.transform.crop_size or self.transform.image_size
 
     @property
@@ -48,7 +47,6 @@ class CachedExpert(Cached):
         return self.draw_batch if self.draws == "shared" else None
 
     def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
-        """Draws of the expert transformation."""
         from assimilate.views.expert_views import draw_expert_views
 
         draw_expert_views(
@@ -69,14 +67,12 @@ class CachedExpert(Cached):
         return {"draws": "independent for every image" if shared is None else f"shared by {shared} images in turn"}
 
     def unused(self) -> Mapping[str, str]:
-        """The batch of shared draws where there are none."""
         if self.draws == "shared":
             return {}
         return {"draw_batch": "view.draws=independent shares no draws"}
 
     @classmethod
     def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
-        """By the expert transformation, unless it is cached."""
         return None if take("view.cached") else "expert"
 
     @property
@@ -86,7 +82,6 @@ class CachedExpert(Cached):
 
     @property
     def real(self) -> bool:
-        """They are."""
         return True
 
 
@@ -97,7 +92,6 @@ class Drawn(View):
 
     @classmethod
     def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
-        """By the transformation of the same name."""
         return str(take("view.name"))
 
 
@@ -108,5 +102,4 @@ class Original(View):
 
     @classmethod
     def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
-        """By that transformation."""
         return str(take("assim.generated_transform"))

@@ -1,4 +1,4 @@
-"""Whether views belong to the images that they are paired with: nothing but their order says so."""
+"""Check that views belong to the images that they are paired with, which only their order tells."""
 
 import itertools
 

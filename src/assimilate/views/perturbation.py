@@ -33,7 +33,7 @@ class Perturbation:
 
     def __post_init__(self) -> None:
         if min(self._sigmas) < 0:
-            raise ValueError(f"view.sigma={self.sigma}: a standard deviation is not negative")
+            raise ValueError(f"view.sigma={self.sigma}: a standard deviation must not be negative")
         if self.noise_limit is not None and (self.noise_limit <= 0 or self.projected):
             raise ValueError(f"view.noise_limit={self.noise_limit}: must be above 0, and null with view.projected=true")
 

@@ -65,10 +65,9 @@ class Program(WithStrength):
         return programs
 
     def _made(self, at: Place) -> "ProgramViews":
-        made: ProgramViews = self._programs.ProgramViews(
+        return self._programs.ProgramViews(
             self.views, at.dataset.train.images, num_views=self.n_cached, seed=self.seed, device=at.device
         )
-        return made
 
     def _search(self, at: Place) -> "SearchCache":
         from assimilate.views.search_cache import SearchCache
@@ -88,7 +87,6 @@ class Program(WithStrength):
         )
 
     def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
-        """At the strength that is given, or at the one of each view that is found."""
         if self.strength == AUTO:
             self._search(at).fill(write, indices, progress)
             return

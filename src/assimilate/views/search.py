@@ -1,9 +1,9 @@
 """W-search (Section 3.1): latents are moved until f sees every view at distance ε1 from its anchor.
 
 The engine keeps a fixed number of anchors in flight. One that has converged retires and its slot is refilled, with
-Adam state and step count of its own, so nobody waits for the slowest and nobody is cut short by a batch mean. Kernels
+Adam state and step count of its own, so no anchor waits for the slowest or is cut short by a batch mean. Kernels
 always run at the same shapes and randomness depends on (seed, image) alone: what is found for an image is the same
-bytes whoever its neighbours are.
+bytes whichever its neighbours are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
 from assimilate.views.anchors import anchor_tiles, pixels_on
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
-from assimilate.views.equation3 import FoundViews, InLatents
+from assimilate.views.equation3 import Engine, FoundViews, InLatents
 from assimilate.views.objective import SearchLoss, least_loss, pairwise_distances, search_loss, spread_bound
 from assimilate.views.search_state import SearchState
 
@@ -82,7 +82,6 @@ class SearchSettings(InLatents):
         return self.tolerance is not None or self.tolerance_relative is not None
 
     def doubts(self) -> list[str]:
-        """Of the absolute tolerance."""
         epsilon1, tolerance, found = self.epsilon1, self.tolerance, []
         least = least_loss(epsilon1, self.epsilon2, self.uniformity_weight, self.num_views)
         if tolerance is not None and least > tolerance:
@@ -102,7 +101,6 @@ class SearchSettings(InLatents):
     def within(
         self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
     ) -> Bool[np.ndarray, " anchors"] | None:
-        """Those whose loss, and whose rms, is within the tolerance."""
         total, boundary = self.stored_losses(distances, spread)
         within = np.ones(len(boundary), dtype=bool)
         if self.tolerance is not None:
@@ -132,23 +130,13 @@ class _Retired:
     converged: bool
 
 
-class SearchEngine:
-    """Runs Eq. 3 over any number of anchors.
-
-    Args:
-        generator: synthesises images in about [−1, 1] from W+ latents.
-        embedding: f.
-        settings: Eq. 3 and its solver.
-        device: where to compute.
-    """
+class SearchEngine(Engine[SearchSettings]):
+    """W-search; see `Engine`."""
 
     def __init__(
         self, generator: LatentGenerator, embedding: FrozenEmbedding, settings: SearchSettings, *, device: str = "cpu"
     ) -> None:
-        self._generator = generator
-        self._embedding = embedding.to(device)
-        self._settings = settings
-        self._device = torch.device(device)
+        super().__init__(generator, embedding, settings, device=device)
         self._dtype = torch.float32
         self._num_codes = generator.num_codes
         self._see = torch.compile(self._seen, dynamic=False) if settings.compiled else self._seen
@@ -162,7 +150,6 @@ class SearchEngine:
         emit: Callable[[FoundViews], None],
         progress: Progress = silent,
     ) -> None:
-        """Search for the views of `indices`, as `Engine.run` says."""
         width, num_views = self._settings.width, self._settings.num_views
         self._dtype = torch.from_numpy(latents[:0].copy()).dtype
         queue = self._anchors(latents, images, indices)
@@ -219,7 +206,7 @@ class SearchEngine:
             told = torch.stack([self._converged(loss.total, loss.boundary), finite, *at_anchor.unbind(1)])
             converged, sound, *still = told.tolist()
             leaving = self._leaving(loss, converged, busy, state.slot_steps)
-        if len(leaving) < len(busy):  # otherwise nobody needs a gradient
+        if len(leaving) < len(busy):  # otherwise no gradient is needed
             # Anchors do not meet in a sum. A mean over the batch makes the step of SGD depend on its size.
             wanted = loss.total.sum() if settings.stop == "anchor" else loss.total[busy].mean()
             (gradient,) = torch.autograd.grad(wanted, flat)

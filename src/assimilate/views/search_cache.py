@@ -1,4 +1,4 @@
-"""The cache of views that are searched for: how it is filled, what was measured, and what the user is told."""
+"""The cache of views that are searched for: how it is filled, what was measured, and what is printed."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -83,7 +83,7 @@ class SearchCache:
         return list(self._equation.doubts())
 
     def summarize(self, folder: Path) -> dict[str, Any]:
-        """What the arrays of a finished cache say; the user is told."""
+        """Statistics of a finished cache, which are printed, too."""
         equation, epsilon1 = self._equation, self._equation.epsilon1
         arrays = {name: np.load(folder / f"{name}.npy") for name in _MEASURED}
         distances, spread = (arrays[name].astype(np.float64) for name in ("distances", "spread"))

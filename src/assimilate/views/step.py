@@ -45,6 +45,7 @@ class View(Step):
 
     kind: ClassVar[str] = "views"
     stage: ClassVar[str] = "make_views"
+    whole: ClassVar[str] = "cache"
     name: Annotated[str, NEUTRAL, NAMED]
     # The dotted path of the LightningModule that trains on its views, where the arrangement's own does not.
     trained_by: ClassVar[str | None] = None
@@ -53,6 +54,8 @@ class View(Step):
     shown: ClassVar[Shown | None] = None
     # Whether its views are what SimCLR contrasts, so that the title of a run names the others.
     usual: ClassVar[bool] = False
+    # Over a column of pictures in figures; None: its title.
+    heading: ClassVar[str | None] = None
     # Its colour in figures.
     ink: ClassVar[str] = "grey"
     # Whether a training of another loss than a contrastive one can make these views itself.
@@ -60,7 +63,6 @@ class View(Step):
 
     @property
     def label(self) -> str:
-        """As its folder is called."""
         return self.name
 
     @classmethod
@@ -266,14 +268,11 @@ class Cached(View):
         return CachedViews.open(folder, num_used=self.num_used)
 
     def source(self, at: Place) -> "ViewSource | None":
-        """The cache."""
-        served: ViewSource = at.load(self)
-        return served
+        return at.load(self)
 
     def summary(self, at: Place) -> dict[str, Any]:
         """What was measured when the cache was filled."""
-        result: dict[str, Any] = json.loads((at.folder(self) / SUMMARY).read_text(encoding="utf-8"))
-        return result
+        return json.loads((at.folder(self) / SUMMARY).read_text(encoding="utf-8"))
 
     def effort(self, images: int) -> Effort:
         """The pictures."""
@@ -302,12 +301,10 @@ class Cached(View):
 
     @property
     def num_available(self) -> int | None:
-        """Those of the cache."""
         return self.num_used if self.is_stored else None
 
     @property
     def available_as(self) -> str:
-        """The key that says how many there are."""
         if self.n_used is not None:
             return f"view.n_used={self.n_used}"
         return super().available_as if self.n_cached is None else f"view.n_cached={self.n_cached}"
@@ -342,7 +339,7 @@ class FromLatents(Cached):
         Raises:
             ValueError: this kind cannot tell the codes of its views.
         """
-        raise ValueError(f"view={self.name} cannot tell the latents of its views")
+        raise ValueError(f"view={self.name} has no latents of its views to show")
 
     @property
     def starts_from_reconstruction(self) -> bool:

@@ -66,7 +66,6 @@ class Synthesised(FromLatents):
         return synthesis
 
     def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
-        """One forward pass of the generator a view."""
         self._synthesis.synthesize_views(
             at.load(self.generator),
             at.load(self.latents),
@@ -81,7 +80,6 @@ class Synthesised(FromLatents):
         )
 
     def codes_and_views(self, at: Place, indices: list[int], count: int, progress: Progress) -> tuple[Codes, Pixels]:
-        """They are drawn and made again."""
         codes: Codes = self._synthesis.moved_again(
             at.load(self.generator),
             at.load(self.latents),
@@ -97,11 +95,9 @@ class Synthesised(FromLatents):
         return codes, np.stack([views[index] for index in indices])
 
     def source(self, at: Place) -> "ViewSource | None":
-        """The cache, or the generator, which makes new ones at every step."""
         if self.cached:
             return super().source(at)
-        fresh: ViewSource = self._synthesis.FreshViews(at.load(self.generator), at.load(self.latents), self.move())
-        return fresh
+        return self._synthesis.FreshViews(at.load(self.generator), at.load(self.latents), self.move())
 
     def unused(self) -> Mapping[str, str]:
         """What a cache alone has."""
@@ -146,7 +142,6 @@ class Tuned(WithStrength, Synthesised):
         (self._search(at).fill if self.is_tuned else partial(super().fill, at))(write, indices, progress)
 
     def codes_and_views(self, at: Place, indices: list[int], count: int, progress: Progress) -> tuple[Codes, Pixels]:
-        """They are made again."""
         if self.is_tuned:
             return self._search(at).again(indices, count, progress)
         return super().codes_and_views(at, indices, count, progress)
@@ -158,7 +153,6 @@ class Tuned(WithStrength, Synthesised):
         return once if self.reference is None else 4 * (once + self.reference.gflop)
 
     def unused(self) -> Mapping[str, str]:
-        """Redraws where no strength is found."""
         redraws = {} if self.is_tuned else {"redraws": f"view.{self.tuned}=auto alone draws again"}
         return {**super().unused(), **redraws}
 
@@ -197,12 +191,10 @@ class WPerturb(Tuned):
     def move(self) -> "Move":
         """Noise in W+."""
         sigma = tuple(self.sigma) if isinstance(self.sigma, list) else float(self._strength)
-        move: Move = self._synthesis.Perturbation(sigma, self.projected, self.noise_limit)
-        return move
+        return self._synthesis.Perturbation(sigma, self.projected, self.noise_limit)
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The noise."""
         return {"sigma": self.sigma, "projected": self.projected, "noise_limit": self.noise_limit}
 
     @model_validator(mode="after")
@@ -239,9 +231,7 @@ class WMix(Tuned):
     strength: Annotated[Probability | Literal["auto"], Allowed("auto or a number from 0 to 1")] = 1.0
 
     def move(self) -> "Move":
-        """The codes of another image."""
-        move: Move = self._synthesis.Mixing(self.split, float(self._strength))
-        return move
+        return self._synthesis.Mixing(self.split, float(self._strength))
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -261,9 +251,8 @@ class Reconstruction(Synthesised):
     """g(w) of the inverted latent."""
 
     title: ClassVar[str] = "reconstruction"
+    heading: ClassVar[str | None] = "reconstr."
     shown: ClassVar[Shown | None] = "inverted"
 
     def move(self) -> "Move":
-        """None."""
-        move: Move = self._synthesis.Perturbation(0.0)
-        return move
+        return self._synthesis.Perturbation(0.0)

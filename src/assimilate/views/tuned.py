@@ -15,8 +15,8 @@ from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.views.embedding import FrozenEmbedding
 from assimilate.views.equation3 import FoundViews
-from assimilate.views.line_engine import LineAnchor, LineEngine, LineEquation, checked, usual_length
-from assimilate.views.lines import Point, Work
+from assimilate.views.line_engine import FoundOnLines, LineAnchor, LineEngine, usual_length
+from assimilate.views.lines import LineEquation, Work
 from assimilate.views.perturbation import Perturbation
 from assimilate.views.synthesis import Move
 
@@ -39,7 +39,6 @@ class TunedMove(LineEquation):
     redraws: int = 0
 
     def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "TunedEngine":
-        """A line for each view."""
         return TunedEngine(generator, embedding, self, device=device)
 
 
@@ -61,24 +60,14 @@ class TunedEngine(LineEngine[TunedMove]):
         codes = anchor.codes.to(self._device).expand(settings.num_views, *shape)
         return (settings.move.apply(self._generator, codes, drawn) - codes).cpu()
 
-    def _sample(self, anchor: LineAnchor) -> Float[Tensor, "rows codes dim"]:
-        return self._directions(anchor)[:1]
+    def _sample(self, anchor: LineAnchor) -> Float[Tensor, "codes dim"]:
+        return self._directions(anchor)[0]
 
     def _views_of(self, anchor: LineAnchor, guess: float) -> Work[FoundViews]:
-        settings, passes = self._settings, 0
-        found: list[tuple[Point, Tensor]] = []
+        settings, longest = self._settings, min(self._settings.most, LONGEST * guess)
+        found: list[FoundOnLines] = []
         for view in range(settings.num_views):
-            first, longest = usual_length([point for point, _ in found], guess), min(settings.most, LONGEST * guess)
-            tried: list[tuple[Point, Tensor]] = []
-            for attempt in range(1 + settings.redraws):
-                direction = self._directions(anchor, attempt)[view : view + 1]
-                point = yield anchor.line(direction, first, longest)
-                passes += point.passes
-                tried.append((point, direction))
-                if point.reached:
-                    break
-            best = min(tried, key=lambda each: each[0].error)
-            checked(anchor, best[0])
-            found.append(best)
-        points, directions = zip(*found, strict=True)
-        return self._stored(anchor, points, directions, passes, torch.tensor([point.t for point in points]))
+            directions = (self._directions(anchor, attempt)[view] for attempt in range(1 + settings.redraws))
+            found.append((yield from self._try(anchor, directions, usual_length(found, guess), longest)))
+        strengths = torch.tensor([each.point.t for each in found])
+        return self._stored(anchor, found, sum(each.passes for each in found), strengths)

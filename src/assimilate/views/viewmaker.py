@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from assimilate.encoder.checkpoint import read_torch_file
 
 NUM_BLOCKS = 3
-# Keeps the division finite where the network says nothing; part of the method's definition.
+# Keeps the division finite where the output is 0; part of the method's definition.
 SIZE_EPSILON = 1e-4
 
 
@@ -121,8 +121,7 @@ class _Residual(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = x + self.body(x)
-        return result
+        return x + self.body(x)
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:

@@ -148,7 +148,6 @@ class WSearch(FromLatents):
         return {**super().measured, "spread": ((), "<f4"), "converged": ((), "|u1")}
 
     def rows(self, at: Place) -> RowWork:
-        """With a word on what will be searched for."""
         epsilon1, epsilon2 = self.epsilons(at)
         at.say(f"  {self.title}: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {self.n_cached} views an image")
         for doubt in self._search(at).doubts:
@@ -156,7 +155,6 @@ class WSearch(FromLatents):
         return super().rows(at)
 
     def fill(self, at: Place, write: Write, indices: list[int], progress: Progress) -> None:
-        """A search from each image's latent."""
         self._search(at).fill(write, indices, progress)
 
     def summarize(self, folder: Path, at: Place) -> dict[str, Any]:
@@ -164,7 +162,6 @@ class WSearch(FromLatents):
         return {"view": self.name, **self._search(at).summarize(folder)}
 
     def codes_and_views(self, at: Place, indices: list[int], count: int, progress: Progress) -> tuple[Codes, Pixels]:
-        """They are searched for again."""
         return self._search(at).again(indices, count, progress)
 
     @property
