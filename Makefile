@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml | $(UV)
 	@echo "Creating $(VENV): about 6 GB, most of it CUDA for PyTorch (1 GB with a CPU-only torch already in it); 3 GB to download, one to ten minutes."
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 	$(UV) pip install --quiet --python $(BIN)/python --editable .
-	$(BIN)/python -m compileall -q $(VENV)/lib >/dev/null 2>&1 || true
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $(STAMP)
 
 $(DEV): $(STAMP)

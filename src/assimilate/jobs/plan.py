@@ -195,7 +195,7 @@ def announce(session: Session, needs: Sequence[Need], *, anew: Sequence[Artifact
         remember_speed(session.device, session.settings.trainer.num_threads, speed)
         planned = list(_planned(missing, speed, anew=again))
     total = sum((part.cost for part in planned), Cost())
-    session.say(f"to build, on {session.device_name} ({_how_rough(speed)}):")
+    session.say(f"to build on {session.device_name}, {_how_rough(speed)}:")
     for part in planned:
         session.say(f"  {part.label:<46} about {part.cost.text}")
     if len(planned) > 1:

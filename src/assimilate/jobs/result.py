@@ -74,7 +74,7 @@ def finish_run(session: Session) -> None:
     _print_table(session, run)
     session.summarize()
     total = sum(result["seconds"].values())
-    session.say(f"compute: {duration(session.seconds)} now; {duration(total)} for the whole chain when it was built")
+    session.say(f"time:    {duration(session.seconds)} now; building the whole chain took {duration(total)}")
     session.say(f"result:  {job.run_dir / 'metrics.json'}")
     session.say(f"report:  {report}")
 

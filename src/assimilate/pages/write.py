@@ -16,9 +16,9 @@ from assimilate.pages.run_page import REPORT
 
 MARKDOWN = "report.md"
 SPREAD_NOTE = (
-    "Ours is mean ± standard deviation (n) over n training seeds, divisor n − 1; a single run has no ±. Each seed's "
-    "number is its mean over probe seeds. Generator, inversion, views and f have seeds of their own and stay fixed. "
-    "Hours are those of all seeds together, everything upstream included, what they share counted once."
+    "Ours is mean ± sample standard deviation (n) over n training seeds; a single run has no ±. The number of each "
+    "seed is the mean over probe seeds. Generator, inversion, views and f are the same for all seeds. Hours are the "
+    "total for all seeds with everything that they are made from; what they share is counted once."
 )
 NOTES = {"spread_note": SPREAD_NOTE, "paired_note": PAIRED_NOTE}
 

@@ -54,10 +54,8 @@ class Equation3:
     anchor: str = "reconstruction"
     seed: int = 0
 
-    # What is said of the anchors that did not converge, after "7% of the anchors"; of those whose stored views are
-    # within the tolerance; and what an anchor's `steps` are.
+    # What is said of the anchors that did not converge, after "7% of the anchors"; and what an anchor's `steps` are.
     missed: ClassVar[str] = "did not converge"
-    judged: ClassVar[str] = ""
     counted: ClassVar[str] = "steps"
 
     @property

@@ -67,10 +67,7 @@ class SearchSettings(InLatents):
     precision: Literal["fp32", "bf16"] = "fp32"
     compiled: bool = False
 
-    missed: ClassVar[str] = (
-        "used up view.search.iterations without reaching the tolerance; their views are kept as they are"
-    )
-    judged: ClassVar[str] = "; the search judges before rounding"
+    missed: ClassVar[str] = "used up view.search.iterations before they reached the tolerance; their views are kept"
 
     def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "SearchEngine":
         """W-search's."""

@@ -130,6 +130,6 @@ class SearchCache:
             say(f"  {100 * summary['capped_share']:.1f}% of the anchors {self._equation.missed}")
         if summary["converged_asked"] and summary["stored_share"] is not None:
             say(
-                f"  {100 * summary['stored_share']:.1f}% of the anchors are within the tolerance as their views are "
-                f"stored, rounded to 8 bits{self._equation.judged}"
+                f"  {100 * summary['stored_share']:.1f}% of the anchors are within the tolerance once their views are "
+                "rounded to 8 bits and stored"
             )
