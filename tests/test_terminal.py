@@ -152,6 +152,18 @@ def test_slow_work_is_told_by_seconds_a_piece(clock, capsys):
     assert capsys.readouterr().out == "  Search: 1/10, 100.0 s each, 15 min left\n"
 
 
+def test_the_first_of_many_gives_no_rate(clock, capsys):
+    with Terminal().bar("Search") as report:
+        report(0, 768, {})
+        clock.now += 70
+        report(1, 768, {})
+        clock.now += 70
+        report(141, 768, {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "  Search: 1/768"
+    assert second == "  Search: 141/768, 1.0/s, 10 min left"
+
+
 def test_the_whole_job_is_scaled_by_what_its_steps_took(clock):
     pace = Pace({"data": 1.0, "generator": 100.0, "latents": 50.0, "views": 60.0})
     assert pace.position == "1/4"

@@ -17,6 +17,8 @@ from assimilate.jobs.pace import Meter, Pace
 
 # Seconds between two lines where there is no terminal to draw a bar on.
 LOG_EVERY_SECONDS = 60.0
+# Up to so many pieces, the first one already tells how long the others will take.
+SMALL = 100
 # Columns from which a bar has room to be long.
 WIDE = 100
 
@@ -81,7 +83,8 @@ class _Bar:
 
     def update(self, done: int, total: int, values: Mapping[str, float]) -> None:
         self._done, self._total, self._values = done, total, values or self._values
-        self._rate = self._meter.rate(done)
+        # One of very many, which may have waited for the start of all, tells nothing of the rest.
+        self._rate = None if done == 1 and total > SMALL else self._meter.rate(done)
 
     def told(self, done: int, total: int, values: Mapping[str, float]) -> None:
         """`update`, and a line a minute."""
