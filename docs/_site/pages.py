@@ -54,9 +54,8 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "Every stage is a command over the same configuration, so the same overrides name the same run everywhere:",
-        "`assimilate train …`, or `python -m assimilate.train …`. A stage builds what it needs and finds what is",
-        "there.",
+        "All stages share one configuration, so the same overrides name the same run in each of them:",
+        "`assimilate train …`, or `python -m assimilate.train …`. A stage builds what it needs and reuses what exists.",
         "",
         "`assimilate <stage> --help` lists groups and keys, `assimilate --help <group>` explains them,",
         "as [Keys](keys.md)",
@@ -72,7 +71,7 @@ def commands_page() -> str:
 
 
 def _as_shell(example: str) -> str:
-    command, *remark = re.split(r"\s{2,}", example, maxsplit=1)
+    command, *remark = re.split(r"\s{2,}", example.replace("python -m assimilate.", "assimilate "), maxsplit=1)
     return f"{command}  # {remark[0]}" if remark else command
 
 

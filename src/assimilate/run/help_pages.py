@@ -60,7 +60,8 @@ def _introduced(stage: str) -> tuple[str, list[str]]:
     """(what a stage does, its commands by way of example), from the docstring of its module."""
     told = inspect.cleandoc(importlib.import_module(f"assimilate.{stage}").__doc__ or "")
     head, _, rest = told.partition("\n\n")
-    examples = [re.split(r"\s{2,}", line)[0] for line in rest.splitlines() if line.startswith("python -m ")]
+    typed = [re.split(r"\s{2,}", line)[0] for line in rest.splitlines() if line.startswith("python -m ")]
+    examples = [command.replace("python -m assimilate.", "assimilate ") for command in typed]
     return head.removeprefix("Stage: ").replace("\n", " "), examples
 
 
