@@ -183,7 +183,8 @@ def curve(name: str, networks: Networks, rays: RaySettings) -> None:
         spent, found = seconds(solved.run), solved.quality()
         report(
             f"rays/{name}/curve/{called}", [found["total"]], unit="total", passes_of_a_view=round(solved.per_view, 2),
-            seconds=round(spent, 1), **{key: round(value, 4) for key, value in found.items() if key != "total"},
+            seconds=round(spent, 1), rms=round(found["rms_share"], 4), missed=round(found["missed"], 4),
+            mean_distance=round(found["spread"], 3),
         )  # fmt: skip
 
 
