@@ -271,7 +271,7 @@ def test_a_smoke_table_says_so(tmp_path, capsys):
     assert print_summary(folder, print) == 0
     shown = capsys.readouterr().out
     assert "90.00" in shown
-    assert "budget=smoke: not the paper's settings" in shown
+    assert "budget=smoke: not comparable with the paper" in shown
     assert "python -m assimilate.report" in shown
 
 
