@@ -82,4 +82,6 @@ def test_the_workflow_and_the_make_file_run_the_same_commands():
     steps = [step.get("run", "") for flow in flows for job in flow["jobs"].values() for step in job["steps"]]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
     called = {word for step in steps for word in re.findall(r"make ([a-z-]+)", step)}
+    matrices = [job.get("strategy", {}).get("matrix", {}) for flow in flows for job in flow["jobs"].values()]
+    called |= {case["target"] for matrix in matrices for case in matrix.get("include", [])}
     assert {"check", "docs"} <= called <= targets

@@ -349,7 +349,7 @@ def test_pictures_with_much_text_or_many_pixels_are_read_within_bounds(
         text.add_text("prompt", "x" * (megabytes * 2**20), zip=True)
         Image.new("RGB", (SIZE, SIZE), (1, 2, 3)).save(tmp_path / f"{megabytes}.png", pnginfo=text)
     assert decode_image(tmp_path / "3.png", SIZE)[:, 0, 0].tolist() == [1, 2, 3]
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(ValueError, match=r"(?i)too large"):  # the words of Pillow, which differ
         decode_image(tmp_path / "40.png", SIZE)
     Image.new("1", (20_000, 9_000), 1).save(tmp_path / "map.png")  # 180 megapixels in 22 kB
     monkeypatch.setattr(decoding, "_MOST_PIXELS", 179_000_000)

@@ -1,6 +1,7 @@
 """Resize only the centre of a very wide or very tall picture, bit for bit as Pillow does."""
 
 import numpy as np
+import PIL
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
@@ -8,6 +9,9 @@ from PIL import Image
 # Pillow's fixed-point weights of 8-bit images: 22 fractional bits.
 _FRACTION_BITS = 22
 _SUPPORT = 2.0
+# Pillow rounds to bytes between the two passes. It resizes along the rows first, but from 13.0 on along the columns of
+# what is taller than wide and shrinks.
+_COLUMNS_MAY_BE_FIRST = int(PIL.__version__.split(".")[0]) >= 13
 
 
 def resized_centre(
@@ -22,9 +26,7 @@ def resized_centre(
     first, last = columns[0][0], max(start + len(weights) for start, weights in columns)
     upper, lower = rows[0][0], max(start + len(weights) for start, weights in rows)
     pixels = np.asarray(rgb.crop((first, upper, last, lower)))
-    # Pillow rounds to bytes between the two passes. It resizes along the rows first, but (13.0) along the columns of
-    # what is taller than wide and shrinks.
-    if rgb.height > rgb.width > resized[0]:
+    if _COLUMNS_MAY_BE_FIRST and rgb.height > rgb.width > resized[0]:
         return _apply(_apply(pixels, rows, upper).swapaxes(0, 1), columns, first).swapaxes(0, 1)
     return _apply(_apply(pixels.swapaxes(0, 1), columns, first).swapaxes(0, 1), rows, upper)
 

@@ -134,7 +134,7 @@ def _senses(key: str, readers: list[tuple[type[Settings], FieldInfo]], chosen: M
     for (meaning, allowed), some in told.items():
         by = tuple(option for option, cls in chosen.items() if cls in [reader for reader, _ in some])
         field = some[0][1]
-        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
         if by or len(told) == 1 or not chosen:
             found.append(Sense(meaning, allowed, by if len(told) > 1 or len(by) < len(chosen) else (), default))
     return tuple(found)
