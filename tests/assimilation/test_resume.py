@@ -10,6 +10,7 @@ from unittest.mock import MagicMock
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from tiny_training import METHODS, StopAt, fit_tiny, tiny_data, tiny_module, weights
 
 from assimilate.assimilation.a2 import A2
@@ -215,3 +216,24 @@ def test_a_shortened_run_ends_where_it_is_told_and_resumes_exactly(tmp_path, opt
     assert [row["step"] for row in again.rows] == steps
     expected, actual = weights(whole), weights(resumed)
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+@pytest.mark.parametrize("step", [2, 3, 5, 9])
+def test_a_resumed_run_of_averaged_weights_equals_an_uninterrupted_one(tmp_path: Path, step: int) -> None:
+    """Step 9 is the last: whoever comes after it finds a finished training, and the average all the same."""
+
+    def fitted(folder: str, *callbacks: pl.Callback) -> dict[str, torch.Tensor]:
+        module = tiny_module("simclr")
+        settings = {"callbacks": callbacks, "checkpoint_every_n_steps": 1}
+        fit_tiny(module, tiny_data(), tmp_path / folder, **settings)
+        return weights(module)
+
+    plain, whole = fitted("plain"), fitted("whole", EMAWeightAveraging(decay=0.5))
+    if step == 9:
+        fitted("cut", EMAWeightAveraging(decay=0.5))
+    else:
+        with pytest.raises(KeyError, match="killed"):
+            fitted("cut", EMAWeightAveraging(decay=0.5), StopAt(step))
+    resumed = fitted("cut", EMAWeightAveraging(decay=0.5))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not all(torch.equal(whole[name], plain[name]) for name in whole)

@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import lightning.pytorch as pl
 import numpy as np
+import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from assimilate.assimilation.fit import fit
 from assimilate.assimilation.loss import InfoNCE
@@ -28,7 +31,7 @@ def labelled_images(count: int, seed: int) -> ImageArrays:
 TRAIN, TEST = labelled_images(24, 0), labelled_images(40, 1)
 
 
-def run(workdir: Path, *, max_epochs: int, monitor: KNNMonitor | None) -> SimCLR:
+def run(workdir: Path, *callbacks: pl.Callback, max_epochs: int) -> SimCLR:
     transform = make_transform("expert", 8, flip=0.5, expert={})
     data = ContrastiveDataModule(
         TRAIN,
@@ -48,16 +51,21 @@ def run(workdir: Path, *, max_epochs: int, monitor: KNNMonitor | None) -> SimCLR
         mean=MEAN,
         std=STD,
     )
-    callbacks = [] if monitor is None else [monitor]
     fit(module, data, max_epochs=max_epochs, workdir=workdir, accelerator="cpu", callbacks=callbacks)
     return module
 
 
-def test_the_curve_is_measured_without_a_trace_and_survives_a_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_the_curve_is_measured_without_a_trace_and_survives_a_resume(tmp_path: Path, decay: float | None) -> None:
+    """With averaged weights, it is the curve of the average, which is the trained encoder."""
+
+    def average() -> list[pl.Callback]:
+        return [] if decay is None else [EMAWeightAveraging(decay=decay)]
+
     whole = KNNMonitor(TRAIN, TEST, every_n_epochs=2)
-    module = run(tmp_path / "whole", max_epochs=5, monitor=whole)
+    module = run(tmp_path / "whole", whole, *average(), max_epochs=5)
     assert [epoch for epoch, _ in whole.curve] == [0, 2, 4, 5]
-    unwatched = run(tmp_path / "unwatched", max_epochs=5, monitor=None)
+    unwatched = run(tmp_path / "unwatched", *average(), max_epochs=5)
     expected = unwatched.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in module.state_dict().items())
     # The last point is the trained encoder's accuracy.
@@ -66,16 +74,16 @@ def test_the_curve_is_measured_without_a_trace_and_survives_a_resume(tmp_path: P
     labels = torch.from_numpy(TRAIN.labels), torch.from_numpy(TEST.labels)
     assert whole.curve[-1][1] == knn_accuracy(bank, labels[0], queries, labels[1], k=5)
     first = KNNMonitor(TRAIN, TEST, every_n_epochs=2)
-    run(tmp_path / "cut", max_epochs=3, monitor=first)
+    run(tmp_path / "cut", first, *average(), max_epochs=3)
     resumed = KNNMonitor(TRAIN, TEST, every_n_epochs=2)
-    run(tmp_path / "cut", max_epochs=5, monitor=resumed)
+    run(tmp_path / "cut", resumed, *average(), max_epochs=5)
     # Stopping at epoch 3 added a point there; the others are the same.
     assert [point for point in resumed.curve if point[0] != 3] == whole.curve
 
 
 def test_the_curve_is_measured_on_the_crops_that_it_is_asked_for(tmp_path: Path) -> None:
     cropped = KNNMonitor(TRAIN, TEST, every_n_epochs=2, transform=make_transform("none", 6, flip=0.0, expert={}))
-    module = run(tmp_path, max_epochs=2, monitor=cropped)
+    module = run(tmp_path, cropped, max_epochs=2)
     encoder, centre = freeze(module.encoder), np.s_[:, :, 1:7, 1:7]
     bank, queries = (
         extract_features(encoder, ImageArrays(arrays.images[centre], arrays.labels), mean=MEAN, std=STD)

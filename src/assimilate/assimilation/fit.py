@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import Strategy
@@ -121,6 +122,10 @@ def fit(
             if isinstance(left.__context__, KeyboardInterrupt):
                 raise left.__context__ from None
             raise
+    if not record.trained:  # Lightning leaves on_train_end out, where the module gets its averaged weights
+        for callback in callbacks:
+            if isinstance(callback, WeightAveraging):
+                callback.on_train_end(trainer, module)
     return record
 
 

@@ -58,6 +58,11 @@ class TrainingRecord(pl.Callback):
         self._shown: dict[str, float] = {}
         self._total_steps = 0
 
+    @property
+    def trained(self) -> bool:
+        """Whether there was anything left to train."""
+        return self._total_steps > 0
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restarts the clock: time between two runs is not training time."""
         self._started = time.perf_counter()

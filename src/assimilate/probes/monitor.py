@@ -1,11 +1,12 @@
 """The kNN curve during training (Figure 4)."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import nn
 
 from assimilate.data.augmentation import Augmentation
@@ -21,6 +22,19 @@ def _as_written(module: nn.Module) -> contextlib.AbstractContextManager[object]:
     """
     compiled = any(part._compiled_call_impl is not None for part in module.modules())
     return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _averaged(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]:
+    """A block in which the module has the weights that its training will end with, where a callback averages them."""
+    averages = [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
+    for callback in averages:
+        callback.on_validation_epoch_start(trainer, module)
+    try:
+        yield
+    finally:
+        for callback in reversed(averages):
+            callback.on_validation_epoch_end(trainer, module)
 
 
 class KNNMonitor(pl.Callback):
@@ -73,7 +87,10 @@ class KNNMonitor(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, epoch: int) -> None:
         # No collective is involved in eval mode, so the other ranks simply wait for the result.
-        accuracy = self._accuracy(pl_module) if trainer.is_global_zero else 0.0
+        accuracy = 0.0
+        if trainer.is_global_zero:
+            with _averaged(trainer, pl_module):
+                accuracy = self._accuracy(pl_module)
         accuracy = float(trainer.strategy.broadcast(accuracy))
         trainer.callback_metrics[f"knn{self.k}"] = torch.tensor(accuracy)
         if not trainer.is_global_zero:
