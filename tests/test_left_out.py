@@ -107,3 +107,12 @@ def test_shipped_classes_leave_nothing_out():
     shipped = {cls for _, base in PLACES for cls in below(base) if cls.__module__.startswith("assimilate.")}
     assert all(issubclass(cls, Settings) for cls in shipped)
     assert not [cls for cls in shipped if not cls.__subclasses__() and left_out(cls)]
+
+
+def test_a_setting_that_no_file_has_and_a_class_needs_is_given_like_any_other(tmp_path, capsys):
+    words = ["assim=simclr", "prepare=plan", f"out={tmp_path}"]
+    assert train.main([*words, "encoder.backbone=timm", "encoder.model=resnet10t"]) == 0
+    assert train.main([*words, "encoder.backbone=timm"]) == 2
+    assert "encoder.model has no value: give encoder.model=…" in capsys.readouterr().err
+    assert train.main([*words, "encoder.model=resnet10t"]) == 2
+    assert "encoder.model would be ignored: encoder.backbone=resnet18 does not read it" in capsys.readouterr().err

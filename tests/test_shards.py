@@ -14,6 +14,7 @@ import torch
 from assimilate import invert, make_views
 from assimilate.data.shard import Shard
 from assimilate.files.checked_files import read_sealed, write_sealed
+from assimilate.jobs import plan
 from tests.chain_run import SMOKE, artifacts, run
 
 pytestmark = pytest.mark.xdist_group("views")
@@ -244,3 +245,17 @@ def test_parts_of_another_encoder_are_not_joined(copy, capsys):
     write_sealed(part / "part.json", note | {"made_from": note["made_from"] | {"encoder": "0" * 64}})
     assert run(invert, f"out={copy}") == 2
     assert "cannot be joined: it was made from another encoder than the one here" in capsys.readouterr().err
+
+
+def test_a_shard_is_announced_and_more_than_a_day_of_it_is_asked_about(without_views, capsys, monkeypatch):
+    out, views = without_views
+    words = [*SMOKE, "shard=1/2", f"out={out}"]
+    monkeypatch.setattr(plan, "ASKED_SECONDS", 0.0)
+    assert make_views.main(words) == 2
+    told = capsys.readouterr()
+    assert f"  shard 1/2 of views/digits/{views.name}" in told.out
+    assert "yes=true goes on" in told.err
+    assert not list(views.parent.glob("*.shard1of2"))
+    assert make_views.main([*words, "yes=true"]) == 0
+    assert make_views.main(words) == 0  # it is there: nothing to ask about
+    assert "shard 1/2 of views" not in capsys.readouterr().out.split("nothing to do")[-1]

@@ -12,6 +12,7 @@ from assimilate.artifacts.store import full_disk_explained
 from assimilate.errors import UserError
 from assimilate.jobs.children import FAILURE
 from assimilate.jobs.out_folder import refusals_explained
+from assimilate.jobs.pace import Pace
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import fill_shard
 from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
@@ -28,7 +29,9 @@ def main(file: Path) -> int:
     job = Job.read(content)
     try:
         with termination_raised() if rank() is None else contextlib.nullcontext(), refusals_explained(), job.ending:
-            work(Session(job, prepare="never"), content["artifact"])
+            session = Session(job, prepare="never")
+            session.terminal.pace = Pace.taken_over(content["pace"])  # its bar says which step of the job this is
+            work(session, content["artifact"])
     except UserError as error:
         print(f"assimilate.{job.stage}: {error}", file=sys.stderr)
         return 2

@@ -16,7 +16,9 @@ from typing import Any, Protocol
 from assimilate.artifacts.artifact import Artifact
 from assimilate.errors import UserError
 from assimilate.graph.place import Place
+from assimilate.jobs.pace import Pace
 from assimilate.jobs.stopping import start_child
+from assimilate.jobs.terminal import Terminal
 from assimilate.run.job import RANK_TARGET, Job
 from assimilate.tracking.tracker import RANK_METRICS, Relay
 
@@ -37,6 +39,10 @@ class Parent(Place, Protocol):
         """What it was composed to."""
 
     @property
+    def terminal(self) -> Terminal:
+        """To which it reports."""
+
+    @property
     def num_gpus(self) -> int:
         """GPUs that it sees."""
 
@@ -54,7 +60,7 @@ def run_ranks(at: Parent, artifact: Artifact) -> None:
     at.say(f"  {artifact.name} on {ranks} ranks, {threads} CPU thread{'s' * (threads > 1)} each")
     sys.stdout.flush()
     artifact.staging.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", *launcher, "-m", CHILD, str(_written(at.job, artifact, JOB))]
+    command = [sys.executable, "-m", *launcher, "-m", CHILD, str(_written(at.job, artifact, JOB, at.terminal.pace))]
     # Kubeflow sets PET_NNODES and the like for any process; torch's launcher takes them for arguments of its own.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PET_")}
     environment |= {RANK_TARGET: artifact.label, "OMP_NUM_THREADS": str(threads)}
@@ -133,7 +139,7 @@ def run_shards(at: Parent, artifact: Artifact, count: int, chosen: Sequence[int]
     running, files = [], []
     for index, shard in enumerate(chosen):
         name = f"{JOB}.{shard}"
-        files.append(_written(at.job, artifact, name, shard=f"{shard}/{count}", trainer=hardware))
+        files.append(_written(at.job, artifact, name, at.terminal.pace, shard=f"{shard}/{count}", trainer=hardware))
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if on_gpu:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index]
@@ -156,11 +162,17 @@ def _threads(at: Place, processes: int) -> int:
 
 
 def _written(
-    job: Job, artifact: Artifact, name: str, *, shard: str | None = None, trainer: Mapping[str, Any] | None = None
+    job: Job,
+    artifact: Artifact,
+    name: str,
+    pace: Pace,
+    *,
+    shard: str | None = None,
+    trainer: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a child's job beside what it works on."""
     hardware = {**job.config["trainer"], **(trainer or {})}
     alone = {"prepare": "never", "force": False, "preview": False, "verify": False, "shard": shard}
     child = replace(job, config={**job.config, **alone, "trainer": hardware})
     artifact.staging.mkdir(parents=True, exist_ok=True)
-    return child.written(artifact.staging / name, artifact=artifact.label)
+    return child.written(artifact.staging / name, artifact=artifact.label, pace=pace.handed_over())

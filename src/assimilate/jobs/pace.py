@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Mapping
+from typing import Any, Self
 
 
 class Meter:
@@ -43,6 +44,17 @@ class Pace:
         expected = self._pending.pop(step, None)
         if expected is not None and step == self._running:
             self._expected, self._took = self._expected + expected, self._took + time.monotonic() - self._started
+
+    def handed_over(self) -> dict[str, Any]:
+        """For a child of this process, on this machine, whose clock is the same; `taken_over` reads it."""
+        return vars(self)
+
+    @classmethod
+    def taken_over(cls, values: Mapping[str, Any]) -> Self:
+        """What the parent handed over."""
+        pace = cls({})
+        vars(pace).update(values)
+        return pace
 
     @property
     def position(self) -> str:

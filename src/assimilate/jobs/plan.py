@@ -4,9 +4,11 @@ import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.data.dataset import Dataset
+from assimilate.data.shard import Shard
 from assimilate.errors import UserError
 from assimilate.graph.cost import Cost, Speed, duration
 from assimilate.jobs.pace import Pace
@@ -156,7 +158,13 @@ def plan_of_all(plans: Mapping[int, Sequence[Planned]], budget: str) -> list[str
     return [*lines, *totals(list(parts.values()), budget, f" for {len(plans)} jobs")]
 
 
-def _planned(needs: Sequence[Need], speed: Speed, machine: str = "", anew: Container[str] = ()) -> Iterator[Planned]:
+def _planned(
+    needs: Sequence[Need],
+    speed: Speed,
+    machine: str = "",
+    anew: Container[str] = (),
+    shards: Mapping[str, Shard] = MappingProxyType({}),
+) -> Iterator[Planned]:
     for session, artifact in needs:
         if artifact.label not in anew and session.store.has(artifact):
             yield Planned(artifact.label, artifact.label)
@@ -165,16 +173,25 @@ def _planned(needs: Sequence[Need], speed: Speed, machine: str = "", anew: Conta
         cost = session.cost_of(artifact, speed)
         known = isinstance(artifact.step, Dataset) or session.store.has(session.data)
         label = artifact.label if known else f"{artifact.kind}/{artifact.name}"
+        if (shard := shards.get(artifact.label)) is not None:
+            label, cost = f"shard {shard} of {label}", Cost(cost.seconds / shard.count, cost.megabytes / shard.count)
         yield Planned(label, artifact.label, session.command_for(artifact), machine, cost.seconds, cost.megabytes)
 
 
-def announce(session: Session, needs: Sequence[Need], *, anew: Sequence[Artifact | None] = ()) -> None:
+def announce(
+    session: Session,
+    needs: Sequence[Need],
+    *,
+    anew: Sequence[Artifact | None] = (),
+    shards: Mapping[str, Shard] = MappingProxyType({}),
+) -> None:
     """Before anything long: what is missing, what it may cost, and how to avoid it.
 
     Args:
         session: of the job.
         needs: everything that is to be there, parents first.
         anew: what force=true builds again although it is there; to be discarded after this.
+        shards: which part of an artifact is made, by its label, where not all of it is.
 
     Raises:
         UserError: it would take this CPU more than a day, and the user did not agree.
@@ -188,12 +205,12 @@ def announce(session: Session, needs: Sequence[Need], *, anew: Sequence[Artifact
     if not missing:
         return
     speed = _speed(session, session.device)
-    planned = list(_planned(missing, speed, anew=again))
+    planned = list(_planned(missing, speed, anew=again, shards=shards))
     if sum(part.seconds for part in planned) > LONG_SECONDS and not speed.is_measured:
         session.say("measuring this machine, a few seconds, once")
         speed = session.measure_speed()
         remember_speed(session.device, session.settings.trainer.num_threads, speed)
-        planned = list(_planned(missing, speed, anew=again))
+        planned = list(_planned(missing, speed, anew=again, shards=shards))
     total = sum((part.cost for part in planned), Cost())
     session.say(f"to build on {session.device_name}, {_how_rough(speed)}:")
     for part in planned:

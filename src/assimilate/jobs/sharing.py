@@ -28,6 +28,7 @@ from assimilate.data.shard import Shard
 from assimilate.errors import UserError
 from assimilate.graph.rows import RowWork
 from assimilate.jobs.children import run_shards
+from assimilate.jobs.plan import announce, unfold
 from assimilate.jobs.session import Session
 
 
@@ -86,6 +87,7 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
             if is_complete(part):
                 session.terminal.say(f"nothing to do: shard {shard} is there, {part}")
             else:
+                session.terminal.pace.begin(artifact.label)
                 _fill(session, work, part, (first, end), 0)
                 seal(part, first, made_from)
                 if artifact.path.is_dir():  # joined without it: nothing will use it
@@ -140,6 +142,10 @@ def _shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | N
         shard = Shard.parse(text)
     except ValueError as error:
         raise UserError(str(error)) from error
+    needs = unfold([(session, artifact)])
+    if is_complete(part_folder(artifact.path, shard)):
+        needs = [need for need in needs if need[1].label != artifact.label]
+    announce(session, needs, shards={artifact.label: shard})
     session.look_ahead([artifact])
     for parent in artifact.parents.values():
         session.ensure(parent)

@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
 from assimilate.graph.refusal import nearest
-from assimilate.run.keys import named_keys, optional_keys
+from assimilate.run.keys import named_keys, value_keys
 from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nodes, options_with, settings_in
 from assimilate.run.once_loader import OnceLoader
 from assimilate.run.words import SEARCH_PATH, unreadable
@@ -248,7 +248,7 @@ def suggestion(error: Exception, words: Sequence[str]) -> str:
         return f". It is a key of {' or '.join(having)}"
     choices = [word for word in words if (CONF / word.partition("=")[0]).is_dir()]
     composed: Any = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=choices))
-    known = {*nodes(composed), *optional_keys(), *named_keys(composed)}
+    known = {*nodes(composed), *value_keys(), *named_keys(composed)}
     return f". {nearest(key, {*known, *(path.name for path in CONF.iterdir() if path.is_dir())})}"
 
 

@@ -69,12 +69,10 @@ def known_keys() -> dict[str, bool]:
 
 
 @functools.cache
-def optional_keys() -> frozenset[str]:
-    """Keys of settings that have a default in their class, so that an option's file may leave them out."""
+def value_keys() -> frozenset[str]:
+    """Keys of settings that hold a value, not further settings; whether a file has them or not."""
     fields = [(key, field) for path, base in PLACES for key, field, _ in places_of(path, base)]
-    return frozenset(
-        key for key, field in fields if not field.is_required() and settings_type(field.annotation) is None
-    )
+    return frozenset(key for key, field in fields if settings_type(field.annotation) is None)
 
 
 def is_settable(key: str) -> bool:

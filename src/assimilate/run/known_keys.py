@@ -10,7 +10,7 @@ import yaml
 from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.errors import UserError
 from assimilate.graph.refusal import nearest
-from assimilate.run.keys import is_argument, known_keys, named_keys, optional_keys
+from assimilate.run.keys import is_argument, known_keys, named_keys, value_keys
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -59,9 +59,9 @@ def _files_by_key() -> dict[str, list[Path]]:
 def is_left_out(key: str) -> bool:
     """Whether no shipped file holds a setting that may be given all the same: Hydra would not know it by itself.
 
-    It has a default in its class, or stands in a mapping that takes keys of any name.
+    A class has it, or it stands in a mapping that takes keys of any name.
     """
-    return not is_shipped(key) and (key in optional_keys() or any(map(_is_open, _above(key))))
+    return not is_shipped(key) and (key in value_keys() or any(map(_is_open, _above(key))))
 
 
 def is_shipped(key: str) -> bool:
