@@ -6,12 +6,13 @@ python -m assimilate.analyze dataset=cifar100 analysis=distances         Figure 
 python -m assimilate.analyze dataset=cifar10 analysis=figure8            pictures; also grid, figure3, figure9, figure10
 python -m assimilate.analyze dataset=cifar10 analysis=card 'analysis.views=[wsearch,…]'    what the views are worth
 python -m assimilate.analyze dataset=cifar10 analysis=curves 'analysis.runs=[table3/expert_expert_simclr,…]'
-python -m assimilate.analyze dataset=cifar10 analysis=alignment_uniformity 'analysis.runs=[…]'
+python -m assimilate.analyze dataset=cifar10 analysis=alignment_uniformity 'analysis.runs=[…]'    also analysis=features
 """
 
 import sys
 
 from assimilate.figures.figure import row_is_ready
+from assimilate.figures.kinds import drawing
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
 from assimilate.run.analysis_settings import analysis_class
@@ -25,9 +26,7 @@ def main(job: Job) -> None:
     session = Session(job)
     if measures_pair(job.config):
         if (parts := row_is_ready(session)) is not None:
-            from assimilate.figures.pairs import measure_row
-
-            measure_row(session, parts)
+            drawing().pairs.measure_row(session, parts)
         return
     kind = analysis_class(job.config)
     figure = kind.plan(session)

@@ -10,8 +10,8 @@ from torch import nn
 from assimilate.analysis.curve_figure import join_seeds
 from assimilate.analysis.distance_figure import summarize_distances
 from assimilate.analysis.mine import MineSettings
-from assimilate.analysis.offsets import embed_offsets
 from assimilate.analysis.pairs import SeenViews, measure_pair
+from assimilate.analysis.plane import embed_in_plane
 from assimilate.analysis.sphere import CHUNK, alignment, uniformity
 from assimilate.data.transform import make_transform
 from assimilate.views.embedding import FrozenEmbedding
@@ -134,15 +134,16 @@ def test_offsets_of_two_clusters_stay_two_clusters():
     rng = np.random.default_rng(0)
     offsets = rng.standard_normal((120, 20)).astype(np.float32)
     offsets[60:] += 12
-    plane = embed_offsets(offsets, perplexity=15, num_iterations=300, seed=0)
+    settings = {"num_iterations": 300, "seed": 0, "limit": "num_images"}
+    plane = embed_in_plane(offsets, perplexity=15, **settings)
     assert plane.shape == (120, 2)
     apart = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
     np.fill_diagonal(apart, np.inf)
     nearest = apart.argsort(axis=1)[:, :5]
     assert np.mean((nearest < 60) == (np.arange(120) < 60)[:, None]) > 0.9
-    np.testing.assert_array_equal(plane, embed_offsets(offsets, perplexity=15, num_iterations=300, seed=0))
-    with pytest.raises(ValueError, match="perplexity of 40 needs more than 40 offsets, and there are 30"):
-        embed_offsets(offsets[:30], perplexity=40, num_iterations=300, seed=0)
+    np.testing.assert_array_equal(plane, embed_in_plane(offsets, perplexity=15, **settings))
+    with pytest.raises(ValueError, match="perplexity of 40 needs more than 40 points, and there are 30"):
+        embed_in_plane(offsets[:30], perplexity=40, **settings)
 
 
 def test_seeds_are_joined_at_the_epochs_that_all_have():

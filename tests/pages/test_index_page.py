@@ -83,8 +83,10 @@ def make_out(tmp_path):
     figure = out / "smoke" / "analysis" / "curves-abc"
     figure.mkdir(parents=True)
     (figure / "curves.png").write_bytes(PNG)
+    (figure / "curves.dark.png").write_bytes(PNG[::-1])
     (figure / "curves.csv").write_text("epoch,knn5\n0,1\n")
-    shown = {"png": "curves.png", "csv": "curves.csv", "pdf": "curves.pdf", "caption": f"A caption {HOSTILE}"}
+    shown = {"dark": "curves.dark.png", **{kind: f"curves.{kind}" for kind in ("png", "csv", "pdf")}}
+    shown["caption"] = f"A caption {HOSTILE}"
     described = {"schema": 1, "kind": "curves", "title": "Curves", "caption": "Said above.", "figure": "Figure 4"}
     (figure / "analysis.json").write_text(json.dumps({**described, "dataset": "digits", "files": [shown]}))
     return out
@@ -203,6 +205,8 @@ def test_nothing_comes_from_elsewhere(pages, out):
         elif not target.startswith("data:image/png;base64,"):
             assert (out / unquote(target)).is_file(), target
     assert "data:image/png;base64," + base64.b64encode(PNG).decode() in html
+    twin = base64.b64encode(PNG[::-1]).decode()
+    assert f'<source media="screen and (prefers-color-scheme: dark)" srcset="data:image/png;base64,{twin}">' in html
     assert "curves.csv" in html
     assert "curves.pdf" not in html  # it is not there
 

@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from assimilate.analysis.canvas import Picture, print_figure, styled
+from assimilate.analysis.canvas import ink, new_figure, soft
 from assimilate.analysis.card import EXPERT, REAL, RECONSTRUCTION
-from assimilate.analysis.colours import INK, SOFT
 
 COLUMNS, WIDTH = 3, 8.2
 # Apart from every colour that a bar may have.
@@ -23,32 +22,27 @@ MARKS: Mapping[str, tuple[Any, str]] = {
 Card = Mapping[str, Mapping[str, Any]]
 
 
-def draw_card(cards: Mapping[str, Card], colours: Mapping[str, str], *, budget: str) -> Picture:
+def draw_card(cards: Mapping[str, Card], colours: Mapping[str, str]) -> Figure:
     """Small multiples, a panel a score.
 
     Args:
         cards: {label of views: card}, as `make_card` makes them.
         colours: by label.
-        budget: of the run.
     """
     titles = {name: f"{score['title']} ({score['unit']})" for card in cards.values() for name, score in card.items()}
     rows = math.ceil(len(titles) / COLUMNS)
-    with styled():
-        height = rows * (0.62 + 0.24 * len(cards)) + 0.5
-        figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
-        panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
-        for position, (axes, (name, title)) in enumerate(zip(panels, titles.items(), strict=False)):
-            _draw_score(
-                axes, {label: card[name] for label, card in cards.items() if name in card}, list(cards), colours
-            )
-            axes.set_title(title, fontsize=8)
-            axes.set_yticks(range(len(cards)), list(cards) if position % COLUMNS == 0 else [""] * len(cards))
-        for axes in panels[len(titles) :]:
-            axes.axis("off")
-        shown = [name for name in MARKS if any(name in score for card in cards.values() for score in card.values())]
-        lines = [Line2D([], [], color=INK, linestyle=MARKS[name][0], linewidth=1.6) for name in shown]
-        figure.legend(lines, [MARKS[name][1] for name in shown], loc="outside upper right", ncols=len(shown))
-        return print_figure(figure, budget=budget)
+    height = rows * (0.62 + 0.24 * len(cards)) + 0.5
+    figure, panels = new_figure(WIDTH, height, rows=rows, columns=COLUMNS)
+    for position, (axes, (name, title)) in enumerate(zip(panels, titles.items(), strict=False)):
+        _draw_score(axes, {label: card[name] for label, card in cards.items() if name in card}, list(cards), colours)
+        axes.set_title(title, fontsize=8)
+        axes.set_yticks(range(len(cards)), list(cards) if position % COLUMNS == 0 else [""] * len(cards))
+    for axes in panels[len(titles) :]:
+        axes.axis("off")
+    shown = [name for name in MARKS if any(name in score for card in cards.values() for score in card.values())]
+    lines = [Line2D([], [], color=ink(), linestyle=MARKS[name][0], linewidth=1.6) for name in shown]
+    figure.legend(lines, [MARKS[name][1] for name in shown], loc="outside upper right", ncols=len(shown))
+    return figure
 
 
 def _draw_score(axes: Axes, scores: Card, labels: list[str], colours: Mapping[str, str]) -> None:
@@ -61,7 +55,7 @@ def _draw_score(axes: Axes, scores: Card, labels: list[str], colours: Mapping[st
         axes.barh(row, score["value"], height=0.62, color=colours[label], alpha=0.75, linewidth=0)
         for name, (dashes, _) in MARKS.items():
             if name in score:
-                axes.plot([score[name]] * 2, [row - 0.42, row + 0.42], color=INK, linestyle=dashes, linewidth=1.6)
+                axes.plot([score[name]] * 2, [row - 0.42, row + 0.42], color=ink(), linestyle=dashes, linewidth=1.6)
         axes.annotate(
             f"{score['value']:.3g}",
             (1.0, row),
@@ -74,5 +68,5 @@ def _draw_score(axes: Axes, scores: Card, labels: list[str], colours: Mapping[st
     axes.set_xlim(low - (0.05 * reach if low else 0), high + 0.34 * reach)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=7)
-    axes.spines["left"].set_color(SOFT)
+    axes.spines["left"].set_color(soft())
     axes.locator_params(axis="x", nbins=4)

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from assimilate.analysis.canvas import Picture, make_room_beside, new_figure, print_figure, styled
+from assimilate.analysis.canvas import make_room_beside, new_figure
 from assimilate.analysis.colours import COLOURS, DASHES
 
 
@@ -47,34 +48,32 @@ def join_seeds(curves: Sequence[Sequence[tuple[float, float]]]) -> Curve:
     return Curve(np.array(epochs, dtype=float), np.array([[table[epoch] for epoch in epochs] for table in tables]))
 
 
-def draw_curves(curves: Mapping[str, Curve], *, y_label: str, budget: str) -> Picture:
+def draw_curves(curves: Mapping[str, Curve], *, y_label: str) -> Figure:
     """Mean curves; a band of one standard deviation where there are several seeds.
 
     Args:
         curves: by label.
         y_label: what was measured.
-        budget: of the runs.
     """
-    with styled():
-        figure, (axes,) = new_figure(5.4, 3.4)
-        for position, (label, curve) in enumerate(curves.items()):
-            colour = COLOURS[position % len(COLOURS)]
-            dash = DASHES[position // len(COLOURS) % len(DASHES)]
-            seeds = len(curve.values)
-            text = label if seeds == 1 else f"{label} (n={seeds})"
-            marker = "o" if len(curve.epochs) < 4 else None
-            (line,) = axes.plot(curve.epochs, curve.mean, color=colour, linestyle=dash, label=text)
-            line.set(marker=marker, markersize=4, clip_on=False, zorder=3)  # the first stands on an axis
-            if seeds > 1:
-                low, high = curve.mean - curve.std, curve.mean + curve.std
-                axes.fill_between(curve.epochs, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.grid(axis="y")
-        axes.set_xlim(min(curve.epochs[0] for curve in curves.values()), max(c.epochs[-1] for c in curves.values()))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(y_label)
-        if len(curves) <= 5:
-            axes.legend()
-        else:
-            make_room_beside(figure, figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper"))
-        return print_figure(figure, budget=budget)
+    figure, (axes,) = new_figure(5.4, 3.4)
+    for position, (label, curve) in enumerate(curves.items()):
+        colour = COLOURS[position % len(COLOURS)]
+        dash = DASHES[position // len(COLOURS) % len(DASHES)]
+        seeds = len(curve.values)
+        text = label if seeds == 1 else f"{label} (n={seeds})"
+        marker = "o" if len(curve.epochs) < 4 else None
+        (line,) = axes.plot(curve.epochs, curve.mean, color=colour, linestyle=dash, label=text)
+        line.set(marker=marker, markersize=4, clip_on=False, zorder=3)  # the first stands on an axis
+        if seeds > 1:
+            low, high = curve.mean - curve.std, curve.mean + curve.std
+            axes.fill_between(curve.epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.grid(True, axis="y")
+    axes.set_xlim(min(curve.epochs[0] for curve in curves.values()), max(c.epochs[-1] for c in curves.values()))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(y_label)
+    if len(curves) <= 5:
+        axes.legend()
+    else:
+        make_room_beside(figure, figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper"))
+    return figure

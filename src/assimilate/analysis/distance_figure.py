@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from assimilate.analysis.canvas import Picture, new_figure, print_figure, styled
-from assimilate.analysis.colours import INK
+from assimilate.analysis.canvas import ink, new_figure
 
 FEWEST_BINS, MOST_BINS = 20, 200
 
@@ -30,38 +30,35 @@ def draw_distances(
     colours: Mapping[str, str],
     *,
     epsilon1: float | None,
-    budget: str,
-) -> Picture:
+) -> Figure:
     """Overlaid histograms of ‖f(view) − f(anchor)‖₂.
 
     Args:
         distances: [images, views] by name.
         colours: by name.
         epsilon1: the distance that W-search was asked for, marked by a line; None: no line.
-        budget: of the run.
     """
-    with styled():
-        figure, (axes,) = new_figure(5.4, 3.2)
-        top = 1.05 * max(*(float(np.quantile(values, 0.999)) for values in distances.values()), epsilon1 or 0.0, 1e-6)
-        for name, values in distances.items():
-            edges = _edges(values, top)
-            # Densities over all views: what lies beyond the last edge still counts.
-            counts, _ = np.histogram(values, edges)
-            density = counts / values.size / (edges[1] - edges[0])
-            label = f"{name}   {values.mean():.3f} ± {values.std():.3f}"
-            axes.stairs(density, edges, fill=True, color=colours[name], alpha=0.22)
-            axes.stairs(density, edges, color=colours[name], linewidth=1.5, label=label)
-        if epsilon1 is not None:
-            axes.axvline(epsilon1, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
-            axes.annotate(
-                f" ε₁ = {epsilon1:.3f}", (epsilon1, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=8
-            )
-        axes.set_xlim(0, top)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("distance to the anchor, ‖f(view) − f(anchor)‖₂")
-        axes.set_ylabel("density")
-        axes.legend(title="mean ± std", title_fontsize=8, alignment="left")
-        return print_figure(figure, budget=budget)
+    figure, (axes,) = new_figure(5.4, 3.2)
+    top = 1.05 * max(*(float(np.quantile(values, 0.999)) for values in distances.values()), epsilon1 or 0.0, 1e-6)
+    for name, values in distances.items():
+        edges = _edges(values, top)
+        # Densities over all views: what lies beyond the last edge still counts.
+        counts, _ = np.histogram(values, edges)
+        density = counts / values.size / (edges[1] - edges[0])
+        label = f"{name}   {values.mean():.3f} ± {values.std():.3f}"
+        axes.stairs(density, edges, fill=True, color=colours[name], alpha=0.22)
+        axes.stairs(density, edges, color=colours[name], linewidth=1.5, label=label)
+    if epsilon1 is not None:
+        axes.axvline(epsilon1, color=ink(), linewidth=1.0, linestyle=(0, (4, 2)))
+        axes.annotate(
+            f" ε₁ = {epsilon1:.3f}", (epsilon1, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=8
+        )
+    axes.set_xlim(0, top)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("distance to the anchor, ‖f(view) − f(anchor)‖₂")
+    axes.set_ylabel("density")
+    axes.legend(title="mean ± std", title_fontsize=8, alignment="left")
+    return figure
 
 
 def _edges(values: NDArray[np.float32], top: float) -> NDArray[np.float64]:

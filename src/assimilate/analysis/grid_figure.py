@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from assimilate.analysis.canvas import Picture, print_figure, styled
-from assimilate.analysis.colours import SOFT
+from assimilate.analysis.canvas import paper, soft
 
 # In pixels of an image that is not enlarged.
 GAP, WIDE_GAP = 1, 5
@@ -26,8 +26,14 @@ class Panel:
     pictures: NDArray[np.uint8]
 
 
-def mosaic(panels: Sequence[Panel]) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
-    """All panels beside each other on white, un-enlarged; a picture smaller than the largest stands mid-cell.
+def mosaic(
+    panels: Sequence[Panel], between: tuple[float, float, float] = (1, 1, 1)
+) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
+    """All panels beside each other, un-enlarged; a picture smaller than the largest stands mid-cell.
+
+    Args:
+        panels: with as many rows each.
+        between: the colour between them, RGB from 0 to 1.
 
     Returns:
         ([height, width, 3], first and last pixel column of each panel).
@@ -37,7 +43,7 @@ def mosaic(panels: Sequence[Panel]) -> tuple[NDArray[np.uint8], list[tuple[int, 
     side = max(panel.pictures.shape[-1] for panel in panels)
     columns = sum(panel.pictures.shape[1] for panel in panels)
     width = columns * (side + GAP) - GAP + (len(panels) - 1) * (WIDE_GAP - GAP)
-    canvas = np.full((rows * (side + GAP) - GAP, width, 3), 255, dtype=np.uint8)
+    canvas = np.full((rows * (side + GAP) - GAP, width, 3), np.rint(255 * np.array(between)), dtype=np.uint8)
     left, spans = 0, []
     for panel in panels:
         begin = left
@@ -53,35 +59,34 @@ def mosaic(panels: Sequence[Panel]) -> tuple[NDArray[np.uint8], list[tuple[int, 
     return canvas, spans
 
 
-def draw_grid(panels: Sequence[Panel], *, budget: str) -> Picture:
+def draw_grid(panels: Sequence[Panel], *, budget: str) -> Figure:
     """The mosaic enlarged without smoothing, whole pixels onto whole pixels, under the panels' headings.
 
     Args:
         panels: with as many rows each.
         budget: of the run.
     """
-    canvas, spans = mosaic(panels)
+    canvas, spans = mosaic(panels, to_rgb(paper()))
     side = max(panel.pictures.shape[-1] for panel in panels)
     scale = max(1, min(CELL // side, WIDEST // canvas.shape[1]))
     enlarged = canvas.repeat(scale, axis=0).repeat(scale, axis=1)
     height, width = enlarged.shape[:2]
     footer = FOOTER if budget != "paper" else 0
     tall, broad = height + HEADER + MARGIN + footer, width + 2 * MARGIN
-    with styled():
-        figure = Figure(figsize=(broad / DPI, tall / DPI), dpi=DPI, facecolor="white")
-        axes = figure.add_axes((MARGIN / broad, (MARGIN + footer) / tall, width / broad, height / tall))
-        axes.imshow(enlarged, interpolation="none", aspect="auto")
-        axes.axis("off")
-        for panel, (first, last) in zip(panels, spans, strict=True):
-            centre = (MARGIN + scale * (first + last) / 2) / broad
-            baseline = (tall - HEADER + 8) / tall
-            figure.text(centre, baseline, panel.heading, ha="center", va="bottom", fontsize=_size(panel, scale, side))
-            if panel.pictures.shape[1] > 1:
-                ends = [(MARGIN + scale * first) / broad, (MARGIN + scale * last) / broad]
-                level = (tall - HEADER + 4) / tall
-                line = axes.plot(ends, [level, level], color=SOFT, linewidth=0.7, transform=figure.transFigure)
-                line[0].set_clip_on(False)
-        return print_figure(figure, budget=budget, dpi=DPI)
+    figure = Figure(figsize=(broad / DPI, tall / DPI), dpi=DPI)
+    axes = figure.add_axes((MARGIN / broad, (MARGIN + footer) / tall, width / broad, height / tall))
+    axes.imshow(enlarged, interpolation="none", aspect="auto")
+    axes.axis("off")
+    for panel, (first, last) in zip(panels, spans, strict=True):
+        centre = (MARGIN + scale * (first + last) / 2) / broad
+        baseline = (tall - HEADER + 8) / tall
+        figure.text(centre, baseline, panel.heading, ha="center", va="bottom", fontsize=_size(panel, scale, side))
+        if panel.pictures.shape[1] > 1:
+            ends = [(MARGIN + scale * first) / broad, (MARGIN + scale * last) / broad]
+            level = (tall - HEADER + 4) / tall
+            line = axes.plot(ends, [level, level], color=soft(), linewidth=0.7, transform=figure.transFigure)
+            line[0].set_clip_on(False)
+    return figure
 
 
 def _size(panel: Panel, scale: int, side: int) -> float:

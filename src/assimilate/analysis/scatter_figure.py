@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assimilate.analysis.canvas import Picture, new_figure, print_figure, styled
-from assimilate.analysis.colours import SOFT
+from matplotlib.figure import Figure
+
+from assimilate.analysis.canvas import new_figure, soft
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,7 @@ class Point:
     filled: bool = True
 
 
-def draw_points(
-    points: Sequence[Point], *, x_label: str, y_label: str, note: str | None = None, budget: str
-) -> Picture:
+def draw_points(points: Sequence[Point], *, x_label: str, y_label: str, note: str | None = None) -> Figure:
     """A scatter plot with a legend in the order of the points.
 
     Args:
@@ -28,20 +27,18 @@ def draw_points(
         x_label: with its unit.
         y_label: likewise.
         note: a remark under the axes, such as which corner is better.
-        budget: of the measurement.
     """
-    with styled():
-        figure, (axes,) = new_figure(5.6, 3.4)
-        for point in points:
-            axes.scatter(
-                point.x, point.y, s=52, label=point.label, zorder=3, linewidths=1.5, edgecolors=point.colour,
-                facecolors=point.colour if point.filled else "white",
-            )  # fmt: skip
-        axes.grid()
-        axes.margins(0.12)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
-        if note is not None:
-            axes.set_title(note, fontsize=8, fontweight="normal", color=SOFT)
-        return print_figure(figure, budget=budget)
+    figure, (axes,) = new_figure(5.6, 3.4)
+    for point in points:
+        axes.scatter(
+            point.x, point.y, s=52, label=point.label, zorder=3, linewidths=1.5, edgecolors=point.colour,
+            facecolors=point.colour if point.filled else axes.get_facecolor(),
+        )  # fmt: skip
+    axes.grid(True)
+    axes.margins(0.12)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+    if note is not None:
+        axes.set_title(note, fontsize=8, fontweight="normal", color=soft())
+    return figure

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from assimilate.analysis.canvas import picture
 from assimilate.analysis.card import EXPERT, REAL, RECONSTRUCTION, Beside, Shown, make_card
 from assimilate.analysis.card_figure import draw_card
 from assimilate.analysis.seen import Seen, look
@@ -37,7 +38,7 @@ def add_card(figure: Figure) -> str:
             session.terminal.say(f"  {kind.label}: {len(indices)} images, {len(others)} others")
             analysis.summary[kind.label] = bench.card_of(kind)
     cards = {label: found["scores"] for label, found in analysis.summary.items()}
-    picture = draw_card(cards, {kind.label: kind.colour for kind in kinds}, budget=analysis.budget_name)
+    drawn = picture(lambda: draw_card(cards, {kind.label: kind.colour for kind in kinds}), **analysis.look)
     rows = [
         {
             "view": label,
@@ -51,7 +52,7 @@ def add_card(figure: Figure) -> str:
         f"View card of {session.dataset.name}: {len(indices)} training images as f sees them, against {len(others)} "
         "others. Bars: the views. Marks: the same score of expert views, of reconstructions and of real images."
     )
-    analysis.add("card", picture, rows, caption)
+    analysis.add("card", drawn, rows, caption)
     for label, card in cards.items():
         session.terminal.say(f"  {label}")
         for score in card.values():

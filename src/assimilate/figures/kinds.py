@@ -15,10 +15,11 @@ from assimilate.run.analysis_checks import view_words
 from assimilate.run.analysis_settings import Analysis as Kind
 
 
-def _drawing() -> ModuleType:
-    from assimilate.figures import drawing  # and with it torch and matplotlib
+def drawing() -> ModuleType:
+    """What draws; loaded when something is drawn."""
+    from assimilate.figures import drawing as module  # and with it torch and matplotlib
 
-    return drawing
+    return module
 
 
 class Pairs(Kind):
@@ -45,7 +46,7 @@ class Pairs(Kind):
     @classmethod
     def draw(cls, figure: Figure) -> str:
         """One point a pair."""
-        return str(_drawing().pairs.add_pairs(figure))
+        return str(drawing().pairs.add_pairs(figure))
 
 
 class OfViews(Kind):
@@ -70,7 +71,7 @@ class Distances(OfViews):
     @classmethod
     def draw(cls, figure: Figure) -> str:
         """Histograms."""
-        return str(_drawing().views.add_distances(figure))
+        return str(drawing().views.add_distances(figure))
 
 
 class Offsets(OfViews):
@@ -82,7 +83,7 @@ class Offsets(OfViews):
     @classmethod
     def draw(cls, figure: Figure) -> str:
         """By t-SNE."""
-        return str(_drawing().views.add_offsets(figure))
+        return str(drawing().views.add_offsets(figure))
 
 
 class Grid(OfViews):
@@ -96,7 +97,7 @@ class Grid(OfViews):
     @classmethod
     def draw(cls, figure: Figure) -> str:
         """Pictures."""
-        return str(_drawing().views.add_grid(figure))
+        return str(drawing().views.add_grid(figure))
 
 
 class ViewCard(OfViews):
@@ -108,7 +109,7 @@ class ViewCard(OfViews):
     @classmethod
     def draw(cls, figure: Figure) -> str:
         """Bars."""
-        return str(_drawing().card.add_card(figure))
+        return str(drawing().card.add_card(figure))
 
 
 class Curves(Kind):
@@ -142,26 +143,55 @@ class Curves(Kind):
     @classmethod
     def draw(cls, figure: Figure) -> str:
         """A line a setting."""
-        return str(_drawing().runs.add_curves(figure))
+        return str(drawing().runs.add_curves(figure))
 
 
-class AlignmentUniformity(Kind):
-    """Alignment and uniformity of the encoders of finished runs (Wang & Isola, 2020)."""
+class OfEncoders(Kind):
+    """A figure of the encoders of finished runs."""
+
+    title: ClassVar[str]
+    # Settings that one figure holds, of each of which it shows one seed; None: all, and all seeds.
+    most_panels: ClassVar[int | None] = None
 
     @classmethod
     def plan(cls, session: Session) -> Figure:
         """The runs and their encoders.
 
         Raises:
-            UserError: a run, or its encoder, that is not there.
+            UserError: a run, or its encoder, that is not there; too many runs.
         """
         settings = session.config["analysis"]
         runs = find_runs(session.job, settings["runs"], settings["labels"])
+        if cls.most_panels is not None:
+            if len(runs) > cls.most_panels:
+                raise UserError(
+                    f"analysis.runs: {len(runs)} settings are too many for one figure: name at most {cls.most_panels} "
+                    f"of {', '.join(str(members[0].setting) for members in runs.values())}"
+                )
+            runs = {label: members[:1] for label, members in runs.items()}
         content = [f"{run.folder.name}:{run.encoder().name}" for members in runs.values() for run in members]
-        analysis = of_runs(session, "Alignment and uniformity", runs, content)
+        analysis = of_runs(session, cls.title, runs, content)
         return Figure(session, analysis, [(session, session.data)], runs=runs)
+
+
+class AlignmentUniformity(OfEncoders):
+    """Alignment and uniformity of the encoders of finished runs (Wang & Isola, 2020)."""
+
+    title: ClassVar[str] = "Alignment and uniformity"
 
     @classmethod
     def draw(cls, figure: Figure) -> str:
         """A point a run."""
-        return str(_drawing().runs.add_alignment_uniformity(figure))
+        return str(drawing().runs.add_alignment_uniformity(figure))
+
+
+class Features(OfEncoders):
+    """Features of the encoders of finished runs, coloured by class."""
+
+    title: ClassVar[str] = "Features by class"
+    most_panels: ClassVar[int | None] = 6
+
+    @classmethod
+    def draw(cls, figure: Figure) -> str:
+        """A panel a run, by t-SNE."""
+        return str(drawing().runs.add_features(figure))

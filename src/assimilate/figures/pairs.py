@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from assimilate.analysis.canvas import picture
 from assimilate.analysis.colours import GREEN
 from assimilate.analysis.mine import MineSettings
 from assimilate.analysis.pairs import PairMeasurement, SeenViews, measure_pair
@@ -139,18 +140,14 @@ def add_pairs(figure: Figure) -> str:
         points.append(Point(label, x, y, colour, filled=ORIGINAL in pair))
         session.terminal.say(f"  {label:<32} I = {y:.3f} nats   f·f = {x:.4f}   ‖f − f‖ = {measured.l2['mean']:.4f}")
         _warn_of_ceiling(session, y)
-    picture = draw_points(
-        points,
-        x_label="mean inner product, f(x)·f(y)",
-        y_label="mutual information by MINE (nats)",
-        budget=analysis.budget_name,
-    )
+    axes = {"x_label": "mean inner product, f(x)·f(y)", "y_label": "mutual information by MINE (nats)"}
+    drawn = picture(lambda: draw_points(points, **axes), **analysis.look)
     caption = (
         f"Inner products and mutual information of pairs of views as f sees them, {session.dataset.name}; MINE with "
         f"{_settings(session)}. Filled: pairs with the original; open: with an expert view."
     )
     analysis.summary = {f"{row['first']}, {row['second']}": row for row in rows}
-    analysis.add("pairs", picture, rows, caption)
+    analysis.add("pairs", drawn, rows, caption)
     return caption
 
 

@@ -66,6 +66,11 @@ class Analysis:
         return self.dataset or str(self.job.config["dataset"]["name"])
 
     @property
+    def look(self) -> dict[str, str]:
+        """How its pictures are drawn, for `analysis.canvas.picture`."""
+        return {"budget": self.budget_name, "style": str(self.job.config["analysis"].get("style", "light"))}
+
+    @property
     def figure(self) -> str | None:
         """Which of the paper's figures this is, if it is one with this data set."""
         return self.job.config["analysis"]["of_paper"].get(self.dataset_name)
@@ -98,15 +103,19 @@ class Analysis:
             found = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         except ValueError:
             return False
-        names = [entry[key] for entry in found["files"] for key in FORMATS]
+        names = [name for entry in found["files"] for key, name in entry.items() if key != "caption"]
         return found.get("schema") == SCHEMA and all((self.folder / name).is_file() for name in names)
 
     def add(self, stem: str, picture: "Picture", rows: Iterable[Mapping[str, Any]], caption: str) -> None:
         """Write a picture in every format, and the numbers that it shows."""
+        names = {kind: f"{stem}.{kind}" for kind in FORMATS}
         for kind in FORMATS[:-1]:
-            write_bytes_atomically(self.folder / f"{stem}.{kind}", getattr(picture, kind))
-        write_text_atomically(self.folder / f"{stem}.csv", _table(rows))
-        self._files.append({**{kind: f"{stem}.{kind}" for kind in FORMATS}, "caption": caption})
+            write_bytes_atomically(self.folder / names[kind], getattr(picture, kind))
+        if picture.dark is not None:
+            names["dark"] = f"{stem}.dark.png"
+            write_bytes_atomically(self.folder / names["dark"], picture.dark)
+        write_text_atomically(self.folder / names["csv"], _table(rows))
+        self._files.append({**names, "caption": caption})
 
     def finish(self, caption: str) -> Path:
         """Write analysis.json: from now on the analysis counts as made."""

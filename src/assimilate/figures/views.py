@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from assimilate.analysis.canvas import picture
 from assimilate.analysis.distance_figure import draw_distances, summarize_distances
 from assimilate.analysis.grid_figure import Panel, draw_grid
-from assimilate.analysis.offset_figure import draw_offsets, frame
-from assimilate.analysis.offsets import embed_offsets
+from assimilate.analysis.plane import embed_in_plane
+from assimilate.analysis.plane_figure import draw_planes, outside
 from assimilate.data.grids import spread_over_classes
 from assimilate.errors import UserError
 from assimilate.figures.figure import Figure, viewmaker_folder
@@ -33,9 +34,8 @@ def add_distances(figure: Figure) -> str:
     distances = {kind.label: _distances(gallery, kind, embedding, own=settings["anchor"] == "own") for kind in kinds}
     analysis.summary = {label: summarize_distances(values) for label, values in distances.items()}
     epsilon1 = _epsilon1(kinds)
-    picture = draw_distances(
-        distances, {kind.label: kind.colour for kind in kinds}, epsilon1=epsilon1, budget=analysis.budget_name
-    )
+    colours = {kind.label: kind.colour for kind in kinds}
+    drawn = picture(lambda: draw_distances(distances, colours, epsilon1=epsilon1), **analysis.look)
     rows = (
         {"view": label, "image": int(gallery.indices[image]), "k": k, "distance": value}
         for label, values in distances.items()
@@ -46,7 +46,7 @@ def add_distances(figure: Figure) -> str:
         f"Distances {MEASURES} of views to {anchor}, {len(gallery.indices)} training images of "
         f"{session.dataset.name}." + ("" if epsilon1 is None else f" W-search was asked for ε1 = {epsilon1:.3f}.")
     )
-    analysis.add("distances", picture, rows, caption)
+    analysis.add("distances", drawn, rows, caption)
     for label, numbers in analysis.summary.items():
         session.terminal.say(
             f"  {label:<24} {numbers['mean']:.4f} ± {numbers['std']:.4f}   median {numbers['median']:.4f}   "
@@ -77,11 +77,12 @@ def add_offsets(figure: Figure) -> str:
     for space, by_kind in offsets.items():
         session.terminal.say(f"  t-SNE in {space.upper()}: {sum(map(len, by_kind.values()))} offsets")
         try:
-            plane = embed_offsets(
+            plane = embed_in_plane(
                 np.concatenate(list(by_kind.values())),
                 perplexity=settings["perplexity"][space],
                 num_iterations=settings["num_iterations"],
                 seed=session.config["seed"],
+                limit="num_embedded",
             )
         except ValueError as error:
             raise UserError(str(error)) from error
@@ -95,11 +96,8 @@ def add_offsets(figure: Figure) -> str:
     visible_planes = {
         titles[space]: {label: part[shown[label]] for label, part in plane.items()} for space, plane in planes.items()
     }
-    picture = draw_offsets(
-        visible_planes,
-        {kind.label: kind.colour for kind in kinds},
-        budget=analysis.budget_name,
-    )
+    colours = {kind.label: kind.colour for kind in kinds}
+    drawn = picture(lambda: draw_planes(visible_planes, colours), **analysis.look)
     visible = {label: set(part.tolist()) for label, part in shown.items()}
     rows = (
         {
@@ -121,10 +119,9 @@ def add_offsets(figure: Figure) -> str:
         f"{settings['num_iterations']} iterations; {max(map(len, origins.values())):,} offsets of a kind embedded, "
         f"{max(map(len, shown.values())):,} shown."
     )
-    outside = sum(_outside(list(plane.values())) for plane in visible_planes.values())
-    if outside:
-        caption += f" {outside} of these lie beyond the frame."
-    analysis.add("tsne", picture, rows, caption)
+    if hidden := sum(outside(np.concatenate(list(plane.values()))) for plane in visible_planes.values()):
+        caption += f" {hidden} of these lie beyond the frame."
+    analysis.add("tsne", drawn, rows, caption)
     return caption
 
 
@@ -137,7 +134,7 @@ def add_grid(figure: Figure) -> str:
     indices = np.array(sorted(spread_over_classes(train.labels, len(train), settings["num_images"])))
     gallery = _gallery(session, indices)
     panels = [Panel(kind.heading, gallery.pixels(kind)) for kind in kinds]
-    picture = draw_grid(panels, budget=analysis.budget_name)
+    drawn = picture(lambda: draw_grid(panels, budget=analysis.budget_name), **analysis.look)
     rows = (
         {
             "row": row,
@@ -151,7 +148,7 @@ def add_grid(figure: Figure) -> str:
         for kind, panel in zip(kinds, panels, strict=True)
     )
     caption = f"{len(indices)} training images of {session.dataset.name}; from left to right: {headings}."
-    analysis.add("grid", picture, rows, caption)
+    analysis.add("grid", drawn, rows, caption)
     return caption
 
 
@@ -191,11 +188,3 @@ def _codes_and_pixels(gallery: Gallery, kind: Kind) -> tuple[Tensor, Tensor]:
     with session.bar(f"{kind.cache.step.title} of {len(indices)} images") as progress, repeatable_kernels():
         codes, pixels = kind.cache.step.codes_and_views(session, indices, shown, progress)
     return torch.from_numpy(codes), torch.from_numpy(pixels)
-
-
-def _outside(parts: list[np.ndarray]) -> int:
-    """Points that a panel does not show."""
-
-    points = np.concatenate(parts)
-    low, high = frame(points)
-    return int(((points < low) | (points > high)).any(axis=1).sum())

@@ -36,11 +36,13 @@ class Picture:
 
     Attributes:
         beside: what the file is to the file: "PDF" and "CSV", as far as they are there.
+        dark: the same picture for dark pages, if there is one.
     """
 
     png: str
     beside: Mapping[str, str]
     caption: str
+    dark: str | None = None
 
 
 class Analysis(BaseModel):
@@ -162,13 +164,13 @@ def _read_analysis(out: Path, path: Path) -> Analysis:
     for entry in analysis.files:
         if entry.get("png") is None:
             continue  # numbers without a picture
-        files = {key: file_inside(path.parent, entry.get(key)) for key in ("png", "pdf", "svg", "csv")}
+        files = {key: file_inside(path.parent, entry.get(key)) for key in ("png", "dark", "pdf", "svg", "csv")}
         places = {key: file.relative_to(out).as_posix() for key, file in files.items() if file is not None}
         if not places.get("png", "").endswith(".png"):
             raise ValueError(f"{entry['png']} is not there")
-        png = places.pop("png")
+        png, dark = places.pop("png"), places.pop("dark", None)
         beside = {key.upper(): place for key, place in places.items()}
-        pictures.append(Picture(png, beside, str(entry.get("caption") or analysis.caption)))
+        pictures.append(Picture(png, beside, str(entry.get("caption") or analysis.caption), dark))
     return analysis.model_copy(update={"pictures": tuple(pictures), "cards": cards})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from assimilate.errors import UserError
 from assimilate.graph.wiring import find_class
-from assimilate.run.analysis_settings import analysis_class
+from assimilate.run.analysis_settings import MOST_CLASSES, analysis_class
 from assimilate.run.measuring import GENERATED, measures_pair
 from assimilate.run.recipe import Recipe
 from assimilate.views.step import View
@@ -57,6 +57,7 @@ def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str, v
     unread = [key for key in keys if any(key == name or key.startswith(f"{name}.") for name in UNREAD)]
     if unread:
         raise UserError(f"{', '.join(unread)} would be ignored: assimilate.analyze trains nothing but f")
+    _check_style(config)
     if measures_pair(config):
         _check_pair(config)
         return
@@ -64,6 +65,18 @@ def check_analysis(config: Mapping[str, Any], keys: Sequence[str], stage: str, v
         _check_views(config, keys, views)
     else:
         _check_runs(config)
+
+
+def _check_style(config: Mapping[str, Any]) -> None:
+    style = config["analysis"].get("style", "light")
+    if style in ("light", "dark"):
+        return
+    from matplotlib.style import available  # which takes a while
+
+    if style not in available:
+        raise UserError(
+            f"analysis.style={style} cannot be used: allowed are light, dark and matplotlib's {', '.join(available)}"
+        )
 
 
 def _check_pair(config: Mapping[str, Any]) -> None:
@@ -128,7 +141,14 @@ def _check_views(config: Mapping[str, Any], keys: Sequence[str], views: Mapping[
 
 
 def _check_runs(config: Mapping[str, Any]) -> None:
-    runs, labels = config["analysis"]["runs"], config["analysis"]["labels"]
+    runs, labels, classes = (config["analysis"].get(key) for key in ("runs", "labels", "classes"))
+    named = isinstance(classes, list) and all(isinstance(name, str | int) for name in classes)
+    count = len(set(classes)) if named else classes
+    if classes is not None and (type(count) is not int or not 0 < count <= MOST_CLASSES):
+        raise UserError(
+            f"analysis.classes={classes} cannot be used: allowed is a whole number from 1 to {MOST_CLASSES}, or a list "
+            "of as many names of classes"
+        )
     if not isinstance(runs, list) or not all(isinstance(run, str) and run for run in runs):
         raise UserError(
             f"analysis.runs={runs} cannot be used: give rows, folders of finished runs or patterns of folders, "

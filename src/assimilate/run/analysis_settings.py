@@ -9,6 +9,9 @@ from pydantic import Field
 from assimilate.graph.settings import PATH, Allowed, Count, Positive, Settings
 from assimilate.graph.wiring import TARGET, find_class
 
+# That a figure's colours and markers tell apart.
+MOST_CLASSES = 30
+
 
 class Mine(Settings):
     """Training of MINE (Table 2).
@@ -27,15 +30,17 @@ class Mine(Settings):
 
 
 class Perplexity(Settings):
-    """Of t-SNE, in the two spaces (Figure 2).
+    """Of t-SNE: in two spaces (Figure 2), and of features.
 
     Attributes:
         w: perplexity in the generator's space W.
         z: perplexity in f's space Z.
+        features: perplexity of an encoder's features.
     """
 
     w: Positive | None = None
     z: Positive | None = None
+    features: Positive | None = None
 
 
 class Analysis(Settings):
@@ -47,8 +52,8 @@ class Analysis(Settings):
         views: kinds of view in the figure; a view's own settings stand behind its name: "wsearch view.epsilon1=0.1".
         columns: columns of the grid: original, reconstruction, or a kind of view.
         runs: rows (table3/expert_expert_simclr, of dataset= and budget=), folders of runs, or patterns of folders below
-            out=. Seeds of one setting are one curve with a band. []: every finished run of dataset= and budget= that
-            has a curve.
+            out=. Seeds of one setting are one curve with a band; features are of one seed. []: every finished run of
+            dataset= and budget= that the figure can show.
         labels: one name for each of runs; null: what was run.
         viewmaker: folder of a finished run with view=viewmaker, whose network makes the viewmaker views.
         anchor: own: what a view was made from, the reconstruction for a view of a latent; original: the image.
@@ -59,8 +64,10 @@ class Analysis(Settings):
         num_plotted: offsets of each kind of view that are shown.
         num_iterations: iterations of t-SNE.
         part: part of the data set.
+        classes: how many classes are shown, the first ones; or a list of their names.
         power: α of Wang & Isola (2020): alignment is mean ‖f(t(x)) − f(t'(x))‖^α over pairs of expert views.
         t: t of Wang & Isola (2020): uniformity is log mean exp(−t·‖f(x) − f(y)‖²) over pairs of images.
+        style: how figures look. dark is for dark pages; a light figure has a dark twin, which the report shows there.
     """
 
     # The views that it can look at, as their classes say they are `shown`; none: it is of finished runs.
@@ -91,6 +98,8 @@ class Analysis(Settings):
     part: Annotated[Literal["test", "train"] | None, Allowed("test or train")] = None
     power: Positive | None = None
     t: Positive | None = None
+    classes: Annotated[Any, Allowed(f"a whole number from 1 to {MOST_CLASSES}, or as many names of classes")] = None
+    style: Annotated[str, Allowed("light, dark, or the name of a style of matplotlib's")] = "light"
 
     @classmethod
     @abstractmethod
