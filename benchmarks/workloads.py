@@ -41,7 +41,7 @@ def random_images(count: int, size: int) -> ImageArrays:
 class Contrastive:
     """A training of `assim` ("simclr", or "a2" with one cached view of two) for `steps` batches an epoch.
 
-    The networks and the loss are those of dkobak's recipe (PROTOCOLS 14) at the given width.
+    The networks and the loss are those of dkobak's recipe at the given width.
     """
 
     assim: str = "simclr"

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -70,7 +71,10 @@ def check_kills(copy: Path, whole: Path, words: tuple[str, ...], kills: int) -> 
     process = start(copy, *words)
     output, _ = process.communicate(timeout=500)
     assert process.returncode == 0, (seed, output)
-    assert f"going on: {done[-1]} of 128 images" in output, (seed, output)
+    # A kill within a flush leaves rows on the disk that done.npy does not tell of yet.
+    going_on = re.search(r"going on: (\d+) of 128 images", output)
+    assert going_on is not None, (seed, output)
+    assert done[-1] <= int(going_on[1]) < 128, (seed, done, output)
     for name in FILES:
         assert (views / name).read_bytes() == (whole / name).read_bytes(), (seed, name)
     assert not staging.exists()

@@ -315,6 +315,24 @@ def test_what_a_folder_may_not_hold(folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("content", ["a: [1,\n", "- a\n- b\n"])
+def test_a_file_of_options_that_cannot_be_read_is_one_line(content, folder, tmp_path, capsys):
+    (folder / "loss/broken.yaml").write_text(content)
+    assert jobs_of("loss=broken", f"--config-dir={folder}", f"out={tmp_path / 'out'}") == ([], 2)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def test_a_value_that_is_a_path_chooses_no_option(folder, tmp_path):
+    """A file beside the folder of images, of its name and .yaml, is none of ours to read."""
+    (tmp_path / "images.yaml").write_text("- a\n- b\n")
+    for root in (tmp_path / "images", f"/{'x' * 300}"):
+        words = [f"--config-dir={folder}", "dataset=folder", f"dataset.root={root}", f"out={tmp_path / 'out'}"]
+        (job,), code = jobs_of(*words)
+        assert (code, job.config["dataset"]["root"]) == (0, str(root))
+
+
 def test_without_its_folder_an_option_is_unknown(capsys, tmp_path):
     assert jobs_of("loss=mine", f"out={tmp_path / 'out'}") == ([], 2)
     assert "mine" in capsys.readouterr().err

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from assimilate.encoder.backbones import ResNet18
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.encoder.projector import make_projector
 from assimilate.encoder.projectors import Projector
@@ -69,3 +70,50 @@ def test_a_projector_of_ones_own_is_chosen_by_its_path_and_kept_with_the_encoder
     encoder = Encoder.from_spec(network.plain)
     assert encoder.output_dim == 10
     assert Encoder.from_spec(encoder.spec.to_dict()).output_dim == 10
+
+
+class Gated(Projector, word="gated"):
+    """Half as wide as its last layer, with a setting and a word of its own."""
+
+    depth: int = 2
+
+    def build(self, feature_dim: int) -> nn.Module:
+        last = nn.Linear(7, 2 * self.widths(feature_dim)[1])
+        head = nn.Sequential(nn.Linear(feature_dim, 7), nn.BatchNorm1d(7), last, nn.GLU())
+        head.register_parameter("unused", nn.Parameter(torch.zeros(1)))
+        return head
+
+
+class Wider(ResNet18):
+    """A shipped backbone's subclass."""
+
+
+def test_the_width_of_embeddings_is_measured_and_a_word_of_ones_own_is_no_name_of_ours() -> None:
+    words = ["dataset=digits", "assim=simclr", "encoder.hidden_dim=null", "encoder.output_dim=5"]
+    names = [f"{Gated.__module__}.{name}" for name in ("Gated", "Wider")]
+    own = [f"encoder.projector={names[0]}", f"encoder.backbone={names[1]}", "encoder.width=2"]
+    network = Recipe(make_job("train", compose([*words, *own]), words, strict=False).config).encoder.network
+    assert network.decided["projector"]["class"] == names[0]
+    assert network.decided["backbone"]["class"] == names[1]
+    for encoder in (built := Encoder.from_spec(network.plain), Encoder.from_spec(built.spec.to_dict())):
+        assert (encoder.output_dim, encoder.feature_dim) == (5, 16)
+        assert encoder.training
+        assert encoder.projector.training
+        assert encoder(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+    assert network.backbone.text == "Wider of width 2"
+
+
+def test_a_projector_that_gives_no_embeddings_is_one_line() -> None:
+    class Flat(Projector):
+        def build(self, feature_dim: int) -> nn.Module:
+            return nn.Linear(feature_dim + 1, 4)
+
+    with pytest.raises(ValueError, match=r"^encoder\.projector: Linear cannot project features of 16 dimensions"):
+        _encoder_with(Flat(hidden_dim=None, output_dim=None))
+
+
+def _encoder_with(projector: Projector) -> Encoder:
+    encoder = Encoder.from_spec(EncoderSpec(width=2))
+    encoder.projector = projector.build(encoder.feature_dim)
+    encoder.output_dim = encoder._measured_output_dim()
+    return encoder

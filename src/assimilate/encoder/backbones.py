@@ -93,7 +93,7 @@ class ResNet(Backbone):
     @property
     def text(self) -> str:
         """With its width."""
-        return f"{self.word} of width {self.width}"
+        return f"{super().text} of width {self.width}"
 
 
 class ResNet18(ResNet, word="resnet18"):

@@ -73,6 +73,7 @@ class Encoder(nn.Module):
 
     Attributes:
         mean, std: the normalisation of its inputs a channel, for images in [0, 1]; 0 and 1 until it is set.
+        output_dim: dimensions of the projections.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
@@ -84,6 +85,7 @@ class Encoder(nn.Module):
             spec.backbone, width=spec.width, stem=spec.stem, initialization=spec.initialization
         )
         self.projector = make_projector(spec.projector, self.feature_dim, spec.hidden_dim, spec.output_dim)
+        self.output_dim = self._measured_output_dim()
         # Last, so that an encoder's other parameters are the same with and without it.
         self.predictor: nn.Module | None = None
         if spec.predictor_dim is not None:
@@ -101,11 +103,23 @@ class Encoder(nn.Module):
         """Dimensions of the features."""
         return int(self.backbone.feature_dim)  # type: ignore[arg-type]
 
-    @property
-    def output_dim(self) -> int:
-        """Dimensions of the projections."""
-        widths = [module.out_features for module in self.projector.modules() if isinstance(module, nn.Linear)]
-        return widths[-1] if widths else self.feature_dim
+    def _measured_output_dim(self) -> int:
+        training = self.projector.training
+        try:
+            with torch.no_grad():
+                projections = self.projector.eval()(torch.zeros(2, self.feature_dim))
+        except Exception as error:  # it may be the user's code, which may raise anything
+            raise ValueError(
+                f"encoder.projector: {type(self.projector).__name__} cannot project features of {self.feature_dim} "
+                f"dimensions ({type(error).__name__}: {' '.join(str(error).split())})"
+            ) from error
+        self.projector.train(training)
+        if not isinstance(projections, Tensor) or projections.ndim != 2 or len(projections) != 2:
+            raise ValueError(
+                f"encoder.projector: {type(self.projector).__name__} gives no embeddings [batch, output_dim] "
+                "for features [batch, feature_dim]"
+            )
+        return projections.shape[1]
 
     @property
     def projects(self) -> bool:

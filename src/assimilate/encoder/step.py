@@ -38,13 +38,13 @@ class Network(Settings):
 
     @cached_property
     def decided(self) -> dict[str, Any]:
-        """Settings of a part that a word chooses stand among the others, as they are typed.
+        """Settings of a shipped part stand among the others, as they are typed.
 
         One from outside may name its own as another part's are named.
         """
         found = dict(super().decided)
         for part in (self.backbone, self.projector):
-            if part.word is not None:
+            if part.is_flat:
                 found |= found.pop(part.role)
         return found
 
@@ -52,9 +52,9 @@ class Network(Settings):
     def plain(self) -> dict[str, Any]:
         """What `EncoderSpec.from_dict` reads."""
         heads: dict[str, Any] = {"projector": as_plain(self.projector), "predictor_dim": self.predictor_dim}
-        if self.projector.word is not None:
+        if self.projector.is_flat:
             heads |= {"projector": self.projector.word, **self.projector.model_dump()}
-        if isinstance(self.backbone, ResNet):  # whose settings `EncoderSpec` has fields for
+        if isinstance(self.backbone, ResNet) and self.backbone.is_flat:  # whose settings `EncoderSpec` has fields for
             return {"backbone": self.backbone.word, **self.backbone.model_dump(), **heads}
         return {"backbone": as_plain(self.backbone), **heads}
 

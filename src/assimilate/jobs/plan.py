@@ -18,8 +18,8 @@ from assimilate.jobs.speed import known_speed, remember_speed
 BRING_YOUR_OWN = (
     "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
 )
-# From the dearest to the cheapest; before them all comes budget=paper.
-BUDGETS = ("budget=short", "budget=cpu recipe=narrow", "budget=smoke")
+# The shipped budgets below paper's, from those that cap least; cpu asks for a recipe besides and is not offered.
+BUDGETS = ("short", "cpu", "smoke")
 # Work from which on a machine's speed is worth measuring, and from which on a CPU's user is asked.
 LONG_SECONDS, ASKED_SECONDS = 15 * 60, 24 * 3600
 # An artifact, and the session that finds or builds it.
@@ -111,17 +111,17 @@ def totals(planned: Sequence[Planned], budget: str, jobs: str = "") -> Iterator[
     if any(part.command for part in planned):
         total = sum((part.cost for part in planned), Cost())
         yield f"  in all about {total.text}{jobs} on {next(part.machine for part in planned if part.machine)}"
-        if quicker := faster_than(budget):
-            yield f"  faster: {quicker} (labelled so everywhere)"
+        if smaller := smaller_than(budget):
+            yield f"  smaller: {smaller} (labelled so everywhere)"
         yield f"  bring your own: {BRING_YOUR_OWN}"
     else:
         yield "  nothing to build"
 
 
-def faster_than(budget: str) -> str:
-    """The shipped budgets that cost less, as one gives them; "" for none."""
-    at = next((place for place, word in enumerate(BUDGETS) if word.split()[0] == f"budget={budget}"), -1)
-    return " or ".join(BUDGETS[at + 1 :])
+def smaller_than(budget: str) -> str:
+    """The shipped budgets that cap more, as one gives them; "" for none."""
+    at = BUDGETS.index(budget) if budget in BUDGETS else -1
+    return " or ".join(f"budget={name}" for name in BUDGETS[at + 1 :] if name != "cpu")
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -218,8 +218,8 @@ def announce(
     if len(planned) > 1:
         session.say(f"  {'in all':<46} about {total.text}")
     if total.seconds > LONG_SECONDS:
-        if quicker := faster_than(session.config["budget"]["name"]):
-            session.say(f"  faster: {quicker}")
+        if smaller := smaller_than(session.config["budget"]["name"]):
+            session.say(f"  smaller: {smaller}")
         session.say("  prepare=plan shows this and stops")
         session.say(f"  bring your own: {BRING_YOUR_OWN}")
     _ask(session, total)

@@ -106,6 +106,8 @@ class Session:
         """Training images that an artifact is made from: a probe's are those of `dataset.evaluation` where that is."""
         if isinstance(artifact.step, Dataset):  # by itself: what else the run is made of may not be known yet
             return self._count(artifact)
+        if artifact in self.data.parents.values():  # what images are sampled with: the chain needs those first
+            return self.num_train
         evaluation = self.chain.evaluation
         if evaluation is not None and evaluation.label in (parent.label for parent in artifact.parents.values()):
             return self._count(evaluation)

@@ -68,7 +68,7 @@ _SHIPPED = (
         test="resized",
         **_ESSL,  # type: ignore[arg-type]
     ),
-    # The authors' code trains without augmentation but tests on resized crops (PROTOCOLS, trap 2).
+    # The authors' code trains without augmentation but tests on resized crops.
     ProbeProtocol(
         name="essl_as_coded",
         label="E-SSL as coded: no train augmentation, resized test crops, lr 30, last epoch",

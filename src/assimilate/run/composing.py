@@ -23,6 +23,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from assimilate.errors import UserError
 from assimilate.graph.refusal import nearest
@@ -174,6 +175,8 @@ def compose_for_hydra(overrides: Sequence[str]) -> tuple[DictConfig, ForHydra]:
             for override in parsed:
                 _prefer_named(config, override, parsed, loader)
             return config, told
+        except YAMLError as error:
+            raise UserError(f"a file of options is no YAML: {' '.join(str(error).split())}") from error
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(one_line(error) + suggestion(error, overrides)) from error
 

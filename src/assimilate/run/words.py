@@ -14,6 +14,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 from hydra.errors import HydraException
+from yaml import YAMLError
 
 from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
@@ -99,11 +100,23 @@ def _keys_of_own_options(words: Sequence[str], searched: Sequence[str]) -> set[s
     """The keys that the classes of chosen options outside the package read; their files may leave defaults out."""
     found: set[str] = set()
     for group, _, names in (word.partition("=") for word in words):
+        if not group.isidentifier() or not (CONF / group).is_dir():
+            continue  # it chooses no option
         for folder, name in itertools.product(searched, names.split(",")):
-            path = Path(folder.removeprefix("file://")) / group / f"{name}.yaml"
-            if group and path.is_file() and (target := settings_in(path).get(f"{group}.{TARGET}")):
-                found |= named_keys({group: {TARGET: target}})
+            target = _target_in(Path(folder.removeprefix("file://")) / group, name, group)
+            found |= named_keys({group: {TARGET: target}}) if target else set()
     return found
+
+
+def _target_in(folder: Path, name: str, group: str) -> str | None:
+    """The class that an option's file names; None for a file that is not there or that Hydra will refuse."""
+    try:
+        if name != Path(name).name or not (folder / f"{name}.yaml").is_file():
+            return None
+        target = settings_in(folder / f"{name}.yaml").get(f"{group}.{TARGET}")
+    except (OSError, ValueError, AttributeError, YAMLError):
+        return None
+    return target if isinstance(target, str) else None
 
 
 def _names_a_class(word: str) -> str | None:
