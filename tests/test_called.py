@@ -57,7 +57,7 @@ ADAMW = "optimizer._target_=torch.optim.AdamW"
         (["callbacks.freeze.layers=3"], "callbacks.freeze names no class: give callbacks.freeze._target_=module.Class"),
         (["callbacks.freeze=3"], "callbacks.freeze names no class: give callbacks.freeze._target_=module.Class"),
         ([CSV], "loggers.mine._target_=lightning.pytorch.loggers.CSVLogger does not take (): missing"),
-        (["callbacks=nothing"], "callbacks/nothing"),
+        (["callbacks=nothing"], "callbacks=nothing: there is no such option"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(words, message, tmp_path, capsys):

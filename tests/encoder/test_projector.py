@@ -75,7 +75,7 @@ def test_a_projector_of_ones_own_is_chosen_by_its_path_and_kept_with_the_encoder
 class Gated(Projector, word="gated"):
     """Half as wide as its last layer, with a setting and a word of its own."""
 
-    depth: int = 2
+    gates: int = 2
 
     def build(self, feature_dim: int) -> nn.Module:
         last = nn.Linear(7, 2 * self.widths(feature_dim)[1])

@@ -12,16 +12,11 @@ class Part(Settings):
     # The key of `encoder` that chooses it.
     role: ClassVar[str]
 
-    @property
-    def is_flat(self) -> bool:
-        """Whether its word says what it is, its settings beside that: a shipped one. Others go by their dotted path."""
-        return self.word is not None and type(self).__module__.split(".")[0] == __package__.split(".")[0]
-
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides it, beside the settings of the other parts: a shipped one is known by its word."""
         known = dict(super().identity)
-        if not self.is_flat:
+        if self.word is None:
             return known
         known = {name: value for name, value in known.items() if name not in ("class", "version", "source")}
         version = {} if self.version == 1 else {f"version_of_{self.role}": self.version}

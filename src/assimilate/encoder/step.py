@@ -44,7 +44,7 @@ class Network(Settings):
         """
         found = dict(super().decided)
         for part in (self.backbone, self.projector):
-            if part.is_flat:
+            if part.word is not None:
                 found |= found.pop(part.role)
         return found
 
@@ -52,9 +52,11 @@ class Network(Settings):
     def plain(self) -> dict[str, Any]:
         """What `EncoderSpec.from_dict` reads."""
         heads: dict[str, Any] = {"projector": as_plain(self.projector), "predictor_dim": self.predictor_dim}
-        if self.projector.is_flat:
+        if self.projector.word is not None:
             heads |= {"projector": self.projector.word, **self.projector.model_dump()}
-        if isinstance(self.backbone, ResNet) and self.backbone.is_flat:  # whose settings `EncoderSpec` has fields for
+        if (
+            isinstance(self.backbone, ResNet) and self.backbone.word is not None
+        ):  # whose settings `EncoderSpec` has fields for
             return {"backbone": self.backbone.word, **self.backbone.model_dump(), **heads}
         return {"backbone": as_plain(self.backbone), **heads}
 

@@ -159,7 +159,8 @@ class Settings(BaseModel):
         cls, word: str | None = None, node: str | None = None, adapts: bool = False, **kwargs: Any
     ) -> None:
         super().__init_subclass__(**kwargs)
-        cls.word = word
+        shipped = cls.__module__.split(".")[0] == __package__.split(".")[0]
+        cls.word = word if shipped else None  # whoever has not imported another's class would not know its word
         cls.node = node or cls.node
         if adapts:
             cls.__bases__[-1].adapter = cls  # type: ignore[attr-defined]
