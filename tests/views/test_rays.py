@@ -259,3 +259,14 @@ def test_what_is_stored_is_measured_in_float32_whatever_made_it(world):
         made = embedding(generator.synthesize(torch.from_numpy(latents[index : index + 1])).clamp(-1, 1))
         distances = torch.linalg.vector_norm(embedding(from_pixels(views.images)) - made, dim=1)
         torch.testing.assert_close(distances, views.distances, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow  # a compiler runs
+@pytest.mark.parametrize("mode", [True, "reduce-overhead"])
+def test_compiled_passes_find_the_views_of_eager_ones(world, mode):
+    eager, _ = rays(world, settings(num_views=2), [0, 9])
+    compiled, _ = rays(world, settings(num_views=2, compiled=mode), [0, 9])
+    for index, views in eager.items():
+        assert compiled[index].converged
+        torch.testing.assert_close(compiled[index].latents, views.latents, atol=1e-3, rtol=1e-3)
+        assert np.abs(compiled[index].images.int() - views.images.int()).max() <= 1  # a rounding step of 8 bits

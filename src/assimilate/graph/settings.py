@@ -96,6 +96,10 @@ Positive = Annotated[_Float, Field(gt=0), Allowed("a number > 0")]
 NotNegative = Annotated[_Float, Field(ge=0), Allowed("a number ≥ 0")]
 Probability = Annotated[_Float, Field(ge=0, le=1), Allowed("a probability, 0 to 1")]
 Flag = Annotated[bool, Field(strict=True), Allowed("true or false")]
+Compiling = Annotated[
+    Flag | Literal["reduce-overhead", "max-autotune"],
+    Allowed("true, false, reduce-overhead (CUDA graphs) or max-autotune"),
+]
 Text = Annotated[str, Field(pattern=r"\S"), Allowed("a word")]
 
 

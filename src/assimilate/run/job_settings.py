@@ -10,7 +10,7 @@ from assimilate.data.dataset import Mean, Std
 from assimilate.data.shard import is_shard
 from assimilate.data.statistics import MEANS, STDS, divided_by_255
 from assimilate.graph.called import NAMED_CLASSES
-from assimilate.graph.settings import NAMED, PATH, Allowed, Count, Flag, Seed, Settings, Text, Whole
+from assimilate.graph.settings import NAMED, PATH, Allowed, Compiling, Count, Flag, Seed, Settings, Text, Whole
 from assimilate.run.analysis_settings import Analysis
 
 
@@ -75,10 +75,7 @@ class Hardware(Settings):
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
     num_threads: Annotated[Count | None, Allowed("null or a whole number ≥ 1")]
     channels_last: Flag
-    compile: Annotated[
-        Flag | Literal["reduce-overhead", "max-autotune"],
-        Allowed("true, false, reduce-overhead (CUDA graphs) or max-autotune"),
-    ]
+    compile: Compiling
     cudnn_benchmark: Flag
     checkpoint_every_n_epochs: Count
 

@@ -79,13 +79,13 @@ class LineEquation(AtEpsilon1, InLatents):
         width: lines in flight.
         projection: "sphere": codes are scaled to norm 1, for generators whose latents live on the unit sphere.
         precision: of the generator, "fp32" or "bf16". f measures in fp32, and what it measures is the stored image.
-        compiled: run the networks through torch.compile.
+        compiled: run the networks through torch.compile, in one of its modes if it is a word.
     """
 
     width: int = 128
     projection: Literal["none", "sphere"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
-    compiled: bool = False
+    compiled: bool | str = False
 
 
 class LineSearch:
@@ -105,7 +105,11 @@ class LineSearch:
         self, generator: LatentGenerator, embedding: FrozenEmbedding, settings: LineEquation, *, device: torch.device
     ) -> None:
         self._generator, self._embedding, self._settings, self._device = generator, embedding, settings, device
-        self._see = torch.compile(self._seen, dynamic=False) if settings.compiled else self._seen
+        self._see = self._seen
+        if settings.compiled:
+            # CUDA graphs overwrite what they returned at the next pass; by then it has been copied.
+            mode = None if settings.compiled is True else settings.compiled
+            self._see = torch.compile(self._seen, dynamic=False, mode=mode)
         self.evaluated = 0
 
     def run(self, works: Iterable[Work[T]], emit: Callable[[T], None]) -> None:

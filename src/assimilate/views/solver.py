@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from assimilate.graph.settings import Allowed, Count, Flag, Positive, Settings, Whole
+from assimilate.graph.settings import Allowed, Compiling, Count, Flag, Positive, Settings, Whole
 from assimilate.views.directions import Direction
 
 if TYPE_CHECKING:  # settings are declared without torch
@@ -67,7 +67,8 @@ class Ray(Solver, word="ray", node="ray"):
             n_cached farthest apart are kept. null: n_cached.
         projection: sphere: codes are scaled to norm 1, for latents that live on the unit sphere.
         precision: bf16: the generator under autocast, for GPUs that have it; f measures in fp32.
-        compile: torch.compile of the networks: minutes at the start, faster passes on a GPU.
+        compile: torch.compile of the networks: minutes at the start, faster passes on a GPU; reduce-overhead: as a CUDA
+            graph, which saves a pass's launches.
     """
 
     direction: Direction
@@ -83,7 +84,7 @@ class Ray(Solver, word="ray", node="ray"):
     candidates: Annotated[Count | None, Allowed("null or a whole number ≥ view.n_cached")]
     projection: Literal["none", "sphere"]
     precision: Literal["fp32", "bf16"]
-    compile: Flag
+    compile: Compiling
 
     @property
     def effort_of_a_view(self) -> float:
