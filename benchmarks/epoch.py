@@ -63,6 +63,7 @@ def ours(images: np.ndarray, width: int, batch: int, epochs: int) -> Callable[[]
             encoder={"width": width, "hidden_dim": 128, "output_dim": 128}, loss=NTXent(temperature=TEMPERATURE),
             optimizer=SGD(lr=LR, momentum=0.9, weight_decay=0, schedule=Constant()), epochs=epochs, mean=MEAN, std=STD,
         )  # fmt: skip
+        module.encoder.to(memory_format=torch.channels_last)  # as trainer.channels_last does
         with tempfile.TemporaryDirectory() as folder:
             fit(module, data, max_epochs=epochs, workdir=Path(folder), accelerator="cpu")
 

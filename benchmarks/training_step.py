@@ -92,7 +92,6 @@ class Case:
 
     def bare_steps(self, arrays: ImageArrays) -> Iterator[None]:
         network, source = self.module().train(), self.data(arrays)
-        network.encoder.to(memory_format=torch.channels_last)
         batches = source.index_batches(rank=0, world_size=1)
         rate = OPTIMIZER.rates(epochs=1, steps_per_epoch=len(batches))
         sgd = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4, fused=True)
@@ -109,10 +108,12 @@ class Case:
             yield
 
     def module(self) -> SimCLR:
-        return SimCLR(
+        module = SimCLR(
             encoder={"width": self.width, "hidden_dim": 32, "output_dim": 32},
             loss=InfoNCE(temperature=0.5), optimizer=OPTIMIZER, epochs=1, mean=MEAN, std=STD,
         )  # fmt: skip
+        module.encoder.to(memory_format=torch.channels_last)  # as trainer.channels_last does
+        return module
 
     def data(self, arrays: ImageArrays) -> ContrastiveDataModule:
         transform = make_transform("expert", self.size, flip=0.5, expert={})
