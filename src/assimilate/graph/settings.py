@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
@@ -78,19 +78,12 @@ NAMED = Named()
 PATH = IsPath()
 
 
-def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number is needed")
-    return value
-
-
-_Int = Annotated[int, BeforeValidator(_no_boolean)]
-_Float = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
-Integer = Annotated[_Int, Allowed("a whole number")]
-Count = Annotated[_Int, Field(ge=1), Allowed("a whole number ≥ 1")]
-Whole = Annotated[_Int, Field(ge=0), Allowed("a whole number ≥ 0")]
+_Float = Annotated[float, Field(allow_inf_nan=False)]
+Integer = Annotated[int, Allowed("a whole number")]
+Count = Annotated[int, Field(ge=1), Allowed("a whole number ≥ 1")]
+Whole = Annotated[int, Field(ge=0), Allowed("a whole number ≥ 0")]
 # What torch's generators take.
-Seed = Annotated[_Int, Field(ge=0, lt=2**64), Allowed("a whole number from 0 to 2⁶⁴ − 1")]
+Seed = Annotated[int, Field(ge=0, lt=2**64), Allowed("a whole number from 0 to 2⁶⁴ − 1")]
 Number = Annotated[_Float, Allowed("a number")]
 Positive = Annotated[_Float, Field(gt=0), Allowed("a number > 0")]
 NotNegative = Annotated[_Float, Field(ge=0), Allowed("a number ≥ 0")]
@@ -173,6 +166,17 @@ class Settings(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """The keywords of `__init_subclass__` are no settings of pydantic's."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes true for 1, within a list too."""
+        held = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, bool) for item in held):
+            kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+            if {int, float} & kinds and not {bool, Any} & kinds:
+                raise ValueError("a number is needed")
+        return value
+
     def unused(self) -> Mapping[str, str]:
         """Fields that these settings leave without any effect, each with the reason, for people."""
         return {}
@@ -230,6 +234,15 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         return tuple(part for each in typing.get_args(annotation) for part in _parts(each))
     return (annotation,)
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of: {int, NoneType} of `list[int] | None`."""
+    if typing.get_origin(annotation) is Literal:
+        return set(map(type, typing.get_args(annotation)))
+    inner = typing.get_args(annotation)
+    parts = inner[:1] if typing.get_origin(annotation) is Annotated else inner
+    return {kind for part in parts for kind in _kinds(part)} if parts else {annotation}
 
 
 def settings_type(annotation: Any) -> "type[Settings] | None":

@@ -36,11 +36,6 @@ CONFIG_NAME = "config"
 # The group of ready-made multiruns; a job of one is a run like any other, without it.
 SWEEP = "sweep"
 RECIPE = "recipe"
-# Groups of which nothing may be chosen.
-OPTIONAL_GROUPS = (
-    *("callbacks", "loggers", "metrics", "view_encoder"),
-    *("sweep", "recipe_dataset", "recipe_view", "dataset_view"),
-)
 # What brings Hydra's plugins, by a word of their names.
 EXTRAS = {"joblib": "joblib", "submitit": "slurm", "optuna": "sweep"}
 # Folders of options of the user's own: --config-dir and hydra.searchpath.
@@ -127,11 +122,15 @@ def one_line(error: Exception) -> str:
     text = text.split(" Config search path:")[0].removeprefix("In 'config': ") or type(error).__name__
     if unknown := re.fullmatch(r"Could not find '(\S+)/(\S+?)' Available options in '.*?': (.+)", text):
         group, name, options = unknown.groups()
-        near = difflib.get_close_matches(name, options.split(), n=1)
-        hint = f"Did you mean {group}={near[0]}? " if near else ""
-        return f"{group}={name}: there is no such option. {hint}Options: {', '.join(options.split())}"
+        return _no_option(group, name, options.split())
     no_key = r"\1 cannot be set: this run has no such key"
     return re.sub(r"Could not override '(\S+)'\.? Key '\S+' is not in struct", no_key, text)
+
+
+def _no_option(group: str, name: str, options: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, options, n=1)
+    hint = f"Did you mean {group}={near[0]}? " if near else ""
+    return f"{group}={name}: there is no such option. {hint}Options: {', '.join(options)}"
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -216,18 +215,25 @@ def _prefer_named(config: DictConfig, named: Override, parsed: Sequence[Override
 
 
 def _check_choice(override: Override) -> None:
-    """Refuse no option of a group, and several at once, of which Hydra would silently take the last.
+    """Refuse no option of a group, one that is not there, and several at once.
+
+    Of several Hydra would silently take the last, and where an option may be missing (`optional dataset_view`) it would
+    silently take none.
 
     Raises:
         UserError: an override does that.
     """
     group, value = override.key_or_group, override.value()
-    if override.is_delete() or override.is_sweep_override() or not (CONF / group).is_dir():
+    if override.is_delete() or override.is_sweep_override() or isinstance(value, dict) or not (CONF / group).is_dir():
         return
-    if isinstance(value, list) or (value is None and group not in OPTIONAL_GROUPS):
-        names = rows_of(group)
-        several = f" (several, one after the other: -m {group}=…,…)" if isinstance(value, list) else ""
-        raise UserError(f"{override.input_line} cannot be used: allowed is one of {', '.join(names)}{several}")
+    if value is None or isinstance(value, list):
+        several = f" (several, one after the other: -m {group}=…,…)" if value else ""
+        allowed = f"allowed is one of {', '.join(rows_of(group))}{several}"
+        raise UserError(f"{override.input_line} cannot be used: {allowed}")
+    folder, _, name = f"{group}/{value}".rpartition("/")  # a user's options may lie in folders of their own
+    options = rows_of(folder)
+    if not isinstance(value, str) or name not in options:
+        raise UserError(_no_option(group, str(override.input_line).partition("=")[2], options))
 
 
 def suggestion(error: Exception, words: Sequence[str]) -> str:
