@@ -68,6 +68,8 @@ def test_common_layouts(tmp_path: Path, folders: str, test: int | None, words: s
         parts("train Train"),
         parts("train test testing"),
         parts("download/train download/test samples"),
+        ["cat/1.png", "dog/1.png", "unlabeled/1.png"],
+        [*parts("labeled"), "unlabeled/1.png"],
     ],
 )
 def test_unclear_layouts_are_refused_with_the_folders_and_the_key(tmp_path: Path, paths: list[str]) -> None:
@@ -97,7 +99,16 @@ def test_what_systems_leave_is_passed_over_at_any_depth_and_counted(tmp_path: Pa
         "#recycle/1.png",
         "lost+found/1.png",
     ]
-    junk += ["ant/._0.png", "$RECYCLE.BIN/0.png", "System Volume Information/0.png", "bee/.ipynb_checkpoints/0.png"]
+    junk += [
+        "ant/._0.png",
+        "$RECYCLE.BIN/0.png",
+        "found.000/0.png",
+        "bee/~snapshot/0.png",
+        "ant/@tmp/0.png",
+        "LOST.DIR/0.png",
+        "System Volume Information/0.png",
+        "bee/.ipynb_checkpoints/0.png",
+    ]
     root = tree(tmp_path, "ant/0.png", "bee/0.png", "bee/deep/1.png", *junk)
     for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
         (root / "ant" / name).touch()

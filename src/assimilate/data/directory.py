@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,13 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif",
 # What storage servers and operating systems add to folders; names that begin with a dot are passed over as well.
 _CLUTTER = frozenset(
     {
-        "@eadir", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "lost+found", "$recycle.bin", "recycler",
-        "system volume information", "__macosx", "network trash folder", "temporary items", "thumbs.db",
-        "ehthumbs.db", "desktop.ini", "icon\r",
+        "@eadir", "@tmp", "@sharebin", "@appstore", "@database", "@__thumb", "#recycle", "@recycle", "#snapshot",
+        "~snapshot", "@recently-snapshot", "lost+found", "lost.dir", "$recycle.bin", "recycler",
+        "system volume information", "__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder",
+        "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__pycache__",
     }
 )  # fmt: skip
+_REPAIRED = re.compile(r"found\.\d{3}", re.IGNORECASE)  # chkdsk's
 _NOT_READABLE = -1, -1
 
 Identity = tuple[int, int]
@@ -33,7 +36,11 @@ def clutter(name: str) -> str | None:
     """Return the kind of a file that a system adds ("@eaDir", "._*", "hidden"); None for a user's own name."""
     if name.startswith("._"):
         return "._*"
-    if name.lower() in _CLUTTER or name in (".DS_Store", ".AppleDouble", ".ipynb_checkpoints"):
+    if (
+        name.lower() in _CLUTTER
+        or _REPAIRED.fullmatch(name)
+        or name in (".DS_Store", ".AppleDouble", ".ipynb_checkpoints")
+    ):
         return name.strip()
     return "hidden" if name.startswith(".") else None
 

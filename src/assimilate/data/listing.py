@@ -207,7 +207,9 @@ def _refuse_split_among_classes(root: Path, inner: list[Directory], roles: dict[
         return
     alike = {folder.name: role for folder in inner if (role := _role_in(folder.name)) is not None}
     names = {folder.name for folder in inner}
-    parts = len(set(alike.values())) > 1 and ("train" in alike.values() or len(roles) == len(inner))
+    parts = "unlabeled" in roles.values() or (
+        len(set(alike.values())) > 1 and ("train" in alike.values() or len(roles) == len(inner))
+    )
     below = {folder.name: {inside.name for inside in folder.folders} for folder in inner if not folder.images}
     # train/cat and extra/cat; or cat and test/cat.
     shared = any(
