@@ -186,7 +186,10 @@ class ContrastiveModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def compile_networks(self, mode: str | None = None) -> None:
-        """Runs backbone, projector and predictor through torch.compile in one of its modes; call it before training."""
+        """Runs backbone, projector and predictor through torch.compile in one of its modes; call it before training.
+
+        torch 2.11 skips frames of torch.nn: there an `nn.Sequential`, as projectors and predictors are, stays as written.
+        """
         for network in (self.encoder.backbone, self.encoder.projector, self.encoder.predictor):
             if network is not None:
                 network.compile(mode=mode)
