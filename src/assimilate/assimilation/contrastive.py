@@ -188,7 +188,7 @@ class ContrastiveModule(pl.LightningModule):
     def compile_networks(self, mode: str | None = None) -> None:
         """Runs backbone, projector and predictor through torch.compile in one of its modes; call it before training.
 
-        torch 2.11 skips frames of torch.nn: there an `nn.Sequential`, as projectors and predictors are, stays as written.
+        torch 2.11 skips frames of torch.nn and so compiles no `nn.Sequential`, as projectors and predictors are.
         """
         for network in (self.encoder.backbone, self.encoder.projector, self.encoder.predictor):
             if network is not None:
