@@ -111,6 +111,10 @@ def incomplete() -> dict[str, torch.Tensor]:
             prefixed("encoder_q.", narrow()) | prefixed("encoder_k.", narrow()),
             r"holds 2 ResNets; choose one: input\.prefix='encoder_q\.', input\.prefix='encoder_k\.'$",
         ),
+        (
+            narrow() | {"layer2.0.conv1.weight": torch.zeros(4, 2, 3, 3, dtype=torch.int8)},
+            r"layer2\.0\.conv1\.weight is int8 and no floating-point number",
+        ),
         ({"student": {}, "epoch": 1}, r"holds no state dict \(student, epoch"),
         ([1, 2], "holds a list"),
         ({}, "empty"),
@@ -154,6 +158,7 @@ MOCO, BYOL, DINO = (
         ({"state_dict": MOCO[0] | MOCO[1] | {"module.queue": torch.zeros(2, 2)}}, "module.encoder_q.", None),
         ({"state_dict": MOCO[1] | MOCO[0]}, "module.encoder_q", "module.encoder_q."),
         ({"state_dict": BYOL[0] | BYOL[1] | {"predictor.0.weight": torch.zeros(2, 2)}}, "online_encoder", None),
+        ({"model": STATE, "model_ema": BYOL[1], "optimizer": {"state": {}}}, "model", None),
         ({"student": DINO[0], "teacher": DINO[1], "epoch": 3}, "student.module.backbone.", None),
         (
             {"classy_state_dict": {"base_model": {"model": {"trunk": prefixed("_feature_blocks.", STATE)}}}},
@@ -164,7 +169,7 @@ MOCO, BYOL, DINO = (
         (numbered("f.", STATE, pooled=False) | {"g.0.weight": torch.zeros(2, 2)}, None, "f."),
         (numbered("", STATE, pooled=False), None, ""),
     ],
-    ids=["moco", "moco-dotless", "byol", "dino", "vissl", "lightly", "children", "bare-children"],
+    ids=["moco", "moco-dotless", "byol", "ema", "dino", "vissl", "lightly", "children", "bare-children"],
 )
 def test_layouts_of_other_programs(content: dict, given: str | None, prefix: str | None) -> None:
     if given is not None:

@@ -57,8 +57,7 @@ def find_resnet(content: Any, *, stem: str | None = None, prefix: str | None = N
             with that prefix; in one line.
     """
     tensors = _by_layer(_state_dict(content))
-    prefixes = [name.removesuffix(_BLOCK_KEY) for name in tensors if name.endswith(_BLOCK_KEY)]
-    prefixes = [prefix for prefix in prefixes if prefix + _STEM_KEY in tensors]
+    prefixes = _prefixes(tensors)
     if not prefixes:
         raise ValueError(
             f"holds no ResNet in torchvision's layout: no conv1.weight beside a layer1.0.conv1.weight among its "
@@ -94,17 +93,25 @@ def find_resnet(content: Any, *, stem: str | None = None, prefix: str | None = N
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
     if not isinstance(content, Mapping):
         raise ValueError(f"holds a {type(content).__name__}, not a state dict")
+    wrapper = next((name for name in _WRAPPERS if isinstance(content.get(name), Mapping)), None)
+    beside = {name: value for name, value in content.items() if name != wrapper}
+    if wrapper is not None and not _prefixes(
+        _by_layer(_nested(beside))
+    ):  # else model and model_ema are to be told apart
+        content = content[wrapper]
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)} or _nested(content)
     if not tensors:
         keys = ", ".join(map(str, list(content)[:4]))
         raise ValueError(f"holds no state dict ({keys or 'it is empty'}; looked for {', '.join(_WRAPPERS)})")
     return tensors
+
+
+def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
+    """What stands before the names of each ResNet."""
+    found = [name.removesuffix(_BLOCK_KEY) for name in tensors if name.endswith(_BLOCK_KEY)]
+    return [prefix for prefix in found if prefix + _STEM_KEY in tensors]
 
 
 def _nested(content: Mapping[Any, Any], depth: int = 1) -> dict[str, Tensor]:
@@ -182,6 +189,10 @@ def _check_fit(spec: EncoderSpec, backbone: Mapping[str, Tensor]) -> None:
             problems.append(f"{name} is not expected")
         elif backbone[name].shape != expected[name].shape:
             problems.append(f"{name} is {tuple(backbone[name].shape)} instead of {tuple(expected[name].shape)}")
+        elif not backbone[name].is_floating_point():  # quantised: its scale stands elsewhere
+            problems.append(
+                f"{name} is {str(backbone[name].dtype).removeprefix('torch.')} and no floating-point number"
+            )
     if problems:
         more = f" … and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(
