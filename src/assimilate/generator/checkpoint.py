@@ -94,8 +94,8 @@ def save_stylegan2(path: Path, state: GeneratorState) -> None:
 def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_seed: int = 0) -> GeneratorState:
     """Load a StyleGAN2 on the CPU, ours or one made by another program, reading its architecture from the shapes.
 
-    The file holds state dicts by g_ema, g and d, or is g_ema's alone; names may begin with module. or _orig_mod.
-    (wrappers of PyTorch). The truncation mean is its latent_mean or latent_avg, else the mean of 4096 mapped latents
+    The file holds state dicts by g_ema, g and d, or g_ema's alone, or either in state_dict; names may begin with
+    module. or _orig_mod. (wrappers of PyTorch). The truncation mean is its latent_mean or latent_avg, else the mean of 4096 mapped latents
     drawn from ``latent_mean_seed``. Networks without noise maps get seeded ones, which ``notes`` of the result says.
     Raises ValueError (naming generator.checkpoint) for what ``read_checkpoint`` and ``check_weights`` refuse, a file
     without g_ema, keys or shapes that are not of the rosinality layout, and an image size other than ``image_size``.
@@ -110,6 +110,8 @@ def parse_stylegan2(
 ) -> GeneratorState:
     """Return what ``load_stylegan2`` does, from what the file holds; errors begin with ``origin``."""
     content = {key: value for key, value in content.items() if value is not None}
+    if "g_ema" not in content and isinstance(content.get("state_dict"), Mapping):
+        content = {key: content[key] for key in _MEANS if key in content} | content["state_dict"]
     if "g_ema" not in content and any(str(key).endswith("input.input") for key in content):
         means = {key: content.pop(key) for key in _MEANS if key in content}
         content = {"g_ema": content, **means}
@@ -147,6 +149,8 @@ def parse_stylegan2(
     given = next((key for key in _MEANS if key in content), None)
     if given is not None:
         latent_mean = check_weights({given: content[given]}, origin=origin)[given]
+        if latent_mean.shape == (1, architecture.latent_dim):  # what rosinality's mean_latent returns
+            latent_mean = latent_mean[0]
         if latent_mean.shape != (architecture.latent_dim,):
             raise ValueError(
                 f"{origin}: {given} has shape {list(latent_mean.shape)}; needed is [{architecture.latent_dim}]"
