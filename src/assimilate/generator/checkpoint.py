@@ -95,8 +95,9 @@ def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_see
     """Load a StyleGAN2 on the CPU, ours or one made by another program, reading its architecture from the shapes.
 
     The file holds state dicts by g_ema, g and d, or g_ema's alone, or either in state_dict; names may begin with
-    module. or _orig_mod. (wrappers of PyTorch). The truncation mean is its latent_mean or latent_avg, else the mean of 4096 mapped latents
-    drawn from ``latent_mean_seed``. Networks without noise maps get seeded ones, which ``notes`` of the result says.
+    module. or _orig_mod. (wrappers of PyTorch). The truncation mean is its latent_mean or latent_avg, else the mean of
+    4096 mapped latents drawn from ``latent_mean_seed``. Networks without noise maps get seeded ones, which ``notes`` of
+    the result says.
     Raises ValueError (naming generator.checkpoint) for what ``read_checkpoint`` and ``check_weights`` refuse, a file
     without g_ema, keys or shapes that are not of the rosinality layout, and an image size other than ``image_size``.
     What is None counts as absent.
