@@ -1,30 +1,72 @@
-"""The lines of a plan: what is cheaper at each budget, and which jobs share what."""
+"""The lines of a plan: what is cheaper at each budget, which jobs share what, and how wide they are."""
+
+import copy
 
 import pytest
 
-from assimilate.jobs.plan import Planned, plan_of_all, ranges, smaller_than
+from assimilate.graph.cost import Cost
+from assimilate.jobs.plan import Planned, bring_your_own, parts_of, plan_of_all, ranges, smaller_than
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 
 
 @pytest.mark.parametrize(
-    ("budget", "smaller"),
+    ("words", "smaller"),
     [
-        ("paper", "budget=short or budget=smoke"),
-        ("short", "budget=smoke"),
-        ("cpu", "budget=smoke"),
-        ("smoke", ""),
-        ("one_of_my_own", "budget=short or budget=smoke"),
+        (["dataset=cifar10"], "budget=short or budget=smoke"),
+        (["dataset=cifar10", "budget=short"], "budget=smoke"),
+        (["budget=cpu"], "budget=smoke"),
+        (["budget=smoke"], ""),
+        ([], "budget=smoke"),  # the demo trains for fewer steps than budget=short allows
+        (["epochs=1000"], "budget=short or budget=smoke"),
     ],
 )
-def test_only_budgets_that_cap_more_are_offered(budget, smaller):
-    assert smaller_than(budget) == smaller
-    (*_, told, _) = plan_of_all({1: [Planned("views/a", "a", "make it", "this CPU", 1.0, 1.0)]}, budget)
-    assert (f"  smaller: {smaller}" in told) == bool(smaller)
+def test_only_budgets_that_lower_something_are_offered(words, smaller):
+    config = make_job("train", compose(words), words).config
+    before = copy.deepcopy(config)
+    assert smaller_than(config) == smaller
+    assert config == before
+    (_, _, _, *told) = plan_of_all({1: [Planned("views/a", "a", "make it", "this CPU", 1.0, 1.0)]}, smaller)
+    assert (f"  smaller: {smaller} (labelled so everywhere)" in told) == bool(smaller)
 
 
 def test_jobs_in_sequence_are_one_range():
     assert ranges([1]) == "1"
     assert ranges([1, 2, 3, 5, 7, 8]) == "1-3, 5, 7-8"
     shared, own = Planned("f", "f", "train f", "a GPU", 1.0), Planned("v", "v", "make v", "a GPU", 1.0)
-    lines = plan_of_all({1: [shared], 2: [shared, own], 3: [own], 4: []}, "smoke")
-    assert "for jobs 1-2   train f" in lines[0]
-    assert "for jobs 2-3   make v" in lines[1]
+    lines = plan_of_all({1: [shared], 2: [shared, own], 3: [own], 4: []}, "")
+    assert lines[:4] == [
+        "  build   f  1 s, 1 MB  for jobs 1-2",
+        "          train f",
+        "  build   v  1 s, 1 MB  for jobs 2-3",
+        "          make v",
+    ]
+
+
+def test_a_command_stands_once_below_what_it_builds():
+    probe, floor = (Planned(name, name, "evaluate", "a GPU", 1.0) for name in ("probe", "floor"))
+    lines = list(parts_of([Planned("there", "there"), probe, floor, Planned("f", "f", "train", "a GPU", 1.0), probe]))
+    assert [line.split()[0] for line in lines] == [
+        "exists",
+        "build",
+        "build",
+        "evaluate",
+        "build",
+        "train",
+        "build",
+        "evaluate",
+    ]
+
+
+def test_lines_that_are_no_path_or_command_fit_into_80_columns():
+    typical = Planned("generators/tinyimagenet/stylegan2-0fd837789308", "g", "x", "a GPU", 47 * 3600 + 10, 99_000.0)
+    assert max(map(len, parts_of([typical]))) <= 80
+    assert len(bring_your_own()) == 2
+    assert max(map(len, bring_your_own())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "text"), [(0.2, "1 MB"), (999.4, "999 MB"), (999.6, "1.0 GB"), (9_949, "9.9 GB"), (12_345, "12 GB")]
+)
+def test_disk_is_told_in_few_digits(megabytes, text):
+    assert Cost(1.0, megabytes).text == f"1 s, {text}"

@@ -18,6 +18,12 @@ from assimilate.run.explained import JOB, Key, groups, keys, options, shown
 from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, settings_in
 
 ROOT = Path(__file__).parents[2]
+# What a page is made from, to which the other pages link: so they can be read in the repository as well.
+SOURCES = {
+    "conf/config.yaml": "keys.md",
+    "src/assimilate/__init__.pyi": "api-reference.md",
+    "results/README.md": "results.md",
+}
 # Groups of options that set other groups' keys: what a recipe or a data set brings.
 BRINGING = ("recipe", "dataset", "dataset_view", "recipe_view", "recipe_dataset", "assim")
 
@@ -42,8 +48,14 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Give a block the name of its file as a title: "```python my/views.py" is our way to write that."""
-    return re.sub(r"^```(\w+) ([\w./-]+)$", r'```\1 title="\2"', markdown, flags=re.MULTILINE)
+    """Give a block the name of its file as a title: "```python my/views.py" is our way to write that.
+
+    Links to what a page is made from lead to the page.
+    """
+    markdown = re.sub(r"^```(\w+) ([\w./-]+)$", r'```\1 title="\2"', markdown, flags=re.MULTILINE)
+    for source, made in SOURCES.items():
+        markdown = markdown.replace(f"](../{source})", f"]({made})")
+    return markdown
 
 
 # ------------------------------------------------------------------------------------------------------ the reference

@@ -79,7 +79,7 @@ def find_runs(job: Job, words: Sequence[str], labels: Sequence[str] | None) -> d
         budget, dataset = job.config["budget"]["name"], job.config["dataset"]["name"]
         words = [f"{glob.escape(budget)}/*/*/{glob.escape(dataset)}"]
         if not _runs_at(job, words[0]):
-            given = [shell_word(word) for word in job.overrides if not word.lstrip("+").startswith("analysis")]
+            given = [shell_word(word) for word in job.typed if not word.lstrip("+").startswith("analysis")]
             raise UserError(
                 f"no finished run of dataset={dataset} budget={budget} is below out={job.out}; this makes one: "
                 f"{' '.join(['python -m assimilate.train', *given])}"

@@ -49,8 +49,10 @@ class Cost:
 
     @property
     def text(self) -> str:
-        """For people, e.g. "3.2 h, 1,200 MB"."""
-        return f"{duration(self.seconds)}, {max(1.0, self.megabytes):,.0f} MB"
+        """For people, e.g. "42 s, 12 MB" or "3.2 h, 1.2 GB"."""
+        size = max(1.0, self.megabytes)
+        disk = f"{size:.0f} MB" if size < 999.5 else f"{size / 1000:,.{1 if size < 9_950 else 0}f} GB"
+        return f"{duration(self.seconds)}, {disk}"
 
 
 @dataclass(frozen=True)

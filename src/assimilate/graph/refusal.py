@@ -76,4 +76,7 @@ def unknown_word(key: str, word: Any, words: Iterable[str]) -> UserError:
 def nearest(key: str, known: Iterable[str]) -> str:
     """ "Did you mean a or b?", or where all keys are shown."""
     near = difflib.get_close_matches(key, sorted(set(known)), n=3, cutoff=0.6)
+    # Keys of one group are all a little alike: others stand beside the nearest only if they are about as near.
+    alike = [difflib.SequenceMatcher(None, name, key).ratio() for name in near]
+    near = [name for name, ratio in zip(near, alike, strict=True) if ratio > alike[0] - 0.1]
     return f"Did you mean {' or '.join(near)}?" if near else "All keys: --cfg job"

@@ -156,8 +156,7 @@ class Settings(BaseModel):
         cls, word: str | None = None, node: str | None = None, adapts: bool = False, **kwargs: Any
     ) -> None:
         super().__init_subclass__(**kwargs)
-        shipped = cls.__module__.split(".")[0] == __package__.split(".")[0]
-        cls.word = word if shipped else None  # whoever has not imported another's class would not know its word
+        cls.word = word if is_shipped(cls) else None  # whoever has not imported another's class would not know its word
         cls.node = node or cls.node
         if adapts:
             cls.__bases__[-1].adapter = cls  # type: ignore[attr-defined]
@@ -209,6 +208,11 @@ class Settings(BaseModel):
     def known_as(self) -> Any:
         """What it contributes to the identity of what has it as a field."""
         return self.identity
+
+
+def is_shipped(cls: type) -> bool:
+    """Whether a class is of this package: only these are there in every process."""
+    return cls.__module__.split(".")[0] == __package__.split(".")[0]
 
 
 def identity_of(value: Any) -> Any:

@@ -12,7 +12,7 @@ from assimilate.errors import UserError
 from assimilate.graph.called import TARGET, Called, resolved, signature_of
 from assimilate.graph.refusal import as_typed, refused, unknown_word
 from assimilate.graph.required import left_out
-from assimilate.graph.settings import At, From, Settings, When, choices, listed, settings_type
+from assimilate.graph.settings import At, From, Settings, When, choices, is_shipped, listed, settings_type
 from assimilate.graph.step import Step
 
 T = TypeVar("T", bound=Settings)
@@ -294,7 +294,7 @@ def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = 
 
 
 def places_of(path: str | None, base: type[Settings]) -> Iterator[tuple[str, FieldInfo, type[Settings]]]:
-    """Every key that a class, or a subclass that may stand in its place, reads at or below a path.
+    """Every key that a class, or a shipped subclass that may stand in its place, reads at or below a path.
 
     Args:
         path: where its settings stand; None for one that has no place of its own.
@@ -361,4 +361,5 @@ def _is_elsewhere(field: FieldInfo) -> bool:
 
 
 def _subclasses(cls: type[T]) -> list[type[T]]:
-    return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
+    shipped = [child for child in cls.__subclasses__() if is_shipped(child)]
+    return [found for child in shipped for found in (child, *_subclasses(child))]

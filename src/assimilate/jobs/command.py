@@ -43,7 +43,7 @@ from assimilate.run.config import expand_sweep, make_job, own_words, plan_sweep
 from assimilate.run.help_pages import help_of
 from assimilate.run.job import Job
 from assimilate.run.keys import is_settable
-from assimilate.run.known_keys import CONF
+from assimilate.run.known_keys import CONF, plain_keys
 from assimilate.run.words import CommandLine, read_command_line, sweep_word
 
 # Keys in which an option or a row states its own name: set by hand, they would mislabel the run.
@@ -130,9 +130,18 @@ def check_additions(overrides: Sequence[str]) -> None:
         elif key.startswith("hydra.") and (override.is_add() or override.is_force_add()):
             _check_hydra_key(override)
         elif override.is_add() and "." not in key and key != "hydra":
-            near = difflib.get_close_matches(key, tables, n=1)
-            hint = f"did you mean +{near[0]}=…?" if near else f"tables of rows: {', '.join(tables)}"
-            raise UserError(f"+{key} is no table of the paper and no config group; {hint}")
+            raise _no_addition(override, tables)
+
+
+def _no_addition(override: Override, tables: Sequence[str]) -> UserError:
+    """What to say of `+name`, which is no table: a key that is given without +, or the nearest names."""
+    key, keys = override.key_or_group, plain_keys()
+    if key in keys:
+        return UserError(f"{override.input_line} cannot be used: a key is given without +, {key}=…")
+    near = difflib.get_close_matches(key, [*tables, *keys], n=2)
+    hint = " or ".join(f"+{name}=…" if name in tables else f"{name}=…" for name in near)
+    told = f"Did you mean {hint}?" if near else f"Tables of rows: {', '.join(tables)}. All keys: --cfg job"
+    return UserError(f"+{key} is no table of rows, and no key. {told}")
 
 
 # ------------------------------------------------------------------------------------------------ stages

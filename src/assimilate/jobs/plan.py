@@ -5,6 +5,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.data.dataset import Dataset
@@ -14,12 +15,12 @@ from assimilate.graph.cost import Cost, Speed, duration
 from assimilate.jobs.pace import Pace
 from assimilate.jobs.session import Session
 from assimilate.jobs.speed import known_speed, remember_speed
+from assimilate.jobs.terminal import wrapped
+from assimilate.run.budget import BUDGETS, lowering
 
 BRING_YOUR_OWN = (
     "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
 )
-# The shipped budgets below paper's, from those that cap least; cpu asks for a recipe besides and is not offered.
-BUDGETS = ("short", "cpu", "smoke")
 # Work from which on a machine's speed is worth measuring, and from which on a CPU's user is asked.
 LONG_SECONDS, ASKED_SECONDS = 15 * 60, 24 * 3600
 # An artifact, and the session that finds or builds it.
@@ -49,12 +50,6 @@ class Planned:
     def cost(self) -> Cost:
         """Of building it."""
         return Cost(self.seconds, self.megabytes)
-
-    def line(self, jobs: str = "") -> str:
-        """For people; `jobs` says of a multirun which of them use it."""
-        if not self.command:
-            return f"  exists  {self.label}"
-        return f"  build   {self.label:<46} about {self.cost.text}   {jobs}{self.command}"
 
 
 def unfold(needs: Sequence[Need]) -> list[Need]:
@@ -102,26 +97,48 @@ def print_plan(
     say(f"plan for {session.job.command}")
     say(f"  out     {session.job.out}")
     say(f"  result  {target or session.job.run_dir}")
-    for line in (*(part.line() for part in planned), *totals(planned, session.config["budget"]["name"])):
+    for line in (*parts_of(planned), *totals(planned, smaller_than(session.config))):
         say(line)
 
 
-def totals(planned: Sequence[Planned], budget: str, jobs: str = "") -> Iterator[str]:
-    """The last lines of a plan at a budget."""
+def parts_of(planned: Sequence[Planned], jobs: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
+    """A line an artifact, and below those that one command builds this command, to be copied.
+
+    Args:
+        planned: the artifacts.
+        jobs: by key, which jobs of a multirun use it.
+    """
+    width = max((len(part.label) for part in planned if part.command), default=0)
+    following = [*(part.command for part in planned[1:]), ""]
+    for part, command in zip(planned, following, strict=True):
+        if not part.command:
+            yield f"  exists  {part.label}"
+            continue
+        yield f"  build   {part.label:<{width}}  {part.cost.text}{jobs.get(part.key, '')}"
+        if part.command != command:
+            yield f"          {part.command}"
+
+
+def totals(planned: Sequence[Planned], smaller: str, jobs: str = "") -> Iterator[str]:
+    """The last lines of a plan; `smaller` are the budgets that take less."""
     if any(part.command for part in planned):
         total = sum((part.cost for part in planned), Cost())
         yield f"  in all about {total.text}{jobs} on {next(part.machine for part in planned if part.machine)}"
-        if smaller := smaller_than(budget):
+        if smaller:
             yield f"  smaller: {smaller} (labelled so everywhere)"
-        yield f"  bring your own: {BRING_YOUR_OWN}"
+        yield from bring_your_own()
     else:
         yield "  nothing to build"
 
 
-def smaller_than(budget: str) -> str:
-    """The shipped budgets that cap more, as one gives them; "" for none."""
-    at = BUDGETS.index(budget) if budget in BUDGETS else -1
-    return " or ".join(f"budget={name}" for name in BUDGETS[at + 1 :] if name != "cpu")
+def smaller_than(config: Mapping[str, Any]) -> str:
+    """The budgets that lower something in a configuration, as one gives them; "" for none."""
+    return " or ".join(f"budget={name}" for name in lowering(config, BUDGETS))
+
+
+def bring_your_own() -> list[str]:
+    """The keys with which parts of one's own take the place of what would be built."""
+    return wrapped(f"  bring your own: {BRING_YOUR_OWN}", 4)
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -135,12 +152,12 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def plan_of_all(plans: Mapping[int, Sequence[Planned]], budget: str) -> list[str]:
+def plan_of_all(plans: Mapping[int, Sequence[Planned]], smaller: str) -> list[str]:
     """The lines of what the jobs of a multirun would build: what they share once, and the total.
 
     Args:
         plans: by number of the job, from 1.
-        budget: theirs.
+        smaller: the budgets that take less.
     """
     parts: dict[str, Planned] = {}
     users: dict[str, list[int]] = {}
@@ -151,11 +168,12 @@ def plan_of_all(plans: Mapping[int, Sequence[Planned]], budget: str) -> list[str
 
     def jobs(numbers: Sequence[int]) -> str:
         if len(numbers) == len(plans):
-            return "for every job   "
-        return f"for job{'s' * (len(numbers) > 1)} {ranges(numbers)}   "
+            return "  for every job"
+        return f"  for job{'s' * (len(numbers) > 1)} {ranges(numbers)}"
 
-    lines = [part.line(jobs(users[key])) for key, part in parts.items()]
-    return [*lines, *totals(list(parts.values()), budget, f" for {len(plans)} jobs")]
+    planned = list(parts.values())
+    lines = parts_of(planned, {key: jobs(numbers) for key, numbers in users.items()})
+    return [*lines, *totals(planned, smaller, f" for {len(plans)} jobs")]
 
 
 def _planned(
@@ -213,15 +231,17 @@ def announce(
         planned = list(_planned(missing, speed, anew=again, shards=shards))
     total = sum((part.cost for part in planned), Cost())
     session.say(f"to build on {session.device_name}, {_how_rough(speed)}:")
+    width = max(len(part.label) for part in planned)
     for part in planned:
-        session.say(f"  {part.label:<46} about {part.cost.text}")
+        session.say(f"  {part.label:<{width}}  {part.cost.text}")
     if len(planned) > 1:
-        session.say(f"  {'in all':<46} about {total.text}")
+        session.say(f"  {'in all':<{width}}  about {total.text}")
     if total.seconds > LONG_SECONDS:
-        if smaller := smaller_than(session.config["budget"]["name"]):
+        if smaller := smaller_than(session.config):
             session.say(f"  smaller: {smaller}")
         session.say("  prepare=plan shows this and stops")
-        session.say(f"  bring your own: {BRING_YOUR_OWN}")
+        for line in bring_your_own():
+            session.say(line)
     _ask(session, total)
     pace = Pace({artifact.label: part.seconds for (_, artifact), part in zip(missing, planned, strict=True)})
     for owner, _ in needs:
@@ -232,13 +252,13 @@ def _ask(session: Session, total: Cost) -> None:
     if session.device != "cpu" or total.seconds <= ASKED_SECONDS or session.config["yes"]:
         return
     takes = f"about {duration(total.seconds)} on {session.device_name}"
+    smaller = smaller_than(session.config).partition(" or ")[0]
+    less = f"{smaller} takes less, " if smaller else ""
     if not session.job.turn and session.terminal.console.is_terminal and sys.stdin and sys.stdin.isatty():
         if input(f"This takes {takes}. Go on? [y/N] ").strip().lower() in ("y", "yes"):
             return
-        raise UserError("not started; budget=short takes less, prepare=plan shows what takes how long")
-    raise UserError(
-        f"this takes {takes}: prepare=plan shows what takes how long, budget=short takes less, yes=true goes on"
-    )
+        raise UserError(f"not started; {less}prepare=plan shows what takes how long")
+    raise UserError(f"this takes {takes}: {less}prepare=plan shows what takes how long, yes=true goes on")
 
 
 def likely_speed(session: Session) -> Speed:

@@ -18,6 +18,7 @@ from assimilate.probes.collapse import collapse
 from assimilate.probes.floors import COMMONEST_CLASS, PIXELS, below, commonest_class, named_as
 from assimilate.run.config import words_of_the_baseline
 from assimilate.run.job import shell_word
+from assimilate.run.words import typed_words
 
 
 def finish_run(session: Session) -> None:
@@ -90,7 +91,7 @@ def _print_table(session: Session, run: Run) -> None:
         session.say(BELOW_PIXELS)
     session.say(f"± is the standard deviation over probe seeds of one training run; budget: {run.budget}")
     if run.baseline.artifact is None and run.weights is None and (words := words_of_the_baseline(session.job)):
-        command = " ".join(["python -m assimilate.train", *map(shell_word, words)])
+        command = " ".join(["python -m assimilate.train", *map(shell_word, typed_words(words))])
         session.say(f"baseline to compare with: {command}")
 
 

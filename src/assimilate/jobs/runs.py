@@ -110,7 +110,7 @@ def write_metrics(job: Job, result: dict[str, Any], say: Callable[[str], None]) 
         "dataset": config["dataset"]["name"],
         "seed": config["seed"],
         "budget": config["budget"]["name"],
-        "overrides": list(job.overrides),
+        "overrides": list(job.typed),
         "command": job.command,
         "paper": papers_numbers(job),
         "titles": titles_of(config),

@@ -58,7 +58,7 @@ class Session:
         self._started = time.monotonic()
         self._looked_at: set[str] = set()
         if job.turn:
-            self.terminal.say(f"job {job.turn}: {' '.join(map(shell_word, job.overrides))}")
+            self.terminal.say(f"job {job.turn}: {' '.join(map(shell_word, job.typed))}")
         for notice in job.notices:
             self.terminal.say(f"note: {notice}")
 
@@ -235,7 +235,7 @@ class Session:
     def command_for(self, artifact: Artifact) -> str:
         """The command that builds an artifact of this job."""
         left_out = ("prepare=", "force=", "verify=", "shard=", "preview=")
-        words = [word for word in self.job.overrides if not word.startswith(left_out)]
+        words = [word for word in self.job.typed if not word.startswith(left_out)]
         if self.job.stage == MEASURING_STAGE:  # no other reads the settings of an analysis
             return " ".join([f"python -m assimilate.{MEASURING_STAGE}", *map(shell_word, words), "prepare=only"])
         if isinstance(artifact.step, Encoder) and artifact.label != self.chain.encoder.label:
@@ -252,12 +252,14 @@ class Session:
     def summarize(self) -> None:
         """What was reused and what was built."""
         if self.store.reused:
-            self.terminal.say("reused: " + ", ".join(artifact.label for artifact in self.store.reused))
-        if self.store.built:
-            built = ", ".join(f"{artifact.label} ({duration(seconds)})" for artifact, seconds in self.store.built)
-            self.terminal.say(f"built:  {built}")
-        else:
-            self.terminal.say("built:  nothing, all of it was there")
+            self._say_all("reused", [artifact.label for artifact in self.store.reused])
+        built = [f"{artifact.label} ({duration(seconds)})" for artifact, seconds in self.store.built]
+        self._say_all("built", built or ["nothing, all of it was there"])
+
+    def _say_all(self, what: str, names: Sequence[str]) -> None:
+        """A list of names below each other."""
+        for at, name in enumerate(names):
+            self.terminal.say(f"{f'{what}:' if at == 0 else '':<8}{name}")
 
     @property
     def seconds(self) -> float:

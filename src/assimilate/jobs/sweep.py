@@ -20,13 +20,14 @@ from rich.table import Table
 from assimilate.errors import UserError
 from assimilate.files.whole_file import write_text_atomically
 from assimilate.graph.identity import content_hash
-from assimilate.jobs.plan import Planned, plan_of_all
+from assimilate.jobs.plan import Planned, plan_of_all, smaller_than
 from assimilate.pages.metrics import BELOW, BELOW_PIXELS, metric
 from assimilate.pages.result_file import read_metrics
+from assimilate.pages.run import warning_of
 from assimilate.probes.floors import PIXELS, below
 from assimilate.run.config import own_words
 from assimilate.run.job import Job, shell_word
-from assimilate.run.words import override_word
+from assimilate.run.words import override_word, typed_words
 
 # What the table shows of a result, where there is any.
 SHOWN = {name: metric(name).title for name in ("acc1", "knn5")}
@@ -50,6 +51,7 @@ class JobRecord:
     seed: int = 0
     budget: str = ""
     planned: tuple[dict[str, Any], ...] = ()
+    smaller: str = ""
 
     @property
     def setting(self) -> str:
@@ -115,7 +117,7 @@ def run_swept(
     Returns:
         The objective; None where there is none, or the job failed.
     """
-    record = JobRecord(number, tuple(own_words(words)), "running")
+    record = JobRecord(number, tuple(typed_words(own_words(words))), "running")
     folder.write(record)
     started = time.monotonic()
     log = folder.log(number)
@@ -143,6 +145,7 @@ def run_swept(
         complain(f"{record.setting}: {line} (traceback in {log})")
     else:
         record = replace(record, status="done", objective=objective, planned=tuple(job.planned))
+        record = replace(record, smaller=smaller_than(job.config) if job.planned else "")
     folder.write(replace(record, seconds=round(time.monotonic() - started, 3)))
     return objective
 
@@ -165,7 +168,7 @@ class SettingSummary:
     done: tuple[JobRecord, ...]
     failed: tuple[JobRecord, ...]
     values: dict[str, list[float]]  # metric -> one mean a seed
-    pixels: dict[str, float]  # metric -> what classifiers of raw pixels reach
+    floors: dict[str, dict[str, float]]  # floor -> metric -> what a number has to beat
 
     def text(self, metric: str) -> str:
         """ "92.90 ± 0.05" (sample standard deviation over seeds), "92.90" of one seed, "–" of none; ▽ below pixels."""
@@ -173,7 +176,7 @@ class SettingSummary:
         if not values:
             return "–"
         mean = statistics.fmean(values)
-        mark = f" {BELOW}" if below({metric: mean}, self.pixels) else ""
+        mark = f" {BELOW}" if below({metric: mean}, self.floors.get(PIXELS, {})) else ""
         return (f"{mean:.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{mean:.2f}") + mark
 
 
@@ -187,19 +190,19 @@ def summarize(records: Sequence[JobRecord]) -> list[SettingSummary]:
     summaries = []
     for (name, dataset, budget), members in groups.items():
         values: dict[str, list[float]] = {}
-        pixels: dict[str, float] = {}
+        floors: dict[str, dict[str, float]] = {}
         # Jobs that differ in neutral keys alone are one run: it counts once.
         done_runs = {record.run_dir: record for record in members if record.status == "done"}
         for record in done_runs.values():
             result = read_metrics(Path(record.run_dir)) if record.run_dir else None
-            pixels |= (result or {}).get("floors", {}).get(PIXELS, {})
+            floors |= (result or {}).get("floors", {})
             for shown in SHOWN:
                 value: dict[str, Any] | None = (result or {}).get("metrics", {}).get(shown)
                 if value is not None:
                     values.setdefault(shown, []).append(value["mean"])
         done = tuple(record for record in members if record.status == "done")
         failed = tuple(record for record in members if record.status != "done")
-        summaries.append(SettingSummary(name, dataset, budget, done, failed, values, pixels))
+        summaries.append(SettingSummary(name, dataset, budget, done, failed, values, floors))
     return summaries
 
 
@@ -242,16 +245,19 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
             n = len(next(iter(summary.values.values()), []))
             cells = [summary.name, summary.dataset, str(n), *(summary.text(metric) for metric in metrics)]
             table.add_row(*map(_plain, cells), str(len(summary.failed)) if summary.failed else "")
+        table.add_section()
+        for cells in _floor_lines(summaries, metrics):
+            table.add_row(*cells, "", style="dim")
         console.print(table)
-        for budget in sorted({summary.budget for summary in summaries} - {"paper"}):
-            console.print(f"budget={budget}: not comparable with the paper", markup=False)
+        for warning in filter(None, map(warning_of, sorted({summary.budget for summary in summaries}))):
+            console.print(warning, markup=False)
         if any(BELOW in summary.text(metric) for summary in summaries for metric in metrics):
             console.print(BELOW_PIXELS, markup=False)
         if any("±" in summary.text(metric) for summary in summaries for metric in metrics):
             console.print("± is the sample standard deviation over n training seeds", markup=False)
     plans = {record.number + 1: [Planned(**part) for part in record.planned] for record in records if record.planned}
-    budget = next((record.budget for record in records if record.planned), "")
-    for line in plan_of_all(plans, budget) if plans else ():
+    smaller = next((record.smaller for record in records if record.smaller), "")
+    for line in plan_of_all(plans, smaller) if plans else ():
         console.print(line, markup=False)
     searched = [record for record in records if record.objective is not None]
     if searched:
@@ -266,6 +272,16 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
         out = shell_word(override_word("out", str(folder.out)))
         console.print(f"tables:  python -m assimilate.report {out}", markup=False)
     return len(failed) + missing
+
+
+def _floor_lines(summaries: Sequence[SettingSummary], metrics: Sequence[str]) -> list[list[str]]:
+    """The first cells of the lines that say what each data set's numbers have to beat."""
+    lines = []
+    for summary in {summary.dataset: summary for summary in summaries if summary.floors}.values():
+        for floor, values in summary.floors.items():
+            numbers = [f"{values[metric]:.2f}" if metric in values else "–" for metric in metrics]
+            lines.append([f"floor: {floor}", _plain(summary.dataset), "", *numbers])
+    return lines
 
 
 def _plain(text: str) -> str:

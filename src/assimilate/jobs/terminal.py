@@ -2,6 +2,7 @@
 
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,13 @@ LOG_EVERY_SECONDS = 60.0
 SMALL = 100
 # Columns from which a bar has room to be long.
 WIDE = 100
+
+
+def wrapped(text: str, indent: int) -> list[str]:
+    """A list of words in lines of 80 columns, each word whole."""
+    return textwrap.wrap(
+        text, 80, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
 
 
 class Terminal:

@@ -1,10 +1,17 @@
 """A budget lowers the numbers of a composed run, after data set and row."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import yaml
+
 from assimilate.assimilation.step import OWN_SETTINGS
+from assimilate.run.known_keys import CONF
 from assimilate.run.measuring import GENERATED, view_slots
+
+# Shipped budgets that make a run shorter and ask for nothing else, from the one that lowers least.
+BUDGETS = ("short", "smoke")
 
 
 def apply_caps(config: dict[str, Any], caps: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -41,6 +48,16 @@ def apply_budget(config: dict[str, Any]) -> list[str]:
         changed += apply_caps(config, _caps_of_warmup(config, epochs))
         changed += apply_caps(own, _caps_of_warmup(own, own.get("epochs", epochs)), f"{OWN_SETTINGS}.")
     return changed
+
+
+def lowering(config: Mapping[str, Any], budgets: Iterable[str]) -> list[str]:
+    """Those of the budgets, by name, that lower something in a resolved configuration."""
+    found = []
+    for name in budgets:
+        budget = yaml.safe_load((CONF / "budget" / f"{name}.yaml").read_text(encoding="utf-8"))
+        if apply_budget(copy.deepcopy({**config, "budget": budget})):
+            found.append(name)
+    return found
 
 
 def _caps_of_warmup(config: Mapping[str, Any], epochs: int) -> dict[str, Any]:

@@ -26,9 +26,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from assimilate.errors import UserError
-from assimilate.graph.refusal import nearest
-from assimilate.run.keys import named_keys, value_keys
-from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nodes, options_with, settings_in
+from assimilate.run.keys import named_keys
+from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nearest_key, nodes, options_with, settings_in
 from assimilate.run.once_loader import OnceLoader
 from assimilate.run.words import SEARCH_PATH, unreadable
 
@@ -123,6 +122,8 @@ def one_line(error: Exception) -> str:
     if unknown := re.fullmatch(r"Could not find '(\S+)/(\S+?)' Available options in '.*?': (.+)", text):
         group, name, options = unknown.groups()
         return _no_option(group, name, options.split())
+    if there := re.search(r"An item is already at '([^']+)'", text):
+        return f"+{there[1]} cannot be used: a key that the run has is given without +, {there[1]}=…"
     no_key = r"\1 cannot be set: this run has no such key"
     return re.sub(r"Could not override '(\S+)'\.? Key '\S+' is not in struct", no_key, text)
 
@@ -257,8 +258,8 @@ def suggestion(error: Exception, words: Sequence[str]) -> str:
         return f". It is a key of {' or '.join(having)}"
     choices = [word for word in words if (CONF / word.partition("=")[0]).is_dir()]
     composed: Any = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=choices))
-    known = {*nodes(composed), *value_keys(), *named_keys(composed)}
-    return f". {nearest(key, {*known, *(path.name for path in CONF.iterdir() if path.is_dir())})}"
+    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    return f". {nearest_key(key, {*nodes(composed), *named_keys(composed), *groups})}"
 
 
 def targets_of(group: str) -> dict[str, str]:

@@ -46,7 +46,7 @@ from assimilate.run.keys import is_argument, named_keys
 from assimilate.run.known_keys import CONF, EXPERIMENTS, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.run.objective import check_objective
 from assimilate.run.recipe import Recipe
-from assimilate.run.words import SEARCH_PATH
+from assimilate.run.words import SEARCH_PATH, typed_words
 
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {
@@ -139,7 +139,8 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     }  # the seeds of one setting lie side by side
     place = whole_row or f"adhoc/{_override_slug(parsed)}-{content_hash(setting, 8)}"
     run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
-    return Job(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices))
+    typed = tuple(typed_words(overrides))
+    return Job(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices), typed)
 
 
 def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Override]) -> list[str]:
@@ -240,6 +241,8 @@ def _check_additions(parsed: Sequence[Override], plain: Mapping[str, Any]) -> No
     added = [override for override in added if override.key_or_group not in rows]
     if not added:
         return
+    lines = [str(override.input_line) for override in parsed]
+    typed = dict(zip(lines, typed_words(lines), strict=True))
     others = [str(override.input_line) for override in parsed if override not in added]
     composed = OmegaConf.to_container(compose(others))
     assert isinstance(composed, dict)
@@ -248,7 +251,7 @@ def _check_additions(parsed: Sequence[Override], plain: Mapping[str, Any]) -> No
         key, value = override.key_or_group, override.value()
         for leaf, _ in leaves({key: value}):
             if not is_argument(leaf, plain):
-                check_added(str(override.input_line), leaf, keys)
+                check_added(typed[str(override.input_line)], leaf, keys)
 
 
 def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from assimilate.graph.settings import NAMED, From, Settings, allowed_in, choices, settings_type
+from assimilate.graph.settings import NAMED, From, Settings, allowed_in, choices, is_shipped, settings_type
 from assimilate.graph.wiring import TARGET, places_of
 from assimilate.run.keys import PLACES, component
 from assimilate.run.known_keys import CONF, HEADER, MISSING, settings_in
@@ -99,21 +99,22 @@ def keys(folders: tuple[Path, ...] = (CONF,)) -> dict[str, Key]:
     Args:
         folders: where options are, the shipped ones first. The classes of others say what they mean if they want to.
     """
-    classes = _classes(folders)  # first: this defines those of the user's own
+    classes = _classes(folders)
+    own = [(place, cls) for place, named in classes.items() for cls in named.values() if not is_shipped(cls)]
     found: dict[str, list[tuple[type[Settings], FieldInfo]]] = {}
-    for place, base in PLACES:
+    for place, base in (*PLACES, *own):
         for key, field, cls in places_of(place, base):
             if NAMED not in field.metadata and (settings_type(field.annotation) is None or _words_choose(field)):
                 found.setdefault(key, []).append((cls, field))
     values = _values(folders)
-    shipped, own = (
+    shipped, set_by_own = (
         {key for path in paths for key in settings_in(path)} for paths in (_files(CONF), _files(*folders[1:]))
     )
     made = {}
     for key, readers in sorted(found.items()):
         senses = _senses(key, readers, classes.get(key.rpartition(".")[0], {}))
         given = key in shipped or not all(field.is_required() for _, field in readers)
-        if (given and any(sense.meaning for sense in senses)) or key in own - shipped:
+        if (given and any(sense.meaning for sense in senses)) or key in set_by_own - shipped:
             made[key] = Key(key, senses, values.get(key, {}))
     return made
 
@@ -148,9 +149,9 @@ def _stands_elsewhere(field: FieldInfo) -> bool:
     return any(isinstance(mark, From) for mark in field.metadata)
 
 
-def _classes(folders: tuple[Path, ...]) -> dict[str, dict[str, type]]:
+def _classes(folders: tuple[Path, ...]) -> dict[str, dict[str, type[Settings]]]:
     """The classes that options name, by where they name them and by option."""
-    found: dict[str, dict[str, type]] = {}
+    found: dict[str, dict[str, type[Settings]]] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*/*.yaml"))):
         for key, target in settings_in(path).items():
             # A class of a library has no meanings of ours, and takes seconds to import.

@@ -27,6 +27,7 @@ class Job:
     run_dir: Path
     row: str | None  # the paper's row, if nothing but data set, seed and budget was changed
     notices: tuple[str, ...]
+    typed: tuple[str, ...]  # the overrides for people
     log: Path | None = None  # a job of a multirun: where its lines are kept
     turn: str = ""  # which job of a multirun it is, "3/27"
     planned: list[dict[str, Any]] = field(default_factory=list, compare=False, repr=False)  # what prepare=plan found
@@ -35,7 +36,7 @@ class Job:
     @property
     def command(self) -> str:
         """The command that composes this job."""
-        return " ".join(["python -m", f"assimilate.{self.stage}", *map(shell_word, self.overrides)])
+        return " ".join(["python -m", f"assimilate.{self.stage}", *map(shell_word, self.typed)])
 
     def written(self, path: Path, **more: Any) -> Path:
         """Write the job for a child process, without the notices, which this process has printed."""
@@ -49,7 +50,7 @@ class Job:
         """What `written` wrote."""
         values = {each.name: content[each.name] for each in fields(cls) if each.name in content}
         paths = {name: Path(values[name]) for name in ("out", "run_dir")}
-        lists = {name: tuple(values[name]) for name in ("overrides", "notices")}
+        lists = {name: tuple(values[name]) for name in ("overrides", "notices", "typed")}
         return cls(**{**values, **paths, **lists})
 
 

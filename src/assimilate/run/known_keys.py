@@ -1,7 +1,7 @@
 """Which settings there are: what the shipped files of conf/ define, and what a rule speaks of."""
 
 import functools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import yaml
 from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.errors import UserError
 from assimilate.graph.refusal import nearest
-from assimilate.run.keys import is_argument, known_keys, named_keys, value_keys
+from assimilate.graph.wiring import TARGET
+from assimilate.run.keys import is_argument, is_settable, known_keys, named_keys, value_keys
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -61,7 +62,7 @@ def is_left_out(key: str) -> bool:
 
     A class has it, or it stands in a mapping that takes keys of any name.
     """
-    return not is_shipped(key) and (key in value_keys() or any(map(_is_open, _above(key))))
+    return not is_shipped(key) and (key in value_keys() or any(map(_is_open, above(key))))
 
 
 def is_shipped(key: str) -> bool:
@@ -77,6 +78,11 @@ def _known() -> frozenset[str]:
 @functools.cache
 def _known_nodes() -> frozenset[str]:
     return frozenset(nodes(dict.fromkeys(_known())))
+
+
+def plain_keys() -> list[str]:
+    """Keys that stand in no group, and the groups themselves."""
+    return sorted({key.partition(".")[0] for key in _known()})
 
 
 def options_with(key: str) -> list[str]:
@@ -102,13 +108,13 @@ def check_added(word: str, key: str, composed: Collection[str]) -> None:
         UserError: such a key; with the options that have it, or the nearest names.
     """
     setting = key.removeprefix(f"{OWN_SETTINGS}.") if "view.encoder" in composed else key
-    if key in composed or setting in composed or any(_is_open(above) for above in _above(setting) if above in composed):
+    if key in composed or setting in composed or any(_is_open(node) for node in above(setting) if node in composed):
         return
     having = options_with(setting)
     if having:
         raise UserError(f"{word} cannot be used: nothing in this run reads {key}. It is a key of {' or '.join(having)}")
     if setting not in _known():
-        raise UserError(f"{word} cannot be used: nothing reads {key}. {nearest(key, {*composed, *_known()})}")
+        raise UserError(f"{word} cannot be used: nothing reads {key}. {nearest_key(key, composed)}")
 
 
 def check_composed(config: Mapping[str, Any]) -> None:
@@ -125,13 +131,21 @@ def check_composed(config: Mapping[str, Any]) -> None:
         setting = key.removeprefix(f"{OWN_SETTINGS}.")
         if setting in _known_nodes() or setting in named or is_argument(key, config):
             continue
-        if not any(_is_open(above) for above in _above(key)):
+        if not any(_is_open(node) for node in above(key)):
             raise UserError(
-                f"{key} is set by a row or an option of a group, but nothing reads it. {nearest(key, _known())}"
+                f"{key} is set by a row or an option of a group, but nothing reads it. {nearest_key(key, named)}"
             )
 
 
-def _above(key: str) -> list[str]:
+def nearest_key(key: str, others: Iterable[str]) -> str:
+    """Which setting was meant, of the shipped ones and others; not one that only says which option was chosen."""
+    known = {name for name in {*others, *_known()} if not name.startswith("budget.caps.")}
+    labels = {name for name in known if name.rpartition(".")[2] in ("name", TARGET) and not is_settable(name)}
+    return nearest(key, known - labels)
+
+
+def above(key: str) -> list[str]:
+    """The dotted paths that a key stands below."""
     return [key[:end] for end, letter in enumerate(key) if letter == "."]
 
 

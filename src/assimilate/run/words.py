@@ -20,7 +20,7 @@ from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
 from assimilate.run.job import shell_word
 from assimilate.run.keys import chosen_by_path, known_keys, named_keys
-from assimilate.run.known_keys import CONF, is_left_out, is_shipped, settings_in
+from assimilate.run.known_keys import CONF, above, is_left_out, is_shipped, settings_in
 
 SEARCH_PATH = "hydra.searchpath"
 # What begins so is a path, whatever the key.
@@ -78,22 +78,41 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         raise UserError("--resolve would be ignored: it says how --cfg job shows values")
     folders = [] if found.config_dir is None else [found.config_dir]
     words = []
-    named = set(map(_names_a_class, found.overrides))
-    for word in found.overrides:
-        key, _, value = word.partition("=")
-        folders += _listed(value) if key.lstrip("+") == SEARCH_PATH else []
+    folders += _folders_in(found.overrides)
     searched = tuple(dict.fromkeys(map(_searchable, folders)))
-    of_own = _keys_of_own_options(found.overrides, searched)
+    unknown = _unknown_to_hydra(found.overrides, searched)
     for word in found.overrides:
-        key = word.partition("=")[0]
-        if key.lstrip("+") != SEARCH_PATH:
+        if word.partition("=")[0].lstrip("+") != SEARCH_PATH:
             given = readable(word, multirun=found.multirun)
-            is_argument = key.rpartition(".")[0] in named and not is_shipped(key)
-            words.append(f"++{given}" if is_argument or is_left_out(key) or key in of_own else given)
+            words.append(f"++{given}" if word in unknown else given)
     if searched:
         listed = ",".join(_quoted(folder) for folder in searched)
         words.insert(0, f"{SEARCH_PATH}=[{listed}]")
     return CommandLine(tuple(words), searched, found.multirun, tuple(_flags(parser, found)))
+
+
+def typed_words(words: Sequence[str]) -> list[str]:
+    """Words as a user types them: without the ++ by which Hydra takes keys that no file of ours has."""
+    typed = [word.removeprefix("++") for word in words]
+    unknown = _unknown_to_hydra(typed, _folders_in(words))
+    return [short if short in unknown else word for word, short in zip(words, typed, strict=True)]
+
+
+def _folders_in(words: Sequence[str]) -> list[str]:
+    """The folders of options that overrides name."""
+    pairs = [word.lstrip("+").partition("=") for word in words]
+    return [folder for key, _, value in pairs if key == SEARCH_PATH for folder in _listed(value)]
+
+
+def _unknown_to_hydra(words: Sequence[str], searched: Sequence[str]) -> set[str]:
+    """The overrides whose keys no file has that composes, although a class, or what is called, takes them."""
+    named, of_own = set(map(_names_a_class, words)), _keys_of_own_options(words, searched)
+    keys = {word: word.partition("=")[0] for word in words}
+    return {
+        word
+        for word, key in keys.items()
+        if (named.intersection(above(key)) and not is_shipped(key)) or is_left_out(key) or key in of_own
+    }
 
 
 def _keys_of_own_options(words: Sequence[str], searched: Sequence[str]) -> set[str]:
