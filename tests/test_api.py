@@ -238,6 +238,13 @@ def test_runs_are_tabled_over_their_seeds(tmp_path):
     assert "91.33 ± 1.53 (3)" in lines[3]
     assert lines[4].startswith(f"not read: {broken}")
     assert "80.00" not in found.table("acc1")
+    floors = {"commonest class": {"acc1": 10.0}, "raw pixels": {"acc1": 92.0, "knn5": 1.0}}
+    write(tmp_path / "floors", result(metrics={"acc1": 91.0, "knn5": 90.0}, floors=floors))
+    lines = assimilate.runs(tmp_path / "floors").table("acc1", "knn5").splitlines()
+    assert lines[2].split("|")[-3:-1] == [" 91.00 (1) ▽ ", " 90.00 (1) "]
+    floors = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "floor: " in line]
+    assert floors[0] == ["floor: commonest class", "cifar10", "paper", "10.00", "–"]
+    assert floors[1] == ["floor: raw pixels", "cifar10", "paper", "92.00", "1.00"]
     with pytest.raises(ValueError, match="no such folder"):
         assimilate.runs(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="is no finished run"):

@@ -243,7 +243,7 @@ def test_the_table_is_mean_and_spread_over_seeds(tmp_path):
     assert (second.text("acc1"), len(second.failed)) == ("80.00", 1)
 
 
-def test_a_setting_below_raw_pixels_is_marked(tmp_path):
+def test_a_setting_below_raw_pixels_is_marked_above_the_floors(tmp_path, capsys):
     records = [finished(tmp_path, number, number, "loss.alpha=0.5", acc1=90.0 + number) for number in (0, 1)]
     for record in records:
         path = Path(record.run_dir) / "metrics.json"
@@ -253,6 +253,16 @@ def test_a_setting_below_raw_pixels_is_marked(tmp_path):
         path.write_text(json.dumps(found))
     (summary,) = summarize(records)
     assert (summary.text("acc1"), summary.text("knn5")) == ("90.50 ± 0.71 ▽", "97.00 ± 0.00")
+    folder = SweepFolder(tmp_path, "train", [], 2)
+    folder.clear()
+    for record in records:
+        folder.write(record)
+    assert print_summary(folder, print) == 0
+    shown = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines() if "floor: " in line]
+    assert shown == [
+        ["floor:", "commonest", "class", "digits", "99.00", "–"],
+        ["floor:", "raw", "pixels", "digits", "96.40", "96.00"],
+    ]
 
 
 def test_a_run_that_two_jobs_share_counts_once(tmp_path):
@@ -284,8 +294,7 @@ def test_names_of_rows_are_whole_in_a_narrow_table(tmp_path, capsys, monkeypatch
         folder.write(replace(finished(tmp_path, number, 0, f"word={row}", acc1=90.0), row=row))
     assert print_summary(folder, print) == 0
     shown = capsys.readouterr().out
-    first_column = "".join(line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│"))
-    assert all(name in first_column for name in names), shown
+    assert all(name in shown for name in names), shown
     # The command below it can be typed as it stands, wherever `out` is.
     words = shlex.split(next(line for line in shown.splitlines() if line.startswith("tables:")))
     assert compose(words[-1:])["out"] == str(tmp_path / "öut")

@@ -97,6 +97,10 @@ def keys_page() -> str:
         "line wins over a row, a row over a recipe, a recipe over an option. This page is made from the",
         "classes that read",
         "the keys; `assimilate --help <group>` prints the same, with the values that a command gives them.",
+        "",
+        # What is said of one key stands together.
+        "<style>.md-typeset dt {margin-top: 1.2em} .md-typeset dl dd {margin-top: .2em; margin-bottom: 0}"
+        " .md-typeset dd p {margin: 0} .md-typeset td:first-child code {white-space: nowrap}</style>",
     ]
     topics = sorted({key.topic for key in keys().values()} | set(groups()), key=lambda topic: (topic != JOB, topic))
     for topic in topics:
@@ -117,11 +121,17 @@ def _entry(key: Key) -> list[str]:
     """A key as an entry of a definition list."""
     lines = ["", f"`{key.name}`{{: #{key.name} }}"]
     for sense in key.senses:
-        means = f"{_by(sense.options)}{_text(sense.meaning)}. Allowed: {_text(sense.allowed)}."
+        means = f"{_by(sense.options)}{_text(_capital(sense.meaning, key))}. Allowed: {_text(sense.allowed)}."
         lines.append(f":   {means}")
     values, tables = _values(key), _tables(chosen_by(key.name))
     lines.append(f":   Value: {values}." if values else ":   It has no value until it is given.")
     return [*lines, f":   Set by rows of: {tables}."] if tables else lines
+
+
+def _capital(meaning: str, key: Key) -> str:
+    """With a capital, unless it begins with what the key may hold ("auto: …")."""
+    first = meaning.partition(" ")[0]
+    return f"{meaning[:1].upper()}{meaning[1:]}" if first.isalpha() and first not in key.values.values() else meaning
 
 
 def _by(named: tuple[str, ...]) -> str:

@@ -155,7 +155,7 @@ def test_overrides_that_name_a_run_need_its_result(tmp_path, capsys):
 
 
 def test_a_line_of_table1_has_a_page_without_any_training(tmp_path, capsys):
-    made = result(row="table1/original_wsearch", dataset="digits", metrics={"mi": 1.5, "inner_product": 0.9})
+    made = result(row="table1/original_wsearch", dataset="digits", budget="demo", metrics={"mi": 1.5})
     folder = write(tmp_path, made)
     assert report.main(["+table1=original_wsearch", f"out={tmp_path}"]) == 0
     assert str(folder / "report.html") in capsys.readouterr().out

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from assimilate.artifacts.artifact import MANIFEST, read_manifest
 from assimilate.data.images import ImageDataset, load_prepared
+from assimilate.pages.metrics import BELOW
 from assimilate.pages.numbers import Spread, spread
 from assimilate.pages.result_file import METRICS
 from assimilate.pages.run import Place, parse_place, parse_run
+from assimilate.probes.floors import PIXELS, below
 
 # Folders between `out` and a result.
 _DEPTH = 5
@@ -311,17 +313,32 @@ class Runs(tuple[Run, ...]):
         return {key: {metric: spread(found) for metric, found in each.items()} for key, each in values.items()}
 
     def table(self, *metrics: str) -> str:
-        """A Markdown table, a line a setting: "mean ± std (n)" over training seeds; no metrics named: all."""
+        """A Markdown table, a line a setting: "mean ± std (n)" over training seeds; no metrics named: all.
+
+        Below stand the floors of each data set; ▽ marks what is below raw pixels.
+        """
         settings = self.over_seeds()
         metrics = metrics or tuple(dict.fromkeys(metric for each in settings.values() for metric in each))
         lines = [("run", "data set", "budget", *metrics)]
         for key, each in settings.items():
-            lines.append((*key, *(each[metric].text(2) if metric in each else "–" for metric in metrics)))
+            pixels = self._floors(*key[1:]).get(PIXELS, {})
+            marks = {name: f" {BELOW}" for name in each if below({name: each[name].mean}, pixels)}
+            shown = {name: found.text(2) + marks.get(name, "") for name, found in each.items()}
+            lines.append((*key, *(shown.get(metric, "–") for metric in metrics)))
+        for dataset, budget in dict.fromkeys(key[1:] for key in settings):
+            for floor, of in self._floors(dataset, budget).items():
+                values = (f"{of[metric]:.2f}" if metric in of else "–" for metric in metrics)
+                lines.append((f"floor: {floor}", dataset, budget, *values))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         padded = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
         rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
         unread = [f"not read: {path}: {reason}" for path, reason in self.problems.items()]
         return "\n".join([padded[0], rule, *padded[1:], *unread])
+
+    def _floors(self, dataset: str, budget: str) -> dict[str, Mapping[str, float]]:
+        """What numbers of a data set have to beat, by floor."""
+        members = [run for run in self if (run.dataset_name, run.budget) == (dataset, budget)]
+        return {floor: values for run in members for floor, values in run.floors.items()}
 
     def __str__(self) -> str:
         return self.table()

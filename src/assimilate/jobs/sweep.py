@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -237,17 +238,17 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
     summaries = summarize(records)
     metrics = [metric for metric in SHOWN if any(summary.values.get(metric) for summary in summaries)]
     if stage in MEASURING and metrics:
-        table = Table()
-        for header in ("", "data set", "n", *(SHOWN[metric] for metric in metrics), "failed"):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for header in ("", "data set", "n", *(SHOWN[metric] for metric in metrics), *(["failed"] if failed else [])):
             # A name that does not fit goes on below: cut short, table3/expert_expert_… would be four rows.
             table.add_column(header, justify="left" if header in ("", "data set") else "right", overflow="fold")
         for summary in summaries:
             n = len(next(iter(summary.values.values()), []))
             cells = [summary.name, summary.dataset, str(n), *(summary.text(metric) for metric in metrics)]
-            table.add_row(*map(_plain, cells), str(len(summary.failed)) if summary.failed else "")
+            table.add_row(*map(_plain, cells), *([str(len(summary.failed) or "")] if failed else []))
         table.add_section()
         for cells in _floor_lines(summaries, metrics):
-            table.add_row(*cells, "", style="dim")
+            table.add_row(*cells, style="dim")
         console.print(table)
         for warning in filter(None, map(warning_of, sorted({summary.budget for summary in summaries}))):
             console.print(warning, markup=False)

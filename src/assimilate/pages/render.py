@@ -56,6 +56,12 @@ def _code(text: str) -> Markup:
     return Markup("`" + text.replace("`", "'").replace("|", "\\|") + "`")
 
 
+def _breakable(text: str) -> Markup:
+    """Overrides, each on one line if it fits; a longer one is broken after = or before a dot."""
+    words = (Markup("<wbr>").join(re.split(r"(?<=[=,/])|(?=\.)", word)) for word in text.split(" "))
+    return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in words)
+
+
 def _fenced(text: str) -> Markup:
     """A block of commands; the fence is longer than any run of backticks in it."""
     fence = "```"
@@ -73,7 +79,13 @@ def _environment(**settings: Any) -> Environment:
         keep_trailing_newline=True,
         **settings,
     )
-    filters: Mapping[str, Any] = {"anchor": anchor, "href": href, "code": _code, "fenced": _fenced}
+    filters: Mapping[str, Any] = {
+        "anchor": anchor,
+        "href": href,
+        "breakable": _breakable,
+        "code": _code,
+        "fenced": _fenced,
+    }
     found.filters.update(filters)
     found.tests["number"] = lambda cell: isinstance(cell, str) and _NUMBER.fullmatch(cell) is not None
     found.globals |= {"frame": curves, "hours_of": hours_of, "warning_of": warning_of}

@@ -7,7 +7,7 @@ from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.book import Book
 from assimilate.pages.exported import DIFFERENCES_CSV, JSON, RUNS_CSV, as_csv, difference_lines, page_data, run_lines
 from assimilate.pages.found import cards_of
-from assimilate.pages.metrics import BELOW, DIVERGED, metric, ordered, probe_text
+from assimilate.pages.metrics import BELOW, BELOW_PIXELS, DIVERGED, metric, ordered, probe_text
 from assimilate.pages.paired import PAIRED_NOTE
 from assimilate.pages.remembered import Remembered
 from assimilate.pages.render import picture_data, render
@@ -78,6 +78,7 @@ def render_page(book: Book, remembered: Remembered) -> str:
         words_of=words_of,
         name_of=name_of,
         value_of=value_of,
+        below=BELOW_PIXELS if any(run.is_below_pixels(name) for run in book.runs for name in run.metrics) else "",
         columns=[name for name in names if metric(name).column],
         titles_of={name: metric(name).title for name in names},
         downloads=[JSON, RUNS_CSV, DIFFERENCES_CSV],
