@@ -42,12 +42,13 @@ def test_a_run_that_was_moved_away_says_so(tmp_path):
 
 
 def test_without_names_every_run_of_the_data_set_and_budget_is_found(tmp_path):
-    made = result(dataset="digits", metrics={"acc1": 1.0})
+    made = result(dataset="digits", budget="demo", metrics={"acc1": 1.0})
     made["config"]["assim"] |= {"view1": "expert", "view2": "expert"}
     with pytest.raises(UserError, match=re.escape(f"this makes one: python -m assimilate.train out={tmp_path}")):
         find_runs(found_job(tmp_path), [], None)
     here = write(tmp_path / "out", made)
     write(tmp_path / "out", {**made, "dataset": "cifar10"})
+    write(tmp_path / "out", {**made, "budget": "paper"})
     found = find_runs(found_job(tmp_path / "out"), [], None)
     assert [run.folder for members in found.values() for run in members] == [here]
 

@@ -127,11 +127,10 @@ def _how_to_make(job: Job, word: str) -> str:
         table, row = word.split("/")
         if row not in rows_of(table):
             return f"{word} (no such row; rows of {table}: {', '.join(rows_of(table))})"
-        budget, dataset = job.config["budget"]["name"], job.config["dataset"]["name"]
-        words = [f"dataset={dataset}", *([] if budget == "paper" else [f"budget={budget}"])]
-        given = [word for word in job.overrides if word.startswith("dataset=")]
-        words = [*(given or words[:1]), *words[1:]]
-        words += [word for word in job.overrides if word.startswith(("dataset.root=", "dataset.name=", "out="))]
+        words = [word for word in job.overrides if word.startswith("dataset=")]
+        words = words or [f"dataset={job.config['dataset']['name']}"]
+        beside = ("budget=", "dataset.root=", "dataset.name=", "out=")
+        words += [word for word in job.overrides if word.startswith(beside)]
         command = " ".join(["python -m assimilate.train", f"+{word.replace('/', '=')}", *map(shell_word, words)])
         return f"{word} (made by: {command})"
     return f"{word} (no {METRICS} there or in its seed* folders, below out={job.out})"
