@@ -129,6 +129,20 @@ def test_pixels_of_a_grid_are_enlarged_by_a_whole_number():
     np.testing.assert_array_equal(shown[scale // 2 :: scale, scale // 2 :: scale], canvas)
 
 
+@pytest.mark.parametrize("style", ["ggplot", "fivethirtyeight"])
+def test_a_style_of_matplotlibs_keeps_the_sizes_of_letters(style):
+    """The figures' inches are made for them."""
+    sizes = []
+
+    def draw():
+        drawn = draw_curves({"a": join_seeds([[(0, 1.0), (1, 2.0)]])}, y_label="%")
+        sizes.append((drawn.axes[0].yaxis.label.get_size(), drawn.axes[0].get_legend().get_texts()[0].get_size()))
+        return drawn
+
+    picture(draw, style=style)
+    assert sizes == [(9, 8)]
+
+
 def test_the_band_over_seeds_is_the_sample_standard_deviation():
     """The same divisor, n − 1, as the report's tables and a sweep's."""
     several = [[(0, 10.0), (1, 20.0)], [(0, 12.0), (1, 24.0)], [(0, 17.0), (1, 22.0)]]
@@ -151,16 +165,24 @@ def test_the_last_markers_are_whole():
     assert widths.max() - widths.min() <= 1
 
 
-def test_many_long_names_do_not_cover_the_curves(recwarn):
+@pytest.mark.parametrize(("epochs", "marker"), [(3, "o"), (4, "none")])
+def test_only_few_epochs_have_markers(epochs, marker):
+    curve = {"a": join_seeds([[(epoch, 50.0) for epoch in range(epochs)]])}
+    assert draw_curves(curve, y_label="%").axes[0].lines[0].get_marker() == marker
+
+
+@pytest.mark.parametrize("count", [3, 25])
+def test_many_or_long_names_do_not_cover_the_curves(count, recwarn):
     """The axes keep their 3 inches of width: left of the legend there is what a figure of few runs has."""
-    names = [f"W-search + A2, view.n_cached={n},view.n_used=3,view.n_sampled=2,epochs=1-771deeac" for n in range(25)]
+    names = [f"W-search + A2, view.n_cached={n},view.n_used=3,view.n_sampled=2,epochs=1-771deeac" for n in range(count)]
     curve = join_seeds([[(0, 10.0), (1, 20.0)]])
     few, many = (
         Image.open(io.BytesIO(picture(lambda runs=runs: draw_curves(dict.fromkeys(runs, curve), y_label="%")).png))
         for runs in ("a", names)
     )
     assert not [str(warning.message) for warning in recwarn if "layout" in str(warning.message)]
-    assert many.height > few.height
+    assert many.width > few.width
+    assert (many.height > few.height) == (count > 3)
     pixels = np.asarray(many.convert("L"))
     axis = (pixels[:, : few.width] < 140).sum(axis=1).max()  # the longest dark row is the horizontal axis
     assert axis > few.width * 0.4

@@ -18,22 +18,26 @@ from assimilate.analysis.colours import DARK, LIGHT, VERMILION, Page
 
 DPI = 200
 
-STYLE: Mapping[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture everywhere
+# What the figures' inches are made for, in every style: another's letters would overlap or be cut off.
+SIZES: Mapping[Any, Any] = {
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.titlesize": 10,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+}
+STYLE: Mapping[Any, Any] = {
+    **SIZES,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture everywhere
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
     "legend.frameon": False,
-    "legend.fontsize": 8,
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
     "grid.linewidth": 0.6,
@@ -70,6 +74,12 @@ def new_figure(width: float, height: float, *, rows: int = 1, columns: int = 1) 
     """An empty figure of so many inches, with its axes row by row. To be called inside `picture`."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False).flatten())
+
+
+def fits_inside(figure: Figure, legend: Legend) -> bool:
+    """Whether a legend within the axes leaves room for what is drawn there."""
+    extent = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    return bool(extent.width < 0.6 * figure.bbox.width and extent.height < 0.5 * figure.bbox.height)
 
 
 def make_room_beside(figure: Figure, legend: Legend) -> None:
@@ -139,7 +149,7 @@ def picture(draw: Callable[[], Figure], *, budget: str = "paper", style: str = "
         style: light, dark, or one of matplotlib's. A light figure has a dark twin.
     """
     own = {"light": LIGHT, "dark": DARK}
-    with rc_context(_on(own.get(style, LIGHT))), context([] if style in own else style):
+    with rc_context(_on(own.get(style, LIGHT))), context([] if style in own else style), rc_context(SIZES):
         png, pdf, svg = print_figure(draw(), "png", "pdf", "svg", budget=budget)
     if style != "light":
         return Picture(png, pdf, svg)

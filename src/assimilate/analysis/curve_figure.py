@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from assimilate.analysis.canvas import make_room_beside, new_figure
+from assimilate.analysis.canvas import fits_inside, make_room_beside, new_figure
 from assimilate.analysis.colours import COLOURS, DASHES
 
 
@@ -61,7 +61,7 @@ def draw_curves(curves: Mapping[str, Curve], *, y_label: str) -> Figure:
         dash = DASHES[position // len(COLOURS) % len(DASHES)]
         seeds = len(curve.values)
         text = label if seeds == 1 else f"{label} (n={seeds})"
-        marker = "o" if len(curve.epochs) < 4 else None
+        marker = "o" if len(curve.epochs) < 4 else "none"
         (line,) = axes.plot(curve.epochs, curve.mean, color=colour, linestyle=dash, label=text)
         line.set(marker=marker, markersize=4, clip_on=False, zorder=3)  # the first stands on an axis
         if seeds > 1:
@@ -72,8 +72,7 @@ def draw_curves(curves: Mapping[str, Curve], *, y_label: str) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(y_label)
-    if len(curves) <= 5:
-        axes.legend()
-    else:
+    if not fits_inside(figure, legend := axes.legend()):
+        legend.remove()
         make_room_beside(figure, figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper"))
     return figure
