@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128, help="images of a contrastive step")
     parser.add_argument("--channels", type=int, default=64, help="of the generator; 512 is the published one")
     parser.add_argument("--generator-batch", type=int, default=16)
+    parser.add_argument("--generator-steps", type=int, default=GENERATOR_ROUND, help="R1: 1 in 16; path length: 1 in 4")
     parser.add_argument("--anchors", type=int, default=8)
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--steps", type=int, default=10)
@@ -203,7 +204,8 @@ def _contrastive(assim: str) -> Callable[[argparse.Namespace], tuple[str, Shares
 
 
 def _generator(arguments: argparse.Namespace) -> tuple[str, Shares]:
-    shares = profile_generator(arguments.size, arguments.channels, arguments.generator_batch)
+    sizes = arguments.size, arguments.channels, arguments.generator_batch
+    shares = profile_generator(*sizes, steps=arguments.generator_steps)
     return f"{arguments.channels} channels, {arguments.size}², B={arguments.generator_batch}", shares
 
 

@@ -1,6 +1,7 @@
 """What a child process of a job is handed, and what it reads."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from assimilate.jobs.children import _written
 from assimilate.jobs.pace import Pace
 from assimilate.run.composing import compose
 from assimilate.run.config import make_job
-from assimilate.run.job import Job
+from assimilate.run.job import RANK_TARGET, Job
 from assimilate.run.recipe import Recipe
 
 WORDS = ["view=viewmaker", "assim=a2", "loss.temperature=0.3", "trainer.devices=4", "budget=smoke", "force=true"]
@@ -21,7 +22,7 @@ import json, sys
 sys.modules["hydra"] = sys.modules["omegaconf"] = sys.modules["torch"] = None
 import assimilate.jobs.session
 from pathlib import Path
-from assimilate.run.job import Job
+from assimilate.run.job import RANK_TARGET, Job
 from assimilate.run.recipe import Recipe
 job = Job.read(json.loads(Path(sys.argv[1]).read_text()))
 print(Recipe(job.config).encoder.key, job.config["trainer"]["devices"], job.config["shard"], job.config["force"])
@@ -51,3 +52,52 @@ def test_a_child_says_which_step_of_the_job_it_is(tmp_path):
     read = Pace.taken_over(json.loads(_written(job, artifact, "job.json", pace).read_text())["pace"])
     assert read.position == pace.position == "2/3"
     assert read.left(100.0) == pytest.approx(150.0, rel=0.01)
+
+
+# -------------------------------------------------------------------------------------------- what they are forked from
+
+FORKS = """
+import os, sys, time
+from pathlib import Path
+from assimilate.jobs.forking import run_forked
+
+def main(file):
+    said = " ".join([file.stem, os.environ["RANK"], os.environ.get("MASTER_PORT", "none")])
+    os.write(1, (said + "\\n").encode())  # in one piece, as another process writes too
+    if file.stem == "fails":
+        return 7
+    if file.stem == "waits":
+        time.sleep(120)
+    return 0
+
+sys.exit(run_forked(main, [Path(word) for word in sys.argv[1:]]))
+"""
+
+
+def forked(folder, *names, environment=None):
+    (folder / "slow_to_import.py").write_text("print('imported', flush=True)")
+    files = [folder / name for name in names]
+    for index, file in enumerate(files):
+        child = {"environment": {"RANK": str(index)}, "is_heard": file.stem != "unheard"}
+        file.write_text(json.dumps({"imports": ["slow_to_import"], **child}))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), **(environment or {})}
+    command = [sys.executable, "-c", FORKS, *map(str, files)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout.count("imported") == 1, done.stderr
+    told = sorted(line.split() for line in done.stdout.splitlines() if line != "imported")
+    return done.returncode, told, sorted(file.name for file in files if file.exists())
+
+
+def test_shards_import_once_and_one_that_fails_stops_no_other(tmp_path):
+    code, told, left = forked(tmp_path, "first", "fails", "unheard")
+    assert told == [["fails", "1", "none"], ["first", "0", "none"]]
+    assert (code, left) == (7, ["fails"])
+
+
+def test_ranks_know_where_they_meet_and_one_that_fails_ends_the_others(tmp_path):
+    code, told, left = forked(tmp_path, "waits", "fails", environment={RANK_TARGET: "encoders/x", "MASTER_PORT": "1"})
+    ports = {port for _, _, port in told}
+    assert len(ports) == 1
+    assert ports.isdisjoint({"1", "none"})
+    assert ["fails", "1"] in [words[:2] for words in told]  # the other may be killed before it speaks
+    assert (code, left) == (7, ["fails", "waits"])

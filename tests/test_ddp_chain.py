@@ -2,26 +2,25 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.chain_run import SLURM
+from tests.warm_process import WarmProcess
 
 pytestmark = pytest.mark.xdist_group("ddp")
 
 
 def test_two_ranks_under_multirun_from_nothing(tmp_path):
-    command = [sys.executable, "-m", "assimilate.train", "-m", "seed=0,1", "trainer=ddp", "trainer.devices=2"]
-    command += ["trainer.accelerator=cpu", "budget=smoke", f"out={tmp_path}"]
+    words = ["-m", "seed=0,1", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "budget=smoke"]
     # What clusters set for any process is no word about ranks of ours, nor an argument of torch's launcher.
     cluster = {"RANK": "3", "WORLD_SIZE": "7", "LOCAL_RANK": "3", "PET_NNODES": "5", "MASTER_ADDR": "nowhere.invalid"}
     cluster |= {"MASTER_PORT": "1", **SLURM}
     (tmp_path / "tmp").mkdir()
     environment = {**os.environ, **cluster, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path / "tmp")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    process = WarmProcess("assimilate.train", [*words, f"out={tmp_path}"], environment=environment)
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, said[-6000:]
     assert not [path.name for path in (tmp_path / "tmp").iterdir() if "elastic" in path.name]
     results = sorted(tmp_path.rglob("metrics.json"))
     assert [path.parent.name for path in results] == ["seed0", "seed1"]
@@ -32,7 +31,7 @@ def test_two_ranks_under_multirun_from_nothing(tmp_path):
         assert len(built) == count, built
         assert not [path for path in built if path.name.endswith((".partial", ".corrupt"))]
     # The generator and f once, and one training a seed: each launched for its own job.
-    assert done.stdout.count("on 2 ranks") == 4
+    assert said.count("on 2 ranks") == 4
     (generator,) = (tmp_path / "artifacts" / "generators" / "digits").glob("*/manifest.json")
     assert json.loads(generator.read_text())["facts"]["ranks"] == 2
     for path in results:

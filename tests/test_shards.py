@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -97,12 +95,10 @@ def test_a_damaged_shard_is_said_and_made_again(without_views, chain, capsys):
     assert_same_cache(views, chain)
 
 
-def test_two_devices_fill_two_shards_and_join_them(without_views, chain):
+def test_two_devices_fill_two_shards_and_join_them(without_views, chain, capsys):
     out, views = without_views
-    command = [sys.executable, "-m", "assimilate.make_views", *SMOKE, "trainer.devices=2", f"out={out}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "in 2 shards" in done.stdout
+    assert run(make_views, "trainer.devices=2", f"out={out}") == 0
+    assert "in 2 shards" in capsys.readouterr().out
     assert_same_cache(views, chain)
 
 

@@ -92,7 +92,7 @@ def test_a_table_has_a_line_a_section():
 def test_the_four_paths_are_profiled(monkeypatch, capsys):
     """The script as it is typed, in this process, with the narrowest networks."""
     sizes = {"width": 2, "size": 16, "batch": 8, "channels": 4, "generator-batch": 4, "anchors": 2, "views": 2}
-    counts = {"steps": 2, "warmup": 1, "threads": 1}
+    counts = {"steps": 2, "warmup": 1, "generator-steps": 4, "threads": 1}
     words = [f"--{name}={value}" for name, value in {**sizes, **counts}.items()]
     script = str(BENCHMARKS / "profile_steps.py")
     monkeypatch.setattr(sys, "argv", [script, *words])

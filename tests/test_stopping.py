@@ -24,7 +24,7 @@ child = start_child([sys.executable, "-c", sys.argv[1]], os.environ)
 print(child.pid, flush=True)
 time.sleep(60)
 """
-# A child that starts another, as torch's launcher starts ranks, and waits for it; neither is told that it should end.
+# A child that starts another, as that of a launch has ranks, and waits for it; neither is told that it should end.
 CHILD = """
 import subprocess, sys
 
@@ -116,7 +116,7 @@ def test_what_a_cluster_sets_makes_no_rank_and_copies_hear_that_they_wait(
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-def test_torchs_launcher_has_no_time_to_call_the_end_of_its_ranks_a_failure(tmp_path):
+def test_nothing_calls_the_end_of_ranks_that_are_stopped_a_failure(tmp_path):
     from assimilate.jobs import children
 
     script = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # They exist so that plans, refusals and help load no torch.
-MOST_FUNCTION_LEVEL_IMPORTS = 49
+MOST_FUNCTION_LEVEL_IMPORTS = 50
 MOST_LINES = 400
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 

@@ -18,7 +18,7 @@ from assimilate.views.synthesis import synthesize_views
 from assimilate.views.tuned import TunedEngine, TunedMove
 from tests.views.test_search import settings
 
-COUNT, VIEWS = 65, 2
+COUNT, VIEWS = 15, 2  # more than there are slots, and no multiple of 7
 FIELDS = {
     "distances": ((COUNT, VIEWS), "<f4"),
     "distances_original": ((COUNT, VIEWS), "<f4"),

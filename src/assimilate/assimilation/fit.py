@@ -49,7 +49,7 @@ def fit(
     Goes on from `workdir/last.ckpt` where there is one, or from the one before it if a byte of it has changed: on one
     machine the result has the same bits as an uninterrupted run's, given a data module whose loader saves its position
     and whose draws are seeded by position. A finished run returns at once. Under several ranks every rank calls this
-    function (`torch.distributed.run` starts them).
+    function (`run_forked` starts ours, `torch.distributed.run` those of another program).
 
     Args:
         workdir: where checkpoints go; each is written atomically and the one before is kept.
@@ -106,7 +106,7 @@ def fit(
             log_every_n_steps=log_every_n_steps,
             benchmark=cudnn_benchmark or None,  # None leaves torch's own setting
             # Named, or Lightning takes SLURM's: it would handle SIGUSR1 with a checkpoint of its own within the epoch,
-            # and refuse --ntasks=2. All processes of several are started by torch.distributed.run.
+            # and refuse --ntasks=2. Several processes have the variables of torch's launcher.
             plugins=[AtomicCheckpointIO(), LightningEnvironment() if devices == 1 else TorchElasticEnvironment()],
             default_root_dir=workdir,
             use_distributed_sampler=False,

@@ -42,6 +42,8 @@ class TrainingOfF(Settings):
 class Trained(Encoder, Training):
     """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss."""
 
+    slow_imports: ClassVar[tuple[str, ...]] = ("assimilate.assimilation.training",)
+
     def require_images(self, count: int) -> None:
         """Two at least, and a whole batch where smaller ones are dropped."""
         if count < 2:

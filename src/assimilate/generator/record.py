@@ -5,13 +5,13 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 
 from assimilate.data.grids import picture_grid
-from assimilate.data.images import ImageDataset
+from assimilate.data.images import ImageDataset, Statistics
 from assimilate.data.seeding import generator as seeded
 from assimilate.encoder.checkpoint import load_encoder
 from assimilate.encoder.encoder import Encoder
@@ -19,12 +19,14 @@ from assimilate.encoder.pixel_features import PixelFeatures
 from assimilate.files.checked_files import check_zip, digest_file, read_sealed, write_sealed
 from assimilate.files.whole_file import write_bytes_atomically, write_text_atomically
 from assimilate.generator.checkpoint import save_stylegan2
-from assimilate.generator.frechet import FeatureSpace, FrechetDistance, inception_space
 from assimilate.generator.observer import Observer
 from assimilate.generator.pixels import to_pixels
 from assimilate.generator.settings import StyleGAN2Settings
 from assimilate.generator.state import GeneratorState
 from assimilate.generator.truncated import TruncatedStyleGAN2
+
+if TYPE_CHECKING:
+    from assimilate.generator.frechet import FrechetDistance
 
 SAMPLES = "samples"
 SNAPSHOTS = "snapshots"
@@ -78,14 +80,7 @@ def make_observers(
     if settings.frechet != "none":
         measure: Callable[[GeneratorState], None] = _not_shown
         if watching:
-            distance = FrechetDistance(
-                _feature_space(settings, dataset),
-                dataset.train,
-                num_images=settings.frechet_images,
-                seed=FRECHET_SEED,
-                device=device,
-            )
-            measure = _FrechetRecorder(distance, batch, folder / CURVE, say)
+            measure = _FrechetRecorder(_distance(settings, dataset, device), batch, folder / CURVE, say)
         observers.append(Observer(measure, settings.frechet_every * batch, batch))
     return observers
 
@@ -109,7 +104,7 @@ def _write_samples(path: Path, state: GeneratorState, settings: StyleGAN2Setting
 class _FrechetRecorder:
     """Measures, prints, and writes the curve anew with each point: a training that goes on repeats some."""
 
-    def __init__(self, distance: FrechetDistance, batch: int, path: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, distance: "FrechetDistance", batch: int, path: Path, say: Callable[[str], None]) -> None:
         self._distance, self._batch, self._path, self._say = distance, batch, path, say
 
     def __call__(self, state: GeneratorState) -> None:
@@ -170,23 +165,32 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
         ]
 
 
-def _feature_space(settings: StyleGAN2Settings, dataset: ImageDataset) -> FeatureSpace:
+def _distance(settings: StyleGAN2Settings, dataset: ImageDataset, device: str) -> "FrechetDistance":
+    from assimilate.generator.frechet import FeatureSpace, FrechetDistance, inception_space  # and with it torchmetrics
+
     if settings.frechet == "inception":
-        return inception_space()
+        space = inception_space()
+    else:
+        encoder, label, mean, std = _random_or_given(settings, dataset)
+        space = FeatureSpace(label, PixelFeatures(encoder, mean=mean, std=std), encoder.feature_dim)
+    number = settings.frechet_images
+    return FrechetDistance(space, dataset.train, num_images=number, seed=FRECHET_SEED, device=device)
+
+
+def _random_or_given(settings: StyleGAN2Settings, dataset: ImageDataset) -> tuple[Encoder, str, Statistics, Statistics]:
+    """The encoder that is looked through, what it is called, and the mean and standard deviation of its inputs."""
     if settings.frechet_encoder is None:
         assert settings.network is not None, "frechet=encoder brings it"
-        encoder = Encoder.from_spec(settings.network.plain, init_seed=FRECHET_SEED).eval()
-        mean, std = dataset.mean, dataset.std
         label = f"random {settings.network.backbone.text}, untrained, weights of seed {FRECHET_SEED}"
-    else:
-        path = settings.frechet_encoder.path
-        try:
-            encoder = load_encoder(path)
-        except (FileNotFoundError, ValueError) as error:
-            raise ValueError(f"generator.frechet_encoder={path}: {error}") from error
-        mean, std = encoder.mean, encoder.std
-        label = f"backbone of {path.name} ({encoder.spec.name}, sha256 {digest_file(path)[:12]})"
-    return FeatureSpace(label, PixelFeatures(encoder, mean=mean, std=std), encoder.feature_dim)
+        encoder = Encoder.from_spec(settings.network.plain, init_seed=FRECHET_SEED).eval()
+        return encoder, label, dataset.mean, dataset.std
+    path = settings.frechet_encoder.path
+    try:
+        encoder = load_encoder(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"generator.frechet_encoder={path}: {error}") from error
+    label = f"backbone of {path.name} ({encoder.spec.name}, sha256 {digest_file(path)[:12]})"
+    return encoder, label, encoder.mean, encoder.std
 
 
 def recorded_files(staging: Path) -> frozenset[str]:

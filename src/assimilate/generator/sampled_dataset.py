@@ -33,6 +33,7 @@ class Sampled(Dataset):
 
     latents_are_known: ClassVar[bool] = True
     published: ClassVar[bool] = True
+    slow_imports: ClassVar[tuple[str, ...]] = ("assimilate.generator.sampling", *Generator.slow_imports)
     generator: Generator
     num_images: Count
     seed: Seed

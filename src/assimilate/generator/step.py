@@ -38,6 +38,7 @@ class Generator(Step):
     kind: ClassVar[str] = "generators"
     stage: ClassVar[str] = "train_generator"
     title: ClassVar[str] = "Making the generator"
+    slow_imports: ClassVar[tuple[str, ...]] = ("assimilate.generator.making",)
     image_size: Annotated[int, From("dataset.image_size")]
 
     @property

@@ -23,6 +23,8 @@ class Step(Settings):
     stage: ClassVar[str]
     # What a progress bar says while it is built.
     title: ClassVar[str] = ""
+    # Modules that its work takes long to import: processes that share the work are forked from one that has them.
+    slow_imports: ClassVar[tuple[str, ...]] = ()
     # What its shards are parts of, for people.
     whole: ClassVar[str] = "artifact"
 

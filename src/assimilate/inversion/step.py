@@ -37,6 +37,7 @@ class Latents(Step):
     stage: ClassVar[str] = "invert"
     title: ClassVar[str] = "Inverting images"
     whole: ClassVar[str] = "set of latents"
+    slow_imports: ClassVar[tuple[str, ...]] = ("assimilate.inversion.making", *Generator.slow_imports)
     generator: Generator
     # Whether nothing has to be found: the images were made from them.
     is_known: ClassVar[bool] = False

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from assimilate.artifacts.artifact import Artifact
 from assimilate.artifacts.store import full_disk_explained
 from assimilate.errors import UserError
 from assimilate.jobs.children import FAILURE
+from assimilate.jobs.forking import run_forked
 from assimilate.jobs.out_folder import refusals_explained
 from assimilate.jobs.pace import Pace
 from assimilate.jobs.session import Session
@@ -23,7 +23,6 @@ from assimilate.run.job import Job, rank
 def main(file: Path) -> int:
     """Run the job in a file. Exit codes are those of a stage; the parent reports why a child ended."""
     keep_printing()
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in a stage
     die_with_parent()
     content = json.loads(file.read_text(encoding="utf-8"))
     job = Job.read(content)
@@ -75,4 +74,4 @@ def _artifacts(session: Session) -> Iterator[Artifact]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(run_forked(main, [Path(word) for word in sys.argv[1:]]))

@@ -1,8 +1,8 @@
 """Processes that work on one artifact of a job: ranks that learn a network together, shards that each fill some rows.
 
 A child is handed the composed job in a file (`Job.written`) and reads no command line. Lightning's own launcher
-re-executes sys.argv, which under a multirun is the whole sweep. The parent holds the artifact's lock; a child builds
-nothing else.
+re-executes sys.argv, which under a multirun is the whole sweep, and torch's has each process import torch by itself.
+The parent holds the artifact's lock; a child builds nothing else.
 """
 
 import os
@@ -55,19 +55,19 @@ def run_ranks(at: Parent, artifact: Artifact) -> None:
     """
     ranks, threads = at.settings.trainer.devices, _threads(at, at.settings.trainer.devices)
     check_gpus(ranks, device=at.device, num_gpus=at.num_gpus if at.device == "cuda" else 0)
-    # Its log folder, of which nothing is read, would stay in TMPDIR.
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", f"--log-dir={os.devnull}"]
     at.say(f"  {artifact.name} on {ranks} ranks, {threads} CPU thread{'s' * (threads > 1)} each")
     sys.stdout.flush()
-    artifact.staging.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", *launcher, "-m", CHILD, str(_written(at.job, artifact, JOB, at.terminal.pace))]
-    # Kubeflow sets PET_NNODES and the like for any process; torch's launcher takes them for arguments of its own.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PET_")}
-    environment |= {RANK_TARGET: artifact.label, "OMP_NUM_THREADS": str(threads)}
+    files = [
+        _written(at.job, artifact, f"{JOB}.{rank}", at.terminal.pace, environment={"RANK": rank, "LOCAL_RANK": rank})
+        for rank in map(str, range(ranks))
+    ]
+    command = [sys.executable, "-m", CHILD, *map(str, files)]
+    environment = {**os.environ, RANK_TARGET: artifact.label, "OMP_NUM_THREADS": str(threads)}
     failure = artifact.staging / FAILURE
     failure.unlink(missing_ok=True)
     returncode = _run_and_relay(at, command, environment, artifact.staging / METRICS)
-    (artifact.staging / JOB).unlink(missing_ok=True)
+    for file in files:
+        file.unlink(missing_ok=True)
     if returncode and failure.is_file():
         said = failure.read_text(encoding="utf-8")
         failure.unlink()
@@ -94,7 +94,7 @@ def _run_and_relay(at: Place, command: list[str], environment: dict[str, str], m
                     relay()
                 else:
                     break
-        except BaseException:  # the ranks end with this process; torch's launcher would report that as their failure
+        except BaseException:  # the ranks end with this process, which is no failure of theirs to be reported
             process.kill()
             raise
     relay()
@@ -136,19 +136,20 @@ def run_shards(at: Parent, artifact: Artifact, count: int, chosen: Sequence[int]
     if on_gpu and len(devices) < count:
         raise UserError(f"trainer.devices={count}, but CUDA_VISIBLE_DEVICES={visible} shows {len(devices)}")
     hardware = {"devices": 1, "strategy": "auto", "accelerator": "gpu" if on_gpu else "cpu", "num_threads": threads}
-    running, files = [], []
+    files = []
     for index, shard in enumerate(chosen):
-        name = f"{JOB}.{shard}"
-        files.append(_written(at.job, artifact, name, at.terminal.pace, shard=f"{shard}/{count}", trainer=hardware))
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        if on_gpu:
-            environment["CUDA_VISIBLE_DEVICES"] = devices[index]
-        output = None if index == 0 else subprocess.DEVNULL  # one progress bar is enough; every error is shown
-        running.append(start_child([sys.executable, "-m", CHILD, str(files[-1])], environment, stdout=output))
-    codes = [process.wait() for process in running]
+        one = {"CUDA_VISIBLE_DEVICES": devices[index]} if on_gpu else {}
+        files.append(
+            _written(
+                at.job, artifact, f"{JOB}.{shard}", at.terminal.pace, shard=f"{shard}/{count}", trainer=hardware,
+                environment=one, is_heard=index == 0,  # one progress bar is enough; every error is shown
+            )
+        )  # fmt: skip
+    command = [sys.executable, "-m", CHILD, *map(str, files)]
+    start_child(command, {**os.environ, "OMP_NUM_THREADS": str(threads)}).wait()
+    failed = [str(shard) for shard, file in zip(chosen, files, strict=True) if file.exists()]
     for file in files:
         file.unlink(missing_ok=True)
-    failed = [str(shard) for shard, code in zip(chosen, codes, strict=True) if code]
     if failed:
         raise UserError(
             f"shard {', '.join(failed)} of {count} of {artifact.label} failed; its error is above. "
@@ -169,10 +170,13 @@ def _written(
     *,
     shard: str | None = None,
     trainer: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    is_heard: bool = True,
 ) -> Path:
-    """Write a child's job beside what it works on."""
+    """Write a child's job beside what it works on, with what `run_forked` reads."""
     hardware = {**job.config["trainer"], **(trainer or {})}
     alone = {"prepare": "never", "force": False, "preview": False, "verify": False, "shard": shard}
     child = replace(job, config={**job.config, **alone, "trainer": hardware})
     artifact.staging.mkdir(parents=True, exist_ok=True)
-    return child.written(artifact.staging / name, artifact=artifact.label, pace=pace.handed_over())
+    more = {"imports": artifact.step.slow_imports, "environment": environment or {}, "is_heard": is_heard}
+    return child.written(artifact.staging / name, artifact=artifact.label, pace=pace.handed_over(), **more)

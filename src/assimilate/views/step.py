@@ -320,6 +320,7 @@ class FromLatents(Cached):
     """Views that a generator makes from the image's latent."""
 
     shown: ClassVar[Shown | None] = "latents"
+    slow_imports: ClassVar[tuple[str, ...]] = ("assimilate.encoder.encoder", *Generator.slow_imports)
     generator: Generator
     latents: Latents
     truncation: Annotated[float | None, From("generator.truncation")] = None
