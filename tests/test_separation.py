@@ -80,6 +80,7 @@ def shared(cells, role):
     return {frozenset(group) for group in groups.values()}
 
 
+@pytest.mark.xdist_group("every_cell")  # the process that has composed them
 def test_two_trainings_of_the_paper_share_what_they_shared(tmp_path):
     checkpoint = tmp_path / "bigbigan.pth"
     checkpoint.write_bytes(b"as good as any")
