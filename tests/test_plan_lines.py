@@ -1,11 +1,14 @@
 """The lines of a plan: what is cheaper at each budget, which jobs share what, and how wide they are."""
 
 import copy
+import io
 
 import pytest
+from rich.console import Console
 
 from assimilate.graph.cost import Cost
 from assimilate.jobs.plan import Planned, bring_your_own, parts_of, plan_of_all, ranges, smaller_than
+from assimilate.jobs.terminal import Terminal
 from assimilate.run.composing import compose
 from assimilate.run.config import make_job
 
@@ -70,3 +73,19 @@ def test_lines_that_are_no_path_or_command_fit_into_80_columns():
 )
 def test_disk_is_told_in_few_digits(megabytes, text):
     assert Cost(1.0, megabytes).text == f"1 s, {text}"
+
+
+def test_prose_on_a_terminal_ends_between_words_and_what_is_copied_is_whole():
+    path, command = f"result:  /tmp/{'x' * 90}", f"note: {'a ' * 30}python -m assimilate.train {'b=c ' * 9}"
+    prose = "  " + "digits are enlarged " * 9
+    for is_terminal, parts in ((True, 3), (False, 1)):
+        terminal, shown = Terminal(), io.StringIO()
+        terminal.console = Console(file=shown, force_terminal=is_terminal, width=80, soft_wrap=True, color_system=None)
+        for line in (path, command, prose.rstrip()):
+            terminal.say(line)
+        lines = shown.getvalue().splitlines()
+        assert lines[:2] == [path, command]
+        assert len(lines[2:]) == parts
+        assert [line[:3] for line in lines[2:]] == [f"  {line[2]}" for line in lines[2:]]
+        assert " ".join(line.strip() for line in lines[2:]) == prose.strip()
+        assert max(map(len, lines[2:])) <= 80 or not is_terminal

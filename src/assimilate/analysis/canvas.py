@@ -19,7 +19,7 @@ from assimilate.analysis.colours import DARK, LIGHT, VERMILION, Page
 DPI = 200
 
 # What the figures' inches are made for, in every style: another's letters would overlap or be cut off.
-SIZES: Mapping[Any, Any] = {
+SIZES: dict[Any, Any] = {
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.titlesize": 10,

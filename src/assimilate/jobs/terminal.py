@@ -20,15 +20,16 @@ from assimilate.jobs.pace import Meter, Pace
 LOG_EVERY_SECONDS = 60.0
 # Up to so many pieces, the first one already tells how long the others will take.
 SMALL = 100
+# What a line holds that is there to be copied into a shell.
+COMMAND = "python -m "
 # Columns from which a bar has room to be long.
 WIDE = 100
 
 
-def wrapped(text: str, indent: int) -> list[str]:
-    """A list of words in lines of 80 columns, each word whole."""
-    return textwrap.wrap(
-        text, 80, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    )
+def wrapped(text: str, indent: int, width: int = 80) -> list[str]:
+    """Text in lines of so many columns, each word whole."""
+    after = " " * indent
+    return textwrap.wrap(text, width, subsequent_indent=after, break_long_words=False, break_on_hyphens=False)
 
 
 class Terminal:
@@ -49,13 +50,22 @@ class Terminal:
         self.console = Console(quiet=quiet, soft_wrap=True, highlight=False)
 
     def say(self, line: str) -> None:
-        """Print one line."""
+        """Print one line; on a terminal, prose that is too long for it ends between words."""
         if not self.quiet:
-            self.console.print(line, markup=False)
+            for part in self._parts(line):
+                self.console.print(part, markup=False)
             sys.stdout.flush()
             if self._log is not None:
                 with self._log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
                     stream.write(f"{line}\n")
+
+    def _parts(self, line: str) -> list[str]:
+        width = self.console.width
+        # What is to be copied stays in one piece: a terminal breaks it, and copies it whole.
+        is_copied = COMMAND in line or max(map(len, line.split()), default=0) >= width
+        if not self.console.is_terminal or is_copied or len(line) <= width:
+            return [line]
+        return wrapped(line, len(line) - len(line.lstrip()), width)
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Progress]:
