@@ -98,6 +98,7 @@ def test_of_a_signal_to_every_process_of_a_job_the_parent_speaks():
     [
         ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, None),
         ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, None),
+        ({"SLURM_NTASKS": "", "WORLD_SIZE": "", "RANK": ""}, None),
         ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, "SLURM_NTASKS=2"),
         ({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, "WORLD_SIZE=4"),
     ],

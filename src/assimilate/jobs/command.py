@@ -302,7 +302,7 @@ def _task_words() -> list[str]:
 def _note_copies(say: Callable[[str], None]) -> None:
     """Warn that srun or torchrun may have started this command several times, judged by their variables."""
     for variable in ("SLURM_NTASKS", "WORLD_SIZE"):
-        if os.environ.get(variable, "1") != "1":
+        if (os.environ.get(variable) or "1") != "1":
             say(
                 f"note: {variable}={os.environ[variable]}: copies of one command do not train together, they wait for "
                 "each other. For N ranks on this machine start one copy, with trainer=ddp trainer.devices=N"
