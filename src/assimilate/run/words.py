@@ -206,8 +206,9 @@ def readable(word: str, *, multirun: bool) -> str:
     several = multirun and "," in value and not Path(value).expanduser().exists()
     if read is not None and (several or read.value_type is not ValueType.SIMPLE_CHOICE_SWEEP):
         found = read.value()
-        spelt = isinstance(found, str) and (found == value or set(value) & set("\"'\\$"))
-        if spelt or not isinstance(found, str | list | dict) or several:
+        spelt = isinstance(found, str) and set(value) & set("\"'\\$")
+        other = not isinstance(found, str | list | dict | int | float)  # a folder may be called true, or 1e3
+        if spelt or other or str(found) == value or several:
             return word
     parts = value.split(",") if several else [value]
     return f"{key}=" + ",".join(part if several and _parsed(f"{key}={part}") else _quoted(part) for part in parts)
