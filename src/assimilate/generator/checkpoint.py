@@ -110,19 +110,19 @@ def parse_stylegan2(
     content: Mapping[str, Any], *, origin: str, image_size: int | None = None, latent_mean_seed: int = 0
 ) -> GeneratorState:
     """Return what ``load_stylegan2`` does, from what the file holds; errors begin with ``origin``."""
-    content = {key: value for key, value in content.items() if value is not None}
-    if "g_ema" not in content and isinstance(content.get("state_dict"), Mapping):
-        content = {key: content[key] for key in _MEANS if key in content} | content["state_dict"]
-    if "g_ema" not in content and any(str(key).endswith("input.input") for key in content):
-        means = {key: content.pop(key) for key in _MEANS if key in content}
-        content = {"g_ema": content, **means}
-    if "g_ema" not in content:
-        raise ValueError(f"{origin}: has no g_ema, only {name_a_few(content)}")
+    stored: dict[str, Any] = {key: value for key, value in content.items() if value is not None}
+    if "g_ema" not in stored and isinstance(stored.get("state_dict"), Mapping):
+        stored = {key: stored[key] for key in _MEANS if key in stored} | dict(stored["state_dict"])
+    if "g_ema" not in stored and any(str(key).endswith("input.input") for key in stored):
+        means = {key: stored.pop(key) for key in _MEANS if key in stored}
+        stored = {"g_ema": stored, **means}
+    if "g_ema" not in stored:
+        raise ValueError(f"{origin}: has no g_ema, only {name_a_few(stored)}")
     for name in ("g_ema", "g", "d"):
-        if name in content:
-            content[name] = _unwrapped(check_weights(content[name], origin=f"{origin}: {name}"))
+        if name in stored:
+            stored[name] = _unwrapped(check_weights(stored[name], origin=f"{origin}: {name}"))
     try:
-        architecture = architecture_of(content["g_ema"])
+        architecture = architecture_of(stored["g_ema"])
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
     if image_size is not None and architecture.image_size != image_size:
@@ -133,30 +133,30 @@ def parse_stylegan2(
     # Building a network draws initial weights, which must not move the caller's random state.
     with torch.random.fork_rng(devices=[]):
         generator_ema = Generator(architecture)
-        generator = Generator(architecture) if "g" in content else None
-        discriminator = Discriminator(architecture) if "d" in content else None
+        generator = Generator(architecture) if "g" in stored else None
+        discriminator = Discriminator(architecture) if "d" in stored else None
     noiseless = [
         name
         for name in ("g_ema", "g")
-        if name in content and not any(key.startswith("noises.") for key in content[name])
+        if name in stored and not any(key.startswith("noises.") for key in stored[name])
     ]
     for name in noiseless:
-        content[name] = {**content[name], **_seeded_noise(generator_ema)}
+        stored[name] = {**stored[name], **_seeded_noise(generator_ema)}
     file = origin.rsplit("/", 1)[-1]
     lacking = f"{file}: {', '.join(noiseless)} without noise maps (noises.*), which are drawn from a fixed seed"
     for name, network in (("g_ema", generator_ema), ("g", generator), ("d", discriminator)):
         if network is not None:
-            load_strictly(network, content[name], origin=f"{origin}: {name}")
-    given = next((key for key in _MEANS if key in content), None)
+            load_strictly(network, stored[name], origin=f"{origin}: {name}")
+    given = next((key for key in _MEANS if key in stored), None)
     if given is not None:
-        latent_mean = check_weights({given: content[given]}, origin=origin)[given]
+        latent_mean = check_weights({given: stored[given]}, origin=origin)[given]
         if latent_mean.shape == (1, architecture.latent_dim):  # what rosinality's mean_latent returns
             latent_mean = latent_mean[0]
         if latent_mean.shape != (architecture.latent_dim,):
             raise ValueError(
                 f"{origin}: {given} has shape {list(latent_mean.shape)}; needed is [{architecture.latent_dim}]"
             )
-    step, mean_path_length = getattr(content.get("args"), "iter", None), content.get("mean_path_length", 0.0)
+    step, mean_path_length = getattr(stored.get("args"), "iter", None), stored.get("mean_path_length", 0.0)
     step = 0 if step is None else step
     if not isinstance(step, Integral):
         raise ValueError(f"{origin}: args.iter={step!r}; needed is a whole number of steps")
@@ -169,8 +169,8 @@ def parse_stylegan2(
         generator=generator,
         discriminator=discriminator,
         step=int(step),
-        history=content.get("history", []),
-        optimizers={key: content[key] for key in ("g_optim", "d_optim") if key in content},
+        history=stored.get("history", []),
+        optimizers={key: stored[key] for key in ("g_optim", "d_optim") if key in stored},
         mean_path_length=float(mean_path_length),
         notes=(lacking,) if noiseless else (),
     )
