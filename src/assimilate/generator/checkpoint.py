@@ -136,9 +136,7 @@ def parse_stylegan2(
         generator = Generator(architecture) if "g" in stored else None
         discriminator = Discriminator(architecture) if "d" in stored else None
     noiseless = [
-        name
-        for name in ("g_ema", "g")
-        if name in stored and not any(key.startswith("noises.") for key in stored[name])
+        name for name in ("g_ema", "g") if name in stored and not any(key.startswith("noises.") for key in stored[name])
     ]
     for name in noiseless:
         stored[name] = {**stored[name], **_seeded_noise(generator_ema)}
