@@ -97,10 +97,6 @@ def keys_page() -> str:
         "line wins over a row, a row over a recipe, a recipe over an option. This page is made from the",
         "classes that read",
         "the keys; `assimilate --help <group>` prints the same, with the values that a command gives them.",
-        "",
-        # What is said of one key stands together.
-        "<style>.md-typeset dt {margin-top: 1.2em} .md-typeset dl dd {margin-top: .2em; margin-bottom: 0}"
-        " .md-typeset dd p {margin: 0} .md-typeset td:first-child code {white-space: nowrap}</style>",
     ]
     topics = sorted({key.topic for key in keys().values()} | set(groups()), key=lambda topic: (topic != JOB, topic))
     for topic in topics:
