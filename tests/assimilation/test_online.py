@@ -1,5 +1,6 @@
 """Online W-search: one signed gradient step a batch, against the step written out."""
 
+import pkgutil
 import sys
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from assimilate.data.augmentation import Identity
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
+from assimilate.errors import UserError
+from assimilate.graph.plain import as_plain, from_plain
+from assimilate.graph.settings import Settings
+from assimilate.graph.wiring import Wiring
 from assimilate.views.embedding import to_pixels
+from assimilate.views.online import OnlineSolver
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.views.worlds import CODES, DIM, LinearGenerator, linear_embedding
@@ -24,8 +30,23 @@ from tests.views.worlds import CODES, DIM, LinearGenerator, linear_embedding
 LATENTS = np.random.default_rng(0).standard_normal((24, CODES, DIM)).astype(np.float32)
 
 
+CONFIG = {
+    "objective": "cosine", "threshold": 0.5, "step_size": 0.1, "initial_noise": 0.0, "epsilon1": 0.3, "epsilon2": 0.5,
+    "lambda": 0.01, "hinge": "image", "solver": "gradient", "passes": 4, "measure_every": 100,
+}  # fmt: skip
+
+
+class View(Settings):
+    solver: OnlineSolver
+
+
+def solver(**online) -> OnlineSolver:
+    return Wiring({"view": {**CONFIG, **online}}, {}).fill("view", View).solver
+
+
 def module(generated_views=(2,), frozen=None, **online) -> OnlineSearchTraining:
-    made = OnlineSearchTraining(
+    chosen = solver(**online)
+    made = pkgutil.resolve_name(chosen.trained_by)(
         encoder={"width": 2, "hidden_dim": 8, "output_dim": 8},
         loss=InfoNCE(temperature=0.5),
         alignment=BOTH,
@@ -33,7 +54,7 @@ def module(generated_views=(2,), frozen=None, **online) -> OnlineSearchTraining:
         epochs=2,
         mean=MEAN,
         std=STD,
-        online=online,
+        online=chosen,
         generated_views=generated_views,
     )
     made.attach(LinearGenerator(), LATENTS, Identity(), frozen)
@@ -56,7 +77,7 @@ def test_a_step_is_the_one_of_appendix_e(frozen):
     online = module(frozen=frozen, threshold=-1.0, step_size=0.05)
     online.train()
     before = {name: value.clone() for name, value in online.state_dict().items()}
-    views, _, _ = online.searched(batch(), torch.Generator().manual_seed(0))
+    views, _, _ = online.find(batch(), torch.Generator().manual_seed(0))
 
     def f(images):
         if frozen is not None:
@@ -85,10 +106,10 @@ def test_a_step_is_the_one_of_appendix_e(frozen):
 
 def test_views_move_away_until_the_threshold():
     far = module(frozen=linear_embedding(), threshold=-1.0, step_size=0.02)
-    _, before, after = far.searched(batch(), torch.Generator())
+    _, before, after = far.find(batch(), torch.Generator())
     assert float(after) > float(before)
     still = module(frozen=linear_embedding(), threshold=1.0)
-    views, before, after = still.searched(batch(), torch.Generator())
+    views, before, after = still.find(batch(), torch.Generator())
     assert float(after) == pytest.approx(float(before))
     reconstruction = to_pixels(LinearGenerator().synthesize(torch.from_numpy(LATENTS[[3, 11, 20, 7]])))
     torch.testing.assert_close(views[2], normalized(reconstruction.float() / 127.5 - 1), rtol=0, atol=1e-5)
@@ -97,7 +118,7 @@ def test_views_move_away_until_the_threshold():
 def test_eq3_moves_towards_epsilon1():
     spec = {"objective": "eq3", "epsilon1": 0.5, "epsilon2": 0.0, "step_size": 0.005, "initial_noise": 0.3}
     online = module(generated_views=(2, 3), frozen=linear_embedding(), **spec)
-    views, before, after = online.searched(batch(4), torch.Generator().manual_seed(0))
+    views, before, after = online.find(batch(4), torch.Generator().manual_seed(0))
     assert abs(float(after) - 0.5) < abs(float(before) - 0.5)
     assert not torch.equal(views[2], views[3])
 
@@ -108,7 +129,7 @@ def test_views_that_are_not_finite_are_refused_instead_of_black():
     online = module(frozen=linear_embedding())
     online.attach(LinearGenerator(), broken, Identity(), linear_embedding())
     with pytest.raises(ValueError, match=r"^view=online: searched views are not finite"):
-        online.searched(batch(), torch.Generator())
+        online.find(batch(), torch.Generator())
 
 
 def data() -> ContrastiveDataModule:
@@ -128,8 +149,13 @@ def test_it_trains(tmp_path: Path):
 def test_what_cannot_be():
     with pytest.raises(ValueError, match="no view of a step is generated"):
         module(generated_views=())
-    with pytest.raises(ValueError, match=r"view\.objective='cos'"):
+    with pytest.raises(UserError, match=r"^view\.objective=cos cannot be used"):
         module(objective="cos")
+
+
+@pytest.mark.parametrize("words", [{}, {"objective": "eq3", "lambda": 0.2}, {"solver": "ray", "passes": 6}])
+def test_a_checkpoint_holds_the_solver(words):
+    assert from_plain("online", as_plain(solver(**words)), OnlineSolver) == solver(**words)
 
 
 RAYS = {"solver": "ray", "passes": 6}

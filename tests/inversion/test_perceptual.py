@@ -12,6 +12,7 @@ from torch import nn
 
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.discriminator import Discriminator
+from assimilate.inversion.compared import VGG19
 from assimilate.inversion.perceptual import (
     DiscriminatorFeatures,
     ResNetFeatures,
@@ -19,7 +20,6 @@ from assimilate.inversion.perceptual import (
     no_features,
     perceptual_distance,
 )
-from assimilate.inversion.step import VGG_SMALLEST
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -115,9 +115,9 @@ def test_vgg19_slices_end_behind_the_named_layers(hub: Path, layers: nn.Sequenti
     for one, other in zip(maps, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     # artifacts/chain.py refuses smaller images by name.
-    assert features(torch.zeros(1, 3, VGG_SMALLEST, VGG_SMALLEST))[-1].shape == (1, 512, 1, 1)
+    assert features(torch.zeros(1, 3, VGG19.smallest, VGG19.smallest))[-1].shape == (1, 512, 1, 1)
     with pytest.raises(RuntimeError):
-        features(torch.zeros(1, 3, VGG_SMALLEST - 1, VGG_SMALLEST - 1))
+        features(torch.zeros(1, 3, VGG19.smallest - 1, VGG19.smallest - 1))
 
 
 def test_weights_that_are_not_there_are_downloaded_with_their_checksum(

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Bool, Float, Float64, UInt8
 from torch import Tensor
 
+from assimilate.assimilation.contrastive import StepBatch
 from assimilate.assimilation.gathering import is_distributed
+from assimilate.assimilation.online import Found, OnlineSearchTraining
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.views.embedding import from_pixels, to_pixels
 from assimilate.views.line_engine import FIRST_SHARE, SMALLEST_GUESS
@@ -101,3 +104,56 @@ def mean_over_ranks(values: Tensor, device: torch.device) -> float:
 
 def _where(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(rows.view(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+class OnlineRays(OnlineSearchTraining):
+    """Finds the views of each batch on rays from their codes, at the distance of expert views."""
+
+    def __init__(self, **others: Any) -> None:
+        super().__init__(**others)
+        # ε1 as it was last measured, and the mean length of the last step's rays; part of the checkpoint.
+        self.register_buffer("ray_state", torch.full((2,), torch.nan, dtype=torch.float64))
+
+    def find(self, batch: StepBatch, rng: torch.Generator) -> Found:
+        """With ε1 measured where it is due."""
+        return self.on_rays(batch, rng, measure=self.trainer.global_step % self.solver.measure_every == 0)
+
+    @torch.no_grad()
+    def on_rays(self, batch: StepBatch, rng: torch.Generator, *, measure: bool) -> Found:
+        """The views of a step with the generated ones on rays, ε1, and their mean distance.
+
+        ε1: the mean distance at which the encoder sees the batch's images from their first view that is not generated.
+
+        Args:
+            batch: as for `find`.
+            rng: on the CPU.
+            measure: whether to measure ε1 anew; it is as well where it never was.
+
+        Raises:
+            ValueError: every view is generated, f sees no distance, or an image is not finite.
+        """
+        places, state = sorted(self.generated_views), self.ray_state
+        assert isinstance(state, Tensor)
+        epsilon1, length = state.tolist()
+        if measure or epsilon1 != epsilon1:
+            real = [place for place in range(len(batch.views)) if place not in self.generated_views]
+            if not real:
+                raise ValueError(
+                    "view=online view.solver=ray measures ε1 on a view of the image itself: a step needs one, as "
+                    "assim=a1 and assim=a2 have"
+                )
+            seen, other = (self._see(self._unnormalized(batch.views[place])) for place in (places[0], real[0]))
+            epsilon1 = mean_over_ranks((seen.double() - other.double()).norm(dim=1), self.device)
+            if not epsilon1 > 0:
+                raise ValueError(f"view=online: the encoder sees images at distance {epsilon1} from their expert views")
+        codes = self._codes(batch.indices)
+        directions = torch.randn(codes.shape, generator=rng)
+        codes, directions = (each.to(self.device, non_blocking=True) for each in (codes, directions))
+        assert self._source is not None
+        found = rays_of(
+            self._see, self._source[0], codes, directions, wanted=epsilon1, guess=length, passes=self.solver.passes
+        )
+        reached = mean_over_ranks(found.lengths[found.reached], self.device)
+        state.copy_(torch.tensor([epsilon1, reached if reached == reached else length]))
+        views = self._placed(batch.views, found.pixels, rng)
+        return views, state[0].float(), found.distances.mean().float()

@@ -4,8 +4,8 @@ from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from assimilate.encoder.part import Part
 from assimilate.graph.called import Called
+from assimilate.graph.part import Part
 from assimilate.graph.settings import Count, Text
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from assimilate.encoder.part import Part
+from assimilate.graph.part import Part
 from assimilate.graph.settings import Allowed, Count
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Encoders: what decides the network, and the step whose artifact is a trained one."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -13,7 +12,7 @@ from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
 from assimilate.graph.plain import as_plain
-from assimilate.graph.settings import NEUTRAL, Allowed, Count, File, Settings
+from assimilate.graph.settings import BESIDE, NEUTRAL, Allowed, Count, File, Settings
 from assimilate.graph.step import Step
 
 if TYPE_CHECKING:
@@ -32,21 +31,10 @@ class Network(Settings):
         predictor_dim: width of the predictor that SimSiam and BYOL train; null: none.
     """
 
-    backbone: Backbone
-    projector: Projector
+    # A part from outside may name its settings as another part's are named.
+    backbone: Annotated[Backbone, BESIDE]
+    projector: Annotated[Projector, BESIDE]
     predictor_dim: Annotated[Count | None, Allowed("null or a whole number ≥ 1")]
-
-    @cached_property
-    def decided(self) -> dict[str, Any]:
-        """Settings of a shipped part stand among the others, as they are typed.
-
-        One from outside may name its own as another part's are named.
-        """
-        found = dict(super().decided)
-        for part in (self.backbone, self.projector):
-            if part.word is not None:
-                found |= found.pop(part.role)
-        return found
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from assimilate.data.transform import make_transform
 from assimilate.generator.bigbigan_checkpoint import load_bigbigan, save_bigbigan
 from assimilate.generator.checkpoint import load_stylegan2, save_stylegan2
 from assimilate.generator.diffaugment import DiffAugment
+from assimilate.generator.own import make_own_generator as make_own_generator
 from assimilate.generator.ranks import Ranks, joined
 from assimilate.generator.record import CURVE, make_observers, read_curve, recorded_files, write_curve
 from assimilate.generator.settings import StyleGAN2Settings

@@ -257,9 +257,9 @@ class Own(Generator):
         return self._make(at)
 
     def _make(self, at: Place) -> "LatentGenerator":
-        from assimilate.generator.own import make_own_generator
-
-        return make_own_generator(self.target, self.arguments, image_size=self.image_size, device=at.device)
+        return self._making.make_own_generator(
+            self.target, self.arguments, image_size=self.image_size, device=at.device
+        )
 
     def content(self) -> Mapping[str, Any]:
         source = source_digest(self.target)

@@ -10,10 +10,11 @@ T = TypeVar("T", bound=Settings)
 
 
 def as_plain(value: Any) -> Any:
-    """Settings as a mapping of their fields, with their class as `_target_`; any other value as it is."""
+    """Settings as a mapping of what is typed, with their class as `_target_`; any other value as it is."""
     if isinstance(value, Settings):
-        fields = {name: as_plain(getattr(value, name)) for name in type(value).model_fields}
-        return {TARGET: f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+        cls = type(value)
+        fields = {field.alias or name: as_plain(getattr(value, name)) for name, field in cls.model_fields.items()}
+        return {TARGET: f"{cls.__module__}.{cls.__qualname__}", **fields}
     return [as_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -51,6 +51,11 @@ class When:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What decides the shipped class that its word chooses is known among the other settings, as it is typed."""
+
+
+@dataclass(frozen=True)
 class Allowed:
     """What a field may hold, for people: "a whole number ≥ 1".
 
@@ -75,6 +80,7 @@ class Named:
 
 NEUTRAL = Neutral()
 NAMED = Named()
+BESIDE = Beside()
 PATH = IsPath()
 
 
@@ -201,7 +207,8 @@ class Settings(BaseModel):
             known = identity_of(value)
             # By what they are known as: settings that differ in what decides nothing are the default still.
             if field.is_required() or known != identity_of(field.get_default()):
-                found[name] = known
+                beside = getattr(value, "word", None) and any(isinstance(mark, Beside) for mark in field.metadata)
+                found |= known if beside else {name: known}
         return found
 
     @property

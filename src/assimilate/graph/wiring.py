@@ -225,8 +225,9 @@ class Wiring:
                 return self.unread[known]
         for place, (word, base) in self._chosen.items():
             group, _, name = key.rpartition(".")
-            others = [other for other in choices(base).values() if _settings_beside(place, other) == group]
-            if any(name in other.model_fields for other in others):
+            beside = {word: cls for word, cls in choices(base).items() if _settings_beside(place, cls) == group}
+            reading = [word for word, cls in beside.items() if name in _names_at(group, cls)]
+            if reading and word not in reading:
                 return f"{place}={word} does not read it"
         group, _, name = key.rpartition(".")
         if group in self._families:

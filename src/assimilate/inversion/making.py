@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from assimilate.data.images import ImageDataset
 from assimilate.encoder.encoder import Encoder
@@ -20,13 +21,6 @@ from assimilate.inversion.checkpoint import load_inversion_encoder, save_inversi
 from assimilate.inversion.encoder import InversionEncoder
 from assimilate.inversion.given_latents import read_given_latents
 from assimilate.inversion.optimization import optimize_images
-from assimilate.inversion.perceptual import (
-    DiscriminatorFeatures,
-    FeatureExtractor,
-    ResNetFeatures,
-    Vgg19Features,
-    no_features,
-)
 from assimilate.inversion.settings import InDomainSettings, OptimizationSettings
 from assimilate.inversion.training import TRAINING_CHECKPOINT, train_inversion_encoder
 
@@ -55,8 +49,7 @@ def foresee(settings: InDomainSettings, *, num_images: int, code_shape: tuple[in
     if settings.checkpoint is not None:
         path, size = settings.checkpoint.path, settings.image_size
         load_inversion_encoder(path, image_size=size, num_codes=num_codes, latent_dim=latent_dim)
-    if settings.perceptual == "vgg19":
-        Vgg19Features()
+    settings.perceptual.foresee()
 
 
 def take_latents(given: Path, target: Path, generator: LatentGenerator, at: Place) -> Built:
@@ -83,7 +76,7 @@ class Inverting:
         refining: of the optimisation.
         generator: frozen, on the job's device.
         state: the networks that were trained with it; None where there is but a generator.
-        reference: the encoder of `perceptual=encoder`; otherwise None.
+        reference: f, where the perceptual network is f; otherwise None.
         at: the job.
     """
 
@@ -98,10 +91,12 @@ class Inverting:
     ) -> None:
         self._settings, self._refining, self._at = settings, refining, at
         self._generator, self._state = generator, state
-        self._features = self._features_of(reference)
+        discriminator = None if state is None else state.discriminator
+        features = settings.perceptual.features(discriminator, reference)
+        self._features = features.to(at.device) if isinstance(features, nn.Module) else features
         self._encoder: InversionEncoder | None = None
         opposed = settings.trains and settings.adversarial_weight > 0
-        self._opponent = state.discriminator if opposed and state is not None else None
+        self._opponent = discriminator if opposed else None
         self._optimizer = None if state is None else state.optimizers.get("d_optim")
 
     def rows(self) -> RowWork:
@@ -138,18 +133,6 @@ class Inverting:
         )
         kept = {ENCODER, *(f"{name}.npy" for name in (LATENTS, ERRORS, INITIAL_ERRORS))}
         return Built(facts, leftovers=frozenset(path.name for path in into.iterdir()) - kept)
-
-    def _features_of(self, reference: Encoder | None) -> FeatureExtractor:
-        kind, device = self._settings.perceptual, self._at.device
-        if kind == "none":
-            return no_features
-        if kind == "vgg19":
-            return Vgg19Features().to(device)
-        if reference is not None:
-            return ResNetFeatures(reference.backbone, reference.mean, reference.std).to(device)
-        assert self._state is not None, "the step sees to it"
-        assert self._state.discriminator is not None, "the step sees to it"
-        return DiscriminatorFeatures(self._state.discriminator).to(device)
 
     # ------------------------------------------------------------------------------------------ the encoder
 

@@ -19,6 +19,17 @@ from assimilate.inversion.encoder import InversionEncoder
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
 from assimilate.inversion.settings import OptimizationSettings
 
+# By `lr_schedule`: the share of the rate at a step of so many.
+_SCHEDULES: dict[str, Callable[[int, int], float]] = {
+    "constant": lambda step, num_steps: 1.0,
+    "cosine": lambda step, num_steps: 0.5 * (1 + math.cos(math.pi * step / num_steps)),
+}
+# By `keep`: whether the codes of a step take the place of those before.
+_KEPT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "best": torch.lt,
+    "last": lambda losses, best: torch.ones_like(losses, dtype=torch.bool),
+}
+
 
 @dataclass(frozen=True)
 class OptimizedTile:
@@ -110,7 +121,7 @@ def optimize_codes(
                 drift = (encoder(made) - start).square().flatten(1).mean(dim=1)
                 losses = losses + settings.in_domain_weight * drift
         with torch.no_grad():
-            better = losses < best_loss if settings.keep == "best" else torch.ones_like(losses, dtype=torch.bool)
+            better = _KEPT[settings.keep](losses, best_loss)
             best_loss = torch.where(better, losses, best_loss)
             best_codes = torch.where(better[:, None, None], codes, best_codes)
         if not last:
@@ -127,9 +138,7 @@ def optimize_codes(
 
 def learning_rate(settings: OptimizationSettings, step: int) -> float:
     """Return the rate of ``step`` (from 0): constant, or half a cosine from ``lr`` down to 0."""
-    if settings.lr_schedule == "constant":
-        return settings.lr
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * step / settings.num_steps))
+    return settings.lr * _SCHEDULES[settings.lr_schedule](step, settings.num_steps)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ FeatureExtractor = Callable[[Float[Tensor, "batch 3 size size"]], Sequence[Float
 """Images in [-1, 1] to feature maps, each image on its own."""
 
 _VGG_SLICES = (2, 7, 12, 21, 30)
+_SIZES = {"l1": torch.abs, "l2": torch.square}
 
 
 def perceptual_distance(
@@ -29,8 +30,7 @@ def perceptual_distance(
     ‖·‖₂ is called where it stands for pixels.
     """
     differences = (one - other for one, other in zip(first, second, strict=True))
-    sizes = (each.abs() if norm == "l1" else each.square() for each in differences)
-    return sum((each.flatten(1).mean(dim=1) for each in sizes), 0.0)
+    return sum((_SIZES[norm](each).flatten(1).mean(dim=1) for each in differences), 0.0)
 
 
 def no_features(images: Float[Tensor, "batch 3 size size"]) -> Sequence[Float[Tensor, "batch _ _ _"]]:

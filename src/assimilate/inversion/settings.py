@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from assimilate.generator.architecture import IMAGE_SIZES
 from assimilate.graph.settings import (
+    BESIDE,
     NEUTRAL,
     Allowed,
     Count,
@@ -19,6 +20,7 @@ from assimilate.graph.settings import (
     Settings,
     listed,
 )
+from assimilate.inversion.compared import Perceptual
 
 Weight = Annotated[NotNegative, Allowed("a number ≥ 0 (0: off)")]
 
@@ -95,7 +97,7 @@ class InDomainSettings(Settings):
     checkpoint: File | None = None
     latents: File | None = None
     seed: Seed
-    perceptual: Literal["vgg19", "discriminator", "encoder", "none"]
+    perceptual: Annotated[Perceptual, BESIDE]
     perceptual_norm: Literal["l1", "l2"] = "l1"
     checkpoint_every: Annotated[Count, NEUTRAL, Allowed("a whole number of steps ≥ 1")]
     max_channels: Annotated[Count | None, Allowed("null or a whole number ≥ 1")]

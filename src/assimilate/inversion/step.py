@@ -19,6 +19,7 @@ from assimilate.graph.place import Place
 from assimilate.graph.rows import RowWork
 from assimilate.graph.settings import Count, Positive, Settings, When, Whole
 from assimilate.graph.step import Step
+from assimilate.inversion.compared import OfEncoder
 from assimilate.inversion.settings import InDomainSettings, OptimizationSettings, Weight
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 # Of a finished artifact; a data set whose latents are known has a file of the same name.
 LATENTS, ERRORS = f"{STEM}.npy", "errors.npy"
-# Side of the smallest images that VGG19 can look at, down to relu5_1.
-VGG_SMALLEST = 16
 
 
 class Latents(Step):
@@ -109,7 +108,7 @@ class InDomain(InDomainSettings, Latents):
     """
 
     images: Images
-    reference: Annotated[Encoder | None, When("perceptual", "encoder")] = None
+    reference: Annotated[Encoder | None, When("perceptual", OfEncoder())] = None
     optimization: Optimization
 
     @property
@@ -129,10 +128,11 @@ class InDomain(InDomainSettings, Latents):
 
     def require(self) -> None:
         """Images that the perceptual network can read, and a discriminator, if one is to be used."""
-        if self.latents is None and self.perceptual == "vgg19" and self.image_size < VGG_SMALLEST:
+        if self.latents is None and self.image_size < (smallest := self.perceptual.smallest):
             raise UserError(
-                f"inversion.perceptual=vgg19 halves images four times: dataset.image_size={self.image_size} cannot be "
-                f"used, allowed is {VGG_SMALLEST} and more; or give inversion.perceptual=discriminator|encoder|none"
+                f"inversion.perceptual={self.perceptual.called} reads no images so small: dataset.image_size="
+                f"{self.image_size} cannot be used, allowed is {smallest} and more; or give "
+                "inversion.perceptual=discriminator|encoder|none"
             )
         if not self.generator.has_discriminator and (lacking := self.lacking_discriminator()):
             raise UserError(lacking)
@@ -176,8 +176,8 @@ class InDomain(InDomainSettings, Latents):
         needing = []
         if trained and self.adversarial_weight > 0:
             needing.append(f"inversion.adversarial_weight={self.adversarial_weight:g}")
-        if self.perceptual == "discriminator":
-            needing.append("inversion.perceptual=discriminator")
+        if self.perceptual.needs_discriminator:
+            needing.append(f"inversion.perceptual={self.perceptual.called}")
         if not needing:
             return None
         helping = ["inversion.adversarial_weight=0"] if trained else []
@@ -201,6 +201,6 @@ class InDomain(InDomainSettings, Latents):
                 "truncation",
             }
             return {name: "inversion.checkpoint is taken" for name in type(self).model_fields if name not in kept}
-        if self.perceptual == "none":
-            return {"perceptual_norm": "inversion.perceptual=none compares no feature maps"}
+        if not self.perceptual.compares:
+            return {"perceptual_norm": f"inversion.perceptual={self.perceptual.called} compares no feature maps"}
         return {}

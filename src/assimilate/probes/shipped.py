@@ -1,6 +1,7 @@
 """The measurements that ship: neighbours and the linear classifier, of every probe, and the spread of features."""
 
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from assimilate.probes.metric import Metric, Reading, Seen
@@ -28,10 +29,8 @@ class Neighbours(Metric):
 
     def among(self, bank: "Tensor", bank_labels: "Tensor", queries: "Tensor", labels: "Tensor") -> dict[str, float]:
         """The same of any vectors, [n, dim] and [m, dim], and their labels."""
-        from assimilate.probes.knn import knn_metrics
-
         names = {f"knn{k}_cosine": f"knn{k}" for k in {*range(1, 6), *self.further}} | {"knn200_weighted": "knn200"}
-        found = knn_metrics(bank, bank_labels, queries, labels, k=min(5, len(bank)), further=self.further)
+        found = _computed().knn_metrics(bank, bank_labels, queries, labels, k=min(5, len(bank)), further=self.further)
         return {names.get(name, name): value for name, value in found.items()}
 
     def readings(self, name: str, seen: Seen) -> dict[str, Reading]:
@@ -73,12 +72,10 @@ class Linear(Metric):
         return {key: sum(value.values) / len(value.values) for key, value in self.readings("", seen).items()}
 
     def readings(self, name: str, seen: Seen) -> dict[str, Reading]:
-        from assimilate.probes.linear import linear_probe
-
-        probe = linear_probe(
+        probe = _computed().linear_probe(
             seen.encoder,
             seen.dataset.train,
-            seen.dataset.test,  # type: ignore[arg-type]
+            seen.dataset.test,
             num_classes=len(seen.dataset.class_names),
             progress=seen.progress,
             **self.settings,
@@ -100,9 +97,14 @@ class Spread(Metric):
 
     def measure(self, seen: Seen) -> Mapping[str, float]:
         """Spread, 0 to 1, and effective rank, 1 to the features' dimension."""
-        from assimilate.probes.collapse import some, spread_of
-
-        return spread_of(some(seen.bank))
+        computed = _computed()
+        return computed.spread_of(computed.some(seen.bank))
 
     def names(self, name: str, num_classes: int) -> Sequence[str]:
         return (f"{name}_spread", f"{name}_effective_rank")
+
+
+def _computed() -> ModuleType:
+    from assimilate.probes import computed
+
+    return computed

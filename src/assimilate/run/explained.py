@@ -123,9 +123,12 @@ def _files(*folders: Path) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.rglob("*.yaml"))]
 
 
-def _senses(key: str, readers: list[tuple[type[Settings], FieldInfo]], chosen: Mapping[str, type]) -> tuple[Sense, ...]:
+def _senses(
+    key: str, readers: list[tuple[type[Settings], FieldInfo]], chosen: Mapping[str, type[Settings]]
+) -> tuple[Sense, ...]:
     """What a key means to the classes that read it, each sense once; `chosen` are those that options name there."""
     told: dict[tuple[str, str], list[tuple[type[Settings], FieldInfo]]] = {}
+    parts = {option: _readers_in(key, cls) for option, cls in chosen.items()}
     for cls, field in readers:
         name = next(name for name, other in cls.model_fields.items() if other is field)
         told.setdefault((meaning_of(cls, name), allowed_in(field)), []).append((cls, field))
@@ -133,12 +136,18 @@ def _senses(key: str, readers: list[tuple[type[Settings], FieldInfo]], chosen: M
     told = {sense: some for sense, some in told.items() if not _stands_elsewhere(some[0][1])} or told
     found = []
     for (meaning, allowed), some in told.items():
-        by = tuple(option for option, cls in chosen.items() if cls in [reader for reader, _ in some])
+        by = tuple(option for option in chosen if not parts[option].isdisjoint(reader for reader, _ in some))
         field = some[0][1]
         default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
         if by or len(told) == 1 or not chosen:
             found.append(Sense(meaning, allowed, by if len(told) > 1 or len(by) < len(chosen) else (), default))
     return tuple(found)
+
+
+def _readers_in(key: str, cls: type[Settings]) -> set[type]:
+    """The class that an option names, and the parts that stand beside it and read a key."""
+    group = key.rpartition(".")[0]
+    return {cls, *(part for place, _, part in places_of(group, cls) if place == key and not issubclass(part, cls))}
 
 
 def _words_choose(field: FieldInfo) -> bool:

@@ -2,28 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from assimilate.data.transform import NoTransform, Transform
 from assimilate.encoder.step import Encoder
 from assimilate.generator.step import Generator
 from assimilate.graph.place import Place
-from assimilate.graph.settings import (
-    NEUTRAL,
-    Allowed,
-    At,
-    Count,
-    Flag,
-    From,
-    NotNegative,
-    Positive,
-    When,
-)
+from assimilate.graph.settings import BESIDE, NEUTRAL, Allowed, At, Count, Flag, From, Positive, When
 from assimilate.inversion.step import Latents
-from assimilate.views.distances import Distance1, Distance2
+from assimilate.views.online import OnlineSolver
 from assimilate.views.step import Pixels, Shown, View
 
 if TYPE_CHECKING:
@@ -33,14 +23,6 @@ if TYPE_CHECKING:
 SMALLEST_OF_VIEWMAKER = 8
 # Beside the encoder that was trained with it.
 VIEWMAKER = "viewmaker.pt"
-
-
-# Of online search.
-_OF_RAYS = ("passes", "measure_every")
-_OF_A_STEP = (
-    *("objective", "threshold", "step_size", "initial_noise"),
-    *("epsilon1", "epsilon2", "uniformity_weight", "hinge"),
-)
 
 
 class LearnedView(View):
@@ -123,39 +105,23 @@ class OnlineSearch(LearnedView):
     Attributes:
         frozen: false: look through the encoder as it learns, in train mode; true: through f of the data set's SimCLR
             row.
-        objective: cosine: mean (cos(f(g(w)), f(x)) − threshold)⁺; eq3: the search's objective.
-        threshold: cosine above which the objective counts.
-        step_size: η of w ← w − η·sign(∇w).
-        initial_noise: noise on the start, in W+; at 0 all views of an image are the same.
-        epsilon1: ε1 of Eq. 3, the wanted distance from the anchor.
-        epsilon2: ε2 of Eq. 3, the wanted mean distance between the views.
-        uniformity_weight: λ of Eq. 3.
-        hinge: hinge of Eq. 3, as in W-search.
-        solver: gradient: that signed step; ray: forward passes alone, along random directions of W+ to where the
-            encoder sees the view as far from the reconstruction as expert views are from their image.
-        passes: of rays, forward passes of each; with that of the reconstruction, what a step costs.
-        measure_every: of rays, steps after which that distance is measured again.
+        solver: gradient: one signed step down an objective; ray: forward passes alone, along random directions of W+ to
+            where the encoder sees the view as far from the reconstruction as expert views are from their image.
     """
 
     title: ClassVar[str] = "online W-search"
-    trained_by: ClassVar[str | None] = "assimilate.assimilation.online.OnlineSearchTraining"
     generator: Generator
     latents: Latents
     truncation: Annotated[float | None, From("generator.truncation")] = None
     reference: Annotated[Encoder | None, When("frozen", True)] = None
     frozen: Flag
-    objective: Literal["cosine", "eq3"]
-    threshold: Annotated[float, Field(ge=-1, le=1), Allowed("a cosine, −1 to 1")]
-    step_size: Positive
-    initial_noise: Annotated[NotNegative, Allowed("a standard deviation ≥ 0")]
-    epsilon1: Distance1
-    epsilon2: Distance2
-    uniformity_weight: Annotated[NotNegative, Field(alias="lambda")]
-    hinge: Literal["image", "view"]
-    solver: Literal["gradient", "ray"] = "gradient"
-    passes: Count = 4
-    measure_every: Count = 100
+    solver: Annotated[OnlineSolver, BESIDE]
     as_stored: Annotated[NoTransform, NEUTRAL, At("")]
+
+    @property
+    def trained_by(self) -> str:  # type: ignore[override]
+        """That of its solver."""
+        return self.solver.trained_by
 
     @property
     def given_images(self) -> Transform:
@@ -165,26 +131,13 @@ class OnlineSearch(LearnedView):
     def looks_through_the_trained(self) -> bool:
         return not self.frozen
 
-    @model_validator(mode="after")
-    def _has_distances(self) -> "OnlineSearch":
-        for name in ("epsilon1", "epsilon2"):
-            if getattr(self, name) == "auto":
-                raise ValueError(
-                    f"view.{name}=auto cannot be used with view={self.name}: give a number "
-                    "(python -m assimilate.calibrate view=wsearch view.epsilon1=auto measures ε1)"
-                )
-        return self
-
     @property
     def training(self) -> Mapping[str, Any]:
-        names = ("objective", "threshold", "step_size", "initial_noise", "epsilon1", "epsilon2", "hinge")
-        found = {name: getattr(self, name) for name in names}
-        rays = {name: getattr(self, name) for name in (("solver", *_OF_RAYS) if self.solver == "ray" else ())}
-        return {"online": {**found, **rays, "uniformity_weight": self.uniformity_weight}}
+        return {"online": self.solver}
 
     def effort_in_training(self, gflop: float) -> float:
-        """Of generator and encoder: passes of a ray and its reconstruction, or two forward passes and one backward."""
-        return (self.passes + 1 if self.solver == "ray" else 4) * (self.generator.synthesis_gflop + gflop)
+        """Of generator and encoder."""
+        return self.solver.passes_of_a_step * (self.generator.synthesis_gflop + gflop)
 
     def equip(self, module: Any, at: Place, transform: Transform | None) -> None:
         from assimilate.views.embedding import FrozenEmbedding
@@ -192,15 +145,3 @@ class OnlineSearch(LearnedView):
         assert transform is not None
         frozen = None if self.reference is None else FrozenEmbedding.of(at.load(self.reference)).to(at.device)
         module.attach(at.load(self.generator), at.load(self.latents), transform.augmentation(), frozen)
-
-    def unused(self) -> Mapping[str, str]:
-        """What the other objective, or the other solver, has."""
-        if self.solver == "ray":
-            return dict.fromkeys(_OF_A_STEP, "view.solver=ray goes to the distance of expert views, which it measures")
-        return {**dict.fromkeys(_OF_RAYS, "view.solver=gradient takes one step"), **self._of_the_other_objective()}
-
-    def _of_the_other_objective(self) -> dict[str, str]:
-        if self.objective == "eq3":
-            return {"threshold": "view.objective=eq3 has no threshold"}
-        why = f"view.objective={self.objective} has a threshold alone; these are eq3's"
-        return dict.fromkeys(("epsilon1", "epsilon2", "uniformity_weight", "hinge"), why)

@@ -1,4 +1,4 @@
-"""A part of an encoder that a key of the group `encoder` chooses: a backbone, or a projector."""
+"""A part of a component that a word chooses: a backbone, a projector, the network of a perceptual term, …"""
 
 from functools import cached_property
 from typing import Any, ClassVar
@@ -9,12 +9,12 @@ from assimilate.graph.settings import Settings
 class Part(Settings):
     """A part that is chosen by a word or a dotted path; its settings stand beside that, or with `_target_` below it."""
 
-    # The key of `encoder` that chooses it.
+    # The key that chooses it.
     role: ClassVar[str]
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What decides it, beside the settings of the other parts: a shipped one is known by its word."""
+        """What decides it, beside the other settings: a shipped one is known by its word."""
         known = dict(super().identity)
         if self.word is None:
             return known
