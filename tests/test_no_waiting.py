@@ -191,7 +191,7 @@ def test_rays_wait_for_the_device_once_a_pass():
         settings = TunedMove(epsilon1=1e-9, passes=passes, width=2)
         search = LineSearch(world, embedding, settings, device=torch.device("cpu"))
         with Watch() as watch:
-            search.run([one_ray()], lambda nothing: None)
+            list(search.run([one_ray()]))
         assert search.evaluated == passes
         return watch.reads
 

@@ -1,6 +1,7 @@
 """What the whole of the source keeps to; circles of imports and floors are lint-imports' business (pyproject.toml)."""
 
 import ast
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,11 +52,8 @@ WORDS_OF_SETTINGS = {
     ("encoder/resnet.py", "imagenet"): "encoder.stem",
     ("figures/record.py", "viewmaker"): "analysis.viewmaker, a setting",
     ("figures/pairs.py", "original"): "a kind of view in a pair of Table 1 (analysis.pair)",
-    ("probes/linear.py", "adam"): "the optimiser of a protocol's classifier",
     ("tracking/wandb_tracker.py", "online"): "WANDB_MODE and logger.mode",
-    ("views/line_engine.py", "original"): "view.anchor",
-    ("views/search.py", "adam"): "view.search.optimizer",
-    ("views/search.py", "reconstruction"): "view.anchor",
+    ("views/equation3.py", "original"): "view.anchor",
     ("views/wsearch.py", "reconstruction"): "view.anchor",
 }
 
@@ -150,3 +148,80 @@ def test_what_tells_a_component_by_its_name_is_found(code):
 
 def test_arguments_of_a_component_are_no_table():
     assert not told_by_name(ast.parse('def f():\n    return {"wsearch": 1, "seed": 2}'), {"wsearch", "wmix"}, {})
+
+
+# --------------------------------------------------------------------------------------------- values of settings
+
+# Where a word of a setting means one thing, one place says so. Of these, more do: {setting: why}.
+ASKED_IN_SEVERAL_PLACES = {
+    "prepare": "a mode of the job (auto, plan, only, never), which each stage and the store heed",
+    "shown": "how a figure comes by a view, a fact that the view's class states",
+    "stop": "view.search.stop, of the settings, which load no torch, and of the engine's own",
+}
+
+
+def settings_with_words(trees: Iterable[ast.Module]) -> set[str]:
+    """The names of the fields and arguments that may hold one of several words, by way of an alias, too."""
+    statements = [node for tree in trees for node in ast.walk(tree)]
+    aliases = {
+        target.id
+        for node in statements
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Literal[")
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    words = re.compile(rf"\b(Literal|{'|'.join(sorted(aliases))})\b")
+    fields = (node for node in statements if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name))
+    return {node.target.id for node in fields if words.search(ast.unparse(node.annotation))}
+
+
+def name_of(node: ast.AST) -> str:
+    """What an expression is called: x, of.x or of["x"]."""
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        return str(node.slice.value)
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return name.removeprefix("_")
+
+
+def asked_for(tree: ast.Module, settings: set[str], constants: dict[str, list[str]]) -> set[tuple[int, str, str]]:
+    """Where a setting's value is compared with a word; (line, setting, word)."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            words = {word for side in sides for word in strings_in(side, constants)}
+            found |= {(node.lineno, name, word) for name in map(name_of, sides) if name in settings for word in words}
+    return found
+
+
+def test_a_word_of_a_setting_is_asked_for_in_one_place():
+    package = ROOT / "src" / "assimilate"
+    trees = {
+        str(path.relative_to(package)): ast.parse(path.read_text(encoding="utf-8")) for path in package.rglob("*.py")
+    }
+    settings, constants = settings_with_words(trees.values()), constants_of(list(trees.values()))
+    assert {"projection", "precision", "batchnorm", "prepare", "shown", "stem"} <= settings
+    places: dict[tuple[str, str], set[str]] = {}
+    for file, tree in trees.items():
+        for line, setting, word in asked_for(tree, settings, constants):
+            places.setdefault((setting, word), set()).add(f"{file}:{line}")
+    several = {key: sorted(where) for key, where in places.items() if len(where) > 1}
+    assert {key: where for key, where in several.items() if key[0] not in ASKED_IN_SEVERAL_PLACES} == {}
+    assert set(ASKED_IN_SEVERAL_PLACES) - {setting for setting, _ in several} == set(), "take it from the list"
+
+
+def test_the_value_of_a_setting_is_found():
+    tree = ast.parse("""
+Order = Literal["one", "other"]
+class C:
+    order: Order
+    kind: ClassVar[Literal["a", "b"] | None]
+    name: str
+self._order == "one"
+config["kind"] in ("a", KINDS)
+name == "one"
+""")
+    assert settings_with_words([tree]) == {"order", "kind"}
+    assert asked_for(tree, {"order", "kind"}, {"KINDS": ["b"]}) == {
+        (7, "order", "one"), (8, "kind", "a"), (8, "kind", "b"),
+    }  # fmt: skip

@@ -8,13 +8,12 @@ import torch
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.views.directions import Difference, Isotropic, OneForAllLayers, Toward
-from assimilate.views.embedding import from_pixels, to_pixels
+from assimilate.views.embedding import from_pixels
 from assimilate.views.farthest import farthest_apart
 from assimilate.views.rays import NUM_MAPPED, RayEngine, RaySettings
 from assimilate.views.solver import Ray
-from tests.views.worlds import CODES, DIM, LinearGenerator, linear_embedding
+from tests.views.worlds import CODES, COUNT, LinearGenerator, latents_and_images, linear_embedding, solved
 
-COUNT = 21
 DIRECTIONS = [Isotropic(), OneForAllLayers(), Toward(), Difference()]
 
 
@@ -25,21 +24,11 @@ def settings(**changes) -> RaySettings:
 
 @pytest.fixture(scope="module")
 def world():
-    rng = torch.Generator().manual_seed(7)
-    latents = torch.randn(COUNT, CODES, DIM, generator=rng)
-    generator = LinearGenerator()
-    images = to_pixels(generator.synthesize(latents) + 0.02 * torch.randn(COUNT, 3, 8, 8, generator=rng))
-    return latents.numpy(), images.numpy()
+    return latents_and_images()
 
 
 def rays(world, wanted, indices=None):
-    latents, images = world
-    found = {}
-    engine = RayEngine(LinearGenerator(), linear_embedding(), wanted)
-    chosen = list(range(COUNT)) if indices is None else indices
-    engine.run(latents, images, chosen, lambda views: found.__setitem__(views.index, views))
-    assert sorted(found) == sorted(chosen)
-    return found, engine
+    return solved(wanted, *world, indices)
 
 
 def bisected(codes, direction, target, generator, embedding):

@@ -11,9 +11,7 @@ from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
 from assimilate.views.objective import spread_bound
 from assimilate.views.search import SearchEngine, SearchSettings
-from tests.views.worlds import CODES, DIM, LinearGenerator, linear_embedding
-
-COUNT = 21
+from tests.views.worlds import COUNT, LinearGenerator, latents_and_images, linear_embedding, solved
 
 
 def settings(**changes) -> SearchSettings:
@@ -39,21 +37,11 @@ def settings(**changes) -> SearchSettings:
 
 @pytest.fixture(scope="module")
 def world():
-    rng = torch.Generator().manual_seed(7)
-    latents = torch.randn(COUNT, CODES, DIM, generator=rng)
-    generator = LinearGenerator()
-    images = to_pixels(generator.synthesize(latents) + 0.02 * torch.randn(COUNT, 3, 8, 8, generator=rng))
-    return latents.numpy(), images.numpy()
+    return latents_and_images()
 
 
 def search(world, wanted, indices=None):
-    latents, images = world
-    found = {}
-    engine = SearchEngine(LinearGenerator(), linear_embedding(), wanted)
-    chosen = list(range(COUNT)) if indices is None else indices
-    engine.run(latents, images, chosen, lambda views: found.__setitem__(views.index, views))
-    assert sorted(found) == sorted(chosen)
-    return found
+    return solved(wanted, *world, indices)[0]
 
 
 def recomputed(world, found, anchor):

@@ -9,10 +9,10 @@ from assimilate.views.embedding import to_pixels
 from assimilate.views.mixing import Mixing
 from assimilate.views.perturbation import Perturbation
 from assimilate.views.synthesis import synthesize_views
-from assimilate.views.tuned import TunedEngine, TunedMove
-from tests.views.worlds import CODES, DIM, LinearGenerator, linear_embedding
+from assimilate.views.tuned import TunedMove
+from tests.views.worlds import CODES, COUNT, DIM, LinearGenerator, linear_embedding, solved
 
-COUNT, VIEWS = 21, 4
+VIEWS = 4
 MOVES = [
     Perturbation(1.0),
     Perturbation(1.0, projected=True),
@@ -25,13 +25,9 @@ IMAGES = to_pixels(LinearGenerator().synthesize(LATENTS)).numpy()
 
 
 def tuned(move, indices=range(COUNT), **changes):
-    found = {}
     most = 1.0 if isinstance(move, Mixing) else np.inf
     values = {"epsilon1": 0.3, "num_views": VIEWS, "seed": 3, "width": 5, "calibration": 10, "most": most, **changes}
-    engine = TunedEngine(LinearGenerator(), linear_embedding(), TunedMove(move=move, **values))
-    engine.run(LATENTS.numpy(), IMAGES, list(indices), lambda views: found.__setitem__(views.index, views))
-    assert sorted(found) == sorted(indices)
-    return found
+    return solved(TunedMove(move=move, **values), LATENTS.numpy(), IMAGES, indices)[0]
 
 
 def bisected(codes, moved, generator, embedding):

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from assimilate.views.embedding import FrozenEmbedding
+from assimilate.views.embedding import FrozenEmbedding, to_pixels
 
 SIZE = 8
 CODES = 2
 DIM = 5
+COUNT = 21
 
 
 class LinearGenerator(nn.Module):
@@ -48,3 +49,20 @@ class LinearEncoder(nn.Module):
 
 def linear_embedding() -> FrozenEmbedding:
     return FrozenEmbedding(LinearEncoder(), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def latents_and_images():
+    """Of `COUNT` images that are a little beside their reconstructions."""
+    rng = torch.Generator().manual_seed(7)
+    latents = torch.randn(COUNT, CODES, DIM, generator=rng)
+    images = to_pixels(LinearGenerator().synthesize(latents) + 0.02 * torch.randn(COUNT, 3, 8, 8, generator=rng))
+    return latents.numpy(), images.numpy()
+
+
+def solved(wanted, latents, images, indices=None):
+    """The views of some images, by index, and the engine that found them."""
+    engine = wanted.engine(LinearGenerator(), linear_embedding())
+    chosen, found = list(range(COUNT)) if indices is None else list(indices), {}
+    engine.run(latents, images, chosen, lambda views: found.__setitem__(views.index, views))
+    assert sorted(found) == sorted(chosen)
+    return found, engine

@@ -1,6 +1,6 @@
 """How the views of a step go through a network: which of them share one forward, and so their BatchNorm statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from assimilate.encoder.batchnorm import keep_running_statistics
 from assimilate.encoder.encoder import Encoder
-
-BATCHNORM_MODES = ("per_view", "concatenated", "per_view_backbone", "per_source")
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,17 @@ class ViewPasses:
         Raises:
             ValueError: "per_source", and all of them are generated.
         """
-        if self.batchnorm == "per_view":
-            return [encoder(view) for view in views]
-        if self.batchnorm == "concatenated":
-            return list(encoder(torch.cat(list(views))).chunk(len(views)))
-        if self.batchnorm == "per_source":
-            return self._per_source(encoder, views, places or range(len(views)))
-        features = torch.cat([encoder.features(view) for view in views])
-        return list(encoder.projector(features).chunk(len(views)))
+        project, _ = BATCHNORM_MODES[self.batchnorm]
+        return project(self, encoder, views, places or range(len(views)))
+
+    def _per_view(self, encoder: Encoder, views: Sequence[Tensor], places: Sequence[int]) -> list[Tensor]:
+        return [encoder(view) for view in views]
+
+    def _concatenated(self, encoder: nn.Module, views: Sequence[Tensor], places: Sequence[int] = ()) -> list[Tensor]:
+        return list(encoder(torch.cat(list(views))).chunk(len(views)))
+
+    def _per_view_backbone(self, encoder: Encoder, views: Sequence[Tensor], places: Sequence[int]) -> list[Tensor]:
+        return self._concatenated(encoder.projector, [encoder.features(view) for view in views])
 
     def _per_source(self, encoder: Encoder, views: Sequence[Tensor], places: Sequence[int]) -> list[Tensor]:
         real = [index for index, place in enumerate(places) if place not in self.generated]
@@ -72,15 +73,27 @@ class ViewPasses:
         self, predictor: nn.Module, projections: Sequence[Float[Tensor, "batch output_dim"]]
     ) -> list[Float[Tensor, "batch output_dim"]]:
         """The predictor's output for the step's views, its BatchNorm per view unless all views share one forward."""
-        if self.batchnorm == "concatenated":
-            return list(predictor(torch.cat(list(projections))).chunk(len(projections)))
+        _, predict = BATCHNORM_MODES[self.batchnorm]
+        return predict(self, predictor, projections)
+
+    def _predict_each(self, predictor: nn.Module, projections: Sequence[Tensor]) -> list[Tensor]:
+        return [predictor(z) for z in projections]
+
+    def _predict_per_source(self, predictor: nn.Module, projections: Sequence[Tensor]) -> list[Tensor]:
         return [
-            self._predict_generated(predictor, z)
-            if self.batchnorm == "per_source" and place in self.generated
-            else predictor(z)
+            self._predict_generated(predictor, z) if place in self.generated else predictor(z)
             for place, z in enumerate(projections)
         ]
 
     def _predict_generated(self, predictor: nn.Module, z: Tensor) -> Tensor:
         with keep_running_statistics(predictor):
             return predictor(z)
+
+
+# How each projects the views, and how it predicts from projections.
+BATCHNORM_MODES: dict[str, tuple[Callable[..., list[Tensor]], Callable[..., list[Tensor]]]] = {
+    "per_view": (ViewPasses._per_view, ViewPasses._predict_each),
+    "concatenated": (ViewPasses._concatenated, ViewPasses._concatenated),
+    "per_view_backbone": (ViewPasses._per_view_backbone, ViewPasses._predict_each),
+    "per_source": (ViewPasses._per_source, ViewPasses._predict_per_source),
+}

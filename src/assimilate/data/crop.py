@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -238,7 +238,7 @@ def _tap_weights(
     distance = (axis.pixel.unsqueeze(outputs) - axis.center.unsqueeze(sources)).abs_()
     if axis.step is not None:
         distance.mul_(axis.step.clamp(min=1.0).reciprocal()[:, None, None])
-    weights = distance.neg_().add_(1.0).clamp_(min=0.0) if interpolation == "bilinear" else _cubic(distance)
+    weights = _KERNELS[interpolation](distance)
     return weights.div_(weights.sum(dim=sources, keepdim=True))
 
 
@@ -262,6 +262,14 @@ def _cubic(distance: Tensor) -> Tensor:
     near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
     far = ((distance - 5) * distance + 8) * distance * a - 4 * a
     return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+
+
+def _linear(distance: Tensor) -> Tensor:
+    return distance.neg_().add_(1.0).clamp_(min=0.0)
+
+
+# The weight of a source pixel by its distance from an output pixel, which is overwritten.
+_KERNELS: dict[Interpolation, Callable[[Tensor], Tensor]] = {"bilinear": _linear, "bicubic": _cubic}
 
 
 def _ends(interval: tuple[float, float], like: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,7 @@ class ContrastiveDataModule(LightningDataModule):
         super().__init__()
         if not slots:
             raise ValueError("a training step needs at least one view")
-        self._num_generated = sum(slot.source == "generated" for slot in slots)
+        self._num_generated = sum(slot.is_generated for slot in slots)
         if self._num_generated and view_source is None:
             raise ValueError("a slot takes generated views, but there is no source of them: choose one with view=")
         if view_source is not None and self._num_generated > view_source.num_views:
@@ -139,7 +139,7 @@ class ContrastiveDataModule(LightningDataModule):
             # On the CPU: a source behind a memory map needs the indices there, one on the device moves them.
             gathered = self._view_source.gather(batch.indices, self._num_generated, views_rng)
             generated = list(gathered.to(device, non_blocking=True).unbind(dim=1))
-        sources = [images if slot.source == "image" else generated.pop(0) for slot in self._slots]
+        sources = [generated.pop(0) if slot.is_generated else images for slot in self._slots]
         augment_rng = generator(self._seed, "augment", *place)
         views: list[Tensor] = [images] * len(self._slots)
         for transform, members in self._slots_of_one_transform(sources):

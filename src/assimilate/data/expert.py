@@ -104,6 +104,11 @@ class ExpertAugmentation:
         )
         return ExpertParameters(crops, jitter)
 
+    @property
+    def crops_first(self) -> bool:
+        """Whether what is jittered is the crop, rather than the whole image."""
+        return self.order == "crop_first"
+
     def apply(self, images: Images, parameters: ExpertParameters) -> Views:
         """Apply the parameters: in cache-sized groups of one operation on the CPU, in whole-batch kernels elsewhere."""
         if self.compiled:
@@ -114,7 +119,7 @@ class ExpertAugmentation:
             return self.apply_by_position(images, parameters)
         if cache_sized(images, self.image_size) < _FEW:
             return self.apply_by_image(images, parameters)
-        if self.order == "crop_first":
+        if self.crops_first:
             return self.apply_by_operation(images, parameters)
         # Whole images are jittered here, of any size: two float copies of a batch of them would be large.
         at_once = _GROUPS_AT_ONCE * cache_sized(images, self.image_size)
@@ -139,7 +144,7 @@ class ExpertAugmentation:
         crop = functools.partial(resample_one, size=self.image_size, interpolation=self.interpolation)
         for index in range(len(images)):
             image, own = images[index : index + 1], parameters[index : index + 1]
-            if self.order == "crop_first":
+            if self.crops_first:
                 view = crop(image, own.crops)
                 jitter_one(view, own.jitter)
             else:
@@ -155,14 +160,13 @@ class ExpertAugmentation:
         # Sorted while they are bytes, a quarter of what they become.
         by_first, jittered = by_first_operation(parameters.jitter)
         images, own = images.index_select(0, by_first), parameters[by_first]
-        crop_first = self.order == "crop_first"
-        plain = self._crop(images, own.crops, group_size) if crop_first else unit_floats(images)
+        plain = self._crop(images, own.crops, group_size) if self.crops_first else unit_floats(images)
         colored, lying = jitter_by_operation(plain, own.jitter, jittered, group_size)
         # Into the buffer that is free again: another one would cost as much in page faults as it takes to fill.
         views = torch.index_select(colored, 0, by_first[lying].argsort(), out=plain)
         grey = parameters.jitter.grayscale.nonzero().squeeze(1)
         views[grey] = to_grayscale(views[grey])
-        return views if crop_first else self._crop(views, parameters.crops, group_size)
+        return views if self.crops_first else self._crop(views, parameters.crops, group_size)
 
     def apply_by_position(self, images: Images, parameters: ExpertParameters) -> Views:
         """Apply with a number of kernels that does not depend on the draws, and without waiting for the device."""
@@ -174,7 +178,7 @@ class ExpertAugmentation:
         """Do what ``apply_by_position`` does, all on one device and within the caller's ``full_precision``."""
         jitter_images = jitter_planes if self.compiled else jitter_by_position
         crop = functools.partial(resample, size=self.image_size, interpolation=self.interpolation)
-        if self.order == "crop_first":
+        if self.crops_first:
             return jitter_images(crop(images, crops), jitter)
         return crop(jitter_images(unit_floats(images), jitter), crops)
 

@@ -36,13 +36,14 @@ class PlacedImages:
             raise ValueError(f"data.placement is {placement!r}; allowed: {', '.join(get_args(Placement))}")
         self.device = device
         free = _free_bytes(device)
-        if placement == "device" and images.nbytes * num_sharing > free:
+        wanted = placement == "device"
+        if wanted and images.nbytes * num_sharing > free:
             raise ValueError(
                 f"data.placement is 'device', but the {what} take {images.nbytes * num_sharing / 2**30:.1f} GiB and "
                 f"{device} has {free / 2**30:.1f} GiB free; set data.placement=host (or auto)"
             )
         fits = images.nbytes * num_sharing <= _SHARE_OF_FREE_MEMORY * free
-        self.on_device = placement == "device" or (placement == "auto" and fits)
+        self.on_device = wanted or (placement == "auto" and fits)
         self._host = images
         # torch wants a writable array; np.array copies a memory map into memory, once.
         self._resident = torch.from_numpy(np.array(images)).to(device) if self.on_device else None

@@ -1,7 +1,7 @@
 """Where the views of a training step come from: the real image or a source of generated ones, and a transform."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.placement import Placement
+
+Source = Literal["image", "generated"]
 
 
 class ViewSource(Protocol):
@@ -47,7 +49,7 @@ class ViewSlot:
     ``otherwise``.
     """
 
-    source: Literal["image", "generated"]
+    source: Source
     transform: Augmentation
     probability: float = 1.0
     otherwise: Augmentation | None = None
@@ -57,5 +59,10 @@ class ViewSlot:
             raise ValueError(f"assim.probability is {self.probability}; allowed: above 0, up to 1")
         if self.probability < 1 and self.otherwise is None:
             raise ValueError("a view with a probability below 1 needs `otherwise`, the view in its place")
-        if self.source not in ("image", "generated"):
+        if self.source not in get_args(Source):
             raise ValueError(f"the source of a view is {self.source!r}; allowed: image, generated")
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether it shows a generated view."""
+        return self.source == "generated"

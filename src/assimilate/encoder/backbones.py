@@ -43,7 +43,7 @@ class Backbone(Part):
     @property
     def text(self) -> str:
         """For people."""
-        return self.word or type(self).__name__
+        return self.called
 
 
 class ResNet(Backbone):

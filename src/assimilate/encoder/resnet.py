@@ -4,6 +4,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+# Of the first convolution, side and stride; and whether max-pooling follows.
+STEMS = {"cifar": (3, 1, False), "cifar_maxpool": (3, 1, True), "imagenet": (7, 2, True)}
+
 
 class ResNetBackbone(ResNet):
     """A torchvision ResNet without its classifier, whose first stage has `width` planes (torchvision: 64).
@@ -33,13 +36,10 @@ class ResNetBackbone(ResNet):
         self.dilation = 1
         self.groups = 1
         self.base_width = 64
-        if stem == "imagenet":
-            self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
-        else:
-            self.conv1 = nn.Conv2d(3, width, kernel_size=3, stride=1, padding=1, bias=False)
+        side, stride, has_maxpool = STEMS[stem]
+        self.conv1 = nn.Conv2d(3, width, kernel_size=side, stride=stride, padding=side // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        has_maxpool = stem in ("imagenet", "cifar_maxpool")
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if has_maxpool else nn.Identity()
         self.layer1 = self._make_layer(block, width, num_blocks[0])
         self.layer2 = self._make_layer(block, 2 * width, num_blocks[1], stride=2)

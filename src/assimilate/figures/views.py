@@ -28,10 +28,10 @@ def add_distances(figure: Figure) -> str:
     """How far views lie from their anchors as f sees it (Figure 2a)."""
 
     session, kinds, analysis = figure.session, figure.kinds, figure.analysis
-    settings = session.config["analysis"]
+    own = session.config["analysis"]["anchor"] == "own"
     gallery = _gallery(session)
     embedding = load_f(session)
-    distances = {kind.label: _distances(gallery, kind, embedding, own=settings["anchor"] == "own") for kind in kinds}
+    distances = {kind.label: _distances(gallery, kind, embedding, own=own) for kind in kinds}
     analysis.summary = {label: summarize_distances(values) for label, values in distances.items()}
     epsilon1 = _epsilon1(kinds)
     colours = {kind.label: kind.colour for kind in kinds}
@@ -41,7 +41,7 @@ def add_distances(figure: Figure) -> str:
         for label, values in distances.items()
         for (image, k), value in np.ndenumerate(values)
     )
-    anchor = "what it was made from" if settings["anchor"] == "own" else "the image"
+    anchor = "what it was made from" if own else "the image"
     caption = (
         f"Distances {MEASURES} of views to {anchor}, {len(gallery.indices)} training images of "
         f"{session.dataset.name}." + ("" if epsilon1 is None else f" W-search was asked for ε1 = {epsilon1:.3f}.")

@@ -12,6 +12,11 @@ class Part(Settings):
     # The key that chooses it.
     role: ClassVar[str]
 
+    @property
+    def called(self) -> str:
+        """Its word, or its class's name."""
+        return self.word or type(self).__name__
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides it, beside the other settings: a shipped one is known by its word."""

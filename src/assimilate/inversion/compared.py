@@ -42,11 +42,6 @@ class Perceptual(Part):
         """
 
     @property
-    def called(self) -> str:
-        """Its word, or its class's name."""
-        return self.word or type(self).__name__
-
-    @property
     def _networks(self) -> ModuleType:
         from assimilate.inversion import perceptual  # and with it torch
 

@@ -22,7 +22,7 @@ def choose_device(accelerator: str) -> str:
         raise UserError(
             "trainer=gpu, but torch sees no CUDA device: use trainer=cpu, or trainer=auto to take what is there"
         )
-    return "cuda" if accelerator in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def describe_device(device: str) -> str:

@@ -42,19 +42,16 @@ class CenterCrop:
 
 def train_transform(protocol: ProbeProtocol, image_size: int, flip: float) -> Augmentation:
     """What a protocol does to a training image."""
-    if protocol.train == "none":
+    if not protocol.augments:
         return Identity()
-    if protocol.train == "flip":
+    if protocol.crop_scale is None:
         return FlipAugmentation(flip)
-    size = image_size - 2 * round(image_size / 16) if protocol.test == "centre" else image_size
+    size = image_size - 2 * round(image_size / 16) if protocol.crops_test else image_size
     return BasicAugmentation(size, scale=protocol.crop_scale, flip=flip, interpolation=protocol.interpolation)
 
 
 def test_transform(protocol: ProbeProtocol) -> Augmentation:
     """What a protocol does to a test image."""
-    transforms: dict[str, Augmentation] = {
-        "whole": Identity(),
-        "resized": ResizedCenterCrop(),
-        "centre": CenterCrop(),
-    }
-    return transforms[protocol.test]
+    if protocol.enlarges_test:
+        return ResizedCenterCrop()
+    return CenterCrop() if protocol.crops_test else Identity()

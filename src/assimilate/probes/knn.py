@@ -1,7 +1,9 @@
 """k-nearest-neighbour classification with exact tie rules."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +18,6 @@ _CHUNK_ELEMENTS = 2**24
 _MOST_NEAR_TIES = 256
 # Sums of equal votes in another order differ by less.
 _VOTE_ROUNDING = 1e-12
-
-METRICS = ("cosine", "euclidean")
-WEIGHTINGS = ("majority", "exponential")
 
 
 def knn_predict(
@@ -62,10 +61,9 @@ def knn_predict(
     train_y = train_y.to(train_x.device)
     num_classes = int(train_y.max()) + 1 if num_classes is None else num_classes
     nearest = _Nearest(len(train_x), k)
-    pairs = _Pairs(train_x, test_x, metric)
-    if metric == "cosine":
-        train_x, test_x = F.normalize(train_x, dim=1), F.normalize(test_x, dim=1)
-    halves = train_x.square().sum(1).div_(2) if metric == "euclidean" else None
+    pairs = METRICS[metric](train_x, test_x)
+    train_x, test_x = pairs.ranked(train_x), pairs.ranked(test_x)
+    halves = pairs.halves(train_x)
     # Between scores that differ by less than this, relative to their largest term, rounding decides.
     rounding = 2 * torch.finfo(train_x.dtype).eps * (1 + math.sqrt(train_x.shape[1]) / 4)
     predictions = torch.empty(len(test_x), dtype=torch.int64, device=train_x.device)
@@ -82,40 +80,15 @@ def knn_predict(
         if leave_one_out:
             scores.diagonal(start).fill_(float("-inf"))
         values, neighbours = nearest(
-            buffer[: len(queries)], _slack(queries, metric, rounding), pairs.of_queries_from(start)
+            buffer[: len(queries)], pairs.slack(queries, rounding), pairs.of_queries_from(start)
         )
-        labels, queries_here = train_y[neighbours], torch.arange(start, start + len(queries), device=train_x.device)
-        if weighting == "majority":
-            votes = _count(torch.ones_like(values), labels, num_classes)
-        elif metric == "euclidean":
-            # Not from the scores: in |x|² − 2x·y + |y|² a small distance drowns.
-            votes = _count(
-                _exponential(-pairs.among(queries_here, neighbours).neg().sqrt() / temperature), labels, num_classes
-            )
-        else:
-            votes = _count(_exponential(values / temperature), labels, num_classes)
-            close = _undecided(votes, 4 * rounding / temperature)
-            cosines = pairs.among(queries_here[close], neighbours[close])
-            votes[close] = _count(_exponential(cosines / temperature), labels[close], num_classes)
+        queries_here = torch.arange(start, start + len(queries), device=train_x.device)
+        found = _Found(queries_here, neighbours, values, train_y[neighbours], num_classes)
+        votes = WEIGHTINGS[weighting](pairs, found, temperature, rounding)
         # The first that reaches the maximum: the lowest label.
         enough = votes >= votes.amax(1, keepdim=True) * (1 - _VOTE_ROUNDING)
         predictions[queries_here] = enough.int().argmax(1)
     return predictions
-
-
-def _slack(queries: Float[Tensor, "queries dim"], metric: str, rounding: float) -> Callable[[Tensor], Tensor]:
-    """By how much rounding may have moved two scores apart, given the k-th score of each query."""
-    squares = queries.square().sum(1) if metric == "euclidean" else None
-
-    def slack(last: Tensor) -> Tensor:
-        if squares is None:
-            return torch.full_like(last, rounding)
-        # No competitor is longer than the query and the k-th distance together.
-        lengths = squares.sqrt()
-        longest = lengths + (squares - 2 * last).clamp(min=0).sqrt()
-        return torch.nan_to_num(rounding * longest * (longest + lengths), nan=0.0, posinf=0.0)
-
-    return slack
 
 
 def _exponential(exponents: Tensor) -> Tensor:
@@ -123,10 +96,23 @@ def _exponential(exponents: Tensor) -> Tensor:
     return (exponents - exponents.amax(1, keepdim=True)).exp()
 
 
-def _count(weights: Tensor, labels: Tensor, num_classes: int) -> Float[Tensor, "queries classes"]:
-    """Each class's votes, in float64."""
-    votes = torch.zeros(len(labels), num_classes, dtype=torch.float64, device=labels.device)
-    return votes.scatter_add_(1, labels, weights.double())
+@dataclass(frozen=True)
+class _Found:
+    """The neighbours of some queries."""
+
+    queries: Int64[Tensor, " queries"]
+    places: Int64[Tensor, "queries k"]
+    scores: Float[Tensor, "queries k"]
+    labels: Int64[Tensor, "queries k"]
+    num_classes: int
+
+    def votes(self, weights: Float[Tensor, "queries k"]) -> Float[Tensor, "queries classes"]:
+        """Each class's, in float64."""
+        votes = torch.zeros(len(weights), self.num_classes, dtype=torch.float64, device=weights.device)
+        return votes.scatter_add_(1, self.labels, weights.double())
+
+    def some(self, rows: Int64[Tensor, " some"]) -> "_Found":
+        return _Found(self.queries[rows], self.places[rows], self.scores[rows], self.labels[rows], self.num_classes)
 
 
 def _undecided(votes: Float[Tensor, "queries classes"], share: float) -> Int64[Tensor, " some"]:
@@ -137,36 +123,102 @@ def _undecided(votes: Float[Tensor, "queries classes"], share: float) -> Int64[T
     return (first - second <= share * first).nonzero().squeeze(1)
 
 
-class _Pairs:
-    """Scores of single pairs of a query and a bank vector in float64: the cosine, or minus the squared distance.
+class _Pairs(ABC):
+    """Scores of single pairs of a query and a bank vector in float64: what is larger is nearer.
 
     Each pair is summed by itself and in the same order, so that equal vectors have equal scores. In a matrix product a
     column's place decides how its terms are added.
     """
 
-    def __init__(self, bank: Tensor, queries: Tensor, metric: str) -> None:
-        self.bank, self.queries, self.metric = bank, queries, metric
+    def __init__(self, bank: Tensor, queries: Tensor) -> None:
+        self.bank, self.queries = bank, queries
 
     def __call__(self, queries: Int64[Tensor, " pairs"], places: Int64[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
         at_once = max(1, _CHUNK_ELEMENTS // (8 * self.bank.shape[1]))
-        parts = [self._score(*both) for both in zip(queries.split(at_once), places.split(at_once), strict=True)]
-        return torch.cat(parts)
+        both = zip(queries.split(at_once), places.split(at_once), strict=True)
+        return torch.cat(
+            [self._score(self.queries[some].double(), self.bank[others].double()) for some, others in both]
+        )
 
-    def _score(self, queries: Tensor, places: Tensor) -> Tensor:
-        x, y = self.queries[queries].double(), self.bank[places].double()
-        if self.metric == "euclidean":
-            return (x - y).square().sum(1).neg()
-        return (x * y).sum(1) / (x.square().sum(1) * y.square().sum(1)).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
+    @abstractmethod
+    def _score(self, x: Float[Tensor, "pairs dim"], y: Float[Tensor, "pairs dim"]) -> Float[Tensor, " pairs"]: ...
+
+    def ranked(self, vectors: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
+        """As their products rank."""
+        return vectors
+
+    def halves(self, bank: Float[Tensor, "bank dim"]) -> Float[Tensor, " bank"] | None:
+        """What is taken from a product with each bank vector."""
+        return None
+
+    @abstractmethod
+    def slack(self, queries: Float[Tensor, "queries dim"], rounding: float) -> Callable[[Tensor], Tensor]:
+        """By how much rounding may have moved two scores apart, given the k-th score of each query."""
+
+    @abstractmethod
+    def exponential(self, found: _Found, temperature: float, rounding: float) -> Float[Tensor, "queries classes"]:
+        """The votes, each of exp(similarity/temperature)."""
 
     def of_queries_from(self, start: int) -> Callable[[Tensor, Tensor], Tensor]:
         """The same with queries that are counted from `start`."""
         return lambda queries, places: self(queries + start, places)
 
-    def among(
-        self, queries: Int64[Tensor, " queries"], places: Int64[Tensor, "queries k"]
-    ) -> Float[Tensor, "queries k"]:
-        """The scores of each query with bank vectors of its own."""
-        return self(queries.repeat_interleave(places.shape[1]), places.flatten()).view(places.shape)
+    def among(self, found: _Found) -> Float[Tensor, "queries k"]:
+        """The scores of each query with its neighbours."""
+        queries = found.queries.repeat_interleave(found.places.shape[1])
+        return self(queries, found.places.flatten()).view(found.places.shape)
+
+
+class _Cosine(_Pairs):
+    """The cosine."""
+
+    def _score(self, x: Float[Tensor, "pairs dim"], y: Float[Tensor, "pairs dim"]) -> Float[Tensor, " pairs"]:
+        return (x * y).sum(1) / (x.square().sum(1) * y.square().sum(1)).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
+
+    def ranked(self, vectors: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
+        return F.normalize(vectors, dim=1)
+
+    def slack(self, queries: Float[Tensor, "queries dim"], rounding: float) -> Callable[[Tensor], Tensor]:
+        return lambda last: torch.full_like(last, rounding)
+
+    def exponential(self, found: _Found, temperature: float, rounding: float) -> Float[Tensor, "queries classes"]:
+        votes = found.votes(_exponential(found.scores / temperature))
+        close = _undecided(votes, 4 * rounding / temperature)
+        undecided = found.some(close)
+        votes[close] = undecided.votes(_exponential(self.among(undecided) / temperature))
+        return votes
+
+
+class _Euclidean(_Pairs):
+    """Minus the squared distance."""
+
+    def _score(self, x: Float[Tensor, "pairs dim"], y: Float[Tensor, "pairs dim"]) -> Float[Tensor, " pairs"]:
+        return (x - y).square().sum(1).neg()
+
+    def halves(self, bank: Float[Tensor, "bank dim"]) -> Float[Tensor, " bank"]:
+        return bank.square().sum(1).div_(2)
+
+    def slack(self, queries: Float[Tensor, "queries dim"], rounding: float) -> Callable[[Tensor], Tensor]:
+        squares = queries.square().sum(1)
+
+        def slack(last: Tensor) -> Tensor:
+            # No competitor is longer than the query and the k-th distance together.
+            lengths = squares.sqrt()
+            longest = lengths + (squares - 2 * last).clamp(min=0).sqrt()
+            return torch.nan_to_num(rounding * longest * (longest + lengths), nan=0.0, posinf=0.0)
+
+        return slack
+
+    def exponential(self, found: _Found, temperature: float, rounding: float) -> Float[Tensor, "queries classes"]:
+        # Not from the scores: in |x|² − 2x·y + |y|² a small distance drowns.
+        return found.votes(_exponential(-self.among(found).neg().sqrt() / temperature))
+
+
+METRICS: dict[str, type[_Pairs]] = {"cosine": _Cosine, "euclidean": _Euclidean}
+WEIGHTINGS: dict[str, Callable[[_Pairs, _Found, float, float], Tensor]] = {
+    "majority": lambda pairs, found, temperature, rounding: found.votes(torch.ones_like(found.scores)),
+    "exponential": lambda pairs, found, temperature, rounding: pairs.exponential(found, temperature, rounding),
+}
 
 
 class _Nearest:

@@ -106,11 +106,12 @@ def linear_probe(
     rounds = num_epochs if num_draws is None else num_draws
     if rounds < 1:
         raise ValueError(f"probe.num_draws={rounds} must be at least 1")
-    if draws not in ("shared", "independent"):
+    share = {"shared": True, "independent": False}.get(draws)
+    if share is None:
         raise ValueError(f"probe.draws={draws!r} is unknown; choose shared or independent")
-    if protocol.train == "none":
+    if not protocol.augments:
         rounds = 1
-    elif draws == "independent":
+    elif not share:
         return _merge(
             [
                 linear_probe(
@@ -144,7 +145,7 @@ def linear_probe(
         return features_of_draw(draw)
 
     train_y, test_y = torch.as_tensor(train.labels), torch.as_tensor(test.labels)
-    shared = _SHARED if protocol.train != "none" and len(seeds) > 1 else ""
+    shared = _SHARED if protocol.augments and len(seeds) > 1 else ""
     return _fit(plan, features_of_epoch, train_y, finite_features(test_x), test_y, num_classes, shared, progress)
 
 
@@ -207,14 +208,14 @@ def _fit(
             raise DivergedError(
                 f"the linear probe diverged in epoch {epoch} (loss {loss}): lower probe.lr={classifiers.lr}"
             )
-        if protocol.report == "best" or epoch == num_epochs - 1:
+        if protocol.reports_best or epoch == num_epochs - 1:
             per_epoch.append(classifiers.accuracies(test_x, test_y))
         progress(epoch + 1, num_epochs, {"loss": loss})
     # Each seed's reported epoch: the last, or the first with the highest top-1.
     chosen = [max(per_epoch, key=lambda accuracies, s=s: accuracies["acc1"][s]) for s in range(len(seeds))]  # type: ignore[misc]
     values = {metric: tuple(at[metric][s] for s, at in enumerate(chosen)) for metric in per_epoch[0]}
     labels = dict.fromkeys(values, protocol.label + remark)
-    if protocol.report == "best":
+    if protocol.reports_best:
         last = {f"{metric}_last": tuple(accuracies) for metric, accuracies in per_epoch[-1].items()}
         values |= last
         labels |= dict.fromkeys(last, protocol.label_last + remark)
@@ -310,19 +311,12 @@ class _Classifiers:
         ]
         parameters = torch.stack(drawn).mul_(2 * bound).sub_(bound).to(like)
         self.weight, self.bias = parameters[..., :dim].contiguous(), parameters[..., dim].contiguous()
-        if protocol.optimizer == "adam":
-            self._optimizer: torch.optim.Optimizer = torch.optim.Adam(
-                [self.weight, self.bias], lr=lr, weight_decay=protocol.weight_decay
-            )
-        else:
-            self._optimizer = torch.optim.SGD(
-                [self.weight, self.bias], lr=lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay
-            )
+        self._optimizer: torch.optim.Optimizer = getattr(torch.optim, protocol.optimizer)(
+            [self.weight, self.bias], lr=lr, **protocol.arguments
+        )
 
     def _learning_rate(self, step: int) -> float:
-        return self.protocol.learning_rate(
-            step, lr=self.lr, num_epochs=self.num_epochs, steps_per_epoch=self.steps_per_epoch
-        )
+        return self.lr * self.protocol.schedule(step, self.steps_per_epoch, self.num_epochs)
 
     def train_epoch(self, epoch: int, features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"]) -> float:
         """One epoch for every seed; the mean loss over seeds and steps."""

@@ -1,8 +1,36 @@
 """The settings under which others measure linear accuracy: one named protocol each."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# The share of lr at an update, counted from 0, by the updates of an epoch and the epochs.
+Schedule = Callable[[int, int, int], float]
+
+
+def _cosine(step: int, steps_per_epoch: int, num_epochs: int) -> float:
+    """Every step, to 0."""
+    return 0.5 * (1 + math.cos(math.pi * step / (num_epochs * steps_per_epoch)))
+
+
+def _cosine_per_epoch(step: int, steps_per_epoch: int, num_epochs: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * (step // steps_per_epoch) / num_epochs))
+
+
+def _exponential(step: int, steps_per_epoch: int, num_epochs: int) -> float:
+    """Every epoch, to 1e-4 of lr at the end."""
+    return 1e-4 ** (step // steps_per_epoch / num_epochs)
+
+
+def _falling(gamma: float, *milestones: float) -> Schedule:
+    """×gamma at each milestone, a share of the epochs.
+
+    SupContrast's epochs count from 1 and its rate falls once the epoch exceeds 60, 75, 90 of 100.
+    """
+    return lambda step, steps_per_epoch, num_epochs: (
+        gamma ** sum(step // steps_per_epoch >= share * num_epochs for share in milestones)
+    )
 
 
 @dataclass(frozen=True)
@@ -12,13 +40,13 @@ class ProbeProtocol:
     Attributes:
         name: `probe.name`.
         label: what a report prints beside the number.
-        schedule: "cosine" (every step, to 0), "cosine_per_epoch", "step" (×`gamma` at each of `milestones`, shares of
-            the epochs) or "exponential" (every epoch, to lr·`final` at the end).
-        train: "none", "flip" or "crop" (RandomResizedCrop of area `crop_scale`, ratio 3/4-4/3, and a flip).
-        test: "whole" image, "resized" (by 9/8, then the centre) or "centre" (7/8 of it; train crops are as large).
-        optimizer: "sgd" or "adam"; `weight_decay` is added to the gradient in either.
-        report: "last" epoch, or "best" over epochs, which is optimistic because the test set chooses.
-        label_last: the label of the last epoch's accuracies, which are reported beside the "best" ones.
+        augments: whether training images are flipped, and cropped where there is a `crop_scale`.
+        crop_scale: of RandomResizedCrop, its area; the ratio is 3/4-4/3.
+        enlarges_test: test images are resized by 9/8, then cropped to the centre.
+        crops_test: test images are the central 7/8; training crops are as large.
+        optimizer: its class in torch.optim, and `arguments` beside lr; weight decay is added to the gradient.
+        reports_best: the best epoch is reported, which is optimistic because the test set chooses; else the last.
+        label_last: the label of the last epoch's accuracies, which are reported beside the best ones.
     """
 
     name: str
@@ -26,67 +54,58 @@ class ProbeProtocol:
     lr: float
     num_epochs: int
     batch_size: int
-    schedule: Literal["cosine", "cosine_per_epoch", "step", "exponential"]
-    train: Literal["none", "flip", "crop"]
-    drop_last: bool = False
-    report: Literal["last", "best"] = "last"
-    test: Literal["whole", "resized", "centre"] = "whole"
-    crop_scale: tuple[float, float] = (0.2, 1.0)
+    schedule: Schedule
+    augments: bool = True
+    crop_scale: tuple[float, float] | None = (0.2, 1.0)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    milestones: tuple[float, ...] = (0.6, 0.75, 0.9)
-    gamma: float = 0.2
-    final: float = 1e-4
+    enlarges_test: bool = False
+    crops_test: bool = False
+    drop_last: bool = False
+    reports_best: bool = False
+    optimizer: str = "SGD"
+    arguments: Mapping[str, Any] = field(default_factory=lambda: {"momentum": 0.9})
     label_last: str = ""
 
-    def learning_rate(self, step: int, *, lr: float, num_epochs: int, steps_per_epoch: int) -> float:
-        """The rate of an update, counted from 0."""
-        epoch = step // steps_per_epoch
-        if self.schedule == "cosine":
-            return lr * 0.5 * (1 + math.cos(math.pi * step / (num_epochs * steps_per_epoch)))
-        if self.schedule == "cosine_per_epoch":
-            return lr * 0.5 * (1 + math.cos(math.pi * epoch / num_epochs))
-        if self.schedule == "exponential":
-            return lr * self.final ** (epoch / num_epochs)
-        # SupContrast's epochs count from 1 and its rate falls once the epoch exceeds 60, 75, 90 of 100.
-        return lr * self.gamma ** sum(epoch >= share * num_epochs for share in self.milestones)
 
-
-_ESSL = {"lr": 30.0, "num_epochs": 100, "batch_size": 256, "drop_last": True, "schedule": "cosine"}
-_SUPCONTRAST = {"lr": 1.0, "num_epochs": 100, "batch_size": 512, "schedule": "step", "train": "crop"}
+_STEPS = _falling(0.2, 0.6, 0.75, 0.9)
+_ESSL: dict[str, Any] = {"lr": 30.0, "num_epochs": 100, "batch_size": 256, "drop_last": True, "schedule": _cosine}
+_SUPCONTRAST: dict[str, Any] = {
+    "lr": 1.0,
+    "num_epochs": 100,
+    "batch_size": 512,
+    "schedule": _STEPS,
+}
+_ADAM: dict[str, Any] = {"optimizer": "Adam", "arguments": {"weight_decay": 5e-6}}
 _SUPCONTRAST_LAST = "SupContrast: RRC(.2-1)+flip, lr 1, last epoch"
 
 _SHIPPED = (
     ProbeProtocol(
         name="essl",
         label="E-SSL as intended: RRC(.08-1, bicubic)+flip, lr 30, last epoch",
-        train="crop",
         crop_scale=(0.08, 1.0),
         interpolation="bicubic",
-        test="resized",
-        **_ESSL,  # type: ignore[arg-type]
+        enlarges_test=True,
+        **_ESSL,
     ),
     # The authors' code trains without augmentation but tests on resized crops.
     ProbeProtocol(
         name="essl_as_coded",
         label="E-SSL as coded: no train augmentation, resized test crops, lr 30, last epoch",
-        train="none",
-        test="resized",
-        **_ESSL,  # type: ignore[arg-type]
+        augments=False,
+        enlarges_test=True,
+        **_ESSL,
     ),
     ProbeProtocol(
         name="supcontrast_best",
         label="SupContrast: RRC(.2-1)+flip, lr 1, best epoch on the test set (optimistic)",
         label_last=_SUPCONTRAST_LAST,
-        report="best",
-        **_SUPCONTRAST,  # type: ignore[arg-type]
+        reports_best=True,
+        **_SUPCONTRAST,
     ),
     ProbeProtocol(
         name="supcontrast_last",
         label=_SUPCONTRAST_LAST,
-        **_SUPCONTRAST,  # type: ignore[arg-type]
+        **_SUPCONTRAST,
     ),
     ProbeProtocol(
         name="htdt",
@@ -94,10 +113,9 @@ _SHIPPED = (
         lr=1e-2,
         num_epochs=500,
         batch_size=1000,
-        schedule="exponential",
-        train="none",
-        optimizer="adam",
-        weight_decay=5e-6,
+        schedule=_exponential,
+        augments=False,
+        **_ADAM,
     ),
     ProbeProtocol(
         name="genrep",
@@ -105,9 +123,8 @@ _SHIPPED = (
         lr=0.3,
         num_epochs=100,
         batch_size=256,
-        schedule="step",
-        train="crop",
-        test="centre",
+        schedule=_STEPS,
+        crops_test=True,
     ),
     ProbeProtocol(
         name="dkobak_precomputed",
@@ -115,10 +132,9 @@ _SHIPPED = (
         lr=0.01,
         num_epochs=500,
         batch_size=1000,
-        schedule="cosine_per_epoch",
-        train="none",
-        optimizer="adam",
-        weight_decay=5e-6,
+        schedule=_cosine_per_epoch,
+        augments=False,
+        **_ADAM,
     ),
     ProbeProtocol(
         name="dkobak_augmented",
@@ -126,10 +142,8 @@ _SHIPPED = (
         lr=0.1,
         num_epochs=100,
         batch_size=512,
-        schedule="cosine_per_epoch",
-        train="crop",
-        optimizer="adam",
-        weight_decay=5e-6,
+        schedule=_cosine_per_epoch,
+        **_ADAM,
     ),
     ProbeProtocol(
         name="clsp",
@@ -137,11 +151,9 @@ _SHIPPED = (
         lr=1.0,
         num_epochs=100,
         batch_size=256,
-        schedule="step",
-        train="flip",
-        momentum=0.0,
-        milestones=(0.6, 0.8),
-        gamma=0.1,
+        schedule=_falling(0.1, 0.6, 0.8),
+        crop_scale=None,
+        arguments={"momentum": 0.0},
     ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _SHIPPED}

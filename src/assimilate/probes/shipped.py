@@ -86,7 +86,7 @@ class Linear(Metric):
     def names(self, name: str, num_classes: int) -> Sequence[str]:
         """acc5 needs more than 5 classes; a protocol that reports its best epoch has the last one's too."""
         found = ("acc1", "acc5") if num_classes > 5 else ("acc1",)
-        best = PROTOCOLS[self.settings["preset"]].report == "best"
+        best = PROTOCOLS[self.settings["preset"]].reports_best
         return (*found, *(f"{metric}_last" for metric in found)) if best else found
 
 

@@ -120,7 +120,7 @@ class Probe(Labelled):
         """How it departs from the protocol that its label names; one that draws nothing has no draws to change."""
         given = {"num_epochs": self.num_epochs, "batch_size": self.batch_size, "lr": self.lr}
         found = [f"{key} {value}" for key, value in given.items() if value is not None]
-        if self.protocol.train == "none":
+        if not self.protocol.augments:
             return found
         found += ["no flips"] if self.flip == 0 else []
         turns = f"the epochs take turns with {self.num_draws} augmentation draws"
@@ -170,7 +170,7 @@ class Probe(Labelled):
         return self
 
     def unused(self) -> Mapping[str, str]:
-        if self.protocol.train != "none":
+        if self.protocol.augments:
             return {}
         why = f"probe.name={self.name} trains on the features of whole images and draws nothing"
         return dict.fromkeys(("num_draws", "augmentation_seed", "draws"), why)

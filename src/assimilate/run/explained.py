@@ -140,6 +140,7 @@ def _senses(
         field = some[0][1]
         default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
         if by or len(told) == 1 or not chosen:
+            default = getattr(default, "word", None) or default
             found.append(Sense(meaning, allowed, by if len(told) > 1 or len(by) < len(chosen) else (), default))
     return tuple(found)
 

@@ -1,20 +1,21 @@
 """Eq. 3 as a problem: what is asked of the views of an anchor, what is found, and what any solver of it offers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
 from assimilate.views.embedding import FrozenEmbedding
-from assimilate.views.objective import Hinge
+from assimilate.views.objective import OF_THE_MEAN, Hinge
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Equation3:
     counted: ClassVar[str] = "steps"
 
     @property
+    def of_the_image(self) -> bool:
+        """Whether distances are to f of the image itself, rather than of its reconstruction."""
+        return self.anchor == "original"
+
+    @property
     def asks_convergence(self) -> bool:
         """Whether any anchor can count as converged."""
         return True
@@ -88,7 +94,7 @@ class Equation3:
         boundary = ((distances - self.epsilon1) ** 2).mean(axis=1)
         if self.num_views == 1 or self.uniformity_weight == 0:
             return boundary, boundary
-        if self.hinge == "view":
+        if self.hinge not in OF_THE_MEAN:
             return None, boundary
         return boundary + self.uniformity_weight * np.maximum(0, self.epsilon2 - spread), boundary
 
@@ -114,7 +120,6 @@ class Engine(ABC, Generic[S]):
         self._settings = settings
         self._device = torch.device(device)
 
-    @abstractmethod
     def run(
         self,
         latents: NDArray[np.float32],
@@ -131,12 +136,52 @@ class Engine(ABC, Generic[S]):
             indices: which of them to work on.
             emit: receives the views of an image once they are found; in no particular order.
             progress: called as images are finished.
+
+        Raises:
+            ValueError: an image is not finite, or no view reaches ε1 where that is asked.
         """
+        for finished, views in enumerate(self._find(latents, images, indices), start=1):
+            emit(views)
+            progress(finished, len(indices), {})
+
+    @abstractmethod
+    def _find(
+        self, latents: NDArray[np.float32], images: NDArray[np.uint8], indices: Sequence[int]
+    ) -> Iterator[FoundViews]:
+        """The views of `indices`, in no particular order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InLatents(Equation3, ABC):
-    """Eq. 3 for views that a generator makes of codes."""
+    """Eq. 3 for views that a generator makes of codes.
+
+    Attributes:
+        width: anchors, or lines, in flight.
+        projection: "none", or "sphere": codes are scaled to norm 1, for generators whose latents live on the unit
+            sphere.
+        precision: of networks in the loop, "fp32" or "bf16"; what is stored is always measured in fp32.
+        compiled: run the networks of the loop through torch.compile, in one of its modes if it is a word.
+    """
+
+    width: int = 16
+    projection: Literal["none", "sphere"] = "none"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool | str = False
+
+    def projected(self, codes: Tensor) -> Tensor:
+        """Codes where their generator's live."""
+        return F.normalize(codes, dim=-1) if self.projection == "sphere" else codes
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """In which the networks of the loop run."""
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def built(self, networks: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """The networks of the loop, compiled if that is asked for."""
+        if not self.compiled:
+            return networks
+        # CUDA graphs overwrite what they returned at the next pass; by then it has been copied.
+        return torch.compile(networks, dynamic=False, mode=None if self.compiled is True else str(self.compiled))
 
     @abstractmethod
     def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "Engine[Any]":

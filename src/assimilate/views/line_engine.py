@@ -5,7 +5,7 @@ whole data set, whichever of its images are asked for.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import median
@@ -16,10 +16,8 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from assimilate.data.seeding import generator as seeded
-from assimilate.graph.progress import Progress, silent
 from assimilate.views.anchors import anchor_tiles
 from assimilate.views.equation3 import Engine, FoundViews
 from assimilate.views.lines import Line, LineEquation, LineSearch, Point, Work
@@ -99,30 +97,12 @@ class LineEngine(Engine[S]):
     def _advice(self) -> str:
         """What to change where no line reaches ε1."""
 
-    def run(
-        self,
-        latents: NDArray[np.float32],
-        images: NDArray[np.uint8],
-        indices: Sequence[int],
-        emit: Callable[[FoundViews], None],
-        progress: Progress = silent,
-    ) -> None:
-        """Find the views of `indices`, as `Engine.run` says.
-
-        Raises:
-            ValueError: no line reaches ε1 where the first guess is measured, or images are not finite.
-        """
+    def _find(
+        self, latents: NDArray[np.float32], images: NDArray[np.uint8], indices: Sequence[int]
+    ) -> Iterator[FoundViews]:
         search = LineSearch(self._generator, self._embedding, self._settings, device=self._device)
         guess = self._first_guess(search, latents, images)
-        finished = 0
-
-        def deliver(found: FoundViews) -> None:
-            nonlocal finished
-            emit(found)
-            finished += 1
-            progress(finished, len(indices), {})
-
-        search.run((self._views_of(anchor, guess) for anchor in self._anchors(latents, images, indices)), deliver)
+        yield from search.run(self._views_of(anchor, guess) for anchor in self._anchors(latents, images, indices))
         self.view_passes += search.evaluated
 
     def _anchors(
@@ -135,7 +115,7 @@ class LineEngine(Engine[S]):
         for tile in tiles:
             assert tile.reconstructions is not None
             codes, originals, seen = (each.cpu() for each in (tile.codes, tile.originals, tile.reconstructions))
-            targets = originals if self._settings.anchor == "original" else seen
+            targets = originals if self._settings.of_the_image else seen
             at_zero = torch.linalg.vector_norm(seen.double() - targets.double(), dim=1).tolist()
             for row, index in enumerate(tile.indices):
                 yield LineAnchor(index, codes[row], targets[row], originals[row], at_zero[row])
@@ -153,8 +133,7 @@ class LineEngine(Engine[S]):
             point = yield anchor.line(self._sample(anchor), guess, self._longest)
             return point
 
-        points: list[Point] = []
-        search.run((one_line(anchor) for anchor in self._anchors(latents, images, indices)), points.append)
+        points = list(search.run(one_line(anchor) for anchor in self._anchors(latents, images, indices)))
         lengths = [point.t for point in points if point.reached]
         if not lengths:
             raise ValueError(
@@ -192,14 +171,12 @@ class LineEngine(Engine[S]):
         """The views that were found on some lines."""
         points = [each.point for each in found]
         embedded = torch.stack([point.embedded for point in points])
-        latents = torch.stack([anchor.codes + each.point.t * each.direction for each in found])
-        if self._settings.projection == "sphere":
-            latents = F.normalize(latents, dim=-1)
+        latents = [anchor.codes + each.point.t * each.direction for each in found]
         pairs = max(1, len(embedded) * (len(embedded) - 1))
         return FoundViews(
             index=anchor.index,
             images=torch.stack([point.image for point in points]),
-            latents=latents,
+            latents=self._settings.projected(torch.stack(latents)),
             distances=torch.stack([point.distance for point in points]).to(embedded.dtype),
             distances_original=torch.linalg.vector_norm(embedded - anchor.original, dim=1),
             spread=float(pairwise_distances(embedded[None]).sum() / pairs),

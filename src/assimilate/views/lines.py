@@ -6,16 +6,15 @@ line, in a batch of fixed shape; a slot whose work is done is given the next ima
 same bytes whichever its neighbours are, and no image waits for the slowest. A pass waits for the device once.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf, nan
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
@@ -77,15 +76,10 @@ class LineEquation(AtEpsilon1, InLatents):
 
     Attributes:
         width: lines in flight.
-        projection: "sphere": codes are scaled to norm 1, for generators whose latents live on the unit sphere.
         precision: of the generator, "fp32" or "bf16". f measures in fp32, and what it measures is the stored image.
-        compiled: run the networks through torch.compile, in one of its modes if it is a word.
     """
 
     width: int = 128
-    projection: Literal["none", "sphere"] = "none"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compiled: bool | str = False
 
 
 class LineSearch:
@@ -105,19 +99,19 @@ class LineSearch:
         self, generator: LatentGenerator, embedding: FrozenEmbedding, settings: LineEquation, *, device: torch.device
     ) -> None:
         self._generator, self._embedding, self._settings, self._device = generator, embedding, settings, device
-        self._see = self._seen
-        if settings.compiled:
-            # CUDA graphs overwrite what they returned at the next pass; by then it has been copied.
-            mode = None if settings.compiled is True else settings.compiled
-            self._see = torch.compile(self._seen, dynamic=False, mode=mode)
+        self._see = settings.built(self._seen)
         self.evaluated = 0
 
-    def run(self, works: Iterable[Work[T]], emit: Callable[[T], None]) -> None:
-        """Do the works; `emit` receives what each returns, in no particular order."""
-        queue, slots = iter(works), _Slots(self._settings, emit)
+    def run(self, works: Iterable[Work[T]]) -> Iterator[T]:
+        """Do the works; what each returns, in no particular order."""
+        queue, done = iter(works), list[T]()
+        slots = _Slots(self._settings, done)
         while slots.refill(queue):
             self.evaluated += slots.num_busy
             slots.tell(*self._evaluate(slots.codes(self._device)))
+            while done:
+                yield done.pop(0)
+        yield from done
 
     @torch.no_grad()
     def _evaluate(self, codes: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,9 +124,8 @@ class LineSearch:
         return together[:, size:].view(pixels.shape), seen
 
     def _seen(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        if self._settings.projection == "sphere":
-            codes = F.normalize(codes, dim=-1)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._settings.precision == "bf16"):
+        codes = self._settings.projected(codes)
+        with self._settings.autocast(self._device):
             images = self._generator.synthesize(codes)
         finite = torch.isfinite(images).flatten(1).all(dim=1)
         pixels = to_pixels(images.to(codes.dtype))
@@ -144,8 +137,8 @@ class LineSearch:
 class _Slots(Generic[T]):
     """The lines in flight, the works that they belong to, and the best point of each so far."""
 
-    def __init__(self, settings: LineEquation, emit: Callable[[T], None]) -> None:
-        self._settings, self._emit = settings, emit
+    def __init__(self, settings: LineEquation, done: list[T]) -> None:
+        self._settings, self._done = settings, done
         self._works: list[Work[T] | None] = [None] * settings.width
         self._lines: list[Line | None] = [None] * settings.width
         self._changed: set[int] = set()  # slots whose lines are not on the device yet
@@ -174,7 +167,7 @@ class _Slots(Generic[T]):
             line = next(work) if point is None else work.send(point)
         except StopIteration as done:
             self._works[slot] = self._lines[slot] = None
-            self._emit(done.value)
+            self._done.append(done.value)
             return
         self._works[slot], self._lines[slot] = work, line
         self._secants.start(slot, line.guess, at_zero=line.at_zero, reach=line.reach)

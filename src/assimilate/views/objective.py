@@ -1,6 +1,7 @@
 """Eq. 3: how far the views of an anchor are from where they should be."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Hinge = Literal["image", "view"]
+# The uniformity term of each anchor, by the mean distances of its views to the others, ε2 and the hinge.
+HINGES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "image": lambda to_others, epsilon2: (epsilon2 - to_others.mean(dim=1)).clamp_min(0),
+    "view": lambda to_others, epsilon2: (epsilon2 - to_others).clamp_min(0).mean(dim=1),
+}
+# Those that the mean distance between the views of an anchor decides.
+OF_THE_MEAN = frozenset({"image"})
 
 
 @dataclass(frozen=True)
@@ -62,11 +70,7 @@ def search_loss(
         pairs = pairwise_distances(views)
         if at_anchor is not None:
             pairs = torch.where(at_anchor[:, :, None] & at_anchor[:, None], pairs.detach(), pairs)
-        mean_to_others = pairs.sum(dim=2) / (num_views - 1)
-        if hinge == "image":
-            uniformity = (epsilon2 - mean_to_others.mean(dim=1)).clamp_min(0)
-        else:
-            uniformity = (epsilon2 - mean_to_others).clamp_min(0).mean(dim=1)
+        uniformity = HINGES[hinge](pairs.sum(dim=2) / (num_views - 1), epsilon2)
     return SearchLoss(boundary + uniformity_weight * uniformity, boundary, uniformity, distances)
 
 

@@ -67,7 +67,7 @@ class CachedExpert(Cached):
         return {"draws": "independent for every image" if shared is None else f"shared by {shared} images in turn"}
 
     def unused(self) -> Mapping[str, str]:
-        if self.draws == "shared":
+        if self._shared_by is not None:
             return {}
         return {"draw_batch": "view.draws=independent shares no draws"}
 

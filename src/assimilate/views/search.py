@@ -6,7 +6,7 @@ always run at the same shapes and randomness depends on (seed, image) alone: wha
 bytes whichever its neighbours are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import ClassVar, Literal
@@ -16,11 +16,9 @@ import torch
 from jaxtyping import Bool, Float64
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
-from assimilate.graph.progress import Progress, silent
 from assimilate.views.anchors import anchor_tiles, pixels_on
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
 from assimilate.views.equation3 import Engine, FoundViews, InLatents
@@ -43,29 +41,30 @@ class SearchSettings(InLatents):
         tolerance_relative: and when √boundary is at most this share of ε1; None: not asked.
         initial_noise: std of the noise on the start, in W+.
         noise_first_view: whether view 0 starts noisy as well.
-        width: anchors in flight.
         stop: "anchor": each on its own; "batch": `width` anchors at a time start together and go on until the mean of
             their losses is at most the tolerance, gradients being those of that mean (reference code).
         space: "wplus": a code a layer; "w": one code for all layers, which starts at the mean of the inverted ones.
-        projection: "none", or "sphere": codes are scaled to norm 1 after every step, for generators whose latents live
-            on the unit sphere.
-        precision: of networks in the loop, "fp32" or "bf16"; what is stored is always measured in fp32.
-        compiled: run the networks of the loop through torch.compile.
     """
 
-    optimizer: str = "adam"
+    optimizer: Literal["adam", "sgd"] = "adam"
     lr: float = 0.01
     iterations: int = 1000
     tolerance: float | None = 1e-3
     tolerance_relative: float | None = None
     initial_noise: float = 0.001
     noise_first_view: bool = False
-    width: int = 16
     stop: Literal["anchor", "batch"] = "anchor"
     space: Literal["wplus", "w"] = "wplus"
-    projection: Literal["none", "sphere"] = "none"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compiled: bool = False
+
+    @property
+    def one_code(self) -> bool:
+        """Whether all layers share a code."""
+        return self.space == "w"
+
+    @property
+    def together(self) -> bool:
+        """Whether anchors stop together."""
+        return self.stop == "batch"
 
     missed: ClassVar[str] = "used up view.search.iterations before they reached the tolerance; their views are kept"
 
@@ -136,29 +135,24 @@ class SearchEngine(Engine[SearchSettings]):
         super().__init__(generator, embedding, settings, device=device)
         self._dtype = torch.float32
         self._num_codes = generator.num_codes
-        self._see = torch.compile(self._seen, dynamic=False) if settings.compiled else self._seen
+        self._see = settings.built(self._seen)
         self.view_steps = 0  # forward and backward passes of one view, padding not counted
 
-    def run(
-        self,
-        latents: NDArray[np.float32],
-        images: NDArray[np.uint8],
-        indices: Sequence[int],
-        emit: Callable[[FoundViews], None],
-        progress: Progress = silent,
-    ) -> None:
+    def _find(
+        self, latents: NDArray[np.float32], images: NDArray[np.uint8], indices: Sequence[int]
+    ) -> Iterator[FoundViews]:
         width, num_views = self._settings.width, self._settings.num_views
         self._dtype = torch.from_numpy(latents[:0].copy()).dtype
         queue = self._anchors(latents, images, indices)
-        num_codes = 1 if self._settings.space == "w" else latents.shape[1]
+        num_codes = 1 if self._settings.one_code else latents.shape[1]
         shape = (width, num_views, num_codes, latents.shape[2])
         state = SearchState.empty(shape, latents.shape[1], self._embedding_dim(images), self._device, self._dtype)
         slots: list[_Anchor | None] = [None] * width
         waiting: list[_Retired] = []
-        finished, exhausted = 0, False
+        exhausted = False
         while True:
             # Those that stop together start together.
-            refill = self._settings.stop == "anchor" or all(anchor is None for anchor in slots)
+            refill = not self._settings.together or all(anchor is None for anchor in slots)
             for slot in range(width):
                 if refill and slots[slot] is None and not exhausted:
                     anchor = next(queue, None)
@@ -172,18 +166,16 @@ class SearchEngine(Engine[SearchSettings]):
                 waiting.append(retired)
             while len(waiting) >= width:
                 tile, waiting = waiting[:width], waiting[width:]
-                finished += self._deliver(tile, emit)
-                progress(finished, len(indices), {})
+                yield from self._deliver(tile)
         if waiting:
-            finished += self._deliver(waiting, emit)
-            progress(finished, len(indices), {})
+            yield from self._deliver(waiting)
 
     # -------------------------------------------------------------------------------------------- one iteration
 
     def _step(self, state: SearchState, slots: list[_Anchor | None]) -> Iterator[_Retired]:
         settings = self._settings
         flat = state.latents.flatten(0, 1).requires_grad_(True)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"):
+        with settings.autocast(self._device):
             images, embedded = self._see(flat)
         images = images.to(self._dtype)
         at_anchor = state.at_anchor()
@@ -205,7 +197,7 @@ class SearchEngine(Engine[SearchSettings]):
             leaving = self._leaving(loss, converged, busy, state.slot_steps)
         if len(leaving) < len(busy):  # otherwise no gradient is needed
             # Anchors do not meet in a sum. A mean over the batch makes the step of SGD depend on its size.
-            wanted = loss.total.sum() if settings.stop == "anchor" else loss.total[busy].mean()
+            wanted = loss.total[busy].mean() if settings.together else loss.total.sum()
             (gradient,) = torch.autograd.grad(wanted, flat)
             self.view_steps += (len(busy) - len(leaving)) * settings.num_views
         else:
@@ -233,12 +225,12 @@ class SearchEngine(Engine[SearchSettings]):
         return images, self._embedding(images)
 
     def _all_codes(self, latents: Tensor) -> Tensor:
-        return latents.expand(-1, self._num_codes, -1) if self._settings.space == "w" else latents
+        return latents.expand(-1, self._num_codes, -1) if self._settings.one_code else latents
 
     def _leaving(self, loss: SearchLoss, converged: list[bool], busy: list[int], steps: list[int]) -> list[int]:
         """The slots whose search ends here, before a step is taken."""
         settings = self._settings
-        if settings.stop == "anchor" or not busy:
+        if not settings.together or not busy:
             return [slot for slot in busy if converged[slot] or steps[slot] >= settings.iterations]
         over = bool(self._converged(loss.total[busy].mean(), loss.boundary[busy].mean()))
         return busy if over or steps[busy[0]] >= settings.iterations else []
@@ -259,11 +251,8 @@ class SearchEngine(Engine[SearchSettings]):
     ) -> None:
         """One step of every view; `still` [views][slots] are those at their anchor, which may need a kick to move."""
         settings = self._settings
-        if settings.optimizer == "adam":
-            state.adam(gradient, settings.lr)
-        else:
-            state.latents = state.latents - settings.lr * gradient
-        state.latents = self._projected(state.latents.detach())
+        getattr(state, settings.optimizer)(gradient, settings.lr)
+        state.latents = settings.projected(state.latents.detach())
         for slot, anchor in enumerate(slots):
             if anchor is None:
                 continue
@@ -272,12 +261,9 @@ class SearchEngine(Engine[SearchSettings]):
                     draw = seeded(settings.seed, "kick", anchor.index, view, state.slot_steps[slot])
                     noise = torch.randn(state.latents.shape[2:], generator=draw, dtype=self._dtype)
                     codes = state.latents[slot, view]
-                    kicked = self._projected(codes + KICK_STD * noise.to(self._device, non_blocking=True))
+                    kicked = settings.projected(codes + KICK_STD * noise.to(self._device, non_blocking=True))
                     state.latents[slot, view] = torch.where((gradient[slot, view] == 0).all(), kicked, codes)
             state.slot_steps[slot] += 1
-
-    def _projected(self, latents: Tensor) -> Tensor:
-        return F.normalize(latents, dim=-1) if self._settings.projection == "sphere" else latents
 
     # -------------------------------------------------------------------------------------------- fixed-shape tiles
 
@@ -293,9 +279,9 @@ class SearchEngine(Engine[SearchSettings]):
         settings = self._settings
         tiles = anchor_tiles(
             self._generator, self._embedding, latents, images, indices,
-            width=settings.width, device=self._device, reconstructed=settings.anchor == "reconstruction",
+            width=settings.width, device=self._device, reconstructed=not settings.of_the_image,
         )  # fmt: skip
-        shape = torch.Size((latents.shape[1] if settings.space == "wplus" else 1, latents.shape[2]))
+        shape = torch.Size((1 if settings.one_code else latents.shape[1], latents.shape[2]))
         for tile in tiles:
             # One copy a tile: one an anchor would wait for the device as often.
             noise = torch.stack([self._noise(index, shape) for index in tile.indices])
@@ -304,10 +290,10 @@ class SearchEngine(Engine[SearchSettings]):
             for position, index in enumerate(tile.indices):
                 code = tile.codes[position]
                 origin = torch.tensor(nan) if tile.reconstructions is None else code
-                if settings.space == "w":
+                if settings.one_code:
                     code = code.mean(dim=0, keepdim=True)
                 start = code.expand(settings.num_views, -1, -1) + noise[position]
-                yield _Anchor(index, self._projected(start), origin, embeddings[position], tile.originals[position])
+                yield _Anchor(index, settings.projected(start), origin, embeddings[position], tile.originals[position])
 
     def _noise(self, index: int, shape: torch.Size) -> Tensor:
         settings = self._settings
@@ -317,8 +303,8 @@ class SearchEngine(Engine[SearchSettings]):
             noise[0] = 0
         return noise
 
-    def _deliver(self, tile: list[_Retired], emit: Callable[[FoundViews], None]) -> int:
-        """Measure the stored pixels and hand them over."""
+    def _deliver(self, tile: list[_Retired]) -> list[FoundViews]:
+        """The stored pixels, measured."""
         width = self._settings.width
         padded = tile + [tile[-1]] * (width - len(tile))
         pixels = torch.stack([retired.images for retired in padded])
@@ -332,17 +318,16 @@ class SearchEngine(Engine[SearchSettings]):
         to_original = torch.linalg.vector_norm(embedded - originals[:, None], dim=-1).cpu()
         pairs = max(1, pixels.shape[1] * (pixels.shape[1] - 1))
         spread = (pairwise_distances(embedded).sum(dim=(1, 2)) / pairs).cpu()
-        for position, retired in enumerate(tile):
-            emit(
-                FoundViews(
-                    index=retired.anchor.index,
-                    images=retired.images.cpu(),
-                    latents=retired.latents.cpu(),
-                    distances=to_anchor[position],
-                    distances_original=to_original[position],
-                    spread=float(spread[position]),
-                    steps=retired.steps,
-                    converged=retired.converged,
-                )
+        return [
+            FoundViews(
+                index=retired.anchor.index,
+                images=retired.images.cpu(),
+                latents=retired.latents.cpu(),
+                distances=to_anchor[position],
+                distances_original=to_original[position],
+                spread=float(spread[position]),
+                steps=retired.steps,
+                converged=retired.converged,
             )
-        return len(tile)
+            for position, retired in enumerate(tile)
+        ]

@@ -64,3 +64,7 @@ class SearchState:
         # With stop=anchor, gradients are those of a sum over anchors: unlike the reference's, which are those of a mean
         # over a batch, they are not so small that 1e-8 damps the step.
         self.latents = self.latents - lr * first / (second.sqrt() + ADAM_EPSILON)
+
+    def sgd(self, gradient: Tensor, lr: float) -> None:
+        """One step without momentum."""
+        self.latents = self.latents - lr * gradient

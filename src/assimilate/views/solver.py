@@ -1,7 +1,8 @@
 """What solves Eq. 3: the settings of each solver."""
 
+import pkgutil
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:  # settings are declared without torch
 
 class Solver(Settings):
     """How Eq. 3 is solved."""
+
+    # The dotted path of the class of Eq. 3 that has these settings too, and an engine; it loads torch.
+    solves: ClassVar[str]
 
     @property
     @abstractmethod
@@ -38,13 +42,14 @@ class Solver(Settings):
             ValueError: they do not; one line that says what helps.
         """
 
-    @abstractmethod
     def solving(self, **equation: Any) -> "InLatents":
         """Eq. 3 and this solver of it.
 
         Args:
             equation: fields of `Equation3`.
         """
+        settings = {name: getattr(self, name) for name in type(self).model_fields}
+        return pkgutil.resolve_name(self.solves)(**equation, compiled=settings.pop("compile"), **settings)
 
 
 class Ray(Solver, word="ray", node="ray"):
@@ -71,6 +76,7 @@ class Ray(Solver, word="ray", node="ray"):
             graph, which saves a pass's launches.
     """
 
+    solves: ClassVar[str] = "assimilate.views.rays.RaySettings"
     direction: Direction
     opposite: Flag = False
     layers: Annotated[list[Whole] | None, Allowed("null (all) or a list of whole numbers ≥ 0")]
@@ -114,10 +120,3 @@ class Ray(Solver, word="ray", node="ray"):
         if self.layers is not None and (not self.layers or (num_codes is not None and max(self.layers) >= num_codes)):
             codes = "" if num_codes is None else f" 0 to {num_codes - 1}"
             raise ValueError(f"view.ray.layers={self.layers}: allowed is null, or some of the generator's codes{codes}")
-
-    def solving(self, **equation: Any) -> "InLatents":
-        """Eq. 3 and rays."""
-        from assimilate.views.rays import RaySettings
-
-        settings = {name: getattr(self, name) for name in type(self).model_fields}
-        return RaySettings(**equation, compiled=settings.pop("compile"), **settings)

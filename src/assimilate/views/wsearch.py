@@ -26,7 +26,6 @@ from assimilate.views.solver import Solver
 from assimilate.views.step import Codes, FromLatents, Pixels
 
 if TYPE_CHECKING:
-    from assimilate.views.equation3 import InLatents
     from assimilate.views.search_cache import SearchCache
 
 
@@ -51,6 +50,7 @@ class Search(Solver, word="gradient", node="search"):
         noise_first_view: false: the first view starts at the anchor, where the uniformity term alone moves it.
     """
 
+    solves: ClassVar[str] = "assimilate.views.search.SearchSettings"
     width: Count
     optimizer: Literal["adam", "sgd"]
     lr: Positive
@@ -82,13 +82,6 @@ class Search(Solver, word="gradient", node="search"):
                 f"view.search.tolerance_relative={self.tolerance_relative} cannot be used with view.epsilon1=0, "
                 "of which it is a share: give view.search.tolerance_relative=null view.search.tolerance=0.001"
             )
-
-    def solving(self, **equation: Any) -> "InLatents":
-        """Eq. 3 and this solver of it."""
-        from assimilate.views.search import SearchSettings
-
-        settings = {name: getattr(self, name) for name in type(self).model_fields}
-        return SearchSettings(**equation, compiled=settings.pop("compile"), **settings)
 
 
 class WSearch(FromLatents):
