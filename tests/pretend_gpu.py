@@ -302,10 +302,10 @@ def _answers() -> dict[str, Any]:
     properties = SimpleNamespace(name="Pretended GPU", total_memory=80 * 2**30, major=9, minor=0)
     gib = lambda *args, **kwargs: 2**30  # noqa: E731
     return {
-        "is_available": lambda: True,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
-        "is_initialized": lambda: True,
+        **dict.fromkeys(("is_available", "is_initialized"), lambda: True),
+        "is_current_stream_capturing": lambda: False,  # an optimizer asks; torch 2.11 asks the driver
         "get_device_name": lambda *args: properties.name,
         "get_device_properties": lambda *args: properties,
         "get_device_capability": lambda *args: (9, 0),
