@@ -13,7 +13,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerContext
 
-PRELOADED = ["lightning.pytorch", "sklearn.datasets", "hydra"]
+PRELOADED = [
+    *("sklearn.datasets", "hydra", "assimilate.train", "assimilate.assimilation.training", "assimilate.jobs.result"),
+    *("assimilate.generator.making", "assimilate.inversion.making", "assimilate.views.rays"),
+]
 
 
 def forked() -> ForkServerContext:
