@@ -225,7 +225,11 @@ def _check_choice(override: Override) -> None:
         UserError: an override does that.
     """
     group, value = override.key_or_group, override.value()
-    if override.is_delete() or override.is_sweep_override() or isinstance(value, dict) or not (CONF / group).is_dir():
+    if not group:
+        raise UserError(f"{override.input_line} cannot be read: needed is key=value, e.g. dataset=digits")
+    ours = (CONF / group).is_dir()
+    sets = isinstance(value, dict) or not (ours or "/" in group)
+    if sets or override.is_delete() or override.is_sweep_override():
         return
     if value is None or isinstance(value, list):
         several = f" (several, one after the other: -m {group}=…,…)" if value else ""
@@ -233,7 +237,7 @@ def _check_choice(override: Override) -> None:
         raise UserError(f"{override.input_line} cannot be used: {allowed}")
     folder, _, name = f"{group}/{value}".rpartition("/")  # a user's options may lie in folders of their own
     options = rows_of(folder)
-    if not isinstance(value, str) or name not in options:
+    if not isinstance(value, str) or (ours and name not in options):  # of Hydra's own, an extra may bring it
         raise UserError(_no_option(group, str(override.input_line).partition("=")[2], options))
 
 
