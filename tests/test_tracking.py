@@ -23,6 +23,7 @@ from assimilate.tracking.tracker import FileTracker, Relay, Tracker
 from assimilate.tracking.wandb_tracker import WandbTracker, chosen_mode
 from assimilate.views.synthesised import WPerturb
 from tests.chain_run import SMOKE, results
+from tests.offline_wandb import read_run, told_of, values_of
 
 pytestmark = pytest.mark.xdist_group("chain")
 
@@ -35,24 +36,6 @@ def offline(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-
-
-def read_run(folder):
-    """The records of an offline run, by W&B's own reader."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(next(folder.glob("*.wandb")))]
-    read = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return [json.loads(line) for line in read.stdout.splitlines() if line.strip()]
-
-
-def items_of(records, kind):
-    """The dicts of a run's history or summary, in the order of telling."""
-    inner = {"history": "item", "summary": "update"}[kind]
-    return [record[kind].get(inner, {}) for record in records if record["type"] == kind]
-
-
-def told(records, kind, name):
-    """Every value of a name; of a picture or histogram its type."""
-    return [item[key] for item in items_of(records, kind) for key in item if key in (name, f"{name}._type")]
 
 
 def test_four_jobs_are_four_offline_runs(copy, offline, capfd):
@@ -73,49 +56,49 @@ def test_four_jobs_are_four_offline_runs(copy, offline, capfd):
     seen = set()
     for folder in folders:
         records = read_run(folder)
-        (run,) = (record["run"] for record in records if record["type"] == "run")
-        config = run["config"]["update"]
+        (run,) = (record.run for record in records if record.HasField("run"))
+        config = values_of(run.config.update)
         which = config["seed"], config["loss"]["alpha"]
         path, result = measured[which]
         seen.add(which)
         # Who it is.
-        assert run["display_name"] == path.parent.relative_to(copy).as_posix()
-        assert (run["run_group"], run["job_type"]) == ("smoke/adhoc", "train")
-        assert "budget=smoke" in run["tags"]
+        assert run.display_name == path.parent.relative_to(copy).as_posix()
+        assert (run.run_group, run.job_type) == ("smoke/adhoc", "train")
+        assert "budget=smoke" in run.tags
         assert (config["budget"]["name"], config["command"]) == ("smoke", result["command"])
         # What it measured: its own files say the same.
         for name, value in result["metrics"].items():
-            assert told(records, "summary", f"final/{name}") == [value["mean"]]
-            assert told(records, "summary", f"final/{name}_std") == [value["std"]]
+            assert told_of(records, "summary", f"final/{name}") == [value["mean"]]
+            assert told_of(records, "summary", f"final/{name}_std") == [value["std"]]
         curve = [accuracy for _, accuracy in result["knn_curve"]]
-        assert told(records, "history", "train/knn5") == curve
+        assert told_of(records, "history", "train/knn5") == curve
         with (path.parent / "history.csv").open() as stream:
             epochs = list(csv.DictReader(stream))
         for name in ("loss", "base", "alignment"):
-            steps = told(records, "history", f"train/{name}")
+            steps = told_of(records, "history", f"train/{name}")
             assert len(steps) == int(epochs[-1]["step"]) == 4  # every_n_steps=1, two epochs of two steps
             for epoch, row in enumerate(epochs):
                 assert np.mean(steps[2 * epoch : 2 * epoch + 2]) == pytest.approx(float(row[name]), rel=1e-6)
-        assert told(records, "history", "train/lr")[1] == pytest.approx(float(epochs[0]["lr"]))
-        assert min(told(records, "history", "train/images_per_second")) > 0
+        assert told_of(records, "history", "train/lr")[1] == pytest.approx(float(epochs[0]["lr"]))
+        assert min(told_of(records, "history", "train/images_per_second")) > 0
         for name in ("views/grid", "train/first_batch"):
-            assert told(records, "history", name) == ["image-file"]
+            assert told_of(records, "history", name) == ["image-file"]
             assert list(folder.glob(f"files/media/images/{name}_*.png"))
-        assert told(records, "history", "views/distance_to_anchor") == ["histogram"]
+        assert told_of(records, "history", "views/distance_to_anchor") == ["histogram"]
         # A smoke run is told from a paper's by its group, tag, config and summary; its metrics have the same names.
-        assert told(records, "summary", "budget") == ["smoke"]
+        assert told_of(records, "summary", "budget") == ["smoke"]
         # What was measured, and what it is made from.
         epsilon1 = json.loads(next(copy.glob("artifacts/calibrations/*/*/calibration.json")).read_text())["epsilon1"]
         found = {
             key: value
             for record in records
-            if record["type"] == "config"
-            for key, value in record["config"]["update"].items()
+            if record.HasField("config")
+            for key, value in values_of(record.config.update).items()
         }
         assert found["measured"] == {"epsilon1": epsilon1}
         assert set(found["made_from"]) == {"generators", "latents", "encoders", "calibrations", "views"}
         assert f"views/digits/{found['made_from']['views']}" in result["artifacts"]
-        assert any(record["type"] == "artifact" for record in records)
+        assert any(record.HasField("artifact") for record in records)
     assert seen == {(seed, alpha) for seed in (1, 2) for alpha in (0.25, 0.75)}
     # A run that goes on, or is looked at again, is the same run.
     assert train.main(["seed=2", "loss.alpha=0.75", "logger=wandb", *SMOKE, f"out={copy}"]) == 0
