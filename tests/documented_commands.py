@@ -147,7 +147,8 @@ class Desk:
         for index in range(8):
             (folder / f"my/diffusion/{index}").mkdir(parents=True)
             Image.fromarray(np.full((32, 32, 3), index, np.uint8)).save(folder / f"my/diffusion/{index}/0.png")
-        (folder / "cifar3k").symlink_to(folder / "my/images")
+        for subset in ("cifar400", "cifar3k"):
+            (folder / subset).symlink_to(folder / "my/images")
         torch.save(toy_bigbigan().state_dict(), folder / "my/bigbigan.pth")
         torch.save(resnet18().state_dict(), folder / "my/resnet18.pth")
         spec = EncoderSpec(backbone="resnet18", width=4, stem="cifar", hidden_dim=8, output_dim=8)

@@ -65,6 +65,7 @@ def test_clicks(tmp_path):
     page = tmp_path / "page.html"
     page.write_text((out / "report.html").read_text().replace("</body>", f"{CLICKS}</body>"))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom"]
+    flags.append("--virtual-time-budget=10000")  # of the page's clock: promises are kept before the page is dumped
     command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
     dumped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     title = re.search("<title>(.*?)</title>", dumped, re.S).group(1)
