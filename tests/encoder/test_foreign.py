@@ -135,6 +135,7 @@ def numbered(prefix: str, state: dict[str, torch.Tensor], *, pooled: bool) -> di
 
 
 STATE = narrow()
+ACCURACY = torch.tensor(0.7)  # programs keep such numbers beside their networks
 
 
 def two(first: str, second: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -158,7 +159,13 @@ MOCO, BYOL, DINO = (
         ({"state_dict": MOCO[0] | MOCO[1] | {"module.queue": torch.zeros(2, 2)}}, "module.encoder_q.", None),
         ({"state_dict": MOCO[1] | MOCO[0]}, "module.encoder_q", "module.encoder_q."),
         ({"state_dict": BYOL[0] | BYOL[1] | {"predictor.0.weight": torch.zeros(2, 2)}}, "online_encoder", None),
-        ({"model": STATE, "model_ema": BYOL[1], "optimizer": {"state": {}}}, "model", None),
+        ({"model": STATE, "model_ema": BYOL[1], "optimizer": {"state": {}}, "best": ACCURACY}, "model", "model."),
+        ({"state_dict": STATE, "best_state_dict": BYOL[1], "loss": ACCURACY}, "state_dict", None),
+        ({"state_dict": prefixed("model.", STATE), "ema_state_dict": BYOL[1]}, "model", "model."),
+        ({"state_dict": prefixed("model.", STATE), "ema": BYOL[1]}, "state_dict.model", "state_dict.model."),
+        ({"model": STATE, "model_ema": BYOL[1]}, "", ""),
+        ({"model": numbered("f.", STATE, pooled=True), "model_ema": BYOL[1], "best": ACCURACY}, "model.f", None),
+        ({"student": STATE, "teacher": BYOL[1], "loss": ACCURACY}, "student", "student."),
         ({"student": DINO[0], "teacher": DINO[1], "epoch": 3}, "student.module.backbone.", None),
         (
             {"classy_state_dict": {"base_model": {"model": {"trunk": prefixed("_feature_blocks.", STATE)}}}},
@@ -169,7 +176,23 @@ MOCO, BYOL, DINO = (
         (numbered("f.", STATE, pooled=False) | {"g.0.weight": torch.zeros(2, 2)}, None, "f."),
         (numbered("", STATE, pooled=False), None, ""),
     ],
-    ids=["moco", "moco-dotless", "byol", "ema", "dino", "vissl", "lightly", "children", "bare-children"],
+    ids=[
+        "moco",
+        "moco-dotless",
+        "byol",
+        "ema",
+        "best",
+        "inner",
+        "whole",
+        "empty",
+        "numbered-ema",
+        "loss",
+        "dino",
+        "vissl",
+        "lightly",
+        "children",
+        "bare-children",
+    ],
 )
 def test_layouts_of_other_programs(content: dict, given: str | None, prefix: str | None) -> None:
     if given is not None:
@@ -182,6 +205,15 @@ def test_layouts_of_other_programs(content: dict, given: str | None, prefix: str
     assert found.spec == EncoderSpec(width=2, stem="cifar", projector="none")
     assert {name.removeprefix("backbone.") for name in found.state_dict} == set(STATE)
     assert all(torch.equal(found.state_dict[f"backbone.{name}"], tensor) for name, tensor in STATE.items())
+
+
+def test_the_dict_around_a_state_dict_may_be_named_in_the_prefix() -> None:
+    content = {"state_dict": prefixed("model.", STATE), "epoch": 3, "best": ACCURACY}
+    for prefix in (None, "model", "state_dict.model."):
+        found = find_resnet(content, prefix=prefix)
+        assert all(torch.equal(found.state_dict[f"backbone.{name}"], tensor) for name, tensor in STATE.items())
+    with pytest.raises(ValueError, match=r"no ResNet at input\.prefix=state_dict\.; there is input\.prefix='model\.'$"):
+        find_resnet(content, prefix="state_dict")
 
 
 def test_input_size_resizes_what_the_backbone_reads() -> None:

@@ -50,13 +50,16 @@ def find_resnet(content: Any, *, stem: str | None = None, prefix: str | None = N
         content: a state dict, or a dict that holds one as "state_dict", "model_state_dict" or "model", or dicts of
             such dicts, whose names are joined by dots. Layers may be numbered, as nn.Sequential numbers them.
         stem: None tells it from conv1: 7×7 is "imagenet", 3×3 is "cifar". Weights alone do not tell "cifar_maxpool".
-        prefix: what stands before the names of the ResNet, e.g. "module.encoder_q."; None where there is but one.
+        prefix: what stands before the names of the ResNet, e.g. "module.encoder_q.", with or without the name of the
+            dict that holds the state dict; None where there is but one.
 
     Raises:
         ValueError: there is no ResNet-18, -34 or -50 of torchvision's layout, more than one and no `prefix`, or none
             with that prefix; in one line.
     """
-    tensors = _by_layer(_state_dict(content))
+    if prefix:
+        prefix = f"{prefix.rstrip('.')}."
+    tensors = _state_dict(content, prefix)
     prefixes = _prefixes(tensors)
     if not prefixes:
         raise ValueError(
@@ -65,7 +68,6 @@ def find_resnet(content: Any, *, stem: str | None = None, prefix: str | None = N
         )
     shown = ", ".join(f"input.prefix='{found}'" for found in prefixes)
     if prefix is not None:
-        prefix = f"{prefix.rstrip('.')}." if prefix else ""
         if prefix not in prefixes:
             raise ValueError(f"holds no ResNet at input.prefix={prefix}; there is {shown}")
     elif len(prefixes) > 1:
@@ -92,18 +94,22 @@ def find_resnet(content: Any, *, stem: str | None = None, prefix: str | None = N
     )
 
 
-def _state_dict(content: Any) -> dict[str, Tensor]:
+def _state_dict(content: Any, prefix: str | None) -> dict[str, Tensor]:
+    """The tensors to look in for the ResNet at `prefix`, or for any, their layers named."""
     if not isinstance(content, Mapping):
         raise ValueError(f"holds a {type(content).__name__}, not a state dict")
     wrapper = next((name for name in _WRAPPERS if isinstance(content.get(name), Mapping)), None)
-    beside = {name: value for name, value in content.items() if name != wrapper}
-    if wrapper is not None and not _prefixes(
-        _by_layer(_nested(beside))
-    ):  # else model and model_ema are to be told apart
-        content = content[wrapper]
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)} or _nested(content)
+    inner = content if wrapper is None else content[wrapper]
+    flat = _by_layer({str(name): value for name, value in inner.items() if isinstance(value, Tensor)})
+    tensors = flat if _prefixes(flat) else _by_layer(_nested(inner))
+    if wrapper is not None and prefix not in _prefixes(tensors):
+        beside = {name: value for name, value in content.items() if name != wrapper}
+        whole = _by_layer(_nested(content))
+        # Only their whole names tell model from a model_ema beside it.
+        if _prefixes(_by_layer(_nested(beside))) or prefix in _prefixes(whole):
+            return whole
     if not tensors:
-        keys = ", ".join(map(str, list(content)[:4]))
+        keys = ", ".join(map(str, list(inner)[:4]))
         raise ValueError(f"holds no state dict ({keys or 'it is empty'}; looked for {', '.join(_WRAPPERS)})")
     return tensors
 
