@@ -104,6 +104,26 @@ def test_layouts_of_other_programs_are_the_same_network(foreign: Path, tmp_path:
     assert (state.discriminator is not None) == ("d" in given)
 
 
+@pytest.mark.parametrize("bare", [False, True])
+def test_what_lies_beside_a_state_dict_counts_and_none_in_it_does_not(
+    foreign: Path, tmp_path: Path, bare: bool
+) -> None:
+    content = read_checkpoint(foreign, key="test") | {
+        "args": argparse.Namespace(iter=7),
+        "latent_avg": torch.arange(6.0),
+    }
+    network = content.pop("g_ema")
+    inner = {**network, "latent_mean": None} if bare else {"g_ema": network, "g": None, "latent_mean": None}
+    torch.save(content | {"state_dict": inner}, tmp_path / "theirs.pt")
+    torch.save(content | {"g_ema": network}, tmp_path / "plain.pt")
+    state, plain = load_stylegan2(tmp_path / "theirs.pt"), load_stylegan2(tmp_path / "plain.pt")
+    for name in ("generator_ema", "generator", "discriminator"):
+        expected = getattr(plain, name).state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in getattr(state, name).state_dict().items())
+    assert (state.step, state.optimizers) == (7, {"g_optim": content["g_optim"]})
+    assert torch.equal(state.latent_mean, torch.arange(6.0))
+
+
 def test_a_larger_network_is_refused_by_the_sizes_that_there_are(tmp_path: Path) -> None:
     state = without_noise(Generator(TINY).state_dict())
     for index in range(4, 14):  # 512 pixels have fourteen convolutions after the first

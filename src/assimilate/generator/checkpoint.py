@@ -94,10 +94,10 @@ def save_stylegan2(path: Path, state: GeneratorState) -> None:
 def load_stylegan2(path: Path, *, image_size: int | None = None, latent_mean_seed: int = 0) -> GeneratorState:
     """Load a StyleGAN2 on the CPU, ours or one made by another program, reading its architecture from the shapes.
 
-    The file holds state dicts by g_ema, g and d, or g_ema's alone, or either in state_dict; names may begin with
-    module. or _orig_mod. (wrappers of PyTorch). The truncation mean is its latent_mean or latent_avg, else the mean of
-    4096 mapped latents drawn from ``latent_mean_seed``. Networks without noise maps get seeded ones, which ``notes`` of
-    the result says.
+    The file holds state dicts by g_ema, g and d, or g_ema's alone, or either in state_dict, whatever lies beside it;
+    names may begin with module. or _orig_mod. (wrappers of PyTorch). The truncation mean is its latent_mean or
+    latent_avg, else the mean of 4096 mapped latents drawn from ``latent_mean_seed``. Networks without noise maps get
+    seeded ones, which ``notes`` of the result says.
     Raises ValueError (naming generator.checkpoint) for what ``read_checkpoint`` and ``check_weights`` refuse, a file
     without g_ema, keys or shapes that are not of the rosinality layout, and an image size other than ``image_size``.
     What is None counts as absent.
@@ -110,12 +110,10 @@ def parse_stylegan2(
     content: Mapping[str, Any], *, origin: str, image_size: int | None = None, latent_mean_seed: int = 0
 ) -> GeneratorState:
     """Return what ``load_stylegan2`` does, from what the file holds; errors begin with ``origin``."""
-    stored: dict[str, Any] = {key: value for key, value in content.items() if value is not None}
+    stored = _named(content)
     if "g_ema" not in stored and isinstance(stored.get("state_dict"), Mapping):
-        stored = {key: stored[key] for key in _MEANS if key in stored} | dict(stored["state_dict"])
-    if "g_ema" not in stored and any(str(key).endswith("input.input") for key in stored):
-        means = {key: stored.pop(key) for key in _MEANS if key in stored}
-        stored = {"g_ema": stored, **means}
+        inner = stored.pop("state_dict")
+        stored |= _named(inner)
     if "g_ema" not in stored:
         raise ValueError(f"{origin}: has no g_ema, only {name_a_few(stored)}")
     for name in ("g_ema", "g", "d"):
@@ -172,6 +170,15 @@ def parse_stylegan2(
         mean_path_length=float(mean_path_length),
         notes=(lacking,) if noiseless else (),
     )
+
+
+def _named(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not None, with the names of a network that no key holds put under g_ema."""
+    stored = {key: value for key, value in content.items() if value is not None}
+    if "g_ema" in stored or not any(str(key).endswith("input.input") for key in stored):
+        return stored
+    means = {key: stored.pop(key) for key in _MEANS if key in stored}
+    return {"g_ema": stored, **means}
 
 
 def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
