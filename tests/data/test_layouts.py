@@ -79,6 +79,33 @@ def test_unclear_layouts_are_refused_with_the_folders_and_the_key(tmp_path: Path
     assert len(named) > 1
 
 
+@pytest.mark.parametrize("place", ["", "Unlabeled", "unlabelled", "archive/unlabeled", "train/unlabeled"])
+def test_a_folder_called_unlabeled_is_no_class_but_a_flat_folder(tmp_path: Path, place: str) -> None:
+    root = tmp_path / "images"
+    tree(root / place, "1.png", "2.png")
+    for out in (root / "nowhere", root / "outputs"):
+        listing = scan_folder(root, out=out)
+        assert (len(listing.train), listing.test, listing.class_names) == (2, None, ())
+        assert {file.label for file in listing.train} == {None}
+        assert any("without class folders, so there are no labels" in note for note in listing.notes)
+        assert not place or any(f"what is read is {place}/" in note for note in listing.notes)
+        (root / "outputs" / "artifacts" / "datasets").mkdir(parents=True, exist_ok=True)
+
+
+def test_what_lies_in_unlabeled_is_read_as_if_it_were_the_root(tmp_path: Path) -> None:
+    folders = tree(tmp_path / "a", "unlabeled/cat/1.png", "unlabeled/dog/1.png")
+    assert scan_folder(folders).class_names == ("cat", "dog")
+    assert scan_folder(tree(tmp_path / "b", "unlabeled/cat/1.png")).class_names == ("cat",)
+    with pytest.raises(ValueError, match="images beside 1 folders"):
+        scan_folder(tree(tmp_path / "c", "unlabeled/1.png", "unlabeled/cat/1.png"))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "unlabeled").symlink_to(tree(tmp_path / "elsewhere", "1.png"))
+    with pytest.raises(ValueError, match=r"unlabeled/ is no class; .*give dataset\.root=\S+/d/unlabeled"):
+        scan_folder(tmp_path / "d")
+    with pytest.raises(ValueError, match=r"/e/train holds cat/, unlabelled/, and unlabelled/ is no class"):
+        scan_folder(tree(tmp_path / "e", "train/cat/1.png", "train/unlabelled/1.png", "test/cat/1.png"))
+
+
 def test_classes_that_only_sound_like_a_split_stay_classes(tmp_path: Path) -> None:
     people = [f"{action}/{person}/1.png" for action in ("running", "walking") for person in ("ann", "bob")]
     assert scan_folder(tree(tmp_path / "a", *people)).class_names == ("running", "walking")

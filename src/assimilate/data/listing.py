@@ -90,12 +90,12 @@ def scan_folder(root: Path | str, *, out: Path | None = None) -> FolderListing:
     Layouts: ``root/<class>/...`` (class folders, searched to any depth), ``root/train/<class>/...`` with an optional
     ``root/test`` (or val, valid, validation, dev; training and testing, in any case) of the same classes, or images
     directly in ``root`` (or ``root/train``): unlabelled. A single folder that holds class folders or a split stands for
-    ``root``, and one that holds class folders for a part of a split. Passed over with a note: hidden files, what
-    operating systems leave in folders, links that lead back up or to a folder that is listed anyway, pipes, results
-    below ``out``, and files without the extension of an image.
+    ``root``, and one that holds class folders for a part of a split; so does a single folder called unlabeled, which is
+    never a class. Passed over with a note: hidden files, what operating systems leave in folders, links that lead back
+    up or to a folder that is listed anyway, pipes, results below ``out``, and files without the extension of an image.
     Raises ValueError, naming ``dataset.root``, if there is no such folder, no image, a class folder without images,
-    images beside class folders, a test class that is no training class, folders that look like a split but cannot be
-    one, or something that cannot be read.
+    images or unlabeled beside class folders, a test class that is no training class, folders that look like a split
+    but cannot be one, or something that cannot be read.
     """
     root = Path(root).expanduser().absolute()
     try:
@@ -136,10 +136,17 @@ def _scan(root: Path, out: Identity | None) -> FolderListing:
 
 
 def _unwrapped(folder: Directory) -> Directory:
-    """The folder that holds the class folders or the split: this one, or one that it holds and nothing beside it."""
+    """The folder that holds the class folders or the split: this one, or one that it holds and nothing beside it.
+
+    One called unlabeled is read as if it were the root, whatever it holds.
+    """
     below = folder
-    while len(below.folders) == 1 and not below.images and not below.folders[0].linked:
-        below = below.folders[0]
+    while len(inner := [inside for inside in below.folders if not inside.is_output]) == 1:
+        if below.images or inner[0].linked:
+            break
+        below = inner[0]
+        if _is_unlabeled(below):
+            return below
     return folder if below.images or not below.folders else below
 
 
@@ -207,9 +214,7 @@ def _refuse_split_among_classes(root: Path, inner: list[Directory], roles: dict[
         return
     alike = {folder.name: role for folder in inner if (role := _role_in(folder.name)) is not None}
     names = {folder.name for folder in inner}
-    parts = "unlabeled" in roles.values() or (
-        len(set(alike.values())) > 1 and ("train" in alike.values() or len(roles) == len(inner))
-    )
+    parts = len(set(alike.values())) > 1 and ("train" in alike.values() or len(roles) == len(inner))
     below = {folder.name: {inside.name for inside in folder.folders} for folder in inner if not folder.images}
     # train/cat and extra/cat; or cat and test/cat.
     shared = any(
@@ -249,6 +254,10 @@ def _role_in(name: str) -> str | None:
     return None
 
 
+def _is_unlabeled(folder: Directory) -> bool:
+    return _ROLES.get(folder.name.lower()) == "unlabeled"
+
+
 def _named(folders: Sequence[Directory]) -> str:
     return ", ".join(f"{displayed(folder.name)}/" for folder in folders[:8]) + (", …" if len(folders) > 8 else "")
 
@@ -274,6 +283,11 @@ def _scan_part(
             f"dataset.root: {path} holds {len(loose)} images beside {len(classes)} folders, so it is unclear whether "
             "the folders are classes; move the images into class folders: "
             f"{', '.join(os.path.basename(displayed(file.path)) for file in loose[:5])}"
+        )
+    if unlabeled := [folder for folder in classes if _is_unlabeled(folder)]:
+        raise ValueError(
+            f"dataset.root: {path} holds {_named(classes)}, and {displayed(unlabeled[0].name)}/ is no class; move it "
+            f"away, or give dataset.root={shown(unlabeled[0].path)} to train an encoder on its images alone"
         )
     walk.note(part)
     if not classes:
