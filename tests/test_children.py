@@ -22,7 +22,7 @@ import json, sys
 sys.modules["hydra"] = sys.modules["omegaconf"] = sys.modules["torch"] = None
 import assimilate.jobs.session
 from pathlib import Path
-from assimilate.run.job import RANK_TARGET, Job
+from assimilate.run.job import Job
 from assimilate.run.recipe import Recipe
 job = Job.read(json.loads(Path(sys.argv[1]).read_text()))
 print(Recipe(job.config).encoder.key, job.config["trainer"]["devices"], job.config["shard"], job.config["force"])
@@ -56,8 +56,16 @@ def test_a_child_says_which_step_of_the_job_it_is(tmp_path):
 
 # -------------------------------------------------------------------------------------------- what they are forked from
 
+# It says so into a buffer, and has started a process that has ended.
+SLOW = """
+import os, subprocess
+print("imported")
+other = subprocess.Popen(["true"])
+os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+"""
+
 FORKS = """
-import os, sys, time
+import atexit, os, sys, time
 from pathlib import Path
 from assimilate.jobs.forking import run_forked
 
@@ -68,6 +76,9 @@ def main(file):
         return 7
     if file.stem == "waits":
         time.sleep(120)
+    if file.stem == "leaves":
+        atexit.register(print, "leaves at last")
+        sys.exit(3)
     return 0
 
 sys.exit(run_forked(main, [Path(word) for word in sys.argv[1:]]))
@@ -75,15 +86,17 @@ sys.exit(run_forked(main, [Path(word) for word in sys.argv[1:]]))
 
 
 def forked(folder, *names, environment=None):
-    (folder / "slow_to_import.py").write_text("print('imported', flush=True)")
+    (folder / "slow_to_import.py").write_text(SLOW)
     files = [folder / name for name in names]
     for index, file in enumerate(files):
         child = {"environment": {"RANK": str(index)}, "is_heard": file.stem != "unheard"}
         file.write_text(json.dumps({"imports": ["slow_to_import"], **child}))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), **(environment or {})}
+    path = {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "PYTHONUNBUFFERED": ""}
+    environment = {**os.environ, **path, **(environment or {})}
     command = [sys.executable, "-c", FORKS, *map(str, files)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert done.stdout.count("imported") == 1, done.stderr
+    assert "Traceback" not in done.stderr
     told = sorted(line.split() for line in done.stdout.splitlines() if line != "imported")
     return done.returncode, told, sorted(file.name for file in files if file.exists())
 
@@ -92,6 +105,12 @@ def test_shards_import_once_and_one_that_fails_stops_no_other(tmp_path):
     code, told, left = forked(tmp_path, "first", "fails", "unheard")
     assert told == [["fails", "1", "none"], ["first", "0", "none"]]
     assert (code, left) == (7, ["fails"])
+
+
+def test_a_child_ends_as_any_python_does(tmp_path):
+    code, told, left = forked(tmp_path, "leaves", "first")
+    assert told == [["first", "1", "none"], ["leaves", "0", "none"], ["leaves", "at", "last"]]
+    assert (code, left) == (3, ["leaves"])
 
 
 def test_ranks_know_where_they_meet_and_one_that_fails_ends_the_others(tmp_path):

@@ -24,6 +24,7 @@ class Step(Settings):
     # What a progress bar says while it is built.
     title: ClassVar[str] = ""
     # Modules that its work takes long to import: processes that share the work are forked from one that has them.
+    # Importing one starts no process and leaves nothing of its own to `atexit`: each of those processes would do it.
     slow_imports: ClassVar[tuple[str, ...]] = ()
     # What its shards are parts of, for people.
     whole: ClassVar[str] = "artifact"

@@ -6,8 +6,7 @@ import os
 import signal
 import socket
 import sys
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,10 @@ def run_forked(main: Callable[[Path], int], files: Sequence[Path]) -> int:
     more than this one's (`environment`), and whether it is heard (`is_heard`). That of a child that ends well is
     deleted. If one of several ranks fails, the others, which would wait for it, are killed.
 
+    It returns in the children too. They end as any Python does: what a user's logger leaves to `atexit` is done.
+
     Returns:
-        0, or the exit code of the first that failed.
+        0, or the exit code of the first that failed; in a child, what `main` returned. The caller exits with it.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in a stage: before torch is imported
     interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent and the children themselves
@@ -34,10 +35,14 @@ def run_forked(main: Callable[[Path], int], files: Sequence[Path]) -> int:
     listener = socket.create_server(("127.0.0.1", 0)) if RANK_TARGET in os.environ else None
     met = {} if listener is None else _meeting_point(listener, len(files))
     running = {}
+    sys.stdout.flush()  # or each child would say again what an import said
     for file, content in zip(files, contents, strict=True):
         if (pid := os.fork()) == 0:
             signal.signal(signal.SIGINT, interrupted)
-            _become(main, file, {**met, **content["environment"]}, content["is_heard"])
+            os.environ.update({**met, **content["environment"]})
+            if not content["is_heard"]:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return main(file)
         running[pid] = file
     die_with_parent()  # from here on, as a process with threads is not to be forked
     # Kept to the end: ranks look values up in it.
@@ -61,27 +66,13 @@ def _served(listener: socket.socket) -> Any:
     )
 
 
-def _become(main: Callable[[Path], int], file: Path, environment: Mapping[str, str], is_heard: bool) -> None:
-    """The whole life of a child."""
-    code = 1
-    try:
-        os.environ.update(environment)
-        if not is_heard:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = main(file)
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:  # Python's own way of telling it is one of the process that was forked
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
 def _wait_for(running: dict[int, Path], *, together: bool) -> int:
     first = 0
     while running:
         pid, status = os.wait()
-        code, file = os.waitstatus_to_exitcode(status), running.pop(pid)
+        if (file := running.pop(pid, None)) is None:
+            continue  # an import started it
+        code = os.waitstatus_to_exitcode(status)
         if code == 0:
             file.unlink(missing_ok=True)
             continue
