@@ -245,6 +245,12 @@ def test_runs_are_tabled_over_their_seeds(tmp_path):
     floors = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "floor: " in line]
     assert floors[0] == ["floor: commonest class", "cifar10", "paper", "10.00", "–"]
     assert floors[1] == ["floor: raw pixels", "cifar10", "paper", "92.00", "1.00"]
+    for setting, random, pixels in (("width=4-aa", 60.0, 90.0), ("width=64-bb", 85.0, 80.0)):
+        floors = {"random network": {"acc1": random}, "raw pixels": {"acc1": pixels}}
+        made = result(row=None, metrics={"acc1": 89.0}, floors=floors)
+        write(tmp_path / "widths", made, setting=setting)
+    lines = [line.split("|")[1:-1] for line in assimilate.runs(tmp_path / "widths").table().splitlines()[2:]]
+    assert [line[-1].strip() for line in lines] == ["89.00 (1) ▽", "89.00 (1)", "60.00 to 85.00", "80.00 to 90.00"]
     with pytest.raises(ValueError, match="no such folder"):
         assimilate.runs(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="is no finished run"):

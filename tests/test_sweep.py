@@ -265,6 +265,30 @@ def test_a_setting_below_raw_pixels_is_marked_above_the_floors(tmp_path, capsys)
     ]
 
 
+def test_the_floors_of_several_settings_are_a_range_and_budgets_stand_apart(tmp_path, capsys):
+    folder = SweepFolder(tmp_path, "train", [], 3)
+    folder.clear()
+    for number, (word, random, budget) in enumerate([("4", 60.0, "cpu"), ("64", 85.0, "cpu"), ("4", 40.0, "smoke")]):
+        record = replace(finished(tmp_path, number, 0, f"encoder.width={word}", acc1=90.0), budget=budget)
+        path = Path(record.run_dir) / "metrics.json"
+        floors = {"random network": {"acc1": random}, "raw pixels": {"acc1": 91.0 if number else 0.0}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"floors": floors}))
+        folder.write(record)
+    assert print_summary(folder, print) == 0
+    lines = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    assert [line[1:] for line in lines if line[:1] == ["floor:"]] == [
+        ["random", "network", "digits", "cpu", "60.00", "to", "85.00"],
+        ["raw", "pixels", "digits", "cpu", "0.00", "to", "91.00"],
+        ["random", "network", "digits", "smoke", "40.00"],
+        ["raw", "pixels", "digits", "smoke", "91.00"],
+    ]
+    assert [line[1:] for line in lines if line[:1] and line[0].startswith("encoder.width")] == [
+        ["digits", "cpu", "1", "90.00"],
+        ["digits", "cpu", "1", "90.00", "▽"],
+        ["digits", "smoke", "1", "90.00", "▽"],
+    ]
+
+
 def test_a_run_that_two_jobs_share_counts_once(tmp_path):
     first = finished(tmp_path, 0, 0, "trainer.num_threads=1", acc1=90.0)
     second = replace(first, number=1, overrides=("trainer.num_threads=2", "seed=0", "loss.temperature=0.5"))

@@ -145,6 +145,24 @@ def test_settings_are_grouped_over_their_seeds_and_apart_by_data_set_budget_and_
     assert list(found[0].protocols) == ["acc1"]
 
 
+def test_floors_of_several_encoders_are_a_range():
+    floors = [{"random network": {"acc1": random}, "raw pixels": {"acc1": 70.0}} for random in (60.0, 85.0)]
+    adhoc = [
+        run_of(f"width={width}-aa", row=None, metrics={"acc1": 90.0, "knn5": 80.0}, floors=floors[width])
+        for width in (0, 1)
+    ]
+    (table,) = group_settings(adhoc, budget="paper", is_setting=lambda word: True)
+    assert table.floors == {"random network": ["60.00 to 85.00", "–"], "raw pixels": ["70.00", "–"]}
+    rows = [
+        run_of(row=f"table3/{row}", metrics={"acc1": 90.0}, floors=own)
+        for row, own in zip(("first", "second"), floors, strict=True)
+    ]
+    assert [text for mark, text in fill(rows).notes if mark == "⊥"] == [
+        "cifar10, random network: Acc@1 60.00 to 85.00",
+        "cifar10, raw pixels: Acc@1 70.00",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

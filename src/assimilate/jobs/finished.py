@@ -17,7 +17,7 @@ from assimilate.pages.metrics import BELOW
 from assimilate.pages.numbers import Spread, spread
 from assimilate.pages.result_file import METRICS
 from assimilate.pages.run import Place, parse_place, parse_run
-from assimilate.probes.floors import PIXELS, below
+from assimilate.probes.floors import below_pixels, texts_by_group
 
 # Folders between `out` and a result.
 _DEPTH = 5
@@ -321,24 +321,18 @@ class Runs(tuple[Run, ...]):
         metrics = metrics or tuple(dict.fromkeys(metric for each in settings.values() for metric in each))
         lines = [("run", "data set", "budget", *metrics)]
         for key, each in settings.items():
-            pixels = self._floors(*key[1:]).get(PIXELS, {})
-            marks = {name: f" {BELOW}" for name in each if below({name: each[name].mean}, pixels)}
+            own = [run.floors for run in self if (run.name, run.dataset_name, run.budget) == key]
+            marks = {name: f" {BELOW}" for name in each if below_pixels(name, each[name].mean, own)}
             shown = {name: found.text(2) + marks.get(name, "") for name, found in each.items()}
             lines.append((*key, *(shown.get(metric, "–") for metric in metrics)))
-        for dataset, budget in dict.fromkeys(key[1:] for key in settings):
-            for floor, of in self._floors(dataset, budget).items():
-                values = (f"{of[metric]:.2f}" if metric in of else "–" for metric in metrics)
-                lines.append((f"floor: {floor}", dataset, budget, *values))
+        for where, floors in texts_by_group(((run.dataset_name, run.budget), run.floors) for run in self).items():
+            for floor, texts in floors.items():
+                lines.append((f"floor: {floor}", *where, *(texts.get(metric, "–") for metric in metrics)))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         padded = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
         rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
         unread = [f"not read: {path}: {reason}" for path, reason in self.problems.items()]
         return "\n".join([padded[0], rule, *padded[1:], *unread])
-
-    def _floors(self, dataset: str, budget: str) -> dict[str, Mapping[str, float]]:
-        """What numbers of a data set have to beat, by floor."""
-        members = [run for run in self if (run.dataset_name, run.budget) == (dataset, budget)]
-        return {floor: values for run in members for floor, values in run.floors.items()}
 
     def __str__(self) -> str:
         return self.table()

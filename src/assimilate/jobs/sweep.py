@@ -25,7 +25,7 @@ from assimilate.jobs.plan import Planned, plan_of_all, smaller_than
 from assimilate.pages.metrics import BELOW, BELOW_PIXELS, metric
 from assimilate.pages.result_file import read_metrics
 from assimilate.pages.run import warning_of
-from assimilate.probes.floors import PIXELS, below
+from assimilate.probes.floors import Floors, below_pixels, texts_by_group
 from assimilate.run.config import own_words
 from assimilate.run.job import Job, shell_word
 from assimilate.run.words import override_word, typed_words
@@ -169,7 +169,7 @@ class SettingSummary:
     done: tuple[JobRecord, ...]
     failed: tuple[JobRecord, ...]
     values: dict[str, list[float]]  # metric -> one mean a seed
-    floors: dict[str, dict[str, float]]  # floor -> metric -> what a number has to beat
+    floors: tuple[Floors, ...]  # of each run
 
     def text(self, metric: str) -> str:
         """ "92.90 ± 0.05" (sample standard deviation over seeds), "92.90" of one seed, "–" of none; ▽ below pixels."""
@@ -177,7 +177,7 @@ class SettingSummary:
         if not values:
             return "–"
         mean = statistics.fmean(values)
-        mark = f" {BELOW}" if below({metric: mean}, self.floors.get(PIXELS, {})) else ""
+        mark = f" {BELOW}" if below_pixels(metric, mean, self.floors) else ""
         return (f"{mean:.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{mean:.2f}") + mark
 
 
@@ -191,19 +191,19 @@ def summarize(records: Sequence[JobRecord]) -> list[SettingSummary]:
     summaries = []
     for (name, dataset, budget), members in groups.items():
         values: dict[str, list[float]] = {}
-        floors: dict[str, dict[str, float]] = {}
+        floors: list[Floors] = []
         # Jobs that differ in neutral keys alone are one run: it counts once.
         done_runs = {record.run_dir: record for record in members if record.status == "done"}
         for record in done_runs.values():
             result = read_metrics(Path(record.run_dir)) if record.run_dir else None
-            floors |= (result or {}).get("floors", {})
+            floors.append((result or {}).get("floors", {}))
             for shown in SHOWN:
                 value: dict[str, Any] | None = (result or {}).get("metrics", {}).get(shown)
                 if value is not None:
                     values.setdefault(shown, []).append(value["mean"])
         done = tuple(record for record in members if record.status == "done")
         failed = tuple(record for record in members if record.status != "done")
-        summaries.append(SettingSummary(name, dataset, budget, done, failed, values, floors))
+        summaries.append(SettingSummary(name, dataset, budget, done, failed, values, tuple(floors)))
     return summaries
 
 
@@ -239,16 +239,21 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
     metrics = [metric for metric in SHOWN if any(summary.values.get(metric) for summary in summaries)]
     if stage in MEASURING and metrics:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for header in ("", "data set", "n", *(SHOWN[metric] for metric in metrics), *(["failed"] if failed else [])):
+        places = ["data set", "budget"] if len({summary.budget for summary in summaries}) > 1 else ["data set"]
+        for header in ("", *places, "n", *(SHOWN[metric] for metric in metrics), *(["failed"] if failed else [])):
             # A name that does not fit goes on below: cut short, table3/expert_expert_… would be four rows.
-            table.add_column(header, justify="left" if header in ("", "data set") else "right", overflow="fold")
+            table.add_column(header, justify="left" if header in ("", *places) else "right", overflow="fold")
         for summary in summaries:
             n = len(next(iter(summary.values.values()), []))
-            cells = [summary.name, summary.dataset, str(n), *(summary.text(metric) for metric in metrics)]
+            place = [summary.dataset, summary.budget][: len(places)]
+            cells = [summary.name, *place, str(n), *(summary.text(metric) for metric in metrics)]
             table.add_row(*map(_plain, cells), *([str(len(summary.failed) or "")] if failed else []))
         table.add_section()
-        for cells in _floor_lines(summaries, metrics):
-            table.add_row(*cells, style="dim")
+        found = [((summary.dataset, summary.budget), each) for summary in summaries for each in summary.floors]
+        for where, floors in texts_by_group(found).items():
+            for floor, texts in floors.items():
+                numbers = (texts.get(metric, "–") for metric in metrics)
+                table.add_row(*map(_plain, [f"floor: {floor}", *where[: len(places)], "", *numbers]), style="dim")
         console.print(table)
         for warning in filter(None, map(warning_of, sorted({summary.budget for summary in summaries}))):
             console.print(warning, markup=False)
@@ -273,16 +278,6 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
         out = shell_word(override_word("out", str(folder.out)))
         console.print(f"tables:  python -m assimilate.report {out}", markup=False)
     return len(failed) + missing
-
-
-def _floor_lines(summaries: Sequence[SettingSummary], metrics: Sequence[str]) -> list[list[str]]:
-    """The first cells of the lines that say what each data set's numbers have to beat."""
-    lines = []
-    for summary in {summary.dataset: summary for summary in summaries if summary.floors}.values():
-        for floor, values in summary.floors.items():
-            numbers = [f"{values[metric]:.2f}" if metric in values else "–" for metric in metrics]
-            lines.append([f"floor: {floor}", _plain(summary.dataset), "", *numbers])
-    return lines
 
 
 def _plain(text: str) -> str:

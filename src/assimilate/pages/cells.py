@@ -10,6 +10,7 @@ from assimilate.pages.numbers import NOTHING, PaperNumber, Spread, hours_text, s
 from assimilate.pages.paired import Baselines, Paired
 from assimilate.pages.run import COMPARABLE_BUDGET, Run, hours_of
 from assimilate.pages.tables import Row, Table
+from assimilate.probes.floors import texts_by_group
 
 NOT_RUN = "not run"
 NOT_MEASURED = "not measured"
@@ -290,11 +291,12 @@ class FilledTable:
         for entry in self.entries:
             for run in entry.runs:
                 lines += [(NOTED, f"{self.table.row_title(entry.row.name)}: {note}") for note in run.notes]
-        for entry in self.entries:
-            shown = self.datasets[entry.dataset]
-            for floor, values in ((floor, values) for run in entry.runs for floor, values in run.floors.items()):
-                text = ", ".join(f"{metric(name).title} {values[name]:.2f}" for name in shown if name in values)
-                lines += [(FLOOR, f"{self.title_of(entry.dataset)}, {floor}: {text}")] if text else []
+        found = ((entry.dataset, run.floors) for entry in self.entries for run in entry.runs)
+        for dataset, floors in texts_by_group(found).items():
+            for floor, texts in floors.items():
+                shown = [name for name in self.datasets[dataset] if name in texts]
+                text = ", ".join(f"{metric(name).title} {texts[name]}" for name in shown)
+                lines += [(FLOOR, f"{self.title_of(dataset)}, {floor}: {text}")] if text else []
         if any(cell.below_pixels for entry in self.entries for cell in entry.cells):
             lines.append((BELOW, BELOW_PIXELS.removeprefix(f"{BELOW} ")))
         lenders = dict.fromkeys(lender for entry in self.entries for lender in entry.borrowed_from)

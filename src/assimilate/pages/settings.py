@@ -7,6 +7,7 @@ from assimilate.pages.metrics import BELOW, BELOW_PIXELS, metric, ordered
 from assimilate.pages.numbers import NOTHING, Spread, spread
 from assimilate.pages.paired import Baselines, Paired
 from assimilate.pages.run import Run
+from assimilate.probes.floors import texts_by_group
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,10 @@ class SettingsTable:
     def floors(self) -> dict[str, list[str]]:
         """What accuracies have to beat, by floor, a text a column."""
         runs = [run for setting in self.settings for run in setting.runs]
-        values = {floor: values for run in runs for floor, values in run.floors.items()}
         return {
-            floor: [NOTHING if is_f or name not in of else f"{of[name]:.2f}" for name, is_f, _ in self.columns]
-            for floor, of in values.items()
+            floor: [NOTHING if is_f else texts.get(name, NOTHING) for name, is_f, _ in self.columns]
+            for floors in texts_by_group((self.dataset, run.floors) for run in runs).values()
+            for floor, texts in floors.items()
         }
 
     @property

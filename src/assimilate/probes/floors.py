@@ -1,10 +1,14 @@
 """What a number has to beat before it says anything of an encoder."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+Group = TypeVar("Group", bound=Hashable)
+# Of one run: floor -> metric -> percent.
+Floors = Mapping[str, Mapping[str, float]]
 COMMONEST_CLASS, PIXELS, UNTRAINED = "commonest class", "raw pixels", "random network"
 # Larger images are averaged to this side. So many training images are used, so many of them to choose C, and so many
 # test images; and no more than an iteration of so many multiplications takes: 1,000 classes leave 10,000 images.
@@ -35,3 +39,31 @@ def named_as(metrics: Iterable[str], values: dict[str, float]) -> dict[str, floa
 def below(metrics: Mapping[str, float], floor: Mapping[str, float]) -> list[str]:
     """The metrics that do not reach a floor."""
     return [name for name, value in metrics.items() if value < floor.get(name, -np.inf)]
+
+
+def below_pixels(metric: str, value: float, found: Iterable[Floors]) -> bool:
+    """Whether a value, e.g. the mean over runs, does not reach the raw pixels of one of its runs."""
+    return any(below({metric: value}, floors.get(PIXELS, {})) for floors in found)
+
+
+def texts_by_group(found: Iterable[tuple[Group, Floors]]) -> dict[Group, dict[str, dict[str, str]]]:
+    """What runs have to beat, as tables say it: group -> floor -> metric -> "85.00", or "60.00 to 85.00" of several.
+
+    Runs of one group may differ in a floor: a random network is of the run's own encoder and seed.
+
+    Args:
+        found: of each run its group, which holds what its lines stand under (data set, budget), and its floors.
+    """
+    values: dict[Group, dict[str, dict[str, list[float]]]] = {}
+    for group, floors in found:
+        for floor, of in floors.items():
+            for metric, value in of.items():
+                values.setdefault(group, {}).setdefault(floor, {}).setdefault(metric, []).append(value)
+    return {
+        group: {floor: {metric: _range(each) for metric, each in of.items()} for floor, of in floors.items()}
+        for group, floors in values.items()
+    }
+
+
+def _range(values: list[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{value:.2f}" for value in (min(values), max(values))))
