@@ -3,10 +3,13 @@
 import errno
 import os
 import re
+from collections.abc import Callable
 
 import pytest
+from pydantic import ValidationError
 
 from assimilate.errors import UserError
+from assimilate.graph.settings import Settings
 from assimilate.jobs.command import stage
 from assimilate.run.composing import compose
 
@@ -90,6 +93,13 @@ REFUSED = [
     (["data.expert.jitter=[true,0,0,0]"], r"data\.expert\.jitter=\[true,0,0,0\] cannot be used"),
     (["-m", "view=wsearch,null"], "view=null cannot be used: allowed is one of basic"),
     (["view=[wsearch,wperturb]"], r"view=\[wsearch,wperturb\] cannot be used: .*-m view="),
+    (["loss={a: 1}"], r"loss\.a cannot be set: this run has no such key\. "),
+    (["loss={temperature: 0.2, b: {c: 1}}", "assim=a1"], r"loss\.b cannot be set: this run has no such key\. "),
+    (["view={sigma: 1}"], r"view\.sigma cannot be set: this run has no such key\. "),
+    (["-m", "view={sigma: 1}", "seed=0,1"], r"view\.sigma cannot be set: this run has no such key\. "),
+    (["dataset={root: /x}"], "dataset.root cannot be set.*It is a key of dataset=folder$"),
+    (["recipe_view={a: 1}"], "recipe_view cannot be set: .* It chooses one of digits_wmix"),
+    (["recipe_view={}"], "recipe_view cannot be set: .* It chooses one of digits_wmix"),
     (["+table3=null"], "table3 has no row None"),
     (["+table3=[expert_expert_simclr]"], "table3 has no row"),
     (["+dataset=digits"], "without \\+, dataset="),
@@ -117,6 +127,34 @@ def test_refused_in_one_line_before_anything_is_made(overrides, message, tmp_pat
     assert "Traceback" not in error
     assert not jobs
     assert not (tmp_path / "out").exists()
+
+
+class Nested(Settings):
+    pairs: tuple[tuple[int, float], ...] = ()
+    named: dict[str, float] | None = None
+    either: dict[str, list[float | bool]] | None = None
+    open: int | dict | list | None = None
+    called: Callable[[int], float] | None = None
+
+
+@pytest.mark.parametrize(
+    "given", [{"pairs": ((True, 1.0),)}, {"pairs": [[1, False]]}, {"named": {"a": True}}, {"open": True}]
+)
+def test_no_boolean_stands_for_a_number_however_deep(given):
+    with pytest.raises(ValidationError, match="a number is needed"):
+        Nested(**given)
+
+
+@pytest.mark.parametrize(("given"), [{"either": {"a": [True]}}, {"open": {"a": True}}, {"open": [[True]]}])
+def test_a_boolean_stays_one_where_the_type_lets_it_in(given):
+    ((name, value),) = given.items()
+    assert repr(getattr(Nested(**given), name)) == repr(value)
+
+
+def test_what_is_called_is_no_boolean_and_no_number():
+    with pytest.raises(ValidationError, match="callable"):
+        Nested(called=True)
+    assert Nested(called=round).called is round
 
 
 def test_unwritable_out_is_refused(tmp_path, probe_stage, capsys):

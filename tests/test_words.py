@@ -327,6 +327,23 @@ def test_a_file_of_options_that_cannot_be_read_is_one_line(content, folder, tmp_
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("name", ["2", "1e3", "true", "null"])
+@pytest.mark.parametrize("group", ["loss", "+mytable"])
+def test_an_option_whose_name_is_no_word_is_chosen_as_the_message_says(name, group, folder, tmp_path, capsys):
+    (folder / "loss/mine.yaml").rename(folder / f"loss/{name}.yaml")
+    row = (folder / "mytable/one.yaml").read_text().replace("/one", f"/{name}")
+    (folder / f"mytable/{name}.yaml").write_text(row)
+    words = ["dataset=cifar10", f"--config-dir={folder}", "budget=paper", f"out={tmp_path / 'out'}"]
+    assert jobs_of(f"{group}={name}", *words) == ([], 2)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    (typed,) = typed_into_bash([said.strip().split("is quoted, ")[-1]])
+    (job,), code = jobs_of(typed, *words)
+    chosen = {"loss": (None, 0.25, 64), "+mytable": (f"mytable/{name}", 0.5, 8)}
+    found = (job.row, job.config["loss"]["alpha"], job.config["encoder"]["width"])
+    assert (code, found) == (0, chosen[group])
+
+
 def test_a_value_that_is_a_path_chooses_no_option(folder, tmp_path, capsys):
     """A file beside the folder of images, of its name and .yaml, is none of ours to read."""
     (tmp_path / "images.yaml").write_text("- a\n- b\n")

@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -174,11 +174,12 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic takes true for 1, within a list too."""
-        held = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(item, bool) for item in held):
+        """Pydantic takes true for 1, within lists and mappings too."""
+        if any(isinstance(item, bool) for item in _innermost(value)):
             kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
-            if {int, float} & kinds and not {bool, Any} & kinds:
+            # What one of these holds, where nothing is said of it, may well be a boolean.
+            holders = () if isinstance(value, bool) else (BaseModel, Mapping, list, tuple, set, frozenset)
+            if {int, float} & kinds and not any(kind in (bool, Any) or issubclass(kind, holders) for kind in kinds):
                 raise ValueError("a number is needed")
         return value
 
@@ -247,13 +248,28 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
+def _innermost(value: Any) -> Iterator[Any]:
+    """What lists and mappings hold, however deep."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _innermost(item)
+    else:
+        yield value
+
+
 def _kinds(annotation: Any) -> set[Any]:
-    """The types that an annotation is made of: {int, NoneType} of `list[int] | None`."""
+    """The types of the values that an annotation lets in: {int, NoneType} of `list[int] | None`."""
+    if typing.get_origin(annotation) is Callable:
+        return {Callable}  # what it is called with is no value of the field
     if typing.get_origin(annotation) is Literal:
         return set(map(type, typing.get_args(annotation)))
     inner = typing.get_args(annotation)
     parts = inner[:1] if typing.get_origin(annotation) is Annotated else inner
-    return {kind for part in parts for kind in _kinds(part)} if parts else {annotation}
+    if not parts:
+        return {annotation} if isinstance(annotation, type) else set()  # an ellipsis, a type variable
+    return {kind for part in parts for kind in _kinds(part)}
 
 
 def settings_type(annotation: Any) -> "type[Settings] | None":

@@ -44,7 +44,7 @@ from assimilate.run.help_pages import help_of
 from assimilate.run.job import Job
 from assimilate.run.keys import is_settable
 from assimilate.run.known_keys import CONF, plain_keys
-from assimilate.run.words import CommandLine, read_command_line, sweep_word
+from assimilate.run.words import CommandLine, check_quoted, read_command_line, sweep_word
 
 # Keys in which an option or a row states its own name: set by hand, they would mislabel the run.
 SAID_BY = {
@@ -118,6 +118,7 @@ def check_additions(overrides: Sequence[str]) -> None:
         _check_key(override)
         if key in tables:
             known = rows_of(key)
+            check_quoted(override, known)
             value = override.value()
             if not override.is_sweep_override() and value not in known:
                 near = difflib.get_close_matches(str(value), known, n=1)

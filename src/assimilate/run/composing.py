@@ -29,7 +29,7 @@ from assimilate.errors import UserError
 from assimilate.run.keys import named_keys
 from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nearest_key, nodes, options_with, settings_in
 from assimilate.run.once_loader import OnceLoader
-from assimilate.run.words import SEARCH_PATH, unreadable
+from assimilate.run.words import SEARCH_PATH, check_quoted, unreadable
 
 CONFIG_NAME = "config"
 # The group of ready-made multiruns; a job of one is a run like any other, without it.
@@ -124,8 +124,17 @@ def one_line(error: Exception) -> str:
         return _no_option(group, name, options.split())
     if there := re.search(r"An item is already at '([^']+)'", text):
         return f"+{there[1]} cannot be used: a key that the run has is given without +, {there[1]}=…"
-    no_key = r"\1 cannot be set: this run has no such key"
-    return re.sub(r"Could not override '(\S+)'\.? Key '\S+' is not in struct", no_key, text)
+    no_key = f"{_missing_key(error)} cannot be set: this run has no such key"
+    return re.sub(r"Could not override '\S+'\.? Key '\S+' is not in struct", lambda _: no_key, text)
+
+
+def _missing_key(error: Exception) -> str | None:
+    """The dotted path of the key that a run does not have, the one within a mapping too; None of another error."""
+    unknown = re.search(r"Could not override '([\w.]+)'", str(error))
+    if unknown is None:
+        return None
+    within = str(getattr(error.__cause__, "full_key", ""))
+    return within if within.startswith(f"{unknown[1]}.") else unknown[1]
 
 
 def _no_option(group: str, name: str, options: Sequence[str]) -> str:
@@ -228,9 +237,9 @@ def _check_choice(override: Override) -> None:
     if not group:
         raise UserError(f"{override.input_line} cannot be read: needed is key=value, e.g. dataset=digits")
     ours = (CONF / group).is_dir()
-    sets = isinstance(value, dict) or not (ours or "/" in group)
-    if sets or override.is_delete() or override.is_sweep_override():
+    if _sets(override) or override.is_delete() or override.is_sweep_override():
         return
+    check_quoted(override, rows_of(group))
     if value is None or isinstance(value, list):
         several = f" (several, one after the other: -m {group}=…,…)" if value else ""
         allowed = f"allowed is one of {', '.join(rows_of(group))}{several}"
@@ -239,6 +248,12 @@ def _check_choice(override: Override) -> None:
     options = rows_of(folder)
     if not isinstance(value, str) or (ours and name not in options):  # of Hydra's own, an extra may bring it
         raise UserError(_no_option(group, str(override.input_line).partition("=")[2], options))
+
+
+def _sets(override: Override) -> bool:
+    """Whether it sets keys, as loss={alpha: 1} does too, rather than choosing an option."""
+    group = override.key_or_group
+    return isinstance(override.value(), dict) or not ((CONF / group).is_dir() or "/" in group)
 
 
 def suggestion(error: Exception, words: Sequence[str]) -> str:
@@ -252,15 +267,17 @@ def suggestion(error: Exception, words: Sequence[str]) -> str:
     extra = next((EXTRAS[word] for word in EXTRAS if plugin is not None and word in plugin.group(1)), None)
     if extra is not None:
         return f". It comes with the extra {extra!r}, installed from the checkout: make extras EXTRAS={extra}"
-    unknown = re.search(r"Could not override '([\w.]+)'", str(error))
-    if unknown is None:
+    key = _missing_key(error)
+    if key is None:
         return ""
-    key = unknown.group(1)
     if key in table_groups():
         return f". A row is added: +{key}=…"
+    if (CONF / key).is_dir():
+        return f". It chooses one of {', '.join(rows_of(key))}"
     if having := options_with(key):
         return f". It is a key of {' or '.join(having)}"
-    choices = [word for word in words if (CONF / word.partition("=")[0]).is_dir()]
+    parsed = zip(words, OverridesParser.create().parse_overrides(list(words)), strict=True)
+    choices = [word for word, read in parsed if (CONF / word.partition("=")[0]).is_dir() and not _sets(read)]
     composed: Any = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=choices))
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     return f". {nearest_key(key, {*nodes(composed), *named_keys(composed), *groups})}"

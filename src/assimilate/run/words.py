@@ -253,3 +253,15 @@ def sweep_word(override: Override) -> str:
     key, _, value = line.partition("=")
     text = f"; if it is one value: {shell_word(f'{key}={_quoted(value)}')}" if override.value_type else ""
     return f"{line} is a sweep: add -m to run every value{text}"
+
+
+def check_quoted(override: Override, options: Sequence[str]) -> None:
+    """Refuse the bare name of an option that Hydra's grammar reads as a number, a boolean or null.
+
+    Raises:
+        UserError: it is one, with the word to type.
+    """
+    key, _, value = str(override.input_line).partition("=")
+    if value in options and not isinstance(override.value(), str):
+        instead = shell_word(f"{key}={_quoted(value)}")
+        raise UserError(f"{key}={value} cannot be used: a name that reads as a number or the like is quoted, {instead}")
