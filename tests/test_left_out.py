@@ -16,13 +16,16 @@ from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer, Schedule
 from assimilate.data.dataset import Dataset
 from assimilate.data.transform import Transform
-from assimilate.encoder.backbones import Backbone
+from assimilate.encoder.backbones import Backbone, ResNet
 from assimilate.generator.step import Generator
 from assimilate.probes.metric import Metric
+from assimilate.views.online import OnlineSolver
+from assimilate.views.solver import Solver
 from assimilate.views.step import Cached
 from assimilate.views.synthesised import Synthesised
 
-for base in (Loss, Optimizer, Schedule, Dataset, Transform, Backbone, Generator, Metric, Cached, Synthesised):
+BASES = (Loss, Optimizer, Schedule, Dataset, Transform, Backbone, ResNet, Generator, Metric, Cached, Synthesised)
+for base in (*BASES, Solver, OnlineSolver):
     globals()["No" + base.__name__] = type("No" + base.__name__, (base,), {"__module__": __name__})
 
 
@@ -53,16 +56,19 @@ def outside(tmp_path_factory):
         ("dataset._target_=incomplete.NoDataset", "available or prepare"),
         ("assim.view1=incomplete.NoTransform", "augmentation"),
         ("encoder.backbone=incomplete.NoBackbone", "build"),
+        ("encoder.backbone=incomplete.NoResNet", "gflop_at_32 or num_blocks"),
         ("generator._target_=incomplete.NoGenerator", "load"),
         ("metrics.mine._target_=incomplete.NoMetric", "measure"),
         ("view._target_=incomplete.NoCached", "fill"),
         ("view._target_=incomplete.NoSynthesised", "move"),
+        ("view.solver=incomplete.NoSolver", "effort_of_a_view or solves"),
+        ("view=online assim=a2 view.solver=incomplete.NoOnlineSolver", "passes_of_a_step or trained_by"),
     ],
 )
 def test_it_is_refused_in_one_line(word, lacking, tmp_path, capsys):
-    assert train.main([word, "prepare=plan", f"out={tmp_path}"]) == 2
+    assert train.main([*word.split(), "prepare=plan", f"out={tmp_path}"]) == 2
     error = capsys.readouterr().err
-    assert f"{word} cannot be used: the class has no {lacking} of its own\n" in error
+    assert f"{word.split()[-1]} cannot be used: the class has no {lacking} of its own\n" in error
     assert error.count("\n") == 1
 
 

@@ -52,7 +52,7 @@ def fit_stylegan2(settings: StyleGAN2Settings, into: Path, at: Place) -> None:
     """
     dataset: ImageDataset = at.dataset
     leaking = None
-    if settings.augment.leaks:
+    if settings.leaks:
         assert settings.expert is not None, "data.expert stands in every configuration"
         size = dataset.train.image_size
         leaking = make_transform("expert", size, flip=settings.flip, expert=settings.expert.model_dump())
@@ -66,7 +66,7 @@ def fit_stylegan2(settings: StyleGAN2Settings, into: Path, at: Place) -> None:
             seed=settings.seed,
             device=at.device,
             augmentation=leaking,
-            diffaugment=DiffAugment() if settings.augment.of_all else None,
+            diffaugment=DiffAugment() if settings.augments_all else None,
             observers=make_observers(settings, dataset, into, device=at.device, say=at.say, watching=watching),
             progress=at.followed(progress, "generator"),
         )

@@ -77,7 +77,7 @@ def make_observers(
 
         # The last one is the generator itself.
         observers.append(Observer(save, settings.save_every_images, batch, at_the_end=False))
-    if settings.frechet.measures:
+    if settings.measures:
         measure: Callable[[GeneratorState], None] = _not_shown
         if watching:
             measure = _FrechetRecorder(_distance(settings, dataset, device), batch, folder / CURVE, say)
@@ -168,7 +168,7 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
 def _distance(settings: StyleGAN2Settings, dataset: ImageDataset, device: str) -> "FrechetDistance":
     from assimilate.generator.frechet import FeatureSpace, FrechetDistance, inception_space  # and with it torchmetrics
 
-    if settings.frechet.is_encoder:
+    if settings.measures_by_encoder:
         encoder, label, mean, std = _random_or_given(settings, dataset)
         space = FeatureSpace(label, PixelFeatures(encoder, mean=mean, std=std), encoder.feature_dim)
     else:

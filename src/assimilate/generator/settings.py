@@ -1,16 +1,14 @@
 """Settings of adversarial training; the defaults are rosinality's."""
 
 from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from assimilate.data.transform import Expert
 from assimilate.encoder.step import Network
 from assimilate.generator.architecture import Architecture, stylegan2_channels
-from assimilate.graph.part import Part
 from assimilate.graph.settings import (
-    BESIDE,
     NEUTRAL,
     Allowed,
     At,
@@ -63,56 +61,6 @@ class TrainingSettings:
     def path_length_batch(self, batch: int) -> int:
         """Return how many images the path length takes where the other terms take ``batch``."""
         return max(1, batch // self.path_length_batch_shrink)
-
-
-class Augment(Part):
-    """What is done to the images that the discriminator sees, beside flips."""
-
-    role: ClassVar[str] = "augment"
-    # Whether real images become expert views now and then, and whether all images go through DiffAugment.
-    leaks: ClassVar[bool] = False
-    of_all: ClassVar[bool] = False
-
-
-class NoAugment(Augment, word="none"):
-    """Nothing."""
-
-
-class Leak(Augment, word="leak"):
-    """The generator learns to make expert views (Appendix I's "-aug")."""
-
-    leaks: ClassVar[bool] = True
-
-
-class Differentiable(Augment, word="diffaugment"):
-    """Real and generated images alike, which does not leak (Zhao et al. 2020)."""
-
-    of_all: ClassVar[bool] = True
-
-
-class Frechet(Part):
-    """The network in whose features the Fréchet distance is measured."""
-
-    role: ClassVar[str] = "frechet"
-    measures: ClassVar[bool] = True
-    # Whether it is an encoder of ours; else Inception-v3.
-    is_encoder: ClassVar[bool] = False
-
-
-class NoFrechet(Frechet, word="none"):
-    """Nothing is measured."""
-
-    measures: ClassVar[bool] = False
-
-
-class Inception(Frechet, word="inception"):
-    """That of published distances (FID)."""
-
-
-class ThroughEncoder(Frechet, word="encoder"):
-    """A file of ours, or this run's network with random weights."""
-
-    is_encoder: ClassVar[bool] = True
 
 
 class StyleGAN2Settings(Settings):
@@ -172,17 +120,38 @@ class StyleGAN2Settings(Settings):
     mixing_probability: Probability
     # Beyond 1e15, the decay of a step rounds to 1.
     ema_half_life_steps: Annotated[float, Field(gt=0, le=1e15), Allowed("a number of steps > 0, at most 1e15")]
-    augment: Annotated[Augment, BESIDE] = NoAugment()
+    augment: Literal["none", "leak", "diffaugment"] = "none"
     augment_probability: Probability = 0.5
     checkpoint_every: Annotated[Count, NEUTRAL, Allowed("a whole number of steps ≥ 1")]
     sample_every: Annotated[Whole, NEUTRAL, Allowed("a whole number ≥ 0 (0: off)")] = 0
     save_every_images: Annotated[Whole, NEUTRAL, Allowed("a whole number ≥ 0 (0: off)")] = 0
-    frechet: Annotated[Frechet, NEUTRAL] = NoFrechet()
+    frechet: Annotated[Literal["none", "inception", "encoder"], NEUTRAL] = "none"
     frechet_every: Annotated[Count, NEUTRAL] = 10000
     frechet_images: Annotated[int, NEUTRAL, Field(ge=2), Allowed("a whole number ≥ 2")] = 10000
     frechet_encoder: Annotated[File | None, NEUTRAL] = None
     # Through whose random weights frechet=encoder looks where no file is given.
-    network: Annotated[Network | None, NEUTRAL, From("encoder"), When("frechet", ThroughEncoder())] = None
+    network: Annotated[Network | None, NEUTRAL, From("encoder"), When("frechet", "encoder")] = None
+
+    # What each word of `augment` and `frechet` means; no other place asks.
+    @property
+    def leaks(self) -> bool:
+        """Whether real images become expert views now and then."""
+        return self.augment == "leak"
+
+    @property
+    def augments_all(self) -> bool:
+        """Whether real and generated images go through DiffAugment."""
+        return self.augment == "diffaugment"
+
+    @property
+    def measures(self) -> bool:
+        """Whether a Fréchet distance is measured."""
+        return self.frechet != "none"
+
+    @property
+    def measures_by_encoder(self) -> bool:
+        """Whether it is measured in an encoder's features; else in those of Inception-v3."""
+        return self.frechet == "encoder"
 
     @property
     def architecture(self) -> Architecture:

@@ -145,7 +145,7 @@ class StyleGAN2(StyleGAN2Settings, Generator):
     @property
     def is_recorded(self) -> bool:
         """Whether samples, snapshots or distances are asked for."""
-        return not self.is_brought and bool(self.sample_every or self.save_every_images or self.frechet.measures)
+        return not self.is_brought and bool(self.sample_every or self.save_every_images or self.measures)
 
     @property
     def width(self) -> float:
@@ -168,16 +168,14 @@ class StyleGAN2(StyleGAN2Settings, Generator):
             kept = {"checkpoint", "truncation", "image_size"}
             return {name: NO_TRAINING for name in type(self).model_fields if name not in kept}
         found: dict[str, str] = {}
-        if not self.augment.leaks:
-            found |= dict.fromkeys(
-                ("augment_probability", "expert"), f"generator.augment={self.augment.called} draws none"
-            )
-        if not self.frechet.measures:
+        if not self.leaks:
+            found |= dict.fromkeys(("augment_probability", "expert"), f"generator.augment={self.augment} draws none")
+        if not self.measures:
             found |= dict.fromkeys(("frechet_every", "frechet_images"), "generator.frechet=none measures no distance")
         if self.frechet_encoder is not None:
             found["network"] = "generator.frechet_encoder is looked through"
-        if not self.frechet.is_encoder:
-            found["frechet_encoder"] = f"generator.frechet={self.frechet.called} looks through no encoder"
+        if not self.measures_by_encoder:
+            found["frechet_encoder"] = f"generator.frechet={self.frechet} looks through no encoder"
         return found
 
 

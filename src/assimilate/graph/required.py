@@ -25,6 +25,8 @@ def required(*, unless: str) -> Callable[[F], F]:
 def left_out(cls: type) -> list[str]:
     """What a class must define and does not, in alphabetical order."""
     found = set(getattr(cls, "__abstractmethods__", ()))
+    # Of settings, class variables too that a base declares without a value.
+    found |= {name for name in getattr(cls, "__class_vars__", ()) if not hasattr(cls, name)}
     for owner in cls.__mro__:
         for name, member in vars(owner).items():
             unless = getattr(member, _MARK, None)

@@ -43,11 +43,18 @@ class At:
 class When:
     """The field has a value only where another holds one of these: `When("epsilon1", "auto")`.
 
-    Elsewhere it is None, and a step that it would be is not made.
+    Or where the class chosen there says so: `When("perceptual", fact="needs_encoder")`. Elsewhere the field is None,
+    and a step that it would be is not made.
     """
 
-    def __init__(self, field: str, *values: Any) -> None:
-        self.field, self.values = field, values
+    def __init__(self, field: str, *values: Any, fact: str | None = None) -> None:
+        self.field, self.values, self.fact = field, values, fact
+
+    def holds(self, value: Any) -> bool:
+        """Whether the other field, with this value, asks for this one."""
+        if self.fact is None:
+            return value in self.values
+        return isinstance(value, Settings) and bool(getattr(value, self.fact))  # one without a value is refused anyway
 
 
 @dataclass(frozen=True)

@@ -259,7 +259,7 @@ def _is_wanted(field: FieldInfo, cls: type[Settings], values: Mapping[str, Any])
     def value(name: str) -> Any:
         return values[name] if name in values else cls.model_fields[name].get_default()
 
-    return all(value(mark.field) in mark.values for mark in _conditions(field))
+    return all(mark.holds(value(mark.field)) for mark in _conditions(field))
 
 
 def find_class(key: str, name: Any, base: type[T], *, beside: tuple[str, ...] = ()) -> type[T]:

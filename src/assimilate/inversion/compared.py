@@ -19,6 +19,8 @@ class Perceptual(Part):
     # Side of the smallest images that it can look at.
     smallest: ClassVar[int] = 1
     needs_discriminator: ClassVar[bool] = False
+    # Whether it looks through f.
+    needs_encoder: ClassVar[bool] = False
     # Whether there are any maps.
     compares: ClassVar[bool] = True
 
@@ -28,7 +30,7 @@ class Perceptual(Part):
 
         Args:
             discriminator: the generator's, where `needs_discriminator`.
-            reference: f, where inversion.perceptual=encoder.
+            reference: f, where `needs_encoder`.
 
         Raises:
             ValueError: it cannot be had.
@@ -72,6 +74,8 @@ class OfDiscriminator(Perceptual, word="discriminator"):
 
 class OfEncoder(Perceptual, word="encoder"):
     """f."""
+
+    needs_encoder: ClassVar[bool] = True
 
     def features(self, discriminator: "Discriminator | None", reference: "Encoder | None") -> "FeatureExtractor":
         assert reference is not None, "the step has it"

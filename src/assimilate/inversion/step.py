@@ -19,7 +19,6 @@ from assimilate.graph.place import Place
 from assimilate.graph.rows import RowWork
 from assimilate.graph.settings import Count, Positive, Settings, When, Whole
 from assimilate.graph.step import Step
-from assimilate.inversion.compared import OfEncoder
 from assimilate.inversion.settings import InDomainSettings, OptimizationSettings, Weight
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class InDomain(InDomainSettings, Latents):
     """
 
     images: Images
-    reference: Annotated[Encoder | None, When("perceptual", OfEncoder())] = None
+    reference: Annotated[Encoder | None, When("perceptual", fact="needs_encoder")] = None
     optimization: Optimization
 
     @property

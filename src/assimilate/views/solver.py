@@ -49,7 +49,7 @@ class Solver(Settings):
             equation: fields of `Equation3`.
         """
         settings = {name: getattr(self, name) for name in type(self).model_fields}
-        return pkgutil.resolve_name(self.solves)(**equation, compiled=settings.pop("compile"), **settings)
+        return pkgutil.resolve_name(self.solves)(**equation, compiled=settings.pop("compile", False), **settings)
 
 
 class Ray(Solver, word="ray", node="ray"):
