@@ -93,12 +93,15 @@ def test_of_a_signal_to_every_process_of_a_job_the_parent_speaks():
         parent.kill()
 
 
+LAUNCH = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # libraries that are imported later read them
+
+
 @pytest.mark.parametrize(
     ("variables", "note"),
     [
         ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, None),
         ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, None),
-        ({"SLURM_NTASKS": "", "WORLD_SIZE": "", "RANK": ""}, None),
+        ({"SLURM_NTASKS": "", "WORLD_SIZE": "", "RANK": "", "LOCAL_RANK": ""}, None),
         ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, "SLURM_NTASKS=2"),
         ({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, "WORLD_SIZE=4"),
     ],
@@ -108,9 +111,9 @@ def test_what_a_cluster_sets_makes_no_rank_and_copies_hear_that_they_wait(
 ):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    ranks = []
-    assert stage("train")(lambda job: ranks.append(rank()))(["budget=smoke", f"out={tmp_path}"]) == 0
-    assert ranks == [None]
+    ranks, words = [], ["budget=smoke", f"out={tmp_path}"]
+    assert stage("train")(lambda job: ranks.append((rank(), set(os.environ) & set(LAUNCH))))(words) == 0
+    assert ranks == [(None, set())]
     said = capsys.readouterr().err
     assert (said == "") == (note is None)
     assert note is None or f"note: {note}: copies of one command do not train together" in said

@@ -178,10 +178,10 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
                     elif line.shows:
                         _show(name, [*line.shows, *line.words])
                     elif line.multirun:
-                        _note_copies(_to_stderr)
+                        _leave_launch(_to_stderr)
                         return _run_all(name, body, line.words)
                     else:
-                        _note_copies(_to_stderr)
+                        _leave_launch(_to_stderr)
                         _run_one(name, body, line.words, only_shows=only_shows)
             except UserError as error:
                 print(f"assimilate.{name}: {error}", file=sys.stderr)
@@ -300,14 +300,20 @@ def _task_words() -> list[str]:
     return own_words([*overrides.hydra, *overrides.task])
 
 
-def _note_copies(say: Callable[[str], None]) -> None:
-    """Warn that srun or torchrun may have started this command several times, judged by their variables."""
+def _leave_launch(say: Callable[[str], None]) -> None:
+    """Warn that srun or torchrun may have started this command several times, judged by their variables.
+
+    Those of torchrun are gone afterwards: libraries read them when they are imported, and what a cluster sets may be
+    empty or of another launch.
+    """
     for variable in ("SLURM_NTASKS", "WORLD_SIZE"):
         if (os.environ.get(variable) or "1") != "1":
             say(
                 f"note: {variable}={os.environ[variable]}: copies of one command do not train together, they wait for "
                 "each other. For N ranks on this machine start one copy, with trainer=ddp trainer.devices=N"
             )
+    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        os.environ.pop(variable, None)
 
 
 def _where_it_was_typed() -> contextlib.AbstractContextManager[None]:
