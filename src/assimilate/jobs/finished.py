@@ -342,7 +342,7 @@ class Runs(tuple[Run, ...]):
 
 
 def runs(out: Path | str | None = None) -> Runs:
-    """Every finished run below `out`.
+    """Every finished run below `out`, in the order of their paths.
 
     Args:
         out: what `out=` was; None takes $ASSIMILATE_OUT, else ./outputs.
