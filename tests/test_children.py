@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -85,7 +86,7 @@ sys.exit(run_forked(main, [Path(word) for word in sys.argv[1:]]))
 """
 
 
-def forked(folder, *names, environment=None):
+def fork(folder, *names, environment=None, **streams):
     (folder / "slow_to_import.py").write_text(SLOW)
     files = [folder / name for name in names]
     for index, file in enumerate(files):
@@ -94,9 +95,14 @@ def forked(folder, *names, environment=None):
     path = {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "PYTHONUNBUFFERED": ""}
     environment = {**os.environ, **path, **(environment or {})}
     command = [sys.executable, "-c", FORKS, *map(str, files)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
-    assert done.stdout.count("imported") == 1, done.stderr
+    done = subprocess.run(command, env=environment, text=True, timeout=100, check=False, **streams)
     assert "Traceback" not in done.stderr
+    return done, files
+
+
+def forked(folder, *names, environment=None):
+    done, files = fork(folder, *names, environment=environment, capture_output=True)
+    assert done.stdout.count("imported") == 1, done.stderr
     told = sorted(line.split() for line in done.stdout.splitlines() if line != "imported")
     return done.returncode, told, sorted(file.name for file in files if file.exists())
 
@@ -105,6 +111,13 @@ def test_shards_import_once_and_one_that_fails_stops_no_other(tmp_path):
     code, told, left = forked(tmp_path, "first", "fails", "unheard")
     assert told == [["fails", "1", "none"], ["first", "0", "none"]]
     assert (code, left) == (7, ["fails"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_import_that_cannot_be_heard_ends_no_child(tmp_path):
+    with open("/dev/full", "w") as full:
+        done, files = fork(tmp_path, "unheard", stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, [file for file in files if file.exists()]) == (0, [])
 
 
 def test_a_child_ends_as_any_python_does(tmp_path):

@@ -337,7 +337,7 @@ def test_an_option_whose_name_is_no_word_is_chosen_as_the_message_says(name, gro
     assert jobs_of(f"{group}={name}", *words) == ([], 2)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    (typed,) = typed_into_bash([said.strip().split("is quoted, ")[-1]])
+    (typed,) = typed_into_bash([said.strip().split("or null: ")[-1]])
     (job,), code = jobs_of(typed, *words)
     chosen = {"loss": (None, 0.25, 64), "+mytable": (f"mytable/{name}", 0.5, 8)}
     found = (job.row, job.config["loss"]["alpha"], job.config["encoder"]["width"])

@@ -100,10 +100,19 @@ def test_what_lies_in_unlabeled_is_read_as_if_it_were_the_root(tmp_path: Path) -
         scan_folder(tree(tmp_path / "c", "unlabeled/1.png", "unlabeled/cat/1.png"))
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "unlabeled").symlink_to(tree(tmp_path / "elsewhere", "1.png"))
-    with pytest.raises(ValueError, match=r"unlabeled/ is no class; .*give dataset\.root=\S+/d/unlabeled"):
+    with pytest.raises(ValueError, match=r"unlabeled/ cannot be a class; .*give dataset\.root=\S+/d/unlabeled"):
         scan_folder(tmp_path / "d")
-    with pytest.raises(ValueError, match=r"/e/train holds cat/, unlabelled/, and unlabelled/ is no class"):
+    with pytest.raises(ValueError, match=r"/e/train holds cat/, unlabelled/, and unlabelled/ cannot be a class"):
         scan_folder(tree(tmp_path / "e", "train/cat/1.png", "train/unlabelled/1.png", "test/cat/1.png"))
+
+
+@pytest.mark.parametrize("images", [["wrap/a/1.png", "wrap/b/1.png"], ["train/a/1.png", "train/b/1.png"]])
+def test_results_beside_what_stands_for_the_root_are_noted(tmp_path: Path, images: list[str]) -> None:
+    tree(tmp_path, *images, "outputs/1.png", "__MACOSX/1.png")
+    listing = scan_folder(tmp_path, out=tmp_path / "outputs")
+    assert (listing.class_names, len(listing.train)) == (("a", "b"), 2)
+    assert sum("folders of results (out=) were skipped: outputs" in note for note in listing.notes) == 1
+    assert sum("__MACOSX" in note for note in listing.notes) == 1
 
 
 def test_classes_that_only_sound_like_a_split_stay_classes(tmp_path: Path) -> None:

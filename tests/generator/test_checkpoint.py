@@ -124,6 +124,15 @@ def test_what_lies_beside_a_state_dict_counts_and_none_in_it_does_not(
     assert torch.equal(state.latent_mean, torch.arange(6.0))
 
 
+def test_numbers_of_another_program_beside_a_state_dict_are_no_networks(foreign: Path, tmp_path: Path) -> None:
+    network = read_checkpoint(foreign, key="test")["g_ema"]
+    for inner in (network, {"g_ema": network}):
+        torch.save({"state_dict": inner, "g": 0.5, "d": 0.3, "g_optim": "adam"}, tmp_path / "theirs.pt")
+        state = load_stylegan2(tmp_path / "theirs.pt")
+        assert (state.generator, state.discriminator, state.optimizers) == (None, None, {})
+        assert all(torch.equal(state.generator_ema.state_dict()[name], value) for name, value in network.items())
+
+
 def test_a_larger_network_is_refused_by_the_sizes_that_there_are(tmp_path: Path) -> None:
     state = without_noise(Generator(TINY).state_dict())
     for index in range(4, 14):  # 512 pixels have fourteen convolutions after the first

@@ -1,5 +1,6 @@
 """Online W-search (Appendix E, Figure 6): generated views that follow the encoder while it learns."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from assimilate.views.online import OnlineSolver
 Found = tuple[tuple[Tensor, ...], Float[Tensor, ""], Float[Tensor, ""]]
 
 
-class OnlineSearchTraining(ContrastiveModule):
+class OnlineSearchTraining(ContrastiveModule, ABC):
     """Finds the views of each batch with the encoder that it trains; a subclass for each solver has `find`.
 
     At the generated positions the data module gives the images themselves, untransformed: they are the anchors.
@@ -80,6 +81,7 @@ class OnlineSearchTraining(ContrastiveModule):
         outputs = super().training_step(StepBatch(views, batch.indices), batch_idx)
         return {**outputs, "distance_before": before, "distance_after": after}
 
+    @abstractmethod
     def find(self, batch: StepBatch, rng: torch.Generator) -> Found:
         """The views of a step with the generated ones found.
 
@@ -87,7 +89,6 @@ class OnlineSearchTraining(ContrastiveModule):
             batch: normalised views; at the generated positions, the images themselves.
             rng: on the CPU.
         """
-        raise NotImplementedError
 
     def _placed(self, views: Sequence[Tensor], pixels: Tensor, rng: torch.Generator) -> tuple[Tensor, ...]:
         """A step's views with uint8 images [batch · generated, 3, H, W] in the generated positions."""

@@ -128,8 +128,9 @@ def _scan(root: Path, out: Identity | None) -> FolderListing:
     below = _unwrapped(top)
     if below is not top:
         listing = _scan(below.path, out)
+        top.passed.outputs += _results_in(top)
         note = f"folder: {shown(root)} holds one folder, so what is read is {displayed(below.relative)}/ in it."
-        return replace(listing, notes=(note, *listing.notes))
+        return replace(listing, notes=(note, *top.passed.notes(), *listing.notes))
     walk = Walk(top, [top])
     names, train = _scan_part(top, None, walk)
     return _listing(root, names, train, None, _note_on_equal_folders(inner), walk)
@@ -164,6 +165,7 @@ def _scan_split(root: Path, top: Directory, inner: list[Directory], roles: dict[
             )
     walk, notes = Walk(top, [by_role["train"][0], *tests]), list[str]()
     walk.note(top)
+    walk.passed.outputs += _results_in(top)
 
     def inside(part: Directory) -> Directory:
         below = _unwrapped(part)
@@ -254,6 +256,10 @@ def _role_in(name: str) -> str | None:
     return None
 
 
+def _results_in(folder: Directory) -> list[str]:
+    return [displayed(inside.relative) for inside in folder.folders if inside.is_output]
+
+
 def _is_unlabeled(folder: Directory) -> bool:
     return _ROLES.get(folder.name.lower()) == "unlabeled"
 
@@ -286,8 +292,8 @@ def _scan_part(
         )
     if unlabeled := [folder for folder in classes if _is_unlabeled(folder)]:
         raise ValueError(
-            f"dataset.root: {path} holds {_named(classes)}, and {displayed(unlabeled[0].name)}/ is no class; move it "
-            f"away, or give dataset.root={shown(unlabeled[0].path)} to train an encoder on its images alone"
+            f"dataset.root: {path} holds {_named(classes)}, and {displayed(unlabeled[0].name)}/ cannot be a class; "
+            f"move it away, or give dataset.root={shown(unlabeled[0].path)} to train an encoder on its images alone"
         )
     walk.note(part)
     if not classes:

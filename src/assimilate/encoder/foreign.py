@@ -102,11 +102,13 @@ def _state_dict(content: Any, prefix: str | None) -> dict[str, Tensor]:
     inner = content if wrapper is None else content[wrapper]
     flat = _by_layer({str(name): value for name, value in inner.items() if isinstance(value, Tensor)})
     tensors = flat if _prefixes(flat) else _by_layer(_nested(inner))
-    if wrapper is not None and prefix not in _prefixes(tensors):
+    if wrapper is not None:
         beside = {name: value for name, value in content.items() if name != wrapper}
         whole = _by_layer(_nested(content))
-        # Only their whole names tell model from a model_ema beside it.
-        if _prefixes(_by_layer(_nested(beside))) or prefix in _prefixes(whole):
+        # Only their whole names tell model from a model_ema beside it: they go before those within the wrapper.
+        are_several = bool(_prefixes(_by_layer(_nested(beside))))
+        is_whole, is_within = prefix in _prefixes(whole), prefix in _prefixes(tensors)
+        if (is_whole and are_several) or (not is_within and (is_whole or are_several)):
             return whole
     if not tensors:
         keys = ", ".join(map(str, list(inner)[:4]))

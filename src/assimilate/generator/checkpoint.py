@@ -19,6 +19,8 @@ from assimilate.generator.stylegan2 import Generator
 _KEY = "generator.checkpoint"
 # What programs call the mean of mapped latents.
 _MEANS = ("latent_mean", "latent_avg")
+# State dicts of what is trained beside it.
+_DICTS = ("g", "d", "g_optim", "d_optim")
 
 
 def read_checkpoint(path: Path, *, key: str, needed: str = "a dict with the key g_ema") -> dict[str, Any]:
@@ -113,7 +115,9 @@ def parse_stylegan2(
     stored = _named(content)
     if "g_ema" not in stored and isinstance(stored.get("state_dict"), Mapping):
         inner = stored.pop("state_dict")
-        stored |= _named(inner)
+        # Another program's `g` beside it may be a loss.
+        beside = {key: value for key, value in stored.items() if key not in _DICTS or isinstance(value, Mapping)}
+        stored = beside | _named(inner)
     if "g_ema" not in stored:
         raise ValueError(f"{origin}: has no g_ema, only {name_a_few(stored)}")
     for name in ("g_ema", "g", "d"):

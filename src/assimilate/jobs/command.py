@@ -303,8 +303,8 @@ def _task_words() -> list[str]:
 def _leave_launch(say: Callable[[str], None]) -> None:
     """Warn that srun or torchrun may have started this command several times, judged by their variables.
 
-    Those of torchrun are gone afterwards: libraries read them when they are imported, and what a cluster sets may be
-    empty or of another launch.
+    The numbers of a rank are gone afterwards: Lightning and torchmetrics read them when they are imported, and what a
+    cluster sets may be empty or of another launch.
     """
     for variable in ("SLURM_NTASKS", "WORLD_SIZE"):
         if (os.environ.get(variable) or "1") != "1":
@@ -312,7 +312,7 @@ def _leave_launch(say: Callable[[str], None]) -> None:
                 f"note: {variable}={os.environ[variable]}: copies of one command do not train together, they wait for "
                 "each other. For N ranks on this machine start one copy, with trainer=ddp trainer.devices=N"
             )
-    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         os.environ.pop(variable, None)
 
 

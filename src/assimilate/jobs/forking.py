@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.jobs.stopping import die_with_parent
+from assimilate.jobs.streams import keep_printing
 from assimilate.run.job import RANK_TARGET
 
 
@@ -26,7 +27,7 @@ def run_forked(main: Callable[[Path], int], files: Sequence[Path]) -> int:
     Returns:
         0, or the exit code of the first that failed; in a child, what `main` returned. The caller exits with it.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in a stage: before torch is imported
+    keep_printing()
     interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent and the children themselves
     contents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     if sys.platform == "linux":  # elsewhere the system's own libraries may not outlive a fork

@@ -1,6 +1,5 @@
 """A finished run as pages show it: its metrics.json, checked against the place it lies in before any number is used."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -8,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from assimilate.pages.numbers import hours_text, shared_seconds
-from assimilate.probes.floors import PIXELS
+from assimilate.probes.floors import below_pixels
 
 ADHOC = "adhoc"
 # The one budget whose numbers may stand beside the paper's.
@@ -155,7 +154,7 @@ class Run(_Recorded):
     def is_below_pixels(self, name: str, value: float | None = None) -> bool:
         """Whether a metric, or a value in its place, does not reach what classifiers of raw pixels do."""
         value = self.metrics[name].mean if value is None else value
-        return value < self.floors.get(PIXELS, {}).get(name, -math.inf)
+        return below_pixels(name, value, [self.floors])
 
     def group(self, name: str) -> Mapping[str, Any]:
         """A group of its configuration; empty where the result has none."""

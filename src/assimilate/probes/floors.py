@@ -47,7 +47,7 @@ def below_pixels(metric: str, value: float, found: Iterable[Floors]) -> bool:
 
 
 def texts_by_group(found: Iterable[tuple[Group, Floors]]) -> dict[Group, dict[str, dict[str, str]]]:
-    """What runs have to beat, as tables say it: group -> floor -> metric -> "85.00", or "60.00 to 85.00" of several.
+    """The texts of floors in tables: group -> floor -> metric -> "85.00", or "60.00 to 85.00" where runs differ.
 
     Runs of one group may differ in a floor: a random network is of the run's own encoder and seed.
 

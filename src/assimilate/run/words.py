@@ -264,4 +264,6 @@ def check_quoted(override: Override, options: Sequence[str]) -> None:
     key, _, value = str(override.input_line).partition("=")
     if value in options and not isinstance(override.value(), str):
         instead = shell_word(f"{key}={_quoted(value)}")
-        raise UserError(f"{key}={value} cannot be used: a name that reads as a number or the like is quoted, {instead}")
+        raise UserError(
+            f"{key}={value} cannot be used: quote a name that reads as a number, a boolean or null: {instead}"
+        )
