@@ -1,6 +1,7 @@
 """Every benchmark of this folder, one after the other, and their lines as a table.
 
-python benchmarks/table.py                writes docs/benchmarks.md; nothing else should run meanwhile
+python benchmarks/table.py                writes docs/benchmarks.md; nothing else should run meanwhile. What stands
+                                          there below `BY_HAND` is kept
 python benchmarks/table.py knn losses     these alone, printed and not written
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 TABLE = FOLDER.parent / "docs" / "benchmarks.md"
+BY_HAND = "<!-- Below this line: written by hand. -->"
 NAMES = (
     "augmentation", "epoch", "preparing", "losses", "knn", "probe", "training_step", "options", "generator", "search",
     "ray_search", "inversion", "report",
@@ -68,6 +70,12 @@ def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
     )
 
 
+def replaced(page: str, text: str) -> str:
+    """The page with `text` above `BY_HAND`, and what stands below it as it was."""
+    _, marker, below = page.partition(BY_HAND)
+    return f"{text}\n{BY_HAND}{below}" if marker else text
+
+
 def _short(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
@@ -96,7 +104,7 @@ def main() -> None:
         print(text)
     else:
         TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(text)
+        TABLE.write_text(replaced(TABLE.read_text() if TABLE.exists() else "", text))
         print(f"written: {TABLE}")
     if failed:
         raise SystemExit("; ".join(failed))

@@ -76,6 +76,13 @@ def test_a_row_says_how_many_pairs_and_where_it_was_measured():
     assert all(row.count("|") == rows[0].count("|") for row in rows)
 
 
+def test_what_was_written_by_hand_below_the_table_is_kept():
+    page = table.replaced("", "old rows\n")
+    assert page == "old rows\n"
+    page = table.replaced(f"{page}\n{table.BY_HAND}\n\nWhat the rows mean.\n", "new rows\n")
+    assert page == f"new rows\n\n{table.BY_HAND}\n\nWhat the rows mean.\n"
+
+
 def test_memory_of_serving_is_that_of_the_pages_it_reads(tmp_path):
     """A whole epoch of one view of one touches the whole file."""
     stored = np.ones((8000, 1, 3, 32, 32), dtype=np.uint8)
