@@ -60,10 +60,10 @@ from assimilate.generator.sampling import draw_codes as draw_codes
 from assimilate.generator.truncated import TruncatedStyleGAN2 as TruncatedStyleGAN2
 from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN as TruncatedBigBiGAN
 from assimilate.jobs.finished import Run as Run
-from assimilate.jobs.finished import Runs as Runs
 from assimilate.jobs.finished import StoredArtifact as StoredArtifact
 from assimilate.jobs.finished import ViewCache as ViewCache
-from assimilate.jobs.finished import runs as runs
+from assimilate.jobs.finished_runs import Runs as Runs
+from assimilate.jobs.finished_runs import runs as runs
 from assimilate.jobs.loading import load_encoder as load_encoder
 from assimilate.jobs.loading import load_generator as load_generator
 from assimilate.pages.run import Measured as Measured

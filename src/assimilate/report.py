@@ -20,20 +20,11 @@ from assimilate.pages.run import Run
 from assimilate.pages.run_page import write_run_page
 from assimilate.pages.write import write_reports
 from assimilate.run.composing import own_folders
-from assimilate.run.config import ROW_COMPANIONS, is_neutral
 from assimilate.run.job import Job
 from assimilate.run.known_keys import EXPERIMENTS
 from assimilate.run.measuring import measures_pair
+from assimilate.run.neutral import is_neutral, key_of
 from assimilate.run.words import SEARCH_PATH, override_word, read_command_line
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").split("=")[0]
-
-
-def _is_setting(word: str) -> bool:
-    """Whether a word of an adhoc run's command says what its folder's name does not: no seed, budget or data set."""
-    return not is_neutral(_key(word)) and word.split("=")[0] not in ROW_COMPANIONS
 
 
 def _folders(runs: Iterable[Run]) -> list[Path]:
@@ -53,7 +44,7 @@ def _folders(runs: Iterable[Run]) -> list[Path]:
 def main(job: Job) -> None:
     """Write the pages again: of everything, and with overrides that name a run, that run's pictures too."""
     session = Session(job, prepare="never")
-    if not all(is_neutral(_key(word)) for word in job.overrides):
+    if not all(is_neutral(key_of(word)) for word in job.overrides):
         run = finished_run(job)
         if not measures_pair(job.config):  # else it trained nothing, and has no pictures
             from assimilate.jobs.pictures import draw_pictures
@@ -69,7 +60,6 @@ def main(job: Job) -> None:
         EXPERIMENTS,
         _folders(found.runs),
         out_word=override_word("out", str(job.out)) if out_words else None,
-        is_setting=_is_setting,
     )
     written = write_reports(book)
     filled, total = book.chapters[0].coverage

@@ -133,16 +133,49 @@ def test_settings_are_grouped_over_their_seeds_and_apart_by_data_set_budget_and_
     runs.append(run_of("alpha=1-aa", row=None, dataset="digits", metrics={"acc1": 50.0}))
     runs.append(run_of("alpha=1-aa", row=None, budget="smoke", metrics={"acc1": 10.0}))
     runs.append(run_of("other-bb", row=None, metrics={"acc1": 80.0}, protocols={"acc1": "best epoch"}))
-    found = group_settings(runs, budget="paper", is_setting=lambda word: not word.startswith("seed"))
+    found = group_settings(runs, budget="paper")
     assert [(table.dataset, table.protocols["acc1"], len(table.settings)) for table in found] == [
         ("cifar10", "linear probe, lr 30, last epoch", 1),
         ("cifar10", "best epoch", 1),
         ("digits", "linear probe, lr 30, last epoch", 1),
     ]
+    # Each goes by a name of its own, and what parts two of the same images stands beside it.
+    assert [table.title for table in found] == [
+        "cifar10, own settings (1 of 2)",
+        "cifar10, own settings (2 of 2)",
+        "digits, own settings",
+    ]
+    other_way = "Unlike the other tables of these images: Acc@1 measured in another way (named below)."
+    assert [table.apart for table in found] == [other_way, other_way, ""]
+    (smoke,) = group_settings(runs, budget="smoke")
+    assert smoke.title == "cifar10, budget=smoke"
     (setting,) = found[0].settings
     assert setting.words == "loss.alpha=1"
     assert (setting.measured("acc1").mean, setting.measured("acc1").n) == (90.5, 2)
     assert list(found[0].protocols) == ["acc1"]
+
+
+def test_a_table_lacks_a_metric_that_others_of_its_images_have():
+    runs = [run_of("a-aa", row=None, metrics={"acc1": 80.0, "knn5": 70.0}), run_of("b-bb", row=None, metrics={})]
+    both, neither = group_settings(runs, budget="paper")
+    assert both.apart == ""
+    assert neither.apart == "Unlike the other tables of these images: no Acc@1, 5-NN."
+
+
+def test_folders_of_one_name_are_told_apart():
+    titles = {"run": "SimCLR", "views": "", "baseline": "SimCLR", "dataset": "images (folder)"}
+    runs = [
+        run_of(f"{root}-aa", row=None, dataset="images", titles=titles, metrics={"acc1": 1.0}, config=config)
+        for root in ("one", "two", "two")
+        for config in [{"dataset": {"root": f"/{root}/images"}}]
+    ]
+    found = group_settings(runs, budget="paper")
+    assert [table.title for table in found] == [
+        "images (folder) in /one/images, own settings",
+        "images (folder) in /two/images, own settings",
+    ]
+    (alone,) = group_settings(runs[1:], budget="paper")
+    assert alone.title == "images (folder), own settings"
 
 
 def test_floors_of_several_encoders_are_a_range():
@@ -151,7 +184,7 @@ def test_floors_of_several_encoders_are_a_range():
         run_of(f"width={width}-aa", row=None, metrics={"acc1": 90.0, "knn5": 80.0}, floors=floors[width])
         for width in (0, 1)
     ]
-    (table,) = group_settings(adhoc, budget="paper", is_setting=lambda word: True)
+    (table,) = group_settings(adhoc, budget="paper")
     assert table.floors == {"random network": ["60.00 to 85.00", "–"], "raw pixels": ["70.00", "–"]}
     rows = [
         run_of(row=f"table3/{row}", metrics={"acc1": 90.0}, floors=own)
@@ -242,7 +275,7 @@ def test_f_stands_beside_a_setting_once_and_only_if_measured_alike():
         for seed in (0, 1)
     ]
     runs.append(run_of("b-bb", row=None, metrics={"acc1": 91.0}, baseline=baseline("probes/f", 87.0, "best epoch")))
-    (table,) = group_settings(runs, budget="paper", is_setting=lambda word: True)
+    (table,) = group_settings(runs, budget="paper")
     first, second = table.settings
     assert table.columns == [("acc1", True, "Acc@1 of f"), ("acc1", False, "Acc@1")]
     assert (first.of_baseline("acc1").mean, first.of_baseline("acc1").n) == (88.0, 1)

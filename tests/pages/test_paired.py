@@ -83,6 +83,12 @@ def test_the_differences_stand_in_every_page(sixty):
     pattern = rf"{shown} \[\+\d\.\d\d, \+\d\.\d\d\] \(10\)"
     for page in ("report.html", "report.md"):
         assert re.search(pattern, (out / page).read_text().replace("\\", "")), page  # Markdown escapes * and [
+    # Which line is the baseline stands on it: once on the page, once in Markdown.
+    html, text = (out / "report.html").read_text(), (out / "report.md").read_text()
+    (marked,) = re.findall(r"<tr>.*<span class=\"soft\">baseline</span>.*", html)
+    assert "the defaults" in marked
+    (line,) = [line for line in text.splitlines() if "(baseline)" in line]
+    assert line.startswith("| the defaults (baseline) |")
     run = (out / "paper/adhoc/a1-0/digits/seed3/report.html").read_text()
     assert f"+{mean:.2f}*" in run
     assert "Difference from the baseline" in run

@@ -1,24 +1,30 @@
 """The page of a run: what it shows, what it lets through, and what it refuses."""
 
 import base64
+import hashlib
 import io
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
+import assimilate
 from assimilate import report
+from assimilate.files.checked_files import write_sealed
 from assimilate.graph.wiring import Wiring
 from assimilate.pages.metrics import compare
+from assimilate.pages.result_file import with_baseline
 from assimilate.pages.run import parse_place, parse_run
 from assimilate.pages.terminal import run_table
+from assimilate.probes.step import PROBED
 from assimilate.run.composing import compose
 from assimilate.run.config import make_job, words_of_the_baseline
 from assimilate.run.recipe import Recipe
 from assimilate.run.titles import titles_of
-from tests.made_up_out import HOSTILE, PNG, measured, result, write
+from tests.made_up_out import HOSTILE, PNG, PROTOCOLS, measured, result, write
 
 
 class Tags(HTMLParser):
@@ -95,32 +101,29 @@ def test_a_vector_picture_is_an_image_that_runs_nothing(tmp_path):
     assert "data:image/svg+xml;base64," + base64.b64encode(svg).decode() in html
 
 
+SIMCLR = {"name": "simclr", "view1": "expert", "view2": "expert", "view3": None}
+A2 = {"name": "a2", "view1": "expert", "view2": "expert", "view3": "generated"}
+BASIC = {"view1": "basic", "view2": "basic"}
+
+
 @pytest.mark.parametrize(
-    ("assim", "view", "title"),
+    ("assim", "words", "title"),
     [
-        ({"name": "simclr", "view1": "expert", "view2": "expert", "view3": None}, "wsearch", "SimCLR"),
-        (
-            {"name": "simclr", "view1": "basic", "view2": "basic", "view3": None},
-            "wsearch",
-            "SimCLR with basic, basic",
-        ),
-        (
-            {"name": "simclr", "view1": "basic", "view2": "generated", "view3": None},
-            "wsearch",
-            "SimCLR with basic, W-search",
-        ),
-        ({"name": "a1", "view1": "expert", "view2": "generated", "view3": None}, "wperturb", "A1 with W-perturb"),
-        ({"name": "a2", "view1": "expert", "view2": "expert", "view3": "generated"}, "wsearch", "A2 with W-search"),
-        (
-            {"name": "a2", "view1": "basic", "view2": "basic", "view3": "basic"},
-            "wsearch",
-            "A2 with basic, basic, basic",
-        ),
+        (SIMCLR, "view=wsearch", "SimCLR"),
+        (SIMCLR | BASIC, "view=wsearch", "SimCLR with basic, basic"),
+        (SIMCLR | BASIC | {"view2": "generated"}, "view=wsearch", "SimCLR with basic, W-search"),
+        ({"name": "a1", "view1": "expert", "view2": "generated", "view3": None}, "view=wperturb", "A1 with W-perturb"),
+        (A2, "view=wsearch", "A2 with W-search"),
+        (A2, "view=wsearch view.solver=ray", "A2 with W-search (rays)"),
+        (A2, "view=wsearch view.solver=assimilate.views.solver.Ray", "A2 with W-search (rays)"),
+        (A2, "view=online", "A2 with online W-search"),
+        (A2, "view=online view.solver=ray", "A2 with online W-search (rays)"),
+        (A2 | BASIC | {"view3": "basic"}, "view=wsearch", "A2 with basic, basic, basic"),
     ],
 )
-def test_a_run_is_called_by_the_views_that_it_has(assim, view, title):
-    def titles(*words):
-        overrides = ["dataset=cifar10", f"assim={assim['name']}", f"view={view}", *words]
+def test_a_run_is_called_by_the_views_that_it_has(assim, words, title):
+    def titles(*more):
+        overrides = ["dataset=cifar10", f"assim={assim['name']}", *words.split(), *more]
         composed = OmegaConf.to_container(compose(overrides), resolve=True)
         return titles_of(composed | {"assim": composed["assim"] | assim})
 
@@ -232,11 +235,85 @@ def test_a_terminal_of_80_columns_cuts_no_number():
     console.print(run_table(run))
     shown = console.file.getvalue()
     line = next(line for line in shown.splitlines() if line.strip().startswith("Acc@5"))
-    assert line.split()[1:] == ["15.62", "96.11", "100.00", "11.88", "±", "1.88", "99.75", "±", "0.05", "+87.87"]
+    assert line.split()[1:] == ["15.62", "96.11", "100.00", "11.88", "±", "1.88", "▽", "99.75", "±", "0.05", "+87.87"]
     assert [name for name in values if run.is_below_pixels(name)] == ["acc1", "knn5", "knn5_euclidean"]
-    assert shown.count("▽") == 3
-    assert "random init." not in shown
+    assert shown.count("▽") == 3 + 4  # f is judged as the run is
     assert "…" not in shown
     alone = parse_run(made | {"floors": {}}, run.place)
-    assert "random init." in compare(alone)  # the run's own, where no random network was measured
+    assert compare(alone)["random network"] == ["–", "–", "30.00", "–"]  # the run's own, where no other was measured
     assert not any(map(alone.is_below_pixels, values))
+
+
+def test_what_is_below_raw_pixels_is_marked_in_every_column_of_an_encoder(tmp_path):
+    """On the run's page, in its report and in the tables of settings; and what the mark means stands below."""
+    made = result(row=None, metrics={"acc1": 90.0}, floors={"raw pixels": {"acc1": 80.0}})
+    made["baseline"] = {
+        "metrics": {"acc1": measured(70.0)}, "protocols": made["protocols"], "artifact": "probes/x/y",
+    }  # fmt: skip
+    folder = write(tmp_path, made, setting="x-1234abcd")
+    assert report.main([f"out={tmp_path}"]) == 0
+    for page in (folder / "report.html", tmp_path / "report.html", tmp_path / "report.md"):
+        text = page.read_text()
+        assert re.search(r"70\.00 (± 0\.05|\(1\)) ▽", text), page
+        assert not re.search(r"90\.00 (± 0\.05|\(1\)) ▽", text), page
+        assert "▽ is below what classifiers of raw pixels reach" in text, page
+
+
+def probed(out, label, **metrics):
+    """The artifact of a probe."""
+    folder = out / "artifacts" / label
+    folder.mkdir(parents=True)
+    protocols = {name: PROTOCOLS[name] for name in metrics}
+    text = json.dumps({"metrics": {name: measured(value) for name, value in metrics.items()}, "protocols": protocols})
+    (folder / PROBED).write_text(text)
+    sealed = {PROBED: {"sha256": hashlib.sha256(text.encode()).hexdigest()}}
+    write_sealed(folder / "manifest.json", {"schema": 2, "seed": 0, "files": sealed})
+
+
+def test_the_baseline_stands_beside_views_that_no_f_saw_as_soon_as_it_is_there(tmp_path):
+    command = "python -m assimilate.train dataset=cifar10 assim=simclr"
+    places = {"probe": "probes/cifar10/a2-x", "paired_with": "probes/cifar10/simclr-x", "baseline_command": command}
+    made = result(row=None, seed=3, metrics={"acc1": 90.0}, floors={"raw pixels": {"acc1": 95.0}}, **places)
+    folder = write(tmp_path, made, setting="view=mine-1234abcd")
+    assert report.main([f"out={tmp_path}"]) == 0
+    page = (folder / "report.html").read_text()
+    assert command in page
+    assert "SimCLR (seed 3)" not in page
+    probed(tmp_path, "probes/cifar10/simclr-x", acc1=88.0)
+    assert report.main([f"out={tmp_path}"]) == 0
+    page = (folder / "report.html").read_text()
+    assert command not in page
+    for shown in ("SimCLR (seed 3)", "88.00 ± 0.05 ▽", "+2.00", "95.00"):
+        assert shown in page
+    console = Console(width=100, file=io.StringIO())
+    run = parse_run(made, parse_place(("paper", "adhoc", "view=mine-1234abcd", "cifar10", "seed3")))
+    console.print(run_table(with_baseline(run, tmp_path)))
+    assert "88.00 ± 0.05 ▽" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "label", "warning"),
+    [
+        ({}, "budget=paper", ""),
+        ({"budget": "smoke"}, "budget=smoke", "budget=smoke: not comparable with the paper"),
+        ({"row": None}, "own settings", "own settings: not comparable with the paper (recipe=narrow epochs=1)"),
+        ({"dataset": "digits"}, "own settings", "own settings: not comparable with the paper"),
+    ],
+)
+def test_no_settings_but_the_papers_go_by_its_name(tmp_path, changes, label, warning):
+    words = ["recipe=narrow", "dataset=cifar10", "epochs=1", "trainer=cpu", "seed=0"]
+    folder = write(tmp_path, result(metrics={"acc1": 50.0}, overrides=words, **changes), setting="x-1234abcd")
+    assert report.main([f"out={tmp_path}"]) == 0
+    index, text, page = (
+        path.read_text() for path in (tmp_path / "report.html", tmp_path / "report.md", folder / "report.html")
+    )
+    assert f"<tr><td>{label}</td><td>1</td>" in index
+    assert f'<td class="apart">{label.removeprefix("budget=")}</td>' in index
+    badge = f'<span class="badge warn">{warning}</span>' if warning else f'<span class="badge">{label}</span>'
+    assert badge in page
+    assert ("budget=paper" in page) == (not warning)
+    if changes.get("row", "") is None:
+        assert "<strong>cifar10, own settings.</strong>" in index
+        assert "### cifar10, own settings" in text
+    assert "of no row" not in index + text
+    assert label.removeprefix("budget=") in assimilate.runs(tmp_path).table().splitlines()[2].split("|")[3]

@@ -79,7 +79,7 @@ class Encoder(Step):
 
     @property
     def init_seed(self) -> int | None:
-        """Of the random initialisation that probes measure beside it; None where it is that itself."""
+        """Of the random network that probes measure beside it; None where it is that itself."""
         return 0
 
     @property

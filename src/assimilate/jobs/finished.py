@@ -1,11 +1,9 @@
 """Finished runs and the artifacts that they were made of, read back as plain objects. Needs neither torch nor Hydra."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,14 +11,11 @@ from numpy.typing import NDArray
 
 from assimilate.artifacts.artifact import MANIFEST, read_manifest
 from assimilate.data.images import ImageDataset, load_prepared
-from assimilate.pages.metrics import BELOW
-from assimilate.pages.numbers import Spread, spread
 from assimilate.pages.result_file import METRICS
 from assimilate.pages.run import Place, parse_place, parse_run
-from assimilate.probes.floors import below_pixels, texts_by_group
 
 # Folders between `out` and a result.
-_DEPTH = 5
+DEPTH = 5
 
 
 class StoredArtifact:
@@ -168,7 +163,7 @@ class Run:
         self.folder = Path(folder).expanduser().resolve()
         try:
             raw = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
-            result = parse_run(raw, parse_place(self.folder.parts[-_DEPTH:]))
+            result = parse_run(raw, parse_place(self.folder.parts[-DEPTH:]))
         except OSError as error:
             raise ValueError(f"{folder} is no finished run: it holds no readable {METRICS}") from error
         except (ValueError, RecursionError) as error:
@@ -185,7 +180,7 @@ class Run:
     @property
     def out(self) -> Path:
         """The folder `out` that it lies below."""
-        return self.folder.parents[_DEPTH - 1]
+        return self.folder.parents[DEPTH - 1]
 
     @property
     def name(self) -> str:
@@ -224,7 +219,7 @@ class Run:
 
     @property
     def untrained(self) -> Mapping[str, float]:
-        """Accuracies in percent of the encoder's random initialisation, by metric."""
+        """Accuracies in percent of a random network, the encoder as it was before its training, by metric."""
         return self.raw.get("untrained", {})
 
     @property
@@ -281,91 +276,6 @@ class Run:
         if not paths[-1].is_dir():
             raise ValueError(f"{paths[-1]} is gone; this makes it again: {self.command}")
         return paths[-1]
-
-
-class Runs(tuple[Run, ...]):
-    """Finished runs in the order of their folders; printing it prints its table.
-
-    Attributes:
-        problems: results that could not be read, and why, by path.
-    """
-
-    problems: Mapping[Path, str] = MappingProxyType({})
-
-    def rows(self) -> list[dict[str, Any]]:
-        """A plain dict a run: name, dataset, budget, seed, and the mean of each metric (in percent)."""
-        return [
-            {"name": run.name, "dataset": run.dataset_name, "budget": run.budget, "seed": run.seed}
-            | {metric: value.mean for metric, value in run.metrics.items()}
-            for run in self
-        ]
-
-    def over_seeds(self) -> dict[tuple[str, str, str], dict[str, Spread]]:
-        """By (name, data set, budget), of each metric the mean, sample standard deviation and n over training seeds.
-
-        A metric that some seeds lack is averaged over the others.
-        """
-        values: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-        for run in self:
-            setting = values.setdefault((run.name, run.dataset_name, run.budget), {})
-            for metric, measured in run.metrics.items():
-                setting.setdefault(metric, []).append(measured.mean)
-        return {key: {metric: spread(found) for metric, found in each.items()} for key, each in values.items()}
-
-    def table(self, *metrics: str) -> str:
-        """A Markdown table, a line a setting: "mean ± std (n)" over training seeds; no metrics named: all.
-
-        Below stand the floors of each data set; ▽ marks what is below raw pixels.
-        """
-        settings = self.over_seeds()
-        metrics = metrics or tuple(dict.fromkeys(metric for each in settings.values() for metric in each))
-        lines = [("run", "data set", "budget", *metrics)]
-        for key, each in settings.items():
-            own = [run.floors for run in self if (run.name, run.dataset_name, run.budget) == key]
-            marks = {name: f" {BELOW}" for name in each if below_pixels(name, each[name].mean, own)}
-            shown = {name: found.text(2) + marks.get(name, "") for name, found in each.items()}
-            lines.append((*key, *(shown.get(metric, "–") for metric in metrics)))
-        for where, floors in texts_by_group(((run.dataset_name, run.budget), run.floors) for run in self).items():
-            for floor, texts in floors.items():
-                lines.append((f"floor: {floor}", *where, *(texts.get(metric, "–") for metric in metrics)))
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        padded = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-        rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-        unread = [f"not read: {path}: {reason}" for path, reason in self.problems.items()]
-        return "\n".join([padded[0], rule, *padded[1:], *unread])
-
-    def __str__(self) -> str:
-        return self.table()
-
-    def _repr_markdown_(self) -> str:  # what a notebook shows
-        return self.table()
-
-
-def runs(out: Path | str | None = None) -> Runs:
-    """Every finished run below `out`, in the order of their paths.
-
-    Args:
-        out: what `out=` was; None takes $ASSIMILATE_OUT, else ./outputs.
-
-    Raises:
-        ValueError: there is no such folder.
-    """
-    root = Path(out if out is not None else os.environ.get("ASSIMILATE_OUT", "outputs")).expanduser()
-    if not root.is_dir():
-        raise ValueError(f"out={root}: there is no such folder")
-    found, problems = [], {}
-    for path in _results(root):
-        try:
-            found.append(Run(path.parent))
-        except ValueError as error:
-            problems[path] = str(error)
-    result = Runs(found)
-    result.problems = problems
-    return result
-
-
-def _results(out: Path) -> Iterator[Path]:
-    yield from sorted(out.glob(f"{'*/' * (_DEPTH - 1)}seed*/{METRICS}"))
 
 
 def _find_dataset(artifacts: Path, fingerprint: str) -> ImageDataset:

@@ -10,7 +10,8 @@ from assimilate.jobs.dashboard import keep_curves, tell_result
 from assimilate.jobs.pictures import draw_pictures
 from assimilate.jobs.runs import claim_run_folder, finished_run, write_metrics
 from assimilate.jobs.session import Session
-from assimilate.pages.metrics import BELOW_PIXELS
+from assimilate.pages.metrics import compare, note_of
+from assimilate.pages.result_file import with_baseline
 from assimilate.pages.run import Run
 from assimilate.pages.run_page import write_run_page
 from assimilate.pages.terminal import run_table
@@ -65,6 +66,8 @@ def finish_run(session: Session) -> None:
             "artifact": chain.reference_probe.label,
             **session.load(chain.reference_probe.step),
         }
+    elif chain.probe is not None and "weights" not in result and (words := words_of_the_baseline(job)):
+        result["baseline_command"] = " ".join(["python -m assimilate.train", *map(shell_word, typed_words(words))])
     write_metrics(job, result, session.say)
     if may_write(job.run_dir):
         keep_curves(session)
@@ -72,7 +75,7 @@ def finish_run(session: Session) -> None:
     draw_pictures(session)
     run = finished_run(job)
     report = write_run_page(job.out, run)
-    _print_table(session, run)
+    _print_table(session, with_baseline(run, job.out))
     session.summarize()
     total = sum(result["seconds"].values())
     session.say(f"time:    {duration(session.seconds)} now; building the whole chain took {duration(total)}")
@@ -85,14 +88,14 @@ def _print_table(session: Session, run: Run) -> None:
     if table is None:
         return
     session.terminal.console.print(table)
-    for note in run.notes:
-        session.say(f"note: {note}")
-    if any(map(run.is_below_pixels, run.metrics)):
-        session.say(BELOW_PIXELS)
-    session.say(f"± is the standard deviation over probe seeds of one training run; budget: {run.budget}")
-    if run.baseline.artifact is None and run.weights is None and (words := words_of_the_baseline(session.job)):
-        command = " ".join(["python -m assimilate.train", *map(shell_word, typed_words(words))])
-        session.say(f"baseline to compare with: {command}")
+    for note in (*run.notes, run.warning):
+        if note:
+            session.say(f"note: {note}")
+    if below := note_of(cell for cells in compare(run).values() for cell in cells):
+        session.say(below)
+    session.say("± is the standard deviation over probe seeds of one training run")
+    if run.baseline.artifact is None and run.baseline_command:
+        session.say(f"baseline to compare with: {run.baseline_command}")
 
 
 def _floors(session: Session, measured: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, dict[str, float]]:

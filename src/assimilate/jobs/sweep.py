@@ -24,7 +24,7 @@ from assimilate.graph.identity import content_hash
 from assimilate.jobs.plan import Planned, plan_of_all, smaller_than
 from assimilate.pages.metrics import BELOW, BELOW_PIXELS, metric
 from assimilate.pages.result_file import read_metrics
-from assimilate.pages.run import warning_of
+from assimilate.pages.run import label_of, warning_of
 from assimilate.probes.floors import Floors, below_pixels, texts_by_group
 from assimilate.run.config import own_words
 from assimilate.run.job import Job, shell_word
@@ -170,6 +170,12 @@ class SettingSummary:
     failed: tuple[JobRecord, ...]
     values: dict[str, list[float]]  # metric -> one mean a seed
     floors: tuple[Floors, ...]  # of each run
+    printed: bool  # whether the paper prints numbers of it
+
+    @property
+    def label(self) -> str:
+        """In the column of budgets."""
+        return label_of(self.budget, self.printed).removeprefix("budget=")
 
     def text(self, metric: str) -> str:
         """ "92.90 ± 0.05" (sample standard deviation over seeds), "92.90" of one seed, "–" of none; ▽ below pixels."""
@@ -194,16 +200,17 @@ def summarize(records: Sequence[JobRecord]) -> list[SettingSummary]:
         floors: list[Floors] = []
         # Jobs that differ in neutral keys alone are one run: it counts once.
         done_runs = {record.run_dir: record for record in members if record.status == "done"}
-        for record in done_runs.values():
-            result = read_metrics(Path(record.run_dir)) if record.run_dir else None
-            floors.append((result or {}).get("floors", {}))
+        results = [(read_metrics(Path(folder)) if folder else None) or {} for folder in done_runs]
+        for result in results:
+            floors.append(result.get("floors", {}))
             for shown in SHOWN:
-                value: dict[str, Any] | None = (result or {}).get("metrics", {}).get(shown)
+                value: dict[str, Any] | None = result.get("metrics", {}).get(shown)
                 if value is not None:
                     values.setdefault(shown, []).append(value["mean"])
         done = tuple(record for record in members if record.status == "done")
         failed = tuple(record for record in members if record.status != "done")
-        summaries.append(SettingSummary(name, dataset, budget, done, failed, values, tuple(floors)))
+        printed = any(result.get("paper") for result in results)
+        summaries.append(SettingSummary(name, dataset, budget, done, failed, values, tuple(floors), printed))
     return summaries
 
 
@@ -239,23 +246,23 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
     metrics = [metric for metric in SHOWN if any(summary.values.get(metric) for summary in summaries)]
     if stage in MEASURING and metrics:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        places = ["data set", "budget"] if len({summary.budget for summary in summaries}) > 1 else ["data set"]
+        places = ["data set", "budget"] if len({summary.label for summary in summaries}) > 1 else ["data set"]
         for header in ("", *places, "n", *(SHOWN[metric] for metric in metrics), *(["failed"] if failed else [])):
             # A name that does not fit goes on below: cut short, table3/expert_expert_… would be four rows.
             table.add_column(header, justify="left" if header in ("", *places) else "right", overflow="fold")
         for summary in summaries:
             n = len(next(iter(summary.values.values()), []))
-            place = [summary.dataset, summary.budget][: len(places)]
+            place = [summary.dataset, summary.label][: len(places)]
             cells = [summary.name, *place, str(n), *(summary.text(metric) for metric in metrics)]
             table.add_row(*map(_plain, cells), *([str(len(summary.failed) or "")] if failed else []))
         table.add_section()
-        found = [((summary.dataset, summary.budget), each) for summary in summaries for each in summary.floors]
+        found = [((summary.dataset, summary.label), each) for summary in summaries for each in summary.floors]
         for where, floors in texts_by_group(found).items():
             for floor, texts in floors.items():
                 numbers = (texts.get(metric, "–") for metric in metrics)
                 table.add_row(*map(_plain, [f"floor: {floor}", *where[: len(places)], "", *numbers]), style="dim")
         console.print(table)
-        for warning in filter(None, map(warning_of, sorted({summary.budget for summary in summaries}))):
+        for warning in filter(None, sorted({warning_of(summary.budget, summary.printed) for summary in summaries})):
             console.print(warning, markup=False)
         if any(BELOW in summary.text(metric) for summary in summaries for metric in metrics):
             console.print(BELOW_PIXELS, markup=False)

@@ -48,11 +48,6 @@ class Chapter:
         return [table for table in self.tables if len(table.missing) == len(table.entries)]
 
     @property
-    def devices(self) -> str:
-        """Where they were run."""
-        return ", ".join(sorted({run.device for run in self.runs if run.device}))
-
-    @property
     def coverage(self) -> tuple[int, int]:
         """Cells that the paper has: how many were run, and how many there are. A cell is a row on a data set."""
         cells = [entry for table in self.tables for entry in table.entries if entry.in_paper]
@@ -68,12 +63,19 @@ class Book:
     analyses: tuple[Analysis, ...]
     problems: tuple[Problem, ...]
     titles: Mapping[str, str]  # of groups of rows
-    is_setting: Callable[[str], bool]
 
     @property
     def runs(self) -> list[Run]:
         """All of them, chapter by chapter."""
         return [run for chapter in self.chapters for run in chapter.runs]
+
+    @property
+    def by_label(self) -> dict[str, list[Run]]:
+        """Runs by what they go by: "own settings", "budget=paper", "budget=smoke", …"""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(run.label, []).append(run)
+        return found
 
     @cached_property
     def paired(self) -> dict[str, Mapping[str, Paired]]:
@@ -98,7 +100,6 @@ def make_book(
     own: Sequence[Path],
     *,
     out_word: str | None,
-    is_setting: Callable[[str], bool],
 ) -> Book:
     """Put what was found into tables.
 
@@ -108,7 +109,6 @@ def make_book(
         shipped: the folder of the paper's tables.
         own: folders of options of the user's, whose tables stand beside them.
         out_word: the override `out=…` that commands on the page need, if the default does not lead there.
-        is_setting: whether a word of a command belongs to an adhoc run's setting.
     """
     tables, row_problems = read_tables(shipped, own, [run.place.row for run in found.runs if run.place.row])
     order = [row.key for table in tables for row in table.rows]
@@ -129,10 +129,10 @@ def make_book(
     for budget in [COMPARABLE_BUDGET, *sorted(budgets - {COMPARABLE_BUDGET})]:
         runs = tuple(sorted((run for run in found.runs if run.place.budget == budget), key=place))
         filled = [_fill(table, found.runs, budget, out_word, lenders, baselines, chosen) for table in tables]
-        settings = group_settings(runs, budget=budget, is_setting=is_setting, baselines=baselines)
+        settings = group_settings(runs, budget=budget, baselines=baselines)
         chapters.append(Chapter(budget, tuple(table for table in filled if table.datasets), settings, runs))
     titles = {table.group: table.name for table in tables}
-    return Book(out, tuple(chapters), found.analyses, tuple(problems), titles, is_setting)
+    return Book(out, tuple(chapters), found.analyses, tuple(problems), titles)
 
 
 def _fill(

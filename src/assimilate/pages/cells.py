@@ -8,7 +8,7 @@ from string import ascii_lowercase
 from assimilate.pages.metrics import BELOW, BELOW_PIXELS, DIVERGED, metric, ordered, probe_text
 from assimilate.pages.numbers import NOTHING, PaperNumber, Spread, hours_text, signed, spread
 from assimilate.pages.paired import Baselines, Paired
-from assimilate.pages.run import COMPARABLE_BUDGET, Run, hours_of
+from assimilate.pages.run import COMPARABLE_BUDGET, Run, hours_of, warning_of
 from assimilate.pages.tables import Row, Table
 from assimilate.probes.floors import texts_by_group
 
@@ -143,6 +143,11 @@ class Entry:
         return hours_of(self.runs) if self.runs else NOTHING
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether others are compared with it."""
+        return bool(self.runs) and all(run.is_baseline for run in self.runs)
+
+    @property
     def another(self) -> str:
         """The command that adds the next seed."""
         return f"{self.command} seed={max((run.place.seed for run in self.runs), default=-1) + 1}"
@@ -211,6 +216,11 @@ class FilledTable:
     datasets: Mapping[str, tuple[str, ...]]
     rows: tuple[FilledRow, ...]
     whole: str
+
+    @property
+    def warning(self) -> str:
+        """That its numbers are not comparable with the paper's; "" where some stand beside such."""
+        return warning_of(self.budget, self.compares or not self.table.own)
 
     def title_of(self, dataset: str) -> str:
         """A data set as the table's header writes it."""

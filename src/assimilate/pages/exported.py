@@ -13,6 +13,7 @@ from assimilate.pages.book import Book
 from assimilate.pages.metrics import metric, ordered
 from assimilate.pages.remembered import Remembered, as_columns
 from assimilate.pages.run import Run
+from assimilate.run.neutral import is_setting
 
 JSON, RUNS_CSV, DIFFERENCES_CSV = "report.json", "report_runs.csv", "report_differences.csv"
 
@@ -64,9 +65,7 @@ def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def page_data(
-    book: Book, remembered: Remembered, *, words_of: Callable[[Run], str], page_of: Callable[[Run], str]
-) -> Markup:
+def page_data(book: Book, remembered: Remembered, *, page_of: Callable[[Run], str]) -> Markup:
     """What the page's script reads, as JSON in which no text can end its element.
 
     Of each run of `report.json` its title, command's words, page, curves and those settings that are not every run's;
@@ -77,11 +76,11 @@ def page_data(
     more = [
         {
             "title": run.title,
-            "words": words_of(run),
+            "words": run.words,
             "page": page_of(run),
             "knn": as_columns([(x, y) for x, y in run.knn_curve or ()]) if run.knn_curve else None,
             "loss": remembered.loss(run) or None,
-            "settings": {key: value for key, value in settings.items() if book.is_setting(f"{key}=")},
+            "settings": {key: value for key, value in settings.items() if is_setting(f"{key}=")},
         }
         for run, settings in zip(runs, differing_settings([run.config for run in runs]), strict=True)
     ]

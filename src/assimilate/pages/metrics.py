@@ -68,11 +68,22 @@ def probe_text(value: Measured | None, decimals: int) -> str:
     return f"{value.mean:.{decimals}f}" + (f" ± {value.std:.{decimals}f}" if value.n > 1 else "")
 
 
+def marked_text(run: Run, name: str, value: Measured | None) -> str:
+    """`probe_text` of a run's metric, or of another encoder's on its images, with "▽" where it is below raw pixels."""
+    below = value is not None and run.is_below_pixels(name, value.mean)
+    return probe_text(value, metric(name).decimals) + (f" {BELOW}" if below else "")
+
+
+def note_of(texts: Iterable[str]) -> str:
+    """What "▽" means, where one of the texts has it; else ""."""
+    return BELOW_PIXELS if any(BELOW in text for text in texts) else ""
+
+
 def compare(run: Run) -> dict[str, list[str]]:
     """The table of a run's results, column by column, a line a metric; empty where nothing was measured.
 
-    Beside the run stand its floors (or at least its random initialisation), its baseline f and the paper, as far as
-    they are there.
+    Beside the run stand its floors (or at least its random network), its baseline and the paper, as far as they are
+    there. "▽" marks the run and its baseline alike.
     """
     names = ordered([*run.metrics, *run.diverged])
     forms = [metric(name) for name in names]
@@ -80,12 +91,10 @@ def compare(run: Run) -> dict[str, list[str]]:
     ours = [run.metrics.get(name) for name in names]
     columns = {floor: [_plain(values.get(name)) for name in names] for floor, values in run.floors.items()}
     if UNTRAINED not in run.floors:
-        columns["random init."] = [_plain(run.untrained.get(name)) for name in names]
-    baseline = f"{run.titles.baseline} (f, seed {run.seed_of_f})"
-    columns[baseline] = [probe_text(other, form.decimals) for other, form in zip(others, forms, strict=True)]
+        columns[UNTRAINED] = [_plain(run.untrained.get(name)) for name in names]
+    columns[run.baseline_title] = [marked_text(run, name, other) for name, other in zip(names, others, strict=True)]
     columns[OWN] = [
-        DIVERGED if own is None else probe_text(own, form.decimals) + (f" {BELOW}" if run.is_below_pixels(name) else "")
-        for own, form, name in zip(ours, forms, names, strict=True)
+        DIVERGED if own is None else marked_text(run, name, own) for name, own in zip(names, ours, strict=True)
     ]
     columns["diff."] = [
         NOTHING if own is None or other is None else signed(own.mean - other.mean, 2)

@@ -70,8 +70,8 @@ class Remembered:
         files = [f"{folder}/{METRICS}", f"{folder}/{REPORT}"]
         with contextlib.suppress(OSError):
             files += sorted(entry.path for entry in os.scandir(f"{folder}/{PICTURES}"))
-        labels = [*run.seconds, *([run.baseline.artifact] if run.baseline.artifact else [])]
-        files += [f"{artifacts}/{label}/{MANIFEST}" for label in labels]
+        labels = [*run.seconds, run.baseline.artifact, run.paired_with]
+        files += [f"{artifacts}/{label}/{MANIFEST}" for label in labels if label]
         return hashlib.sha256(repr([_code(), *said, *map(_stamp, files)]).encode()).hexdigest()
 
 

@@ -62,14 +62,6 @@ def _breakable(text: str) -> Markup:
     return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in words)
 
 
-def _fenced(text: str) -> Markup:
-    """A block of commands; the fence is longer than any run of backticks in it."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return Markup(f"{fence}sh\n{text}\n{fence}")
-
-
 def _environment(**settings: Any) -> Environment:
     found = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -84,7 +76,6 @@ def _environment(**settings: Any) -> Environment:
         "href": href,
         "breakable": _breakable,
         "code": _code,
-        "fenced": _fenced,
     }
     found.filters.update(filters)
     found.tests["number"] = lambda cell: isinstance(cell, str) and _NUMBER.fullmatch(cell) is not None

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from assimilate.artifacts.artifact import MANIFEST, artifact_root, read_manifest
 from assimilate.files.checked_files import digest_file
+from assimilate.pages.run import Baseline, Run
 from assimilate.probes.step import PROBED
 
 IDENTITY = "identity.json"
@@ -41,6 +44,19 @@ def disagreement(result: Mapping[str, Any], out: Path) -> str | None:
         if different := [key for key, value in measured.items() if not same_json(part.get(key), value)]:
             return f"says other {', '.join(different)} than {label} measured: was it edited? The run's command mends it"
     return None
+
+
+def with_baseline(run: Run, out: Path) -> Run:
+    """The run beside the SimCLR run of the same images, recipe and seed, if that is there and the run has no f."""
+    label = run.paired_with
+    if run.baseline.artifact is not None or label is None or label == run.probe:
+        return run
+    probe = artifact_root(out) / label
+    try:
+        found = Baseline.model_validate({**_measured_by(probe, _stamps(probe)), "artifact": label, "is_f": False})
+    except ValidationError:
+        return run
+    return run.model_copy(update={"baseline": found}) if found.metrics else run
 
 
 def _stamps(probe: Path) -> tuple[int, ...]:

@@ -8,16 +8,30 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Val
 
 from assimilate.pages.numbers import hours_text, shared_seconds
 from assimilate.probes.floors import below_pixels
+from assimilate.run.neutral import setting_in
 
 ADHOC = "adhoc"
 # The one budget whose numbers may stand beside the paper's.
 COMPARABLE_BUDGET = "paper"
+# What runs go by that keep to that budget, but are of no row that the paper prints.
+OWN_SETTINGS = "own settings"
 Percent = Mapping[str, FiniteFloat]
 
 
-def warning_of(budget: str) -> str:
+def label_of(budget: str, printed: bool = True) -> str:
+    """What numbers go by: "budget=smoke"; "own settings" where nothing was capped, but the paper has no such row.
+
+    Args:
+        budget: its name.
+        printed: whether the paper prints numbers of these settings and images.
+    """
+    return f"budget={budget}" if printed or budget != COMPARABLE_BUDGET else OWN_SETTINGS
+
+
+def warning_of(budget: str, printed: bool = True) -> str:
     """What tables and figures of a budget say of themselves; "" where its numbers may stand beside the paper's."""
-    return "" if budget == COMPARABLE_BUDGET else f"budget={budget}: not comparable with the paper"
+    label = label_of(budget, printed)
+    return "" if label == label_of(COMPARABLE_BUDGET) else f"{label}: not comparable with the paper"
 
 
 @dataclass(frozen=True)
@@ -67,9 +81,15 @@ class Measured(_Recorded):
 
 
 class Baseline(_Recorded):
-    """What f, the SimCLR run that the views come from, reaches under the run's own probe."""
+    """What a SimCLR run of the same images reaches under the run's own probe.
+
+    Attributes:
+        artifact: label of that probe; None: nothing was measured.
+        is_f: whether it is f, through which the views were seen; else it is the run of the same recipe and seed.
+    """
 
     artifact: str | None = None
+    is_f: bool = True
     metrics: Mapping[str, Measured] = {}
     protocols: Mapping[str, str] = {}
 
@@ -91,6 +111,7 @@ class Run(_Recorded):
         seconds: of each artifact that it is made of, by label, in the order of building.
         knn_curve: (epoch, accuracy) while it trained; None: it trained nothing.
         notes: what takes the meaning from its numbers.
+        baseline_command: what trains the SimCLR run of the same images, recipe and seed, where there is no f.
         probe, paired_with: labels of its own probe, and of that of the SimCLR run of the same images, recipe and seed.
         floors: what an accuracy has to beat, in percent by floor and metric; `floor_notes` say how they were measured.
     """
@@ -116,6 +137,7 @@ class Run(_Recorded):
     data_notes: Sequence[str] = ()
     overrides: Sequence[str] = ()
     command: str = ""
+    baseline_command: str = ""
     spread_over: str = "probe seeds of one training run"
     skipped: str = "nothing measured"
     weights: Mapping[str, Any] | None = None
@@ -139,6 +161,45 @@ class Run(_Recorded):
         """What was run, on which images, and the seed."""
         row = f" ({self.place.row})" if self.place.row else ""
         return f"{self.titles.run}{row} on {self.dataset}, seed {self.place.seed}"
+
+    @property
+    def root(self) -> str:
+        """The folder of the images, where their title says that they are the user's own; else ""."""
+        of_a_folder = self.titles.dataset not in (None, self.place.dataset)
+        return str(self.group("dataset").get("root") or "") if of_a_folder else ""
+
+    @property
+    def words(self) -> str:
+        """What the command of a run of no row sets; "" of a row, whose name says all."""
+        return "" if self.place.row else setting_in(self.overrides)
+
+    @property
+    def is_printed(self) -> bool:
+        """Whether the paper prints numbers of its row and data set."""
+        return bool(self.paper)
+
+    @property
+    def label(self) -> str:
+        """ "budget=smoke", or "own settings" where the paper prints nothing to compare with."""
+        return label_of(self.budget, self.is_printed)
+
+    @property
+    def warning(self) -> str:
+        """That its numbers are not comparable with the paper's, and the settings of its own; "" where they are."""
+        said = warning_of(self.budget, self.is_printed)
+        own = self.words if self.label == OWN_SETTINGS else ""
+        return f"{said} ({own})" if own else said
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is the SimCLR run itself that others of its images, recipe and seed are compared with."""
+        return self.probe is not None and self.probe == self.paired_with
+
+    @property
+    def baseline_title(self) -> str:
+        """ "SimCLR (f, seed 0)": over a column of its baseline's numbers."""
+        seed = f"f, seed {self.seed_of_f}" if self.baseline.is_f else f"seed {self.place.seed}"
+        return f"{self.titles.baseline} ({seed})"
 
     @property
     def costs(self) -> dict[str, float]:

@@ -12,11 +12,11 @@ from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.card import Card, card_of
 from assimilate.pages.curves import Plot, plot
 from assimilate.pages.found import cards_of, file_inside, read_analyses, read_curve, read_manifest
-from assimilate.pages.metrics import BELOW_PIXELS, OWN, compare, metric, ordered
+from assimilate.pages.metrics import OWN, compare, metric, note_of, ordered
 from assimilate.pages.numbers import NOTHING
 from assimilate.pages.paired import PAIRED_NOTE, Paired
 from assimilate.pages.render import picture_data, render
-from assimilate.pages.result_file import IDENTITY, METRICS
+from assimilate.pages.result_file import IDENTITY, METRICS, with_baseline
 from assimilate.pages.run import Run
 
 REPORT = "report.html"
@@ -44,7 +44,7 @@ def write_run_page(
         cards: of views; None: those below `out`.
         paired: how its setting differs from the baseline over all seeds, by metric.
     """
-    folder = out / run.place.folder
+    folder, run = out / run.place.folder, with_baseline(run, out)
     columns, (sections, problem) = compare(run), _pictures(folder / PICTURES)
     # The run's own first: narrow screens show no more.
     results = {name: columns[name] for name in sorted(columns, key=lambda name: name not in ("", OWN))}
@@ -57,7 +57,7 @@ def write_run_page(
         results=list(zip(*results.values(), strict=True)),
         protocols=[*(_protocol(name, label) for name, label in run.protocols.items()), *run.floor_notes.items()],
         files=[name for name in FILES if (folder / name).is_file()],
-        below=BELOW_PIXELS if any(map(run.is_below_pixels, run.metrics)) else "",
+        below=note_of(cell for cells in columns.values() for cell in cells),
         paired=[_paired_line(name, paired[name]) for name in ordered(paired)],
         paired_note=PAIRED_NOTE,
         plots=plots_of(out, run, baseline=True),
@@ -91,14 +91,14 @@ def plots_of(out: Path, run: Run, *, baseline: bool) -> list[Plot]:
     Args:
         out: the run's `out`.
         run: the run.
-        baseline: whether f's curves are drawn too.
+        baseline: whether the baseline's curves are drawn too.
     """
     if run.knn_curve is None:
         return []
     labels = {} if run.encoder is None else {"this run": run.encoder}
     reference = _reference_encoder(out, run) if baseline else None
     if reference is not None and reference != run.encoder:
-        labels = {f"{run.titles.baseline} (f, seed {run.seed_of_f})": reference, **labels}
+        labels = {run.baseline_title: reference, **labels}
 
     def read(file: str, column: str) -> dict[str, list[tuple[float, float]]]:
         return {name: read_curve(out, label, file, column) for name, label in labels.items()}
@@ -122,7 +122,7 @@ def _reference_encoder(out: Path, run: Run) -> str | None:
 
 def _labels(run: Run) -> list[str]:
     """What it is, in a few words each."""
-    words = [f"data set: {run.dataset}", f"budget={run.place.budget}"]
+    words = [f"data set: {run.dataset}", "" if run.warning else run.label]
     if run.weights is not None:
         words.append(f"weights: {run.weights.get('name')}")
     elif run.config:

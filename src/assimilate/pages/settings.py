@@ -1,12 +1,12 @@
 """Runs of no row: settings that differ in more than their seed, in tables whose numbers were measured alike."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from assimilate.pages.metrics import BELOW, BELOW_PIXELS, metric, ordered
+from assimilate.pages.metrics import BELOW, metric, note_of, ordered
 from assimilate.pages.numbers import NOTHING, Spread, spread
 from assimilate.pages.paired import Baselines, Paired
-from assimilate.pages.run import Run
+from assimilate.pages.run import Place, Run, label_of
 from assimilate.probes.floors import texts_by_group
 
 
@@ -46,7 +46,7 @@ class Setting:
     @property
     def is_baseline(self) -> bool:
         """Whether others are compared with it."""
-        return all(run.probe is not None and run.probe == run.paired_with for run in self.runs)
+        return all(run.is_baseline for run in self.runs)
 
     def text(self, name: str, of_baseline: bool) -> str:
         """ "92.41 ± 0.12 (3)", with "▽" where it is below raw pixels; "–" for nothing."""
@@ -59,12 +59,19 @@ class Setting:
 
 @dataclass(frozen=True)
 class SettingsTable:
-    """Settings of one data set that were measured by the same protocols, so that their numbers may share a column."""
+    """Settings of one data set that were measured by the same protocols, so that their numbers may share a column.
+
+    Attributes:
+        title: of which images, at what budget, and which of several tables of these it is.
+        apart: what parts it from those others; "" where there are none.
+    """
 
     budget: str
     dataset: str
     protocols: Mapping[str, str]
     settings: tuple[Setting, ...]
+    title: str = ""
+    apart: str = ""
 
     @property
     def columns(self) -> list[tuple[str, bool, str]]:
@@ -94,36 +101,65 @@ class SettingsTable:
         for name, label in self.protocols.items():
             found.setdefault(label, []).append(metric(name).title)
         lines = [f"{', '.join(titles)}: {label}" for label, titles in found.items() if label]
-        if any(BELOW in setting.text(name, False) for setting in self.settings for name in self.protocols):
-            lines.append(BELOW_PIXELS)
-        return lines
+        shown = [setting.text(name, of_f) for setting in self.settings for name, of_f, _ in self.columns]
+        return [*lines, *filter(None, [note_of(shown)])]
 
 
 def group_settings(
-    runs: Sequence[Run], *, budget: str, is_setting: Callable[[str], bool], baselines: Baselines | None = None
+    runs: Sequence[Run], *, budget: str, baselines: Baselines | None = None
 ) -> tuple[SettingsTable, ...]:
     """Runs of no row at one budget, seeds together, in a table for each data set and set of protocols.
 
     Args:
         runs: results of any budget.
         budget: whose runs to take.
-        is_setting: whether a word of the command belongs to the setting.
         baselines: the runs to take differences from; None: those among `runs`.
     """
     adhoc = [run for run in runs if run.place.budget == budget and run.place.row is None]
-    baselines = baselines or Baselines(runs)
+    baselines, datasets = baselines or Baselines(runs), _datasets(runs)
     tables: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, list[Run]]] = {}
-    for run in sorted(adhoc, key=lambda run: (run.dataset, run.place.setting, run.place.seed)):
+    for run in sorted(adhoc, key=lambda run: (datasets[run.place], run.place.setting, run.place.seed)):
         names = [name for name in ordered(run.metrics) if metric(name).column]
         protocols = tuple((name, run.protocols.get(name, "")) for name in names)
-        tables.setdefault((run.dataset, protocols), {}).setdefault(run.place.setting, []).append(run)
+        tables.setdefault((datasets[run.place], protocols), {}).setdefault(run.place.setting, []).append(run)
     found = []
     for (dataset, protocols), settings in tables.items():
         differences = baselines.differences(settings)
         rows = []
         for name, own in settings.items():
             paired = {metric: value for (key, metric), value in differences.items() if key == name}
-            rows.append(Setting(" ".join(filter(is_setting, own[0].overrides)), tuple(own), paired))
+            rows.append(Setting(own[0].words, tuple(own), paired))
         rows.sort(key=lambda setting: not setting.is_baseline)
         found.append(SettingsTable(budget, dataset, dict(protocols), tuple(rows)))
-    return tuple(found)
+    return tuple(_titled(table, [other for other in found if other.dataset == table.dataset]) for table in found)
+
+
+def _datasets(runs: Sequence[Run]) -> dict[Place, str]:
+    """What the images of each run are called; with their folder, where those of several folders have one name."""
+    roots: dict[str, set[str]] = {}
+    for run in runs:
+        roots.setdefault(run.dataset, set()).add(run.root)
+    return {run.place: f"{run.dataset} in {run.root}" if len(roots[run.dataset]) > 1 else run.dataset for run in runs}
+
+
+def _titled(table: SettingsTable, alike: Sequence[SettingsTable]) -> SettingsTable:
+    """A table by its name, and what parts it from the others of the same images and budget.
+
+    Args:
+        table: one of them.
+        alike: all of them.
+    """
+    title = f"{table.dataset}, {label_of(table.budget, printed=False)}"
+    if len(alike) == 1:
+        return replace(table, title=title)
+    names = dict.fromkeys(name for other in alike for name in other.protocols)
+    other_way = [
+        metric(name).title
+        for name, label in table.protocols.items()
+        if any(other.protocols.get(name, label) != label for other in alike)
+    ]
+    lacking = [metric(name).title for name in names if name not in table.protocols]
+    parts = [f"{', '.join(other_way)} measured in another way (named below)"] if other_way else []
+    parts += [f"no {', '.join(lacking)}"] if lacking else []
+    apart = f"Unlike the other tables of these images: {'; '.join(parts)}." if parts else ""
+    return replace(table, title=f"{title} ({alike.index(table) + 1} of {len(alike)})", apart=apart)

@@ -7,7 +7,7 @@ from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.book import Book
 from assimilate.pages.exported import DIFFERENCES_CSV, JSON, RUNS_CSV, as_csv, difference_lines, page_data, run_lines
 from assimilate.pages.found import cards_of
-from assimilate.pages.metrics import BELOW, BELOW_PIXELS, DIVERGED, metric, ordered, probe_text
+from assimilate.pages.metrics import DIVERGED, marked_text, metric, note_of, ordered
 from assimilate.pages.paired import PAIRED_NOTE
 from assimilate.pages.remembered import Remembered
 from assimilate.pages.render import picture_data, render
@@ -53,9 +53,6 @@ def render_page(book: Book, remembered: Remembered) -> str:
     def page_of(run: Run) -> str:
         return f"{run.place.folder}/{REPORT}"
 
-    def words_of(run: Run) -> str:
-        return "" if run.place.row else " ".join(filter(book.is_setting, run.overrides))  # of a row, the title says all
-
     def name_of(run: Run) -> str:
         row = run.place.row
         known = run.titles.run
@@ -64,9 +61,7 @@ def render_page(book: Book, remembered: Remembered) -> str:
     def value_of(run: Run, name: str) -> str:
         if name in run.diverged:
             return DIVERGED
-        return probe_text(run.metrics.get(name), metric(name).decimals) + (
-            f" {BELOW}" if name in run.metrics and run.is_below_pixels(name) else ""
-        )
+        return marked_text(run, name, run.metrics.get(name))
 
     names = ordered(name for run in book.runs for name in (*run.metrics, *run.diverged))
     return render(
@@ -75,12 +70,11 @@ def render_page(book: Book, remembered: Remembered) -> str:
         **NOTES,
         picture_data=lambda name: picture_data(book.out / name),
         page_of=page_of,
-        words_of=words_of,
         name_of=name_of,
         value_of=value_of,
-        below=BELOW_PIXELS if any(run.is_below_pixels(name) for run in book.runs for name in run.metrics) else "",
+        below=note_of(value_of(run, name) for run in book.runs for name in run.metrics),
         columns=[name for name in names if metric(name).column],
         titles_of={name: metric(name).title for name in names},
         downloads=[JSON, RUNS_CSV, DIFFERENCES_CSV],
-        data=page_data(book, remembered, words_of=words_of, page_of=page_of),
+        data=page_data(book, remembered, page_of=page_of),
     )

@@ -9,10 +9,10 @@ from torch import Tensor
 
 # Images looked at, so that a large bank costs no more than a small one.
 NUM_IMAGES = 4096
-# Root mean square distance of unit vectors from their mean. Their mean cosine is 1 − spread², .9999 here; networks at
-# their random initialisation have .1 and more on digits.
+# Root mean square distance of unit vectors from their mean. Their mean cosine is 1 − spread², .9999 here; random
+# networks have .1 and more on digits.
 SMALLEST_SPREAD = 0.01
-# Effective dimensions below which all images lie on a line, where an untrained network's fill more than twice as many.
+# Effective dimensions below which all images lie on a line, where a random network's fill more than twice as many.
 SMALLEST_RANK = 1.5
 
 
@@ -44,7 +44,7 @@ def collapse(measured: Mapping[str, Mapping[str, float]]) -> list[str]:
 
     Args:
         measured: `spread_of` what the trained encoder makes of images, by name, and under "untrained" of the
-            features of its random initialisation.
+            features of a random network.
     """
     notes = []
     for name, value in measured.items():
@@ -58,6 +58,7 @@ def collapse(measured: Mapping[str, Mapping[str, float]]) -> list[str]:
         elif value["effective_rank"] < SMALLEST_RANK and measured["untrained"]["effective_rank"] > 2 * SMALLEST_RANK:
             notes.append(
                 f"The {name} of all images lie nearly on a line (they have collapsed): their effective rank is "
-                f"{value['effective_rank']:.2f}, against {measured['untrained']['effective_rank']:.1f} untrained."
+                f"{value['effective_rank']:.2f}; that of a random network is "
+                f"{measured['untrained']['effective_rank']:.1f}."
             )
     return notes

@@ -1,4 +1,4 @@
-"""What a probe measures of one encoder, and of its random initialisation beside it."""
+"""What a probe measures of one encoder, and of a random network beside it."""
 
 import math
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def measure_encoder(
     device: str,
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the metrics say of an encoder, and some of them of its random initialisation.
+    """What the metrics say of an encoder, and some of them of a random network.
 
     A metric that diverges leaves its numbers under `diverged`, with the reason, and the others as they are: they were
     measured, and the same command would end the same. So does a number that is not finite.
@@ -36,7 +36,7 @@ def measure_encoder(
         dataset: labelled images, of training and test.
         clean: what is done to an image whose features are measured.
         metrics: by name.
-        of_untrained: those of the random initialisation.
+        of_untrained: those of the random network.
         init_seed: from which its parameters were drawn; None: it is untrained itself.
         device: "cpu" or "cuda".
         progress: hears of a metric's epochs.

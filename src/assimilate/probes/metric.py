@@ -59,7 +59,7 @@ class Metric(Settings):
 
     # How it is measured, in words; "" for the class's name.
     title: ClassVar[str] = ""
-    # Whether the encoder's random initialisation is measured beside it.
+    # Whether a random network, the encoder before its training, is measured beside it.
     of_untrained: ClassVar[bool] = True
     # Whether its numbers are accuracies in percent, which the share of the commonest class is a floor of.
     is_accuracy: ClassVar[bool] = False

@@ -40,7 +40,7 @@ def _averaged(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]
 class KNNMonitor(pl.Callback):
     """Measures k-NN accuracy of clean backbone features before training and every `every_n_epochs` epochs.
 
-    `curve` holds (epochs completed, accuracy in percent), from (0, random initialisation) on, and is part of the
+    `curve` holds (epochs completed, accuracy in percent), from (0, random network) on, and is part of the
     checkpoint. Loggers get it as `knn{k}_cosine`; callbacks may monitor it as `knn{k}`, on every rank. Nothing random
     is drawn and the encoder is left as it was.
 
@@ -75,7 +75,7 @@ class KNNMonitor(pl.Callback):
         self._transform = transform
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The random initialisation's point, unless a resumed curve has it."""
+        """The random network's point, unless a resumed curve has it."""
         if not self.curve:
             self._measure(trainer, pl_module, epoch=0)
 

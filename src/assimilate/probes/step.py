@@ -58,7 +58,7 @@ class Probe(Labelled):
         draws: shared: an epoch's augmentation serves all seeds; independent: each seed draws its own, which takes n
             times as long.
         neighbours: k of the k-NN accuracies (majority vote, cosine).
-        floors: measure beside it, once for all runs on the images, raw pixels and an untrained network of the
+        floors: measure beside it, once for all runs on the images, raw pixels and a random network of the
             encoder's architecture.
         further: measurements of your own, by names of yours, each with the `_target_` of a class and its settings.
     """
@@ -86,7 +86,7 @@ class Probe(Labelled):
     neighbours: Annotated[list[Count], AfterValidator(_with_five), Allowed("a list of whole numbers ≥ 1 with 5 in it")]
 
     def build(self, into: Path, at: Place) -> Built:
-        """Measure the encoder, and its random initialisation beside it where it is not that itself."""
+        """Measure the encoder, and a random network beside it where it is not one itself."""
         from assimilate.probes.measuring import measure_encoder
 
         of_untrained = {name: metric for name, metric in self.further.items() if metric.of_untrained}

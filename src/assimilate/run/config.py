@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from assimilate.assimilation.trainer_options import SHOWN, moves_numbers
+from assimilate.assimilation.trainer_options import SHOWN
 from assimilate.data.dataset import Dataset
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
@@ -44,6 +44,7 @@ from assimilate.run.given import check_given
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
 from assimilate.run.keys import is_argument, named_keys
 from assimilate.run.known_keys import CONF, EXPERIMENTS, check_added, check_composed, leaves, nodes, settings_in
+from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral
 from assimilate.run.objective import check_objective
 from assimilate.run.recipe import Recipe
 from assimilate.run.words import SEARCH_PATH, typed_words
@@ -54,14 +55,8 @@ MISSING_HINTS = {
     "view.path": "view=external needs a folder <index>/<k>.png or an array of views: view.path=/path/to/views",
     "trainer.devices": "trainer=ddp needs the number of processes: trainer.devices=2",
 }
-# What may accompany a row without making it another run.
-ROW_COMPANIONS = ("dataset", "seed", "budget", "dataset.root", "dataset.name", "dataset.download")
 # A data set that a generator makes is not there without it (Table 4).
 SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
-NEUTRAL_OVERRIDES = (
-    *("trainer", "logger", "prepare", "yes", "out", "force", "verify", "shard", "preview", "knn", "objective"),
-    *("hydra", "loggers", "data.placement", "data.compile_augmentation", "dataset.download", "probe.floors"),
-)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -299,15 +294,6 @@ def _override_slug(overrides: Sequence[Override]) -> str:
             value = Path(value.strip("'\"")).name
         words.append(f"{key}={value}")
     return re.sub(r"[^\w=.,+-]+", "_", ",".join(words))[:80] or "default"
-
-
-def is_neutral(key: str) -> bool:
-    """Whether a key of an override says where and how a run is computed, not what."""
-    if moves_numbers(key):
-        return False
-    if key.rpartition(".")[2].startswith("checkpoint_every"):
-        return True
-    return any(key == name or key.startswith(f"{name}.") for name in NEUTRAL_OVERRIDES)
 
 
 def own_words(overrides: Sequence[str]) -> list[str]:

@@ -267,7 +267,7 @@ class Recipe:
         return self.probe_of(self.encoder)
 
     def floors_of(self, probe: Probe) -> dict[str, Step]:
-        """What a probe's numbers have to beat: classifiers of pixels, and the same probe of an untrained network."""
+        """What a probe's numbers have to beat: classifiers of pixels, and the same probe of a random network."""
         if not probe.floors:
             return {}
         pixels = self.wiring.make(None, PixelFloor, evaluation=probe.evaluation)

@@ -18,14 +18,14 @@ def titles_of(config: Mapping[str, Any]) -> dict[str, str]:
     """Titles of a resolved configuration.
 
     Returns:
-        run: what is assimilated and how, e.g. "A2 with W-search", or what weights are probed; views: the places for
-        views, e.g. "expert, expert, W-search"; baseline: how f is trained; dataset: the name of the images, told apart
-        from a benchmark's where a folder of the user's has such a name.
+        run: what is assimilated and how, e.g. "A2 with W-search (rays)", or what weights are probed; views: the places
+        for views, e.g. "expert, expert, W-search"; baseline: how f is trained; dataset: the name of the images, told
+        apart from a benchmark's where a folder of the user's has such a name.
     """
     recipe, name = Recipe(config), str(config["dataset"]["name"])
     baseline = find_class("simclr_loss", config["simclr_loss"], Loss).title or recipe.arrangement.contrasting
     view_class = recipe.wiring.class_at("view", View)
-    view = view_class.title or str(config["view"]["name"])
+    view = view_class.titled(recipe.wiring.select) or str(config["view"]["name"])
     words = recipe.arrangement.words
     views = [view if word == GENERATED else str(word) for word in words]
     usual = [(view_class if word == GENERATED else find_class("assim", word, Transform)).usual for word in words]

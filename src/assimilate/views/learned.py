@@ -1,6 +1,6 @@
 """Views that are made within the training step: what decides them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -12,6 +12,7 @@ from assimilate.encoder.step import Encoder
 from assimilate.generator.step import Generator
 from assimilate.graph.place import Place
 from assimilate.graph.settings import BESIDE, NEUTRAL, Allowed, At, Count, Flag, From, Positive, When
+from assimilate.graph.wiring import find_class
 from assimilate.inversion.step import Latents
 from assimilate.views.online import OnlineSolver
 from assimilate.views.step import Pixels, Shown, View
@@ -117,6 +118,12 @@ class OnlineSearch(LearnedView):
     frozen: Flag
     solver: Annotated[OnlineSolver, BESIDE]
     as_stored: Annotated[NoTransform, NEUTRAL, At("")]
+
+    @classmethod
+    def titled(cls, select: Callable[[str], Any]) -> str:
+        """With the solver's title in brackets, where it has one."""
+        solver = find_class("view.solver", select("view.solver"), OnlineSolver).title
+        return f"{cls.title} ({solver})" if solver else cls.title
 
     @property
     def trained_by(self) -> str:  # type: ignore[override]

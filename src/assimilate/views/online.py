@@ -79,6 +79,8 @@ class OnlineSolver(Part):
     """How the views of a batch are found."""
 
     role: ClassVar[str] = "solver"
+    # What titles of runs add to the view's; "" for the paper's own solver.
+    title: ClassVar[str] = ""
     # The dotted path of the LightningModule that does it, which takes these settings as `online`.
     trained_by: ClassVar[str]
 
@@ -121,6 +123,7 @@ class OnlineRay(OnlineSolver, word="ray"):
         measure_every: of rays, steps after which that distance is measured again.
     """
 
+    title: ClassVar[str] = "rays"
     trained_by: ClassVar[str] = "assimilate.assimilation.online_rays.OnlineRays"
     passes: Count = 4
     measure_every: Count = 100

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # settings are declared without torch
 class Solver(Settings):
     """How Eq. 3 is solved."""
 
+    # What titles of runs add to the view's; "" for the paper's own solver.
+    title: ClassVar[str] = ""
     # The dotted path of the class of Eq. 3 that has these settings too, and an engine; it loads torch.
     solves: ClassVar[str]
 
@@ -76,6 +78,7 @@ class Ray(Solver, word="ray", node="ray"):
             graph, which saves a pass's launches.
     """
 
+    title: ClassVar[str] = "rays"
     solves: ClassVar[str] = "assimilate.views.rays.RaySettings"
     direction: Direction
     opposite: Flag = False

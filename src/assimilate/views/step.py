@@ -74,6 +74,15 @@ class View(Step):
         """
         return None
 
+    @classmethod
+    def titled(cls, select: Callable[[str], Any]) -> str:
+        """What titles of runs call it under its settings; "" for one without a title.
+
+        Args:
+            select: reads a key of the configuration.
+        """
+        return cls.title
+
     @property
     def num_available(self) -> int | None:
         """Views of an image that a step can draw distinct ones from; None: as many as it asks for."""

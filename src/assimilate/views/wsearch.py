@@ -1,6 +1,6 @@
 """W-search: what decides its views (Eq. 3)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -20,6 +20,7 @@ from assimilate.graph.settings import (
     When,
     Whole,
 )
+from assimilate.graph.wiring import find_class
 from assimilate.views.calibration_step import Calibration, wanted_distance
 from assimilate.views.distances import Distance1, Distance2, usual_epsilon2
 from assimilate.views.solver import Solver
@@ -110,6 +111,12 @@ class WSearch(FromLatents):
     anchor: Literal["reconstruction", "original"]
     hinge: Literal["image", "view"]
     search: Annotated[Solver, Field(alias="solver")]
+
+    @classmethod
+    def titled(cls, select: Callable[[str], Any]) -> str:
+        """With the solver's title in brackets, where it has one."""
+        solver = find_class("view.solver", select("view.solver"), Solver).title
+        return f"{cls.title} ({solver})" if solver else cls.title
 
     def epsilons(self, at: Place) -> tuple[float, float]:
         """ε1 and ε2: the settings' numbers, or measured and 5/3·ε1 where they are "auto"."""
