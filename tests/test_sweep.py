@@ -309,6 +309,19 @@ def test_a_smoke_table_says_so(tmp_path, capsys):
     assert "python -m assimilate.report" in shown
 
 
+@pytest.mark.parametrize(("paper", "said"), [({}, True), ({"acc1": 92.04}, False)])
+def test_a_table_of_own_settings_says_so(tmp_path, capsys, paper, said):
+    """Nothing is capped at budget=paper, but whether the settings are the paper's is another question."""
+    record = replace(finished(tmp_path, 0, 0, "epochs=1", acc1=90.0), budget="paper")
+    path = Path(record.run_dir) / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"paper": paper}))
+    folder = SweepFolder(tmp_path, "train", [], 1)
+    folder.clear()
+    folder.write(record)
+    assert print_summary(folder, print) == 0
+    assert ("own settings: not comparable with the paper" in capsys.readouterr().out) == said
+
+
 def test_names_of_rows_are_whole_in_a_narrow_table(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     folder = SweepFolder(tmp_path / "öut", "train", [], 2)
