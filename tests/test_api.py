@@ -269,13 +269,13 @@ def test_runs_are_tabled_over_their_seeds(tmp_path):
 def test_a_folder_without_runs_says_what_was_looked_for_and_where(tmp_path):
     empty = assimilate.runs(tmp_path)
     assert (len(empty), list(empty), empty[:1]) == (0, [], ())
-    said = f"no finished run below {tmp_path} \\(`<budget>/.*/metrics.json`\\); `assimilate train` makes one"
+    said = f"no finished runs below {tmp_path} \\(`<budget>/.*/metrics.json`\\); `assimilate train` makes one"
     assert re.match(said, str(empty))
     with pytest.raises(IndexError, match=f"^no run 0: {said}"):
         empty[0]
     broken = write(tmp_path, result(metrics={"acc1": 1.0})) / "metrics.json"
     broken.write_text("{")
-    with pytest.raises(IndexError, match=r"no finished run below .*; 1 could not be read \(\.problems\)"):
+    with pytest.raises(IndexError, match=r"no finished runs below .*; 1 could not be read \(\.problems\)"):
         assimilate.runs(tmp_path)[0]
     write(tmp_path, result(seed=1, metrics={"acc1": 1.0}))
     with pytest.raises(IndexError, match=f"^no run -2: 1 finished run below {tmp_path}"):
