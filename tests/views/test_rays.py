@@ -19,6 +19,7 @@ DIRECTIONS = [Isotropic(), OneForAllLayers(), Toward(), Difference()]
 
 def settings(**changes) -> RaySettings:
     values = {"epsilon1": 0.3, "epsilon2": 0.0, "num_views": 4, "seed": 3, "width": 8, "calibration": 10}
+    values["opposite"] = False
     return RaySettings(**{**values, **changes})
 
 
@@ -155,6 +156,11 @@ def test_every_second_ray_goes_the_opposite_way_and_views_spread_for_it(world):
     assert torch.equal(alone[7].images, rays(world, settings(opposite=True, width=4))[0][7].images)
 
 
+def test_one_view_has_no_opposite(world):
+    one, other = (rays(world, settings(num_views=1, opposite=opposite))[0] for opposite in (True, False))
+    assert all(torch.equal(views.images, other[index].images) for index, views in one.items())
+
+
 def test_greedy_max_min_is_the_best_of_a_slow_loop():
     points = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
     distance = [[float((a - b).norm()) for b in points] for a in points]
@@ -177,7 +183,6 @@ def test_points_that_coincide_are_chosen_once_each():
     [
         ({"candidates": 6, "weight": 0}, "view.lambda=0"),
         ({"candidates": 6, "num_views": 1}, "view.n_cached=1"),
-        ({"opposite": True, "num_views": 1}, "view.n_cached=1"),
         ({"candidates": 3}, "view.ray.candidates=3 is less"),
         ({"layers": [9]}, "codes 0 to 5"),
         ({"layers": []}, "allowed is null"),

@@ -43,7 +43,7 @@ class RaySettings(LineEquation):
     uniformity_weight: float = 0.01
     calibration: int = 256
     direction: Direction = field(default_factory=Isotropic)
-    opposite: bool = False
+    opposite: bool = True
     layers: Sequence[int] | None = None
     layer_share: float = 1.0
     redraws: int = 4

@@ -61,7 +61,7 @@ class Ray(Solver, word="ray", node="ray"):
         direction: where rays go: isotropic: any direction of W+ alike; shared: any of W, the same in all layers;
             toward: to the code of a random latent; difference: from the code of one random latent to that of another.
         opposite: every second ray of an image goes the opposite way of the one before, so that its views lie farther
-            apart at no cost.
+            apart at no cost; with n_cached=1 there is no second.
         layers: the codes that move, counted from 0, the coarsest; null: all.
         layer_share: the probability with which each of them moves on a ray; at least one does.
         width: rays in flight; kernels always run at this width, so it is part of a cache's identity.
@@ -118,8 +118,6 @@ class Ray(Solver, word="ray", node="ray"):
                 f"view.ray.candidates={self.candidates} would be ignored with {why}, which asks nothing of the "
                 "distances between views: give null"
             )
-        if self.opposite and num_views == 1:
-            raise ValueError("view.ray.opposite=true would be ignored with view.n_cached=1: give false")
         if self.layers is not None and (not self.layers or (num_codes is not None and max(self.layers) >= num_codes)):
             codes = "" if num_codes is None else f" 0 to {num_codes - 1}"
             raise ValueError(f"view.ray.layers={self.layers}: allowed is null, or some of the generator's codes{codes}")
