@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from assimilate.assimilation.contrastive import SimCLR
 from assimilate.assimilation.fit import fit
 from assimilate.assimilation.loss import NTXent
 from assimilate.assimilation.optimizers import SGD, Constant
-from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.transform import make_transform

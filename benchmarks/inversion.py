@@ -20,7 +20,7 @@ from torch import Tensor
 
 import assimilate
 from assimilate.generator.real_images import to_unit_range
-from assimilate.inversion.checkpoint import load_inversion_encoder
+from assimilate.inversion.encoder import load_inversion_encoder
 from assimilate.inversion.optimization import optimize_codes
 from assimilate.inversion.perceptual import no_features
 from assimilate.inversion.settings import OptimizationSettings

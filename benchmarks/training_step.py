@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
+from assimilate.assimilation.contrastive import SimCLR
 from assimilate.assimilation.fit import fit
 from assimilate.assimilation.loss import InfoNCE
 from assimilate.assimilation.optimizers import SGD, CosineWithWarmup
-from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.transform import make_transform

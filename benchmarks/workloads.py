@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from assimilate.assimilation.a2 import A2
 from assimilate.assimilation.alignment import Alignment
-from assimilate.assimilation.contrastive import ContrastiveModule
+from assimilate.assimilation.contrastive import A2, ContrastiveModule, SimCLR
 from assimilate.assimilation.loss import NTXent
 from assimilate.assimilation.optimizers import SGD, CosinePerEpoch
-from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.transform import make_transform

@@ -7,7 +7,7 @@ import torch
 import assimilate
 from assimilate.data.images import ImageArrays
 from assimilate.encoder.encoder import Encoder, EncoderSpec
-from assimilate.generator.bigbigan_checkpoint import load_bigbigan
+from assimilate.generator.bigbigan import load_bigbigan
 from tests.views.worlds import CODES, DIM, LinearGenerator, linear_embedding
 
 pytestmark = pytest.mark.xdist_group("chain")

@@ -12,8 +12,7 @@ from assimilate.data.dataset import Images
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.errors import UserError
-from assimilate.inversion.checkpoint import save_inversion_encoder
-from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec, save_inversion_encoder
 from assimilate.run.composing import compose
 from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe

@@ -18,9 +18,8 @@ from torch.overrides import TorchFunctionMode
 import assimilate.data.crop as crop
 import assimilate.data.expert as expert
 import assimilate.generator.real_images as real_images
-from assimilate.assimilation.a2 import A2
 from assimilate.assimilation.alignment import Alignment
-from assimilate.assimilation.contrastive import StepBatch
+from assimilate.assimilation.contrastive import A2, StepBatch
 from assimilate.assimilation.loss import NTXent
 from assimilate.assimilation.optimizers import SGD, Constant
 from assimilate.assimilation.record import TrainingRecord

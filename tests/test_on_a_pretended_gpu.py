@@ -36,8 +36,7 @@ from assimilate.run.job import RANK_TARGET
 from assimilate.views.cache import CachedViews
 from assimilate.views.calibration import measure_epsilon1
 from assimilate.views.directions import Toward
-from assimilate.views.mixing import Mixing
-from assimilate.views.perturbation import Perturbation
+from assimilate.views.moves import Mixing, Perturbation
 from assimilate.views.rays import RayEngine, RaySettings
 from assimilate.views.search import SearchEngine, SearchSettings
 from assimilate.views.synthesis import FreshViews, synthesize_views

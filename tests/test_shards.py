@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from assimilate import invert, make_views
-from assimilate.data.shard import Shard
+from assimilate.data.parts import Shard
 from assimilate.files.checked_files import read_sealed, write_sealed
 from assimilate.jobs import plan
 from tests.chain_run import SMOKE, artifacts, run

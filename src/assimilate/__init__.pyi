@@ -1,6 +1,8 @@
-from assimilate.assimilation.a1 import A1 as A1
-from assimilate.assimilation.a2 import A2 as A2
 from assimilate.assimilation.alignment import Alignment as Alignment
+from assimilate.assimilation.alignment import LossTerms as LossTerms
+from assimilate.assimilation.contrastive import A1 as A1
+from assimilate.assimilation.contrastive import A2 as A2
+from assimilate.assimilation.contrastive import SimCLR as SimCLR
 from assimilate.assimilation.fit import fit as fit
 from assimilate.assimilation.loss import BYOL as BYOL
 from assimilate.assimilation.loss import BarlowTwins as BarlowTwins
@@ -30,10 +32,8 @@ from assimilate.assimilation.optimizers import Schedule as Schedule
 from assimilate.assimilation.optimizers import SupContrastSchedule as SupContrastSchedule
 from assimilate.assimilation.redundancy import barlow_twins as barlow_twins
 from assimilate.assimilation.redundancy import vicreg as vicreg
-from assimilate.assimilation.simclr import SimCLR as SimCLR
 from assimilate.assimilation.simsiam import simsiam_alignment as simsiam_alignment
 from assimilate.assimilation.simsiam import simsiam_loss as simsiam_loss
-from assimilate.assimilation.terms import LossTerms as LossTerms
 from assimilate.data.augmentation import Augmentation as Augmentation
 from assimilate.data.augmentation import BasicAugmentation as BasicAugmentation
 from assimilate.data.augmentation import FlipAugmentation as FlipAugmentation
@@ -53,12 +53,12 @@ from assimilate.encoder.encoder import Encoder as Encoder
 from assimilate.encoder.encoder import EncoderSpec as EncoderSpec
 from assimilate.encoder.projector import make_projector as make_projector
 from assimilate.errors import UserError as UserError
-from assimilate.generator.pixels import to_pixels as to_pixels
 from assimilate.generator.protocol import LatentGenerator as LatentGenerator
 from assimilate.generator.protocol import check_generator as check_generator
+from assimilate.generator.protocol import to_pixels as to_pixels
 from assimilate.generator.sampling import draw_codes as draw_codes
+from assimilate.generator.truncated import TruncatedBigBiGAN as TruncatedBigBiGAN
 from assimilate.generator.truncated import TruncatedStyleGAN2 as TruncatedStyleGAN2
-from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN as TruncatedBigBiGAN
 from assimilate.jobs.finished import Run as Run
 from assimilate.jobs.finished import StoredArtifact as StoredArtifact
 from assimilate.jobs.finished import ViewCache as ViewCache
@@ -78,8 +78,8 @@ from assimilate.probes.metric import Metric as Metric
 from assimilate.views.cache import CachedViews as CachedViews
 from assimilate.views.calibration import measure_epsilon1 as measure_epsilon1
 from assimilate.views.embedding import FrozenEmbedding as FrozenEmbedding
-from assimilate.views.mixing import Mixing as Mixing
-from assimilate.views.perturbation import Perturbation as Perturbation
+from assimilate.views.moves import Mixing as Mixing
+from assimilate.views.moves import Perturbation as Perturbation
 from assimilate.views.search import SearchSettings as SearchSettings
 from assimilate.views.searched import SearchedViews as SearchedViews
 from assimilate.views.searched import search_views as search_views

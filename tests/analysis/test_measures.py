@@ -11,7 +11,7 @@ from assimilate.analysis.curve_figure import join_seeds
 from assimilate.analysis.distance_figure import summarize_distances
 from assimilate.analysis.mine import MineSettings
 from assimilate.analysis.pairs import SeenViews, measure_pair
-from assimilate.analysis.plane import embed_in_plane
+from assimilate.analysis.plane_figure import embed_in_plane
 from assimilate.analysis.sphere import CHUNK, alignment, uniformity
 from assimilate.data.transform import make_transform
 from assimilate.views.embedding import FrozenEmbedding

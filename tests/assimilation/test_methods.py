@@ -12,11 +12,10 @@ from tiny_training import BOTH, METHODS, fit_tiny, tiny_data, tiny_module, weigh
 from torch import Tensor
 
 from assimilate.assimilation import byol, moco
-from assimilate.assimilation.alignment import Alignment
+from assimilate.assimilation.alignment import Alignment, LossTerms
 from assimilate.assimilation.loss import BYOL, BarlowTwins, Loss, MoCo, VICReg
 from assimilate.assimilation.method import Method
 from assimilate.assimilation.redundancy import barlow_twins, vicreg
-from assimilate.assimilation.terms import LossTerms
 from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 

@@ -13,12 +13,11 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from tiny_training import METHODS, StopAt, fit_tiny, tiny_data, tiny_module, weights
 
-from assimilate.assimilation.a2 import A2
 from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.checkpointing import AtomicCheckpointIO, NonFiniteTrainingError, ResumePoint
+from assimilate.assimilation.contrastive import A2, SimCLR
 from assimilate.assimilation.loss import InfoNCE, NTXent
 from assimilate.assimilation.record import TrainingRecord
-from assimilate.assimilation.simclr import SimCLR
 from assimilate.encoder.checkpoint import load_encoder
 from assimilate.jobs.stopping import TerminatedError, termination_raised
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.simsiam import SimSiam, simsiam_loss
 from assimilate.encoder.encoder import EmbeddingOf, Encoder, EncoderSpec
-from assimilate.encoder.predictor import make_predictor
+from assimilate.encoder.projector import make_predictor
 
 
 def tensors(count: int, seed: int) -> list[Tensor]:

@@ -8,13 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assimilate.assimilation.a1 import A1
-from assimilate.assimilation.a2 import A2
 from assimilate.assimilation.alignment import Alignment
-from assimilate.assimilation.contrastive import ContrastiveModule
+from assimilate.assimilation.contrastive import A1, A2, ContrastiveModule, SimCLR
 from assimilate.assimilation.loss import BYOL, BarlowTwins, InfoNCE, MoCo, SimSiamLoss, VICReg
 from assimilate.assimilation.optimizers import SGD, CosineWithWarmup, Schedule
-from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.augmentation import Identity
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays

@@ -12,8 +12,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 from assimilate.data import decoding
 from assimilate.data.decoding import decode_image
 from assimilate.data.folder import prepare_folder, scan_folder
-from assimilate.data.images import ImageDataset, load_files
-from assimilate.data.twins import describe_twins
+from assimilate.data.images import ImageDataset, describe_twins, load_files
 
 SIZE = 8
 

@@ -11,9 +11,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from assimilate.encoder.backbone import make_backbone
+from assimilate.encoder.backbone import make_backbone, subsample_before_narrow_pointwise
 from assimilate.encoder.encoder import Encoder, EncoderSpec
-from assimilate.encoder.strided_pointwise import subsample_before_narrow_pointwise
 
 
 class Shortcut(nn.Module):

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from assimilate.encoder.backbone import make_backbone
-from assimilate.encoder.strided_pointwise import subsample_before_narrow_pointwise
+from assimilate.encoder.backbone import make_backbone, subsample_before_narrow_pointwise
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.discriminator import Discriminator
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec

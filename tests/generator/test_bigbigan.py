@@ -12,10 +12,15 @@ from bigbigan_reference import attention, block, conditional_norm, conv, generat
 from scipy import stats
 from toy_bigbigan import TOY, toy_bigbigan
 
-from assimilate.generator.bigbigan import BigBiGAN, BigBiGANArchitecture, bigbigan_architecture_of
-from assimilate.generator.bigbigan_checkpoint import load_bigbigan, save_bigbigan
+from assimilate.generator.bigbigan import (
+    BigBiGAN,
+    BigBiGANArchitecture,
+    bigbigan_architecture_of,
+    load_bigbigan,
+    save_bigbigan,
+)
 from assimilate.generator.protocol import check_generator
-from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
+from assimilate.generator.truncated import TruncatedBigBiGAN
 from assimilate.generator.truncated_normal import truncated_normal
 
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torchmetrics.image import fid
 
 from assimilate.data.images import ImageArrays
-from assimilate.encoder.encoder import Encoder, EncoderSpec
-from assimilate.encoder.pixel_features import PixelFeatures
+from assimilate.encoder.encoder import Encoder, EncoderSpec, PixelFeatures
 from assimilate.generator import frechet
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.frechet import FeatureSpace, FrechetDistance, inception_space

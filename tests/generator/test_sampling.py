@@ -12,7 +12,7 @@ from toy_bigbigan import toy_bigbigan
 from assimilate.data.row_writer import DONE, RowWriter
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.sampling import SamplingSettings, sample_images
-from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
+from assimilate.generator.truncated import TruncatedBigBiGAN
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "inversion"))
 

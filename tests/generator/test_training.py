@@ -13,12 +13,11 @@ from assimilate.data.images import ImageArrays
 from assimilate.generator import steps as steps_module
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.checkpoint import load_stylegan2
-from assimilate.generator.observer import Observer
 from assimilate.generator.real_images import RealImages
 from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.state import GeneratorState
 from assimilate.generator.steps import AdversarialTraining
-from assimilate.generator.training import train_stylegan2
+from assimilate.generator.training import Observer, train_stylegan2
 
 TINY = Architecture(image_size=8, latent_dim=8, num_mapping_layers=2, channels=(8, 8))
 SETTINGS = TrainingSettings(

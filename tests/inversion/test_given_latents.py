@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assimilate.inversion import given_latents
-from assimilate.inversion.given_latents import read_given_latents
+from assimilate.inversion import making
+from assimilate.inversion.making import read_given_latents
 
 SHAPE = {"num_images": 7, "num_codes": 2, "latent_dim": 3}
 LATENTS = np.random.default_rng(0).standard_normal((7, 2, 3)).astype(np.float32)
@@ -24,7 +24,7 @@ def test_what_fits_comes_back_whether_the_generator_is_known_or_not(tmp_path: Pa
 def test_values_that_are_not_finite_are_refused_wherever_they_are(
     image: int, value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(given_latents, "_BLOCK", 2)
+    monkeypatch.setattr(making, "_BLOCK", 2)
     broken = LATENTS.copy()
     broken[image, 1, 0] = value
     np.save(tmp_path / "w.npy", broken)

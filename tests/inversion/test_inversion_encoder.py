@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from assimilate.inversion.checkpoint import load_inversion_encoder, save_inversion_encoder
-from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+from assimilate.inversion.encoder import (
+    InversionEncoder,
+    InversionEncoderSpec,
+    load_inversion_encoder,
+    save_inversion_encoder,
+)
 
 NARROW = InversionEncoderSpec(image_size=16, num_codes=6, latent_dim=5, channels=(7, 6, 4))
 

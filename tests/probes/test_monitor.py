@@ -6,10 +6,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
+from assimilate.assimilation.contrastive import SimCLR
 from assimilate.assimilation.fit import fit
 from assimilate.assimilation.loss import InfoNCE
 from assimilate.assimilation.optimizers import SGD, Constant
-from assimilate.assimilation.simclr import SimCLR
 from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.images import ImageArrays
 from assimilate.data.transform import make_transform

@@ -7,8 +7,7 @@ from scipy.stats import kstest, norm, truncnorm
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.views.embedding import to_pixels
-from assimilate.views.mixing import Mixing
-from assimilate.views.perturbation import Perturbation
+from assimilate.views.moves import Mixing, Perturbation
 from assimilate.views.synthesis import FreshViews, synthesize_views
 from tests.views.worlds import CODES, DIM, LinearGenerator
 

@@ -9,8 +9,7 @@ import torch
 from assimilate.data.seeding import generator as seeded
 from assimilate.views.directions import Difference, Isotropic, OneForAllLayers, Toward
 from assimilate.views.embedding import from_pixels
-from assimilate.views.farthest import farthest_apart
-from assimilate.views.rays import NUM_MAPPED, RayEngine, RaySettings
+from assimilate.views.rays import NUM_MAPPED, RayEngine, RaySettings, farthest_apart
 from assimilate.views.solver import Ray
 from tests.views.worlds import CODES, COUNT, LinearGenerator, latents_and_images, linear_embedding, solved
 

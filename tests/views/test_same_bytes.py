@@ -10,8 +10,7 @@ from assimilate.generator.architecture import Architecture, stylegan2_channels
 from assimilate.generator.stylegan2 import Generator
 from assimilate.generator.truncated import TruncatedStyleGAN2
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
-from assimilate.views.mixing import Mixing
-from assimilate.views.perturbation import Perturbation
+from assimilate.views.moves import Mixing, Perturbation
 from assimilate.views.rays import RayEngine, RaySettings
 from assimilate.views.search import SearchEngine
 from assimilate.views.synthesis import synthesize_views

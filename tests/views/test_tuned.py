@@ -6,8 +6,7 @@ import torch
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.views.embedding import to_pixels
-from assimilate.views.mixing import Mixing
-from assimilate.views.perturbation import Perturbation
+from assimilate.views.moves import Mixing, Perturbation
 from assimilate.views.synthesis import synthesize_views
 from assimilate.views.tuned import TunedMove
 from tests.views.worlds import CODES, COUNT, DIM, LinearGenerator, linear_embedding, solved

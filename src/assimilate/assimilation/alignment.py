@@ -1,10 +1,14 @@
-"""How appended views are aligned with the two contrasted ones."""
+"""The loss of a step and its parts, and how appended views are aligned with the two contrasted ones."""
 
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from assimilate.graph.settings import Allowed, NotNegative, Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NO_ALIGNMENT = "appended views need loss.alpha and loss.align_anchors"
 
@@ -22,3 +26,12 @@ class Alignment(Settings):
     align_anchors: Annotated[
         list[Literal[0, 1]], Field(min_length=1), Allowed("[0, 1] (Eq. 4), [0] (the reference code) or [1]")
     ] = Field(default=[0, 1])
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The minimised `total` = (base − alignment)·scale, and its parts before that scale; numbers []."""
+
+    total: "Tensor"
+    base: "Tensor"
+    alignment: "Tensor | None"

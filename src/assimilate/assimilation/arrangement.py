@@ -21,7 +21,7 @@ class Arrangement(Settings):
 
     aligns: ClassVar[bool] = False
     # The LightningModule that trains on the views, by its dotted path; a view may have one of its own.
-    trained_by: ClassVar[str] = "assimilate.assimilation.simclr.SimCLR"
+    trained_by: ClassVar[str] = "assimilate.assimilation.contrastive.SimCLR"
     # What a report calls a run of it; "" where the method alone names it.
     title: ClassVar[str] = ""
     contrasting: ClassVar[str] = "SimCLR"  # what contrasting views is called, where the loss has no title of its own
@@ -56,7 +56,7 @@ class A1Views(Arrangement):
     """A1: a generated view takes the place of one of the two."""
 
     title: ClassVar[str] = "A1"
-    trained_by: ClassVar[str] = "assimilate.assimilation.a1.A1"
+    trained_by: ClassVar[str] = "assimilate.assimilation.contrastive.A1"
 
     @model_validator(mode="after")
     def _one_is_generated(self) -> "A1Views":
@@ -73,7 +73,7 @@ class A2Views(Arrangement):
 
     aligns: ClassVar[bool] = True
     title: ClassVar[str] = "A2"
-    trained_by: ClassVar[str] = "assimilate.assimilation.a2.A2"
+    trained_by: ClassVar[str] = "assimilate.assimilation.contrastive.A2"
 
 
 class Drawing(Settings):

@@ -7,11 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assimilate.assimilation.alignment import Alignment
-from assimilate.assimilation.method import Embedding, Images, Method
-from assimilate.assimilation.moving_average import copy_to_follow, follow
+from assimilate.assimilation.alignment import Alignment, LossTerms
+from assimilate.assimilation.method import Embedding, Images, Method, copy_to_follow, follow
 from assimilate.assimilation.simsiam import mean_cosine
-from assimilate.assimilation.terms import LossTerms
 from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.encoder.encoder import Encoder
 

@@ -1,4 +1,4 @@
-"""What SimCLR, A1 and A2 share as LightningModules: the encoder, the method, one step, and the optimiser."""
+"""SimCLR, A1 and A2 as LightningModules: the encoder, the method, one step, and the optimiser."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +11,16 @@ from jaxtyping import Float
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from assimilate.assimilation.accumulation import window_size
-from assimilate.assimilation.alignment import Alignment
+from assimilate.assimilation.alignment import Alignment, LossTerms
 from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.optimizers import Optimizer
-from assimilate.assimilation.terms import LossTerms
 from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.encoder.batchnorm import synchronize_batchnorm
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.encoder.step import ENCODER
 from assimilate.graph.plain import as_plain, from_plain
+
 
 PAPER = Alignment()
 
@@ -208,3 +207,46 @@ def _unfuse(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         group["fused"] = False
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+
+
+class A1(ContrastiveModule):
+    """The ordinary loss on (expert, generated): the data module's slots make the difference to SimCLR.
+
+    Trains on batches of two views [batch, 3, height, width]; see `ContrastiveModule` for its arguments.
+    """
+
+    max_views = 2
+
+
+class A2(ContrastiveModule):
+    """Views 0 and 1 are contrasted; every further view is aligned with them with weight α, never a negative.
+
+    The loss says what that means in its own terms (`Loss.aligned`, `Loss.method`). With `FullNTXent` all views contrast
+    with all others instead (A2-full, Eq. 13). Trains on batches of three or more views [batch, 3, height, width]; see
+    `ContrastiveModule` for its arguments.
+    """
+
+    min_views = 3
+
+
+class SimCLR(ContrastiveModule):
+    """The baseline: both views are expert views (or whatever a replacement table puts in their place).
+
+    Trains on batches of two views [batch, 3, height, width]; see `ContrastiveModule` for its arguments.
+    """
+
+    max_views = 2
+
+
+def window_size(batch_idx: int, *, num_batches: int, accumulate: int) -> int:
+    """How many batches share the optimiser step of batch `batch_idx`.
+
+    Windows restart with every epoch, so the last one holds what is left: 390 batches in fours end with two.
+
+    Args:
+        batch_idx: position in the epoch, from 0.
+        num_batches: of an epoch.
+        accumulate: batches of a whole window.
+    """
+    whole = num_batches // accumulate * accumulate
+    return accumulate if batch_idx < whole else num_batches - whole

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from assimilate.assimilation.alignment import NO_ALIGNMENT, Alignment
-from assimilate.assimilation.terms import LossTerms
+from assimilate.assimilation.alignment import NO_ALIGNMENT, Alignment, LossTerms
 from assimilate.graph.required import required
 from assimilate.graph.settings import Allowed, Count, NotNegative, Positive, Settings
 

@@ -1,5 +1,6 @@
 """What a self-supervised method does with the views of a step, as a module with its own state."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -7,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from assimilate.assimilation.alignment import NO_ALIGNMENT, Alignment
-from assimilate.assimilation.terms import LossTerms
+from assimilate.assimilation.alignment import NO_ALIGNMENT, Alignment, LossTerms
 from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.encoder.encoder import Encoder
 
@@ -86,3 +86,24 @@ class LossOfProjections(Method):
 def in_full_precision(z: Tensor) -> Tensor:
     """fp32, or fp64 for fp64 inputs: what losses are computed in, whatever the network's precision."""
     return z.to(torch.promote_types(z.dtype, torch.float32))
+
+
+def copy_to_follow(encoder: Encoder) -> Encoder:
+    """A copy without a predictor and without gradients. Its BatchNorm statistics are those of its own forwards."""
+    copied = copy.deepcopy(encoder)
+    copied.predictor = None
+    return copied.requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(average: Encoder, encoder: Encoder, *, momentum: float) -> None:
+    """ξ ← m·ξ + (1 − m)·θ for every parameter of the average; buffers stay.
+
+    Args:
+        average: of `copy_to_follow`, changed in place.
+        encoder: what it follows.
+        momentum: m in [0, 1].
+    """
+    weights = dict(encoder.named_parameters())
+    names, followers = zip(*average.named_parameters(), strict=True)
+    torch._foreach_lerp_(list(followers), [weights[name].detach() for name in names], 1 - momentum)

@@ -6,11 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from assimilate.assimilation.alignment import Alignment
+from assimilate.assimilation.alignment import Alignment, LossTerms
 from assimilate.assimilation.gathering import gather_with_gradient
-from assimilate.assimilation.method import Embedding, Images, Method, in_full_precision
-from assimilate.assimilation.moving_average import copy_to_follow, follow
-from assimilate.assimilation.terms import LossTerms
+from assimilate.assimilation.method import Embedding, Images, Method, copy_to_follow, follow, in_full_precision
 from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.data.seed import derive_seed
 from assimilate.encoder.encoder import Encoder

@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from assimilate.assimilation.accumulation import window_size
 from assimilate.assimilation.checkpointing import LAST, NonFiniteTrainingError, describe_last_good
+from assimilate.assimilation.contrastive import window_size
 from assimilate.graph.progress import Progress, silent
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from assimilate.assimilation.alignment import LossTerms
 from assimilate.assimilation.method import Embedding, Images, Method, in_full_precision
-from assimilate.assimilation.terms import LossTerms
 from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.encoder.encoder import Encoder
 

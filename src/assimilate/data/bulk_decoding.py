@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from assimilate.data.array_file import ArrayFile
+from assimilate.data.array_file import ArrayFile, DoneMap
 from assimilate.data.decoding import Decoded
 from assimilate.data.directory import displayed
-from assimilate.data.done_map import DoneMap
 from assimilate.graph.progress import Progress, silent
 
 # Images between two flushes: what a kill may cost, how much is queued, and how often progress is told.

@@ -10,9 +10,8 @@ from assimilate.data.array_file import ArrayFile
 from assimilate.data.bulk_decoding import decode_into, forget_progress, part_of
 from assimilate.data.decoding import WHITE, decode_deep
 from assimilate.data.directory import displayed
-from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
+from assimilate.data.images import ImageArrays, ImageDataset, Statistics, pixel_digests, save_prepared
 from assimilate.data.listing import FolderListing, ImageFile, bullets, scan_folder
-from assimilate.data.twins import pixel_digests
 from assimilate.graph.progress import Progress, silent
 
 __all__ = ["FolderListing", "prepare_folder", "scan_folder"]

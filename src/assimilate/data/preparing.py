@@ -6,9 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from assimilate.data.directory import in_line
-from assimilate.data.images import ImageDataset, Statistics, add_notes, load_files, save_prepared, set_statistics
+from assimilate.data.images import (
+    ImageDataset,
+    Statistics,
+    add_notes,
+    describe_twins,
+    load_files,
+    save_prepared,
+    set_statistics,
+)
 from assimilate.data.order import subset_of_classes
-from assimilate.data.twins import describe_twins
 
 
 def finish(

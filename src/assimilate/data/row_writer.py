@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from assimilate.data.array_file import ArrayFile
-from assimilate.data.done_map import DoneMap
+from assimilate.data.array_file import ArrayFile, DoneMap
 from assimilate.files.whole_file import whole_file
 
 DONE = "done.npy"

@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from assimilate.encoder.backbone import make_backbone
-from assimilate.encoder.predictor import make_predictor
-from assimilate.encoder.projector import make_projector
+from assimilate.encoder.projector import make_predictor, make_projector
 
 Normalization = tuple[float, float, float]
 """One number a channel, red, green, blue, for images in [0, 1]."""
@@ -160,3 +159,19 @@ class EmbeddingOf(nn.Module):
     def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
         """The predictor's output if there is one, else the projector's."""
         return self.encoder.embedding(x)
+
+
+class PixelFeatures(nn.Module):
+    """uint8 images to the backbone's features h; ``mean`` and ``std`` are those of images in [0, 1], a channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: Encoder, *, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+        super().__init__()
+        self.backbone = encoder.backbone
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature_dim"]:
+        return self.backbone((images.float() / 255 - self.mean) / self.std)

@@ -1,4 +1,4 @@
-"""A projector from what describes it: a word, or a class with its settings."""
+"""A projector from what describes it, a word or a class with its settings; and SimSiam's predictor."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,3 +34,19 @@ def make_projector(
         return Wiring({"encoder": widths}, {}).fill("encoder", chosen).build(feature_dim)
     except UserError as error:
         raise ValueError(str(error)) from error
+
+
+def make_predictor(embedding_dim: int, hidden_dim: int) -> nn.Sequential:
+    """Builds p = predictor(z): Linear-BN-ReLU-Linear through a bottleneck (2048 → 512 → 2048).
+
+    Raises:
+        ValueError: the bottleneck's width is below 1.
+    """
+    if hidden_dim < 1:
+        raise ValueError(f"encoder.predictor_dim={hidden_dim} must be at least 1, or null for no predictor")
+    return nn.Sequential(
+        nn.Linear(embedding_dim, hidden_dim, bias=False),
+        nn.BatchNorm1d(hidden_dim),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden_dim, embedding_dim),
+    )

@@ -10,8 +10,7 @@ import torch
 from assimilate.analysis.canvas import picture
 from assimilate.analysis.colours import CLASSES, COLOURS
 from assimilate.analysis.curve_figure import draw_curves, join_seeds
-from assimilate.analysis.plane import embed_in_plane
-from assimilate.analysis.plane_figure import draw_planes
+from assimilate.analysis.plane_figure import draw_planes, embed_in_plane
 from assimilate.analysis.scatter_figure import Point, draw_points
 from assimilate.analysis.sphere import alignment, uniformity
 from assimilate.data.images import ImageArrays

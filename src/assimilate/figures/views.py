@@ -10,8 +10,7 @@ from torch import Tensor
 from assimilate.analysis.canvas import picture
 from assimilate.analysis.distance_figure import draw_distances, summarize_distances
 from assimilate.analysis.grid_figure import Panel, draw_grid
-from assimilate.analysis.plane import embed_in_plane
-from assimilate.analysis.plane_figure import draw_planes, outside
+from assimilate.analysis.plane_figure import draw_planes, embed_in_plane, outside
 from assimilate.data.grids import spread_over_classes
 from assimilate.errors import UserError
 from assimilate.figures.figure import Figure, viewmaker_folder

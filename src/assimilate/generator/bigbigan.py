@@ -1,16 +1,29 @@
-"""BigBiGAN's generator, BigGAN at 128² with class 0 throughout, with its PyTorch port's keys and shapes."""
+"""BigBiGAN's generator, BigGAN at 128² with class 0 throughout, with its PyTorch port's keys and shapes.
+
+On disk it is a bare state dict.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from assimilate.generator.bigbigan_blocks import OutputBatchNorm, SelfAttention, UpsamplingBlock
-from assimilate.generator.spectral import SpectralConv2d, SpectralLinear, SpectralWeight
+from assimilate.files.plain_files import save_plain
+from assimilate.generator.bigbigan_blocks import (
+    OutputBatchNorm,
+    SelfAttention,
+    SpectralConv2d,
+    SpectralLinear,
+    SpectralWeight,
+    UpsamplingBlock,
+)
+from assimilate.generator.checkpoint import load_strictly, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -106,3 +119,42 @@ def bigbigan_architecture_of(state_dict: Mapping[str, Tensor]) -> BigBiGANArchit
         num_classes=num_classes,
         attention_block=attention[0] if attention else None,
     )
+
+
+def save_bigbigan(path: Path, network: BigBiGAN) -> None:
+    """Write the state dict atomically."""
+    save_plain(path, dict(network.state_dict()))
+
+
+def is_bigbigan(content: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is a BigBiGAN's, by the names in it."""
+    return "shared.weight" in content
+
+
+def load_bigbigan(path: Path, *, image_size: int | None = None, latent_dim: int | None = None) -> BigBiGAN:
+    """Load a BigBiGAN generator on the CPU, reading its widths from the shapes.
+
+    Raises ValueError (naming generator.checkpoint) for what ``read_checkpoint`` and ``load_strictly`` refuse, keys or
+    shapes that are not those of its PyTorch port, and, where given, another ``image_size`` or ``latent_dim``.
+    """
+    origin = f"generator.checkpoint={path}"
+    content = read_checkpoint(path, key="generator.checkpoint", needed="a BigBiGAN state dict")
+    try:
+        architecture = bigbigan_architecture_of(content)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
+    if image_size is not None and architecture.image_size != image_size:
+        raise ValueError(
+            f"{origin}: makes images of {architecture.image_size}×{architecture.image_size}, but dataset.image_size="
+            f"{image_size}; set dataset.image_size={architecture.image_size} or give another checkpoint"
+        )
+    if latent_dim is not None and architecture.latent_dim != latent_dim:
+        raise ValueError(
+            f"{origin}: its latents have {architecture.latent_dim} numbers, but generator.latent_width={latent_dim}; "
+            f"set generator.latent_width={architecture.latent_dim} or give another checkpoint"
+        )
+    # Building a network draws initial weights, which must not move the caller's random state.
+    with torch.random.fork_rng(devices=[]):
+        network = BigBiGAN(architecture)
+    load_strictly(network, content, origin=origin)
+    return network.eval()

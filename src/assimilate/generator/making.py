@@ -6,7 +6,7 @@ from typing import Any
 
 from assimilate.data.images import ImageDataset
 from assimilate.data.transform import make_transform
-from assimilate.generator.bigbigan_checkpoint import load_bigbigan, save_bigbigan
+from assimilate.generator.bigbigan import load_bigbigan, save_bigbigan
 from assimilate.generator.checkpoint import load_stylegan2, save_stylegan2
 from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.own import make_own_generator as make_own_generator
@@ -15,8 +15,7 @@ from assimilate.generator.record import CURVE, make_observers, read_curve, recor
 from assimilate.generator.settings import StyleGAN2Settings
 from assimilate.generator.state import GeneratorState
 from assimilate.generator.training import check_settings, train_stylegan2
-from assimilate.generator.truncated import TruncatedStyleGAN2
-from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
+from assimilate.generator.truncated import TruncatedBigBiGAN, TruncatedStyleGAN2
 from assimilate.graph.built import Built
 from assimilate.graph.place import Place
 

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 
@@ -92,3 +92,8 @@ def _expect(kind: str, what: str, value: object, shape: tuple[int, ...]) -> None
         raise ValueError(f"{kind}: {what} is {found}; needed is float32 {list(shape)}")
     if not bool(torch.isfinite(value).all()):
         raise ValueError(f"{kind}: {what} is not finite")
+
+
+def to_pixels(images: Float[Tensor, "... 3 height width"]) -> UInt8[Tensor, "... 3 height width"]:
+    """Images [..., 3, height, width] in [−1, 1] (clamped) to the nearest of 256 levels, uint8."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round_().to(torch.uint8)

@@ -14,15 +14,14 @@ from assimilate.data.grids import picture_grid
 from assimilate.data.images import ImageDataset, Statistics
 from assimilate.data.seeding import generator as seeded
 from assimilate.encoder.checkpoint import load_encoder
-from assimilate.encoder.encoder import Encoder
-from assimilate.encoder.pixel_features import PixelFeatures
+from assimilate.encoder.encoder import Encoder, PixelFeatures
 from assimilate.files.checked_files import check_zip, digest_file, read_sealed, write_sealed
 from assimilate.files.whole_file import write_bytes_atomically, write_text_atomically
 from assimilate.generator.checkpoint import save_stylegan2
-from assimilate.generator.observer import Observer
-from assimilate.generator.pixels import to_pixels
+from assimilate.generator.protocol import to_pixels
 from assimilate.generator.settings import StyleGAN2Settings
 from assimilate.generator.state import GeneratorState
+from assimilate.generator.training import Observer
 from assimilate.generator.truncated import TruncatedStyleGAN2
 
 if TYPE_CHECKING:

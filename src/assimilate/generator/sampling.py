@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.seeding import generator as seeded
-from assimilate.generator.pixels import to_pixels
-from assimilate.generator.protocol import LatentGenerator
+from assimilate.generator.protocol import LatentGenerator, to_pixels
 from assimilate.graph.progress import Progress, silent
 
 

@@ -8,8 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from assimilate.generator.architecture import Architecture, resolutions
-from assimilate.generator.layers import LEAKY_GAIN, LEAKY_SLOPE, BiasedLeakyReLU, EqualLinear, PixelNorm
-from assimilate.generator.modulation import ModulatedConv2d
+from assimilate.generator.layers import (
+    LEAKY_GAIN,
+    LEAKY_SLOPE,
+    BiasedLeakyReLU,
+    EqualLinear,
+    ModulatedConv2d,
+    PixelNorm,
+)
 from assimilate.generator.resample import Upsample
 
 _MAPPING_LR_MULTIPLIER = 0.01

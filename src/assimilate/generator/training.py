@@ -1,8 +1,8 @@
 """The training of a StyleGAN2, which resumes exactly where it was killed."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from assimilate.files.resume_points import load_resume_point, save_resume_point
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.checkpoint import parse_stylegan2, stylegan2_content
 from assimilate.generator.diffaugment import DiffAugment
-from assimilate.generator.observer import Observer
 from assimilate.generator.optimizers import has_finite_moments
 from assimilate.generator.ranks import Ranks, check_ranks
 from assimilate.generator.real_images import RealImages
@@ -23,6 +22,27 @@ from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.state import GeneratorState
 from assimilate.generator.steps import AdversarialTraining
 from assimilate.graph.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Receives the state of a training every so many images; must not change it.
+
+    ``every_images`` is the interval in real images, ``batch_size`` of which a step sees. ``at_the_end``: after the last
+    step too.
+    """
+
+    observe: Callable[[GeneratorState], None]
+    every_images: int
+    batch_size: int
+    at_the_end: bool = True
+
+    def is_due(self, step: int, *, last: bool) -> bool:
+        """Whether the images of ``step`` (counted from 1) reach or pass a multiple of the interval."""
+        seen = step * self.batch_size
+        passed = seen // self.every_images > (seen - self.batch_size) // self.every_images
+        return passed or (last and self.at_the_end)
+
 
 _CHECKPOINT = "training.pt"
 # In the checkpoint: losses of the interval that is not over, by name.

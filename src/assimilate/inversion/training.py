@@ -20,8 +20,7 @@ from assimilate.generator.optimizers import continue_adam, descend, has_finite_m
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.real_images import RealImages
 from assimilate.graph.progress import Progress, silent
-from assimilate.inversion.checkpoint import inversion_encoder_content
-from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec
+from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec, inversion_encoder_content
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
 from assimilate.inversion.settings import EncoderSettings
 

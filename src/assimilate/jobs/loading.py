@@ -9,13 +9,12 @@ from assimilate.encoder import checkpoint as encoder_files
 from assimilate.encoder.encoder import Encoder
 from assimilate.encoder.foreign import find_resnet
 from assimilate.errors import UserError
-from assimilate.generator.bigbigan_checkpoint import is_bigbigan, load_bigbigan
+from assimilate.generator.bigbigan import is_bigbigan, load_bigbigan
 from assimilate.generator.checkpoint import parse_stylegan2, read_checkpoint
 from assimilate.generator.own import make_own_generator
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.step import DESCRIPTION
-from assimilate.generator.truncated import TruncatedStyleGAN2
-from assimilate.generator.truncated_bigbigan import TruncatedBigBiGAN
+from assimilate.generator.truncated import TruncatedBigBiGAN, TruncatedStyleGAN2
 from assimilate.jobs.finished import METRICS, Run, StoredArtifact
 
 Source = Path | str | Run | StoredArtifact

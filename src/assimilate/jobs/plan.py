@@ -9,7 +9,7 @@ from typing import Any
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.data.dataset import Dataset
-from assimilate.data.shard import Shard
+from assimilate.data.parts import Shard
 from assimilate.errors import UserError
 from assimilate.graph.cost import Cost, Speed, duration
 from assimilate.jobs.pace import Pace

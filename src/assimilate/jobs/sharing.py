@@ -8,8 +8,9 @@ from filelock import FileLock, Timeout
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.artifacts.store import full_disk_explained
-from assimilate.data.done_map import rows_said_done
+from assimilate.data.array_file import rows_said_done
 from assimilate.data.parts import (
+    Shard,
     adopt,
     begin,
     discard,
@@ -24,7 +25,6 @@ from assimilate.data.parts import (
 )
 from assimilate.data.parts import damage as damage_of_part
 from assimilate.data.row_writer import DONE, RowWriter, forget_rows, is_made_from, start_over_unless_made_from
-from assimilate.data.shard import Shard
 from assimilate.errors import UserError
 from assimilate.graph.rows import RowWork
 from assimilate.jobs.children import run_shards

@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from assimilate.assimilation.attached import FurtherLogger
 from assimilate.data.dataset import Mean, Std
-from assimilate.data.shard import is_shard
+from assimilate.data.parts import is_shard
 from assimilate.data.statistics import MEANS, STDS, divided_by_255
 from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.settings import NAMED, PATH, Allowed, Compiling, Count, Flag, Seed, Settings, Text, Whole

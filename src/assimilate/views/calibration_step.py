@@ -1,8 +1,10 @@
-"""ε1 as a step: the mean distance at which f sees an image's expert views (Section 5.1)."""
+"""ε1 and ε2 as settings, and ε1 as a step: the mean distance at which f sees an image's expert views (Section 5.1)."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from assimilate.data.dataset import Images
 from assimilate.data.transform import ExpertView
@@ -10,8 +12,20 @@ from assimilate.encoder.step import Encoder
 from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
-from assimilate.graph.settings import At
+from assimilate.graph.settings import Allowed, At
 from assimilate.graph.step import Step
+
+Distance1 = Annotated[
+    Annotated[float, Field(ge=0, le=2)] | Literal["auto"],
+    Allowed("auto or a distance: 0 ≤ ε1 ≤ 2, f's outputs have norm 1"),
+]
+Distance2 = Annotated[Annotated[float, Field(ge=0)] | Literal["auto"], Allowed("auto or a distance ≥ 0")]
+
+
+def usual_epsilon2(epsilon1: float) -> float:
+    """ε2 where it is not given, 5/3·ε1 (Section 5.1)."""
+    return 5 / 3 * epsilon1
+
 
 CALIBRATION = "calibration.json"
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assimilate.encoder.encoder import EmbeddingOf, Encoder
-from assimilate.generator.pixels import to_pixels as to_pixels
+from assimilate.generator.protocol import to_pixels as to_pixels
 
 
 class FrozenEmbedding(nn.Module):

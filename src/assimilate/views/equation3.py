@@ -1,4 +1,7 @@
-"""Eq. 3 as a problem: what is asked of the views of an anchor, what is found, and what any solver of it offers."""
+"""Eq. 3 as a problem: what is asked of the views of an anchor, what is found, and what any solver of it offers.
+
+Anchors are seen in tiles of a fixed width, so that no image's bits depend on its neighbours.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +17,7 @@ from torch.nn import functional as F
 
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
-from assimilate.views.embedding import FrozenEmbedding
+from assimilate.views.embedding import FrozenEmbedding, from_pixels
 from assimilate.views.objective import OF_THE_MEAN, Hinge
 
 
@@ -218,3 +221,62 @@ class AtEpsilon1(Equation3):
     ) -> Bool[np.ndarray, " anchors"]:
         """Those whose views are all at ε1, up to the tolerance."""
         return np.abs(distances - self.epsilon1).max(axis=1) <= self.tolerance * self.epsilon1
+
+
+@dataclass(frozen=True)
+class AnchorTile:
+    """Some images of a data set; rows beyond them are copies of the last.
+
+    Attributes:
+        indices: which images.
+        codes: inverted, [width, codes, dim], before truncation, on the device.
+        originals: f of the images, [width, dim].
+        reconstructions: f of what the generator makes of the codes, not rounded to pixels; None where not asked for.
+    """
+
+    indices: list[int]
+    codes: Float[Tensor, "width codes dim"]
+    originals: Float[Tensor, "width dim"]
+    reconstructions: Float[Tensor, "width dim"] | None
+
+
+@torch.no_grad()
+def anchor_tiles(
+    generator: LatentGenerator,
+    embedding: FrozenEmbedding,
+    latents: NDArray[np.float32],
+    images: NDArray[np.uint8],
+    indices: Sequence[int],
+    *,
+    width: int,
+    device: torch.device,
+    reconstructed: bool,
+) -> Iterator[AnchorTile]:
+    """The images `indices`, `width` at a time.
+
+    Args:
+        generator: of the codes.
+        embedding: f.
+        latents: inverted codes of the whole data set, [N, codes, dim].
+        images: the data set's images, uint8 [N, 3, H, W].
+        indices: which of them.
+        width: of a tile; the last one is padded.
+        device: where the networks are.
+        reconstructed: whether reconstructions are wanted.
+    """
+    dtype = torch.from_numpy(latents[:0].copy()).dtype
+    for begin in range(0, len(indices), width):
+        chosen = [int(index) for index in indices[begin : begin + width]]
+        padded = np.array(chosen + [chosen[-1]] * (width - len(chosen)))
+        codes = torch.from_numpy(np.array(latents[padded])).to(device, non_blocking=True)
+        originals = embedding(pixels_on(images[padded], device, dtype))
+        seen = embedding(generator.synthesize(codes).clamp(-1, 1)) if reconstructed else None
+        yield AnchorTile(chosen, codes, originals, seen)
+
+
+def pixels_on(
+    images: "NDArray[np.uint8] | UInt8[Tensor, '... 3 height width']", device: torch.device, dtype: torch.dtype
+) -> Float[Tensor, "... 3 height width"]:
+    """Images uint8 as f takes them, floats in [−1, 1] on the device."""
+    pixels = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    return from_pixels(pixels.to(device, non_blocking=True), dtype)

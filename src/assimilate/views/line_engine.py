@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.seeding import generator as seeded
-from assimilate.views.anchors import anchor_tiles
-from assimilate.views.equation3 import Engine, FoundViews
+from assimilate.views.equation3 import Engine, FoundViews, anchor_tiles
 from assimilate.views.lines import Line, LineEquation, LineSearch, Point, Work
 from assimilate.views.objective import pairwise_distances
 

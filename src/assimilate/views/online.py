@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from assimilate.graph.part import Part
 from assimilate.graph.settings import BESIDE, Allowed, Count, NotNegative, Positive
-from assimilate.views.distances import Distance1, Distance2
+from assimilate.views.calibration_step import Distance1, Distance2
 
 if TYPE_CHECKING:  # settings are declared without torch
     from jaxtyping import Float
@@ -124,7 +124,7 @@ class OnlineRay(OnlineSolver, word="ray"):
     """
 
     title: ClassVar[str] = "rays"
-    trained_by: ClassVar[str] = "assimilate.assimilation.online_rays.OnlineRays"
+    trained_by: ClassVar[str] = "assimilate.assimilation.online.OnlineRays"
     passes: Count = 4
     measure_every: Count = 100
 

@@ -23,10 +23,9 @@ from assimilate.generator.protocol import LatentGenerator
 from assimilate.views.directions import Direction, Isotropic
 from assimilate.views.embedding import FrozenEmbedding
 from assimilate.views.equation3 import FoundViews
-from assimilate.views.farthest import farthest_apart
 from assimilate.views.line_engine import FoundOnLines, LineAnchor, LineEngine, usual_length
 from assimilate.views.lines import LineEquation, Work
-from assimilate.views.objective import search_loss
+from assimilate.views.objective import pairwise_distances, search_loss
 
 # Mapped codes that directions are made of.
 NUM_MAPPED = 4096
@@ -131,3 +130,20 @@ class RayEngine(LineEngine[RaySettings]):
         eligible = ranked[: max(count, sum(candidate.point.reached for candidate in found))]
         rows = farthest_apart(torch.stack([candidate.point.embedded for candidate in eligible]), count)
         return [eligible[row] for row in rows]
+
+
+def farthest_apart(points: Float[Tensor, "points dim"], count: int) -> list[int]:
+    """Rows that lie far from each other: the two farthest, then always the one whose nearest chosen row is farthest.
+
+    Greedy max-min (Gonzalez, 1985), at least half as good as the best choice by the smallest distance between two.
+    """
+    distances = pairwise_distances(points[None])[0].fill_diagonal_(-1)  # a point is no pair, wherever all lie
+    if count == 1:
+        return [0]
+    first, second = divmod(int(distances.argmax()), len(points))
+    chosen = [first, second]
+    while len(chosen) < count:
+        nearest = distances[chosen].min(dim=0).values
+        nearest[chosen] = -1
+        chosen.append(int(nearest.argmax()))
+    return chosen

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
-from assimilate.views.anchors import anchor_tiles, pixels_on
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
-from assimilate.views.equation3 import Engine, FoundViews, InLatents
+from assimilate.views.equation3 import Engine, FoundViews, InLatents, anchor_tiles, pixels_on
 from assimilate.views.objective import SearchLoss, least_loss, pairwise_distances, search_loss, spread_bound
 from assimilate.views.search_state import SearchState
 

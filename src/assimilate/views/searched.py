@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
-from assimilate.views.distances import usual_epsilon2
+from assimilate.views.calibration_step import usual_epsilon2
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
 from assimilate.views.equation3 import FoundViews
 from assimilate.views.search import SearchEngine, SearchSettings

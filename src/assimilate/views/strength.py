@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from assimilate.encoder.step import Encoder
 from assimilate.graph.place import Place
 from assimilate.graph.settings import Allowed, Count, Positive
-from assimilate.views.calibration_step import Calibration, wanted_distance
-from assimilate.views.distances import Distance1
+from assimilate.views.calibration_step import Calibration, Distance1, wanted_distance
 from assimilate.views.step import Cached
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.graph.progress import Progress, silent
 from assimilate.views.embedding import to_pixels
-from assimilate.views.mixing import Mixing as Mixing
-from assimilate.views.perturbation import Perturbation as Perturbation
+from assimilate.views.moves import Mixing as Mixing
+from assimilate.views.moves import Perturbation as Perturbation
 
 # Rounded to pixels, NaN would be black.
 _NOT_FINITE = (

@@ -17,7 +17,7 @@ from assimilate.views.embedding import FrozenEmbedding
 from assimilate.views.equation3 import FoundViews
 from assimilate.views.line_engine import FoundOnLines, LineAnchor, LineEngine, usual_length
 from assimilate.views.lines import LineEquation, Work
-from assimilate.views.perturbation import Perturbation
+from assimilate.views.moves import Perturbation
 from assimilate.views.synthesis import Move
 
 # No strength exceeds this many times the median.

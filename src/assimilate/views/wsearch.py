@@ -21,8 +21,7 @@ from assimilate.graph.settings import (
     Whole,
 )
 from assimilate.graph.wiring import find_class
-from assimilate.views.calibration_step import Calibration, wanted_distance
-from assimilate.views.distances import Distance1, Distance2, usual_epsilon2
+from assimilate.views.calibration_step import Calibration, Distance1, Distance2, usual_epsilon2, wanted_distance
 from assimilate.views.solver import Solver
 from assimilate.views.step import Codes, FromLatents, Pixels
 
