@@ -1,21 +1,22 @@
 """Training against a Viewmaker: one network lowers the loss, the other raises it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from assimilate.assimilation.contrastive import ContrastiveModule, StepBatch
-from assimilate.assimilation.gathering import is_distributed
 from assimilate.data.seed import derive_seed
 from assimilate.data.seeding import generator as seeded
 from assimilate.files.plain_files import save_plain
+from assimilate.generator.ranks import Ranks
 from assimilate.views.learned import VIEWMAKER
-from assimilate.views.viewmaker import Viewmaker, ViewmakerSpec, mean_change
+from assimilate.views.viewmaker import Viewmaker, ViewmakerSpec
 
 STATE = "viewmaker_optimizer"
 
@@ -29,7 +30,7 @@ class ViewmakerTraining(ContrastiveModule):
     step touches the other's parameters.
 
     Args:
-        viewmaker: keys of `ViewmakerSpec`.
+        viewmaker: arguments of `ViewmakerSpec`.
         viewmaker_lr: of Adam, constant. (The authors of the paper warm it up and never restore it: a slip.)
         others: those of `ContrastiveModule`; `generated_views` are the positions of the Viewmaker's views.
 
@@ -45,8 +46,8 @@ class ViewmakerTraining(ContrastiveModule):
             raise ValueError("view=viewmaker: no view of a step is generated, choose assim=a1 or assim=a2")
         if not viewmaker_lr > 0:
             raise ValueError(f"view.lr={viewmaker_lr} must be above 0 (the paper uses 0.001)")
-        spec = ViewmakerSpec.from_dict(viewmaker)
-        self.save_hyperparameters({"viewmaker": spec.to_dict(), "viewmaker_lr": viewmaker_lr}, logger=False)
+        spec = ViewmakerSpec(**viewmaker)
+        self.save_hyperparameters({"viewmaker": asdict(spec), "viewmaker_lr": viewmaker_lr}, logger=False)
         self.seed = int(others.get("init_seed", 0))
         self.viewmaker_lr = viewmaker_lr
         self.viewmaker = Viewmaker.from_spec(spec, init_seed=derive_seed(self.seed, "viewmaker"))
@@ -98,15 +99,9 @@ class ViewmakerTraining(ContrastiveModule):
         parameters = list(self.viewmaker.parameters())
         views, _ = self.perturbed(batch.views, rng)
         loss = self.loss_terms(views).total
-        gradients = torch.autograd.grad(-loss, parameters)
-        if is_distributed():
-            flat = torch.cat([gradient.flatten() for gradient in gradients])
-            torch.distributed.all_reduce(flat)
-            flat /= torch.distributed.get_world_size()
-            parts = flat.split([parameter.numel() for parameter in parameters])
-            gradients = tuple(part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True))
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+        for parameter, gradient in zip(parameters, torch.autograd.grad(-loss, parameters), strict=True):
             parameter.grad = gradient
+        Ranks.current().average_gradients(parameters)
         self._adversary.step()
         self._adversary.zero_grad()
         return loss.detach()
@@ -127,7 +122,7 @@ class ViewmakerTraining(ContrastiveModule):
         places = sorted(self.generated_views)
         images = torch.cat([views[place] for place in places]).to(self.dtype) * std + mean
         made = self.viewmaker(images, rng)
-        change = mean_change(made.detach(), images)
+        change = F.l1_loss(made.detach(), images)
         by_place = dict(zip(places, ((made - mean) / std).chunk(len(places)), strict=True))
         return tuple(by_place.get(place, view) for place, view in enumerate(views)), change
 
@@ -137,4 +132,4 @@ class ViewmakerTraining(ContrastiveModule):
 
     def save_viewmaker(self, path: Path) -> None:
         """Write the trained Viewmaker alone, for `views.viewmaker.load_viewmaker`."""
-        save_plain(path, {"spec": self.viewmaker.spec.to_dict(), "state_dict": self.viewmaker.state_dict()})
+        save_plain(path, {"spec": asdict(self.viewmaker.spec), "state_dict": self.viewmaker.state_dict()})

@@ -21,7 +21,6 @@ from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.encoder.step import ENCODER
 from assimilate.graph.plain import as_plain, from_plain
 
-
 PAPER = Alignment()
 
 

@@ -210,23 +210,17 @@ def rays_of(
         spread = (codes - generator.latent_mean.to(codes.device)).square().mean().sqrt()
         guess = max(FIRST_SHARE * float(spread), SMALLEST_GUESS)
     secants = Secants(len(codes), wanted=wanted, tolerance=TOLERANCE, passes=passes)
-    for ray in range(len(codes)):
-        secants.start(ray, guess, at_zero=0.0, reach=LONGEST * guess)
-    best: tuple[Tensor, ...] = ()
-    for _ in range(passes):
-        lengths, running = torch.from_numpy(secants.t.copy()), torch.from_numpy(~secants.over)
+    secants.start(slice(None), guess, at_zero=0.0, reach=LONGEST * guess)
+
+    def evaluate(lengths: Tensor) -> tuple[Tensor, ...]:
         t = lengths.to(codes.dtype).to(codes.device, non_blocking=True)
         images = generator.synthesize(torch.addcmul(codes, t[:, None, None], directions))
         finite = torch.isfinite(images).flatten(1).all(dim=1)
         pixels = to_pixels(images)
         seen = see(from_pixels(pixels, codes.dtype)).double()
-        distances = torch.where(finite, torch.linalg.vector_norm(seen - anchors, dim=1), torch.nan).cpu()
-        error = (distances - wanted).abs().nan_to_num(torch.inf)
-        better = running & (error < best[0]) if best else running
-        now = (error, distances, lengths, pixels)
-        best = tuple(_where(better.to(new.device), new, old) for new, old in zip(now, best or now, strict=True))
-        secants.tell(distances.numpy())
-    error, distances, lengths, pixels = best
+        return torch.where(finite, torch.linalg.vector_norm(seen - anchors, dim=1), torch.nan).cpu(), pixels
+
+    error, lengths, distances, pixels = secants.run(evaluate, to_the_end=True)
     if bool(error.isinf().any()):
         raise ValueError("view=online: views on rays are not finite: other inversion.latents may help")
     return BatchRays(pixels, distances, lengths, torch.from_numpy(secants.found.copy()))
@@ -239,10 +233,6 @@ def mean_over_ranks(values: Tensor, device: torch.device) -> float:
         dist.all_reduce(sums)
     total, count = sums.tolist()
     return total / count if count else float("nan")
-
-
-def _where(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 class OnlineRays(OnlineSearchTraining):

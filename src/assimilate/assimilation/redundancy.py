@@ -63,9 +63,7 @@ def vicreg(
         return total
 
 
-def mean_squared_error(
-    anchors: Sequence[Embedding], appended: Sequence[Embedding], *, gather: bool = False
-) -> Float[Tensor, ""]:
+def mean_squared_error(anchors: Sequence[Embedding], appended: Sequence[Embedding]) -> Float[Tensor, ""]:
     """Mean of (z − z')² over anchors z, appended views z', images and dimensions."""
     check_batches((*anchors, *appended))
     with torch.autocast(anchors[0].device.type, enabled=False):

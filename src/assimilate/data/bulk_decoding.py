@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -62,13 +62,44 @@ def decode_into(
     return np.load(path, mmap_mode="r"), [reasons[row] for row in sorted(reasons)], rows.tags()
 
 
+def decode_parts(
+    folder: Path,
+    parts: Mapping[str, Sequence[str]],
+    decode: Callable[[str], Decoded],
+    *,
+    image_size: int,
+    progress: Progress = silent,
+) -> tuple[dict[str, NDArray[np.uint8]], list[str], NDArray[np.uint8]]:
+    """Decode the images of each part, given by their names, into ``<part>_images.npy`` of ``folder``.
+
+    Returns what ``decode_into`` does: the arrays by part, and of all parts together, in their order, one line for every
+    image that cannot be read, and the bits that each image uses.
+    """
+    total, done = sum(map(len, parts.values())), 0
+    images: dict[str, NDArray[np.uint8]] = {}
+    unreadable: list[str] = []
+    bits: list[NDArray[np.uint8]] = []
+    for part, names in parts.items():
+        images[part], reasons, used = decode_into(
+            folder / f"{part}_images.npy",
+            names,
+            decode,
+            image_size=image_size,
+            progress=_part_of(progress, done, total),
+        )
+        done += len(names)
+        unreadable += reasons
+        bits.append(used)
+    return images, unreadable, np.concatenate(bits)
+
+
 def forget_progress(folder: Path) -> None:
     """Remove the done-maps of a finished folder."""
     for done_map in folder.glob(".*.done-*.npy"):
         done_map.unlink()
 
 
-def part_of(progress: Progress, done_before: int, total: int) -> Progress:
+def _part_of(progress: Progress, done_before: int, total: int) -> Progress:
     """Return the progress of one of several lists, told as progress of them all."""
     return lambda done, _, values: progress(done_before + done, total, values)
 

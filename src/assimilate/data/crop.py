@@ -3,8 +3,8 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, fields
+from typing import Literal, Self, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -22,8 +22,15 @@ _CUBIC = -0.5
 _GROUP_FLOATS = 3 * 2**18
 
 
+class PerImage:
+    """A dataclass of tensors, or of such dataclasses, with a row an image; an index chooses images."""
+
+    def __getitem__(self, index: Tensor | slice) -> Self:
+        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
-class CropParameters:
+class CropParameters(PerImage):
     """The box of each image in pixels, and whether what is cut out is mirrored left to right."""
 
     top: Int64[Tensor, " batch"]
@@ -31,11 +38,6 @@ class CropParameters:
     height: Int64[Tensor, " batch"]
     width: Int64[Tensor, " batch"]
     flip: Bool[Tensor, " batch"]
-
-    def __getitem__(self, index: Tensor | slice) -> "CropParameters":
-        return CropParameters(
-            self.top[index], self.left[index], self.height[index], self.width[index], self.flip[index]
-        )
 
     def to(self, device: torch.device) -> "CropParameters":
         """Return the parameters on ``device``, in one transfer."""

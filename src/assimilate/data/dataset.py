@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from assimilate.data.folder import prepare_folder
 from assimilate.data.images import FILES, ImageDataset, load_prepared
 from assimilate.data.listing import FolderListing, scan_folder
-from assimilate.data.statistics import MEANS, STDS, divided_by_255, is_mean, is_std
+from assimilate.data.statistics import MEANS, SMALLEST_STD, STDS, divided_by_255
 from assimilate.data.tinyimagenet import prepare_tinyimagenet
 from assimilate.errors import UserError
 from assimilate.graph.built import Built
@@ -35,21 +35,10 @@ def _folder_name(name: str) -> str:
 
 Three = tuple[float, float, float]
 
-
-def _mean(values: Three) -> Three:
-    if not is_mean(values):
-        raise ValueError("out of range")
-    return values
-
-
-def _std(values: Three) -> Three:
-    if not is_std(values):
-        raise ValueError("out of range")
-    return values
-
-
-Mean = Annotated[Three, AfterValidator(_mean), Allowed(MEANS, divided_by_255)]
-Std = Annotated[Three, AfterValidator(_std), Allowed(STDS, divided_by_255)]
+_Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Std = Annotated[float, Field(ge=SMALLEST_STD, le=1, allow_inf_nan=False)]
+Mean = Annotated[tuple[_Mean, _Mean, _Mean], Allowed(MEANS, divided_by_255)]
+Std = Annotated[tuple[_Std, _Std, _Std], Allowed(STDS, divided_by_255)]
 
 
 class Images(Settings):

@@ -12,6 +12,7 @@ from torch import Tensor
 from assimilate.data.crop import (
     CropParameters,
     Interpolation,
+    PerImage,
     cache_sized,
     check_crop,
     check_probability,
@@ -44,14 +45,11 @@ _FEW = 32
 
 
 @dataclass(frozen=True)
-class ExpertParameters:
+class ExpertParameters(PerImage):
     """What the expert augmentation does to each image."""
 
     crops: CropParameters
     jitter: JitterParameters
-
-    def __getitem__(self, index: Tensor | slice) -> "ExpertParameters":
-        return ExpertParameters(self.crops[index], self.jitter[index])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assimilate.data.array_file import ArrayFile
-from assimilate.data.bulk_decoding import decode_into, forget_progress, part_of
+from assimilate.data.bulk_decoding import decode_parts, forget_progress
 from assimilate.data.decoding import WHITE, decode_deep
 from assimilate.data.directory import displayed
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, pixel_digests, save_prepared
@@ -44,28 +44,24 @@ def prepare_folder(
         raise ValueError(f"dataset.image_size is {image_size}; allowed: at least 1")
     listing = scan_folder(root, out=out)
     train, test = listing.split(test_fraction)
-    total, done, unreadable = len(train) + len(test or ()), 0, list[str]()
-    images: dict[str, NDArray[np.uint8]] = {}
-    bits: list[NDArray[np.uint8]] = []
-    for part, files in (("train", train), ("test", test)):
-        if files is None:
-            continue
-        images[part], reasons, used = decode_into(
-            folder / f"{part}_images.npy",
-            [file.path for file in files],
-            lambda path: decode_deep(listing.root / path, image_size, background=background),
-            image_size=image_size,
-            progress=part_of(progress, done, total),
-        )
-        done += len(files)
-        unreadable += reasons
-        bits.append(used)
+    total = len(train) + len(test or ())
+    images, unreadable, bits = decode_parts(
+        folder,
+        {
+            part: [file.path for file in files]
+            for part, files in (("train", train), ("test", test))
+            if files is not None
+        },
+        lambda path: decode_deep(listing.root / path, image_size, background=background),
+        image_size=image_size,
+        progress=progress,
+    )
     if unreadable:
         raise ValueError(
             f"dataset.root: {len(unreadable)} of {total} images cannot be read; repair or remove them:"
             f"{bullets(unreadable)}"
         )
-    notes = [*listing.notes, *_depth_note(np.concatenate(bits))]
+    notes = [*listing.notes, *_depth_note(bits)]
     if listing.test is None and test is not None:
         digests = pixel_digests(images["train"]) + pixel_digests(images["test"])
         names = [file.path for file in (*train, *test)]

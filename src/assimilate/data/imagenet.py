@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assimilate.data.bulk_decoding import decode_into, forget_progress, part_of
+from assimilate.data.bulk_decoding import decode_parts, forget_progress
 from assimilate.data.decoding import Decoded, decode_image
 from assimilate.data.directory import clutter, displayed
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
@@ -102,34 +102,35 @@ def prepare_imagenet(
     ]
     if len(listing.wnids) != _NUM_CLASSES:
         notes.append(f"imagenet: {len(listing.wnids)} of the {_NUM_CLASSES:,} classes.")
-    train = _limited(listing.train, max_train_images, "training", notes)
-    val = _limited(listing.val, max_test_images, "test", notes)
-    total, unreadable, arrays = len(train) + len(val), list[str](), list[ImageArrays]()
-    for part, files, done_before in (("train", train, 0), ("test", val, len(train))):
-        images, reasons, _ = decode_into(
-            folder / f"{part}_images.npy",
-            [path for path, _ in files],
-            lambda path: Decoded(decode_image(listing.root / path, image_size)),
-            image_size=image_size,
-            progress=part_of(progress, done_before, total),
-        )
-        arrays.append(ImageArrays(images, np.array([label for _, label in files], dtype=np.int64)))
-        unreadable += reasons
+    parts = {
+        "train": _limited(listing.train, max_train_images, "training", notes),
+        "test": _limited(listing.val, max_test_images, "test", notes),
+    }
+    images, unreadable, _ = decode_parts(
+        folder,
+        {part: [path for path, _ in files] for part, files in parts.items()},
+        lambda path: Decoded(decode_image(listing.root / path, image_size)),
+        image_size=image_size,
+        progress=progress,
+    )
     if unreadable:
         raise ValueError(
-            f"dataset.root: {len(unreadable)} of {total} images cannot be read; put whole copies in their places, and "
-            f"the same command goes on:{bullets(unreadable)}"
+            f"dataset.root: {len(unreadable)} of {sum(map(len, parts.values()))} images cannot be read; put whole "
+            f"copies in their places, and the same command goes on:{bullets(unreadable)}"
         )
+    arrays = {
+        part: ImageArrays(images[part], np.array([label for _, label in files], dtype=np.int64))
+        for part, files in parts.items()
+    }
     dataset = save_prepared(
         folder,
         name="imagenet",
-        train=arrays[0],
-        test=arrays[1],
+        **arrays,
         class_names=listing.wnids,
         mean=mean,
         std=std,
         notes=notes,
-        files={part: [displayed(path) for path, _ in files] for part, files in (("train", train), ("test", val))},
+        files={part: [displayed(path) for path, _ in files] for part, files in parts.items()},
     )
     forget_progress(folder)
     return dataset

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,8 +142,16 @@ def save_prepared(
         "std": list(std),
         "notes": notes,
     }
+    return _describe(folder, description)
+
+
+def _describe(folder: Path, description: Mapping[str, Any]) -> ImageDataset:
     (folder / "dataset.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return load_prepared(folder)
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
 
 
 def load_prepared(folder: Path) -> ImageDataset:
@@ -151,7 +160,7 @@ def load_prepared(folder: Path) -> ImageDataset:
     Raises ValueError if the folder holds no complete data set or its arrays do not fit together.
     """
     try:
-        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        description = _description(folder)
         return ImageDataset(
             name=description["name"],
             train=_load_part(folder, "train"),
@@ -177,20 +186,13 @@ def load_files(folder: Path) -> dict[str, list[str]] | None:
 
 def add_notes(folder: Path, notes: Sequence[str]) -> ImageDataset:
     """Append sentences to the notes of a prepared data set."""
-    path = folder / "dataset.json"
-    description = json.loads(path.read_text(encoding="utf-8"))
-    description["notes"] += notes
-    path.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return load_prepared(folder)
+    description = _description(folder)
+    return _describe(folder, description | {"notes": [*description["notes"], *notes]})
 
 
 def set_statistics(folder: Path, mean: Sequence[float], std: Sequence[float]) -> ImageDataset:
     """Replace the normalisation of a prepared data set; its pixels and fingerprint stay."""
-    path = folder / "dataset.json"
-    description = json.loads(path.read_text(encoding="utf-8"))
-    description |= {"mean": list(_three(mean)), "std": list(_three(std))}
-    path.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return load_prepared(folder)
+    return _describe(folder, _description(folder) | {"mean": list(_three(mean)), "std": list(_three(std))})
 
 
 def fingerprint_of(train: ImageArrays, test: ImageArrays | None) -> str:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from assimilate.data.crop import PerImage
+
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 # ITU-R 601-2 luma as torchvision rounds it.
 _LUMA = (0.2989, 0.587, 0.114)
@@ -16,16 +18,13 @@ _Planes = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class JitterParameters:
+class JitterParameters(PerImage):
     """Per image: the order of the four operations (as torchvision numbers them), their factors, and two switches."""
 
     order: Int64[Tensor, "batch 4"]
     factors: Float[Tensor, "batch 4"]
     jittered: Bool[Tensor, " batch"]
     grayscale: Bool[Tensor, " batch"]
-
-    def __getitem__(self, index: Tensor | slice) -> "JitterParameters":
-        return JitterParameters(self.order[index], self.factors[index], self.jittered[index], self.grayscale[index])
 
     def to(self, device: torch.device) -> "JitterParameters":
         """Return the parameters on ``device``."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from assimilate.data.bulk_decoding import decode_into, forget_progress, part_of
+from assimilate.data.bulk_decoding import decode_parts, forget_progress
 from assimilate.data.decoding import Decoded, decode_image
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
@@ -104,29 +104,27 @@ def prepare_tinyimagenet(
     """
     source = _find(Path(root).expanduser(), download=download, progress=progress)
     wnids, train, val = _list_images(source)
-    total = len(train) + len(val)
-    arrays: list[ImageArrays] = []
-    unreadable: list[str] = []
-    for part, files, done_before in (("train", train, 0), ("test", val, len(train))):
-        images, reasons, _ = decode_into(
-            folder / f"{part}_images.npy",
-            [file.path for file in files],
-            lambda name: Decoded(_decode(source.read(name))),
-            image_size=IMAGE_SIZE,
-            progress=part_of(progress, done_before, total),
-        )
-        arrays.append(ImageArrays(images, np.array([file.label for file in files], dtype=np.int64)))
-        unreadable += reasons
+    parts = {"train": train, "test": val}
+    images, unreadable, _ = decode_parts(
+        folder,
+        {part: [file.path for file in files] for part, files in parts.items()},
+        lambda name: Decoded(_decode(source.read(name))),
+        image_size=IMAGE_SIZE,
+        progress=progress,
+    )
     if unreadable:
         raise ValueError(
-            f"dataset.root: {len(unreadable)} of {total} images in {source.place} cannot be read; unpack or download "
-            f"it again:{bullets(unreadable)}"
+            f"dataset.root: {len(unreadable)} of {len(train) + len(val)} images in {source.place} cannot be read; "
+            f"unpack or download it again:{bullets(unreadable)}"
         )
+    arrays = {
+        part: ImageArrays(images[part], np.array([file.label for file in files], dtype=np.int64))
+        for part, files in parts.items()
+    }
     dataset = save_prepared(
         folder,
         name="tinyimagenet",
-        train=arrays[0],
-        test=arrays[1],
+        **arrays,
         class_names=wnids,
         mean=mean,
         std=std,

@@ -1,6 +1,7 @@
 """The kinds of figures that ship."""
 
 import json
+from operator import attrgetter
 from types import ModuleType
 from typing import ClassVar
 
@@ -22,9 +23,22 @@ def drawing() -> ModuleType:
     return module
 
 
-class Pairs(Kind):
+class Drawn(Kind):
+    """A figure that a function of `drawing` draws."""
+
+    # The function, by its dotted name there.
+    drawn_by: ClassVar[str]
+
+    @classmethod
+    def draw(cls, figure: Figure) -> str:
+        """Call it."""
+        return str(attrgetter(cls.drawn_by)(drawing())(figure))
+
+
+class Pairs(Drawn):
     """Mutual information and inner products of every pair of Table 1."""
 
+    drawn_by: ClassVar[str] = "pairs.add_pairs"
     looks_at: ClassVar[tuple[str, ...]] = ("cached", "latents")
     of_others: ClassVar[tuple[str, ...]] = ()
 
@@ -43,13 +57,8 @@ class Pairs(Kind):
         analysis = Analysis(session.job, "Mutual information and inner products of pairs of views", content)
         return Figure(session, analysis, [f, *((kind.maker, kind.cache) for kind in kinds)], kinds)
 
-    @classmethod
-    def draw(cls, figure: Figure) -> str:
-        """One point a pair."""
-        return str(drawing().pairs.add_pairs(figure))
 
-
-class OfViews(Kind):
+class OfViews(Drawn):
     """A figure of views."""
 
     title: ClassVar[str]
@@ -65,55 +74,41 @@ class OfViews(Kind):
 class Distances(OfViews):
     """How far views lie from their anchors as f sees it (Figure 2a)."""
 
+    drawn_by: ClassVar[str] = "views.add_distances"
     title: ClassVar[str] = "Distances of views to their anchors"
     looks_at: ClassVar[tuple[str, ...]] = ("cached", "latents", "inverted", "drawn", "network")
-
-    @classmethod
-    def draw(cls, figure: Figure) -> str:
-        """Histograms."""
-        return str(drawing().views.add_distances(figure))
 
 
 class Offsets(OfViews):
     """Offsets of views from their anchors in W and in Z (Figure 2b)."""
 
+    drawn_by: ClassVar[str] = "views.add_offsets"
     title: ClassVar[str] = "Offsets of views from their anchors in W and in Z"
     looks_at: ClassVar[tuple[str, ...]] = ("latents",)
-
-    @classmethod
-    def draw(cls, figure: Figure) -> str:
-        """By t-SNE."""
-        return str(drawing().views.add_offsets(figure))
 
 
 class Grid(OfViews):
     """Images and views of them side by side (Figures 3, 8, 9 and 10)."""
 
+    drawn_by: ClassVar[str] = "views.add_grid"
     title: ClassVar[str] = "Images and views of them"
     sees: ClassVar[bool] = False
     looks_at: ClassVar[tuple[str, ...]] = ("image", "inverted", "drawn", "cached", "latents", "network")
     most_pictures: ClassVar[int | None] = 400
 
-    @classmethod
-    def draw(cls, figure: Figure) -> str:
-        """Pictures."""
-        return str(drawing().views.add_grid(figure))
-
 
 class ViewCard(OfViews):
     """What views are worth, beside expert views and real images."""
 
+    drawn_by: ClassVar[str] = "card.add_card"
     title: ClassVar[str] = "View card"
     looks_at: ClassVar[tuple[str, ...]] = ("cached", "latents", "inverted", "drawn", "network")
 
-    @classmethod
-    def draw(cls, figure: Figure) -> str:
-        """Bars."""
-        return str(drawing().card.add_card(figure))
 
-
-class Curves(Kind):
+class Curves(Drawn):
     """5-NN accuracy of finished runs while they trained."""
+
+    drawn_by: ClassVar[str] = "runs.add_curves"
 
     @classmethod
     def plan(cls, session: Session) -> Figure:
@@ -140,13 +135,8 @@ class Curves(Kind):
         ]
         return Figure(session, of_runs(session, "5-NN accuracy while training", runs, content), [], runs=runs)
 
-    @classmethod
-    def draw(cls, figure: Figure) -> str:
-        """A line a setting."""
-        return str(drawing().runs.add_curves(figure))
 
-
-class OfEncoders(Kind):
+class OfEncoders(Drawn):
     """A figure of the encoders of finished runs."""
 
     title: ClassVar[str]
@@ -177,21 +167,13 @@ class OfEncoders(Kind):
 class AlignmentUniformity(OfEncoders):
     """Alignment and uniformity of the encoders of finished runs (Wang & Isola, 2020)."""
 
+    drawn_by: ClassVar[str] = "runs.add_alignment_uniformity"
     title: ClassVar[str] = "Alignment and uniformity"
-
-    @classmethod
-    def draw(cls, figure: Figure) -> str:
-        """A point a run."""
-        return str(drawing().runs.add_alignment_uniformity(figure))
 
 
 class Features(OfEncoders):
     """Features of the encoders of finished runs, coloured by class."""
 
+    drawn_by: ClassVar[str] = "runs.add_features"
     title: ClassVar[str] = "Features by class"
     most_panels: ClassVar[int | None] = 6
-
-    @classmethod
-    def draw(cls, figure: Figure) -> str:
-        """A panel a run, by t-SNE."""
-        return str(drawing().runs.add_features(figure))

@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from assimilate.data.crop import PerImage
+
 
 @dataclass(frozen=True)
-class DiffAugmentParameters:
+class DiffAugmentParameters(PerImage):
     """What is done to each image; colours first, in this order, then translation, then cutout."""
 
     brightness: Float[Tensor, " batch"]
@@ -21,15 +23,6 @@ class DiffAugmentParameters:
     """Pixels down and to the right; zeros move in."""
     cutout: Int64[Tensor, "batch 2"]
     """First row and column of the square that is set to 0; may lie outside, the square is then cut."""
-
-    def __getitem__(self, index: Tensor | slice) -> "DiffAugmentParameters":
-        return DiffAugmentParameters(
-            self.brightness[index],
-            self.saturation[index],
-            self.contrast[index],
-            self.translation[index],
-            self.cutout[index],
-        )
 
 
 @dataclass(frozen=True)

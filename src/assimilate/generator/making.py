@@ -1,11 +1,11 @@
 """Making the folder of a generator's artifact, and opening it again."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from assimilate.data.images import ImageDataset
 from assimilate.data.transform import make_transform
+from assimilate.encoder.curves import write_rows
 from assimilate.generator.bigbigan import load_bigbigan, save_bigbigan
 from assimilate.generator.checkpoint import load_stylegan2, save_stylegan2
 from assimilate.generator.diffaugment import DiffAugment
@@ -14,7 +14,8 @@ from assimilate.generator.ranks import Ranks, joined
 from assimilate.generator.record import CURVE, make_observers, read_curve, recorded_files, write_curve
 from assimilate.generator.settings import StyleGAN2Settings
 from assimilate.generator.state import GeneratorState
-from assimilate.generator.training import check_settings, train_stylegan2
+from assimilate.generator.training import check_settings as check_settings
+from assimilate.generator.training import train_stylegan2
 from assimilate.generator.truncated import TruncatedBigBiGAN, TruncatedStyleGAN2
 from assimilate.graph.built import Built
 from assimilate.graph.place import Place
@@ -36,11 +37,6 @@ def take_stylegan2(checkpoint: Path, into: Path, at: Place, *, image_size: int) 
         at.say(f"note: {note}")
     save_stylegan2(into / GENERATOR, state)
     return Built({"imported": True, **({"notes": list(state.notes)} if state.notes else {})})
-
-
-def check_shares(settings: StyleGAN2Settings, ranks: int) -> None:
-    """Raise ValueError unless so many ranks can share the batches of a training."""
-    check_settings(settings.training, ranks)
 
 
 def fit_stylegan2(settings: StyleGAN2Settings, into: Path, at: Place) -> None:
@@ -74,7 +70,7 @@ def fit_stylegan2(settings: StyleGAN2Settings, into: Path, at: Place) -> None:
 def keep_trained(into: Path, *, ranks: int) -> Built:
     """Turn the folder of a finished training into an artifact."""
     state = load_stylegan2(into / RESUMABLE)
-    _write_history(into / HISTORY, state)
+    write_rows(into / HISTORY, state.history)
     (into / GENERATOR).unlink(missing_ok=True)
     (into / GENERATOR).hardlink_to(into / RESUMABLE)
     parameters = sum(parameter.numel() for parameter in state.generator_ema.parameters())
@@ -113,11 +109,3 @@ def open_bigbigan(folder: Path, *, truncation: float, latent_limit: float | None
     """The network of an artifact, truncated."""
     network = load_bigbigan(folder / GENERATOR)
     return TruncatedBigBiGAN(network, truncation=truncation, latent_limit=latent_limit).to(device)
-
-
-def _write_history(path: Path, state: GeneratorState) -> None:
-    names = list(dict.fromkeys(name for row in state.history for name in row))
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, names)
-        writer.writeheader()
-        writer.writerows(state.history)

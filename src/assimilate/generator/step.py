@@ -39,6 +39,8 @@ class Generator(Step):
     stage: ClassVar[str] = "train_generator"
     title: ClassVar[str] = "Making the generator"
     slow_imports: ClassVar[tuple[str, ...]] = ("assimilate.generator.making",)
+    # Whether a discriminator comes with it.
+    has_discriminator: ClassVar[bool] = False
     image_size: Annotated[int, From("dataset.image_size")]
 
     @property
@@ -51,11 +53,6 @@ class Generator(Step):
     def is_brought(self) -> bool:
         """Whether the user brings it, so that it depends on no images."""
         return True
-
-    @property
-    def has_discriminator(self) -> bool:
-        """Whether a discriminator comes with it."""
-        return False
 
     @abstractmethod
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
@@ -93,6 +90,7 @@ class StyleGAN2(StyleGAN2Settings, Generator):
         checkpoint: one of your own, in rosinality's layout (g_ema, d, args, …); null: it is trained.
     """
 
+    has_discriminator: ClassVar[bool] = True  # of a checkpoint, this is known when it is read
     images: Annotated[Images | None, Field(default=None)]
     checkpoint: File | None = None
 
@@ -119,7 +117,7 @@ class StyleGAN2(StyleGAN2Settings, Generator):
         if self.checkpoint is not None:
             return self._making.take_stylegan2(self.checkpoint.path, into, at, image_size=self.image_size)
         ranks = at.settings.trainer.devices
-        self._making.check_shares(self, ranks)
+        self._making.check_settings(self.training, ranks)
         if ranks == 1:
             self.fit(into, at)
         else:
@@ -156,11 +154,6 @@ class StyleGAN2(StyleGAN2Settings, Generator):
         """Both networks forward and backward, twice, and the lazy regularisers; a checkpoint is only read."""
         steps = 0 if self.is_brought else self.num_steps
         return Effort(steps * self.batch_size * self.synthesis_gflop * 12, 400 * self.width**2 + 1, self.width)
-
-    @property
-    def has_discriminator(self) -> bool:
-        """The one that it was trained against; of a checkpoint, this is known when it is read."""
-        return True
 
     def unused(self) -> Mapping[str, str]:
         """All of the training for a checkpoint, and what belongs to an augmentation or measurement that is off."""

@@ -16,6 +16,7 @@ from assimilate.graph.progress import Progress, silent
 from assimilate.probes import crops
 from assimilate.probes.features import assert_frozen, extract_features, finite_features
 from assimilate.probes.metric import DivergedError as DivergedError
+from assimilate.probes.metric import summary
 from assimilate.probes.protocol import PROTOCOLS, ProbeProtocol
 
 
@@ -37,19 +38,15 @@ class ProbeResult:
 
     def mean(self, metric: str = "acc1") -> float:
         """Mean over probe seeds."""
-        return math.fsum(self.values[metric]) / len(self.values[metric])
+        return float(summary(self.values[metric])["mean"])
 
     def std(self, metric: str = "acc1") -> float:
         """Population standard deviation over probe seeds (not over pretraining seeds)."""
-        mean = self.mean(metric)
-        return math.sqrt(math.fsum((value - mean) ** 2 for value in self.values[metric]) / len(self.values[metric]))
+        return float(summary(self.values[metric])["std"])
 
     def summary(self) -> dict[str, dict[str, float | int | list[float]]]:
         """{metric: {mean, std, n, values}}, as metrics.json holds it."""
-        return {
-            metric: {"mean": self.mean(metric), "std": self.std(metric), "n": len(values), "values": list(values)}
-            for metric, values in self.values.items()
-        }
+        return {metric: summary(values) for metric, values in self.values.items()}
 
 
 def linear_probe(

@@ -12,7 +12,7 @@ from assimilate.encoder.encoder import Encoder
 from assimilate.graph.progress import Progress
 from assimilate.probes.collapse import some, spread_of
 from assimilate.probes.features import extract_features, finite_features, freeze, staying_frozen
-from assimilate.probes.metric import DivergedError, Metric, Reading, Seen
+from assimilate.probes.metric import DivergedError, Metric, Reading, Seen, summary
 
 
 def measure_encoder(
@@ -85,7 +85,7 @@ def measure_encoder(
     diverged |= not_finite
     found = {key: reading for key, reading in found.items() if key not in not_finite}
     measured = {
-        "metrics": {name: _summary(reading.values) for name, reading in found.items()},
+        "metrics": {name: summary(reading.values) for name, reading in found.items()},
         "protocols": {name: reading.label for name, reading in found.items() if reading.label},
         "spread_over": "probe seeds of one training run",
         "untrained": {name: reading.values[0] for name, reading in floors.items()},
@@ -101,9 +101,3 @@ def _not_finite(readings: Mapping[str, Reading]) -> dict[str, str]:
         for name, reading in readings.items()
         if not all(map(math.isfinite, reading.values))
     }
-
-
-def _summary(values: tuple[float, ...]) -> dict[str, Any]:
-    mean = math.fsum(values) / len(values)
-    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-    return {"mean": mean, "std": std, "n": len(values), "values": list(values)}

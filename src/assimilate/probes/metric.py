@@ -1,9 +1,10 @@
 """What is measured of a trained encoder: one class a measurement, shipped or from outside."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from assimilate.graph.progress import Progress, silent
 from assimilate.graph.settings import Settings
@@ -48,6 +49,13 @@ class Reading:
 
     values: tuple[float, ...]
     label: str
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """mean, std (population), n and values, as metrics.json holds them."""
+    mean = math.fsum(values) / len(values)
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+    return {"mean": mean, "std": std, "n": len(values), "values": list(values)}
 
 
 class DivergedError(ValueError):

@@ -47,7 +47,6 @@ class KNNMonitor(pl.Callback):
     Args:
         train, test: labelled images; the bank and the queries.
         k: neighbours (majority vote, cosine).
-        num_bank: use only the first so many training images as the bank, to keep the curve cheap; None takes all.
         transform: what is done to the images, drawing nothing (the central crop, say); None only converts them.
     """
 
@@ -58,8 +57,6 @@ class KNNMonitor(pl.Callback):
         *,
         every_n_epochs: int = 1,
         k: int = 5,
-        num_bank: int | None = None,
-        batch_size: int = 512,
         transform: Augmentation | None = None,
     ) -> None:
         if every_n_epochs < 1:
@@ -69,9 +66,8 @@ class KNNMonitor(pl.Callback):
         self.curve: list[tuple[int, float]] = []
         self.every_n_epochs = every_n_epochs
         self.k = k
-        self._bank = ImageArrays(train.images[:num_bank], train.labels[:num_bank])
+        self._bank = train
         self._test = test
-        self._batch_size = batch_size
         self._transform = transform
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -108,7 +104,6 @@ class KNNMonitor(pl.Callback):
                     arrays,
                     mean=mean,  # type: ignore[arg-type]
                     std=std,  # type: ignore[arg-type]
-                    batch_size=self._batch_size,
                     transform=self._transform,
                 )
                 for arrays in (self._bank, self._test)

@@ -10,22 +10,20 @@ if TYPE_CHECKING:  # settings are declared without torch
     from jaxtyping import Float
     from torch import Tensor
 
+    Codes = Float[Tensor, "codes dim"]
+    Samples = Float[Tensor, "samples dim"]
+
 
 class Direction(Settings):
     """How the direction of a ray is drawn; its length has no meaning."""
 
     @abstractmethod
-    def draw(
-        self,
-        codes: "Float[Tensor, 'codes dim']",
-        mapped: "Float[Tensor, 'samples dim']",
-        rng: "torch.Generator",
-    ) -> "Float[Tensor, 'codes dim']":
-        """One direction.
+    def draw(self, codes: "Codes", mapped: "Samples", rng: "torch.Generator") -> "Codes":
+        """One direction [codes, dim].
 
         Args:
-            codes: of the anchor, before truncation.
-            mapped: codes to which the generator maps random latents.
+            codes: of the anchor, [codes, dim], before truncation.
+            mapped: codes to which the generator maps random latents, [samples, dim].
             rng: source of the draw; all of these are on the CPU.
         """
 
@@ -33,9 +31,7 @@ class Direction(Settings):
 class Isotropic(Direction, word="isotropic"):
     """Any direction of W+ alike, a code a layer."""
 
-    def draw(
-        self, codes: "Float[Tensor, 'codes dim']", mapped: "Float[Tensor, 'samples dim']", rng: "torch.Generator"
-    ) -> "Float[Tensor, 'codes dim']":
+    def draw(self, codes: "Codes", mapped: "Samples", rng: "torch.Generator") -> "Codes":
         """Gaussian noise."""
         return codes.new_empty(codes.shape).normal_(generator=rng)
 
@@ -43,9 +39,7 @@ class Isotropic(Direction, word="isotropic"):
 class OneForAllLayers(Direction, word="shared"):
     """Any direction of W alike, the same in all layers."""
 
-    def draw(
-        self, codes: "Float[Tensor, 'codes dim']", mapped: "Float[Tensor, 'samples dim']", rng: "torch.Generator"
-    ) -> "Float[Tensor, 'codes dim']":
+    def draw(self, codes: "Codes", mapped: "Samples", rng: "torch.Generator") -> "Codes":
         """Gaussian noise, once."""
         return codes.new_empty(codes.shape[1:]).normal_(generator=rng).expand_as(codes)
 
@@ -53,9 +47,7 @@ class OneForAllLayers(Direction, word="shared"):
 class Toward(Direction, word="toward"):
     """From the anchor's codes to those of a random latent: at the end of this line lies a sample of the generator."""
 
-    def draw(
-        self, codes: "Float[Tensor, 'codes dim']", mapped: "Float[Tensor, 'samples dim']", rng: "torch.Generator"
-    ) -> "Float[Tensor, 'codes dim']":
+    def draw(self, codes: "Codes", mapped: "Samples", rng: "torch.Generator") -> "Codes":
         """One of the mapped codes, seen from the anchor."""
         (chosen,) = _chosen(mapped, 1, rng)
         return mapped[chosen] - codes
@@ -64,9 +56,7 @@ class Toward(Direction, word="toward"):
 class Difference(Direction, word="difference"):
     """From the code of one random latent to that of another, the same in all layers."""
 
-    def draw(
-        self, codes: "Float[Tensor, 'codes dim']", mapped: "Float[Tensor, 'samples dim']", rng: "torch.Generator"
-    ) -> "Float[Tensor, 'codes dim']":
+    def draw(self, codes: "Codes", mapped: "Samples", rng: "torch.Generator") -> "Codes":
         """Between two of the mapped codes."""
         first, second = _chosen(mapped, 2, rng)
         return (mapped[second] - mapped[first]).expand_as(codes)

@@ -6,6 +6,7 @@ Anchors are seen in tiles of a fixed width, so that no image's bits depend on it
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
@@ -205,6 +206,7 @@ class AtEpsilon1(Equation3):
         tolerance: a view has converged when its distance, as it is stored, is off by at most this share of ε1.
         passes: most forward passes of a view.
         calibration: anchors that the first guess is measured on.
+        most: the largest strength of a view, or t on its line.
     """
 
     epsilon2: float = 0.0
@@ -212,6 +214,7 @@ class AtEpsilon1(Equation3):
     tolerance: float = 0.05
     passes: int = 12
     calibration: int = 64
+    most: float = inf
 
     missed: ClassVar[str] = "have a view that no strength brings to ε1; the nearest is kept"
     counted: ClassVar[str] = "forward passes an image"

@@ -204,12 +204,9 @@ def check_external(views: ExternalViews, *, num_images: int, image_size: int, nu
 
 
 def _wrong_pictures(views: ExternalViews, image_size: int, num_views: int) -> list[str]:
-    wrong: list[str] = []
     if views.files is None:  # an array
-        return wrong
-    for _, _, found in _read_all(views, range(len(views.files)), image_size, num_views):
-        wrong += found
-    return wrong
+        return []
+    return [each for _, _, wrong in _read_all(views, range(len(views.files)), image_size, num_views) for each in wrong]
 
 
 def _read_all(

@@ -30,10 +30,7 @@ class LearnedView(View):
     """A view that is made within the training step."""
 
     needs_contrastive_loss: ClassVar[bool] = True
-
-    @property
-    def replaces(self) -> bool:
-        return False
+    replaces: ClassVar[bool] = False
 
     @property
     def is_stored(self) -> bool:
@@ -54,6 +51,7 @@ class Viewmaker(LearnedView):
     shown: ClassVar[Shown | None] = "network"
     ink: ClassVar[str] = "orange"
     trained_by: ClassVar[str | None] = "assimilate.assimilation.adversarial.ViewmakerTraining"
+    uses_transform: ClassVar[bool] = False  # it has `view.transform` instead, before the Viewmaker
     transform: Transform
     image_size: Annotated[int, NEUTRAL, From("dataset.image_size")]
     crop_size: Annotated[int | None, NEUTRAL, From("data.crop_size")]
@@ -79,7 +77,7 @@ class Viewmaker(LearnedView):
 
     @property
     def training(self) -> Mapping[str, Any]:
-        viewmaker = {"distortion_budget": self.distortion_budget, "width": self.width, "lr": self.lr}
+        viewmaker = {"distortion_budget": self.distortion_budget, "width": self.width}
         return {"viewmaker": viewmaker, "viewmaker_lr": self.lr}
 
     def drawn_again(self, at: Place, encoder: Path) -> "ViewSource | None":
@@ -93,11 +91,6 @@ class Viewmaker(LearnedView):
             ["mean change of a pixel in [0, 1], asked for", f"{self.distortion_budget:.4f}"],
             ["of these pictures, clamped and rounded", f"{change:.4f}"],
         ]
-
-    @property
-    def uses_transform(self) -> bool:
-        """It has `view.transform` instead, before the Viewmaker."""
-        return False
 
 
 class OnlineSearch(LearnedView):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import median
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -77,6 +77,8 @@ class LineEngine(Engine[S]):
     """
 
     view_passes = 0
+    # What to change where no line reaches ε1.
+    _advice: ClassVar[str]
 
     @abstractmethod
     def _sample(self, anchor: LineAnchor) -> Float[Tensor, "codes dim"]:
@@ -85,16 +87,6 @@ class LineEngine(Engine[S]):
     @abstractmethod
     def _views_of(self, anchor: LineAnchor, guess: float) -> Work[FoundViews]:
         """The views of an image, one line after the other."""
-
-    @property
-    @abstractmethod
-    def _longest(self) -> float:
-        """The t that no line exceeds."""
-
-    @property
-    @abstractmethod
-    def _advice(self) -> str:
-        """What to change where no line reaches ε1."""
 
     def _find(
         self, latents: NDArray[np.float32], images: NDArray[np.uint8], indices: Sequence[int]
@@ -129,7 +121,7 @@ class LineEngine(Engine[S]):
         def one_line(anchor: LineAnchor) -> Work[Point]:
             spread = float((anchor.codes - mean).square().mean().sqrt())
             guess = max(FIRST_SHARE * spread, SMALLEST_GUESS)
-            point = yield anchor.line(self._sample(anchor), guess, self._longest)
+            point = yield anchor.line(self._sample(anchor), guess, settings.most)
             return point
 
         points = list(search.run(one_line(anchor) for anchor in self._anchors(latents, images, indices)))

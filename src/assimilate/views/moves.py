@@ -1,7 +1,7 @@
 """Moves from the codes of an anchor to those of a view, one forward pass each and no search.
 
-W-perturb (Section 3.2) adds noise to the inverted latent. W-mix is style mixing (Karras et al., 2019): the anchor's codes
-in the coarse layers, those of a random latent in the fine ones.
+W-perturb (Section 3.2) adds noise to the inverted latent. W-mix is style mixing (Karras et al., 2019): the anchor's
+codes in the coarse layers, those of a random latent in the fine ones.
 """
 
 from dataclasses import dataclass

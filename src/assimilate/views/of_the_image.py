@@ -32,6 +32,7 @@ class CachedExpert(Cached):
     usual: ClassVar[bool] = True
     shown: ClassVar[Shown | None] = "drawn"
     ink: ClassVar[str] = "green"
+    real: ClassVar[bool] = True
     seed: Seed
     cached: Annotated[Flag, NEUTRAL]
     draws: Literal["independent", "shared"]
@@ -74,15 +75,6 @@ class CachedExpert(Cached):
     @classmethod
     def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
         return None if take("view.cached") else "expert"
-
-    @property
-    def made_together(self) -> bool:
-        """Whether views of an image depend on the other images of the cache."""
-        return False
-
-    @property
-    def real(self) -> bool:
-        return True
 
 
 class Drawn(View):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, isinf
+from math import isinf
 from statistics import median
 
 import numpy as np
@@ -66,13 +66,7 @@ class ProgramViews:
 
 @dataclass(frozen=True, kw_only=True)
 class TunedProgram(AtEpsilon1):
-    """A program's views, each at ε1 from its image.
-
-    Attributes:
-        most: the largest strength; none is more than `LONGEST` times the median either.
-    """
-
-    most: float = inf
+    """A program's views, each at ε1 from its image, at no more than `LONGEST` times the median strength."""
 
     def run(
         self,
@@ -134,20 +128,14 @@ class TunedProgram(AtEpsilon1):
         """
         anchor = embedding(made.image(index).expand(made.num_views, -1, -1, -1)).cpu()
         secants = Secants(made.num_views, wanted=self.epsilon1, tolerance=self.tolerance, passes=self.passes)
-        for view in range(made.num_views):
-            secants.start(view, guess, at_zero=0.0, reach=longest)
-        best: tuple[Tensor, ...] = ()
-        while not secants.over.all():
-            strengths, running = torch.from_numpy(secants.t.copy()), torch.from_numpy(~secants.over)
+        secants.start(slice(None), guess, at_zero=0.0, reach=longest)
+
+        def evaluate(strengths: Tensor) -> tuple[Tensor, ...]:
             pixels = made.at(index, strengths.tolist())
             seen = embedding(from_pixels(pixels)).cpu()
-            distances = torch.linalg.vector_norm(seen.double() - anchor.double(), dim=1)
-            error = (distances - self.epsilon1).abs()
-            now = (error, strengths, distances, seen, pixels.cpu())
-            better = running & (error < best[0]) if best else running
-            best = tuple(_where(better, *pair) for pair in zip(now, best or now, strict=True))
-            secants.tell(distances.numpy())
-        _, strengths, distances, seen, pixels = best
+            return torch.linalg.vector_norm(seen.double() - anchor.double(), dim=1), seen, pixels.cpu()
+
+        _, strengths, distances, seen, pixels = secants.run(evaluate)
         return FoundViews(
             index=index,
             images=pixels,
@@ -159,7 +147,3 @@ class TunedProgram(AtEpsilon1):
             converged=bool(secants.found.all()),
             strengths=strengths.float(),
         )
-
-
-def _where(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (new.ndim - 1)), new, old)

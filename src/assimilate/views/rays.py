@@ -58,7 +58,6 @@ class RaySettings(LineEquation):
 class RayEngine(LineEngine[RaySettings]):
     """Runs Eq. 3 along rays; see `LineEngine`."""
 
-    _longest = inf
     _advice = "another view.ray.direction or more view.ray.passes"
 
     @cached_property

@@ -148,21 +148,16 @@ class SearchEngine(Engine[SearchSettings]):
         state = SearchState.empty(shape, latents.shape[1], self._embedding_dim(images), self._device, self._dtype)
         slots: list[_Anchor | None] = [None] * width
         waiting: list[_Retired] = []
-        exhausted = False
         while True:
             # Those that stop together start together.
             refill = not self._settings.together or all(anchor is None for anchor in slots)
             for slot in range(width):
-                if refill and slots[slot] is None and not exhausted:
-                    anchor = next(queue, None)
-                    exhausted = anchor is None
-                    if anchor is not None:
-                        slots[slot] = anchor
-                        state.fill(slot, anchor.start, anchor.embedding, anchor.origin)
+                if refill and slots[slot] is None and (anchor := next(queue, None)) is not None:
+                    slots[slot] = anchor
+                    state.fill(slot, anchor.start, anchor.embedding, anchor.origin)
             if all(anchor is None for anchor in slots):
                 break
-            for retired in self._step(state, slots):
-                waiting.append(retired)
+            waiting += self._step(state, slots)
             while len(waiting) >= width:
                 tile, waiting = waiting[:width], waiting[width:]
                 yield from self._deliver(tile)

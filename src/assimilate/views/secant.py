@@ -1,7 +1,11 @@
 """Where on a line a distance is the wanted one: secant steps that stay inside a bracket, for many lines at once."""
 
+from collections.abc import Callable
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 # The farthest that one step goes beyond the points known so far, as a multiple of the last t.
 LARGEST_STRIDE = 4.0
@@ -41,11 +45,11 @@ class Secants:
         self._far, self._far_gap = np.full(count, np.nan), np.full(count, np.nan)
         self._stayed = np.zeros(count, dtype=np.int64)  # −1: the near end moved last, 1: the far one, 0: neither
 
-    def start(self, line: int, guess: float, *, at_zero: float, reach: float) -> None:
+    def start(self, line: int | slice, guess: float, *, at_zero: float, reach: float) -> None:
         """Begin a line.
 
         Args:
-            line: which.
+            line: which; a slice begins several.
             guess: the first t, above 0.
             at_zero: d(0).
             reach: the largest t.
@@ -73,6 +77,30 @@ class Secants:
         following = np.where(open_ended & ~crossed, beyond, inside)
         self.over |= active & (self.found | lost | (self.passes >= self._most))
         self.t = np.where(active & ~self.over, following, self.t)
+
+    def run(self, evaluate: Callable[[Tensor], tuple[Tensor, ...]], *, to_the_end: bool = False) -> tuple[Tensor, ...]:
+        """Evaluate all lines at once, again and again, until all are over.
+
+        Args:
+            evaluate: takes t, float64 [count], and gives d(t), float64 [count] on the CPU, and what else is kept of it.
+            to_the_end: go on for as many passes as a line may take, as ranks do that keep in step.
+
+        Returns:
+            Of the best point of each line: how far d is from the wanted distance (∞ where no d was finite), t, d, and
+            what else `evaluate` gave.
+        """
+        best: tuple[Tensor, ...] = ()
+        for _ in range(self._most):
+            if self.over.all() and not to_the_end:
+                break
+            t, running = torch.from_numpy(self.t.copy()), torch.from_numpy(~self.over)
+            distances, *others = evaluate(t)
+            error = (distances - self._wanted).abs().nan_to_num(torch.inf)
+            better = running & (error < best[0]) if best else running
+            now = (error, t, distances, *others)
+            best = tuple(_where(better.to(new.device), new, old) for new, old in zip(now, best or now, strict=True))
+            self.tell(distances.numpy())
+        return best
 
     def _extrapolated(self, gap: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where the secant through the last two points, both on one side, reaches the wanted distance."""
@@ -106,3 +134,7 @@ class Secants:
         # An end that is not finite says nothing of how far it is; rounding must not put the point onto an end.
         share = np.where(np.isfinite(share) & (share > 0) & (share < 1) & np.isfinite(self._far_gap), share, 0.5)
         return self._near + np.clip(share, 0.01, 0.99) * (self._far - self._near)
+
+
+def _where(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (new.ndim - 1)), new, old)

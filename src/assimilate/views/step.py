@@ -60,6 +60,12 @@ class View(Step):
     ink: ClassVar[str] = "grey"
     # Whether a training of another loss than a contrastive one can make these views itself.
     needs_contrastive_loss: ClassVar[bool] = False
+    # Whether an expert view can stand in its place now and then (`assim.probability`).
+    replaces: ClassVar[bool] = True
+    # Whether its views are expert views of the image.
+    real: ClassVar[bool] = False
+    # Whether `assim.generated_transform` is applied to it.
+    uses_transform: ClassVar[bool] = True
 
     @property
     def label(self) -> str:
@@ -99,24 +105,9 @@ class View(Step):
         return False
 
     @property
-    def replaces(self) -> bool:
-        """Whether an expert view can stand in its place now and then (`assim.probability`)."""
-        return True
-
-    @property
     def made_together(self) -> bool:
         """Whether views of an image depend on the other images of the cache."""
         return False
-
-    @property
-    def real(self) -> bool:
-        """Whether its views are expert views of the image."""
-        return False
-
-    @property
-    def uses_transform(self) -> bool:
-        """Whether `assim.generated_transform` is applied to it."""
-        return True
 
     @property
     def given_images(self) -> Transform | None:

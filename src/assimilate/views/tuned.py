@@ -5,7 +5,6 @@ anchor grows almost linearly in t: a bracketed secant takes a few passes.
 """
 
 from dataclasses import dataclass, field
-from math import inf
 
 import torch
 from jaxtyping import Float
@@ -26,16 +25,14 @@ LONGEST = 16.0
 
 @dataclass(frozen=True, kw_only=True)
 class TunedMove(LineEquation):
-    """A move whose strength brings each view to ε1: Eq. 3 without uniformity.
+    """A move whose strength, at most `LONGEST` times the median, brings each view to ε1: Eq. 3 without uniformity.
 
     Attributes:
         move: at strength 1.
-        most: the largest strength; none is more than `LONGEST` times the median either.
         redraws: draws that are tried after one with which no strength reaches ε1.
     """
 
     move: Move = field(default_factory=lambda: Perturbation(1.0))
-    most: float = inf
     redraws: int = 0
 
     def engine(self, generator: LatentGenerator, embedding: FrozenEmbedding, *, device: str = "cpu") -> "TunedEngine":
@@ -44,10 +41,6 @@ class TunedMove(LineEquation):
 
 class TunedEngine(LineEngine[TunedMove]):
     """Finds the strength of each view's move; see `LineEngine`."""
-
-    @property
-    def _longest(self) -> float:
-        return self._settings.most
 
     _advice = "another move or more view.passes"
 

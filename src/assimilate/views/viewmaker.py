@@ -1,14 +1,11 @@
 """Viewmaker (Tamkin et al., 2021): a network that learns bounded perturbations of an image."""
 
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -40,15 +37,6 @@ class ViewmakerSpec:
             raise ValueError(f"view.distortion_budget={self.distortion_budget} must be above 0 (the paper uses 0.05)")
         if self.width < 1:
             raise ValueError(f"view.width={self.width} must be at least 1 (the published network has 32)")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ViewmakerSpec":
-        """Read a mapping that may hold more than the network's own keys."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
-
-    def to_dict(self) -> dict[str, Any]:
-        """A plain dict that `from_dict` reads."""
-        return asdict(self)
 
 
 class Viewmaker(nn.Module):
@@ -137,11 +125,6 @@ def _with_noise(x: Tensor, rng: torch.Generator) -> Tensor:
     return torch.cat([x, noise.to(x, non_blocking=True)], dim=1)
 
 
-def mean_change(views: Tensor, images: Tensor) -> Float[Tensor, ""]:
-    """Mean absolute change of a pixel, after clamping."""
-    return F.l1_loss(views, images)
-
-
 def load_viewmaker(path: Path) -> Viewmaker:
     """What a training with a Viewmaker left, on the CPU.
 
@@ -151,7 +134,7 @@ def load_viewmaker(path: Path) -> Viewmaker:
     content = read_torch_file(path)
     if not {"spec", "state_dict"} <= content.keys():
         raise ValueError(f"{path} holds no Viewmaker")
-    network = Viewmaker.from_spec(ViewmakerSpec.from_dict(content["spec"]), init_seed=0)
+    network = Viewmaker.from_spec(ViewmakerSpec(**content["spec"]), init_seed=0)
     network.load_state_dict(content["state_dict"])
     return network.eval()
 
