@@ -127,9 +127,7 @@ class ViewmakerTraining(ContrastiveModule):
         return tuple(by_place.get(place, view) for place, view in enumerate(views)), change
 
     def save(self, folder: Path) -> None:
+        """And the trained Viewmaker, for `views.viewmaker.load_viewmaker`."""
         super().save(folder)
-        self.save_viewmaker(folder / VIEWMAKER)
-
-    def save_viewmaker(self, path: Path) -> None:
-        """Write the trained Viewmaker alone, for `views.viewmaker.load_viewmaker`."""
-        save_plain(path, {"spec": asdict(self.viewmaker.spec), "state_dict": self.viewmaker.state_dict()})
+        content = {"spec": asdict(self.viewmaker.spec), "state_dict": self.viewmaker.state_dict()}
+        save_plain(folder / VIEWMAKER, content)

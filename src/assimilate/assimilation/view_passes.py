@@ -1,5 +1,6 @@
 """How the views of a step go through a network: which of them share one forward, and so their BatchNorm statistics."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -80,14 +81,11 @@ class ViewPasses:
         return [predictor(z) for z in projections]
 
     def _predict_per_source(self, predictor: nn.Module, projections: Sequence[Tensor]) -> list[Tensor]:
-        return [
-            self._predict_generated(predictor, z) if place in self.generated else predictor(z)
-            for place, z in enumerate(projections)
-        ]
-
-    def _predict_generated(self, predictor: nn.Module, z: Tensor) -> Tensor:
-        with keep_running_statistics(predictor):
-            return predictor(z)
+        predictions = []
+        for place, z in enumerate(projections):
+            with keep_running_statistics(predictor) if place in self.generated else contextlib.nullcontext():
+                predictions.append(predictor(z))
+        return predictions
 
 
 # How each projects the views, and how it predicts from projections.

@@ -37,10 +37,11 @@ def decode_into(
     """
     assert names, "nothing to decode"
     path.parent.mkdir(parents=True, exist_ok=True)
-    done_path = _done_map(path, names)
+    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+    done_path = path.with_name(f".{path.stem}.done-{digest[:16]}.npy")
     if not (done_path.exists() and path.exists()):
         # Whatever is there was decoded from other names.
-        for stale in (*path.parent.glob(_done_pattern(path)), path):
+        for stale in (*path.parent.glob(f".{path.stem}.done-*.npy"), path):
             stale.unlink(missing_ok=True)
     images = ArrayFile(path, (len(names), 3, image_size, image_size), "|u1")
     rows = DoneMap(done_path, [images])
@@ -115,12 +116,3 @@ def _decode_row(
         return displayed(f"{names[row]}: {reason}").splitlines()[0]
     rows.note(row, [images.write(row, pixels)], tag=bits)
     return None
-
-
-def _done_map(path: Path, names: Sequence[str]) -> Path:
-    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
-    return path.with_name(f".{path.stem}.done-{digest[:16]}.npy")
-
-
-def _done_pattern(path: Path) -> str:
-    return f".{path.stem}.done-*.npy"

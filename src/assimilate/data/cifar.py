@@ -72,7 +72,8 @@ def _read_files(source: Any, root: Path, name: str, *, download: bool, progress:
     unpacked = root if root.name == source.base_folder else root / source.base_folder
     archive = root / source.filename
     if unpacked.is_dir():
-        place, files = unpacked, _read_folder(unpacked, sums)
+        place = unpacked
+        files = {file: (unpacked / file).read_bytes() for file in sums if (unpacked / file).is_file()}
     else:
         if not archive.is_file():
             if not download:
@@ -83,7 +84,8 @@ def _read_files(source: Any, root: Path, name: str, *, download: bool, progress:
             fetch(source.url, archive, md5=source.tgz_md5, what=name, progress=progress)
         place, files = archive, _read_archive(archive, source.base_folder, sums)
     missing = [f"{file}: missing" for file in sums if file not in files]
-    damaged = [f"{file}: damaged" for file in files if _md5(files[file]) != sums[file]]
+    digests = {file: hashlib.md5(content, usedforsecurity=False).hexdigest() for file, content in files.items()}
+    damaged = [f"{file}: damaged" for file, digest in digests.items() if digest != sums[file]]
     if missing or damaged:
         raise ValueError(
             f"dataset.root: {place} is not the genuine {name} ({in_line([*missing, *damaged])}); remove it and set "
@@ -91,10 +93,6 @@ def _read_files(source: Any, root: Path, name: str, *, download: bool, progress:
         )
     progress(len(sums), len(sums), {})
     return files
-
-
-def _read_folder(folder: Path, sums: dict[str, str]) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in sums if (folder / name).is_file()}
 
 
 def _read_archive(archive: Path, base_folder: str, sums: dict[str, str]) -> dict[str, bytes]:
@@ -108,22 +106,15 @@ def _read_archive(archive: Path, base_folder: str, sums: dict[str, str]) -> dict
                     assert stream is not None
                     files[wanted[member.name]] = stream.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        # tarfile lists every compression that it tried on lines of their own.
+        why = next(iter(str(error).splitlines()), type(error).__name__).rstrip(":")
         raise ValueError(
-            f"dataset.root: {archive} is a damaged archive ({_first_line(error)}); remove it and set "
-            "dataset.download=true, or put the genuine one there"
+            f"dataset.root: {archive} is a damaged archive ({why}); remove it and set dataset.download=true, or "
+            "put the genuine one there"
         ) from error
     return files
-
-
-def _first_line(error: Exception) -> str:
-    # tarfile lists every compression that it tried on lines of their own.
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(":")
 
 
 def _unpickle(content: bytes) -> dict[str, Any]:
     # Only genuine files come here: a pickle may run code, and what these hold is known by their checksums.
     return pickle.loads(content, encoding="latin1")
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

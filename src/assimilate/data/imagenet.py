@@ -125,7 +125,8 @@ def prepare_imagenet(
     dataset = save_prepared(
         folder,
         name="imagenet",
-        **arrays,
+        train=arrays["train"],
+        test=arrays["test"],
         class_names=listing.wnids,
         mean=mean,
         std=std,

@@ -124,7 +124,8 @@ def prepare_tinyimagenet(
     dataset = save_prepared(
         folder,
         name="tinyimagenet",
-        **arrays,
+        train=arrays["train"],
+        test=arrays["test"],
         class_names=wnids,
         mean=mean,
         std=std,

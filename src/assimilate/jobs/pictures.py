@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from assimilate.analysis.agreement import label_agreement
-from assimilate.analysis.plots import plot_distances
+from assimilate.analysis.distance_figure import plot_distances
 from assimilate.data.grids import grid_scale, picture_grid, spread_over_classes
 from assimilate.files.checked_files import digest_file
 from assimilate.files.whole_file import may_write, write_bytes_atomically, write_text_atomically

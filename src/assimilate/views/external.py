@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,46 +81,44 @@ def scan_external(path: Path) -> ExternalViews:
             f"view.path={path} has {len(folders)} folders <index>/, but one is called {folders[max(folders)].name}: "
             "indices run from 0 without a gap"
         )
-    digest = hashlib.sha256()
-    files: list[tuple[str, ...]] = []
+    found = [_pictures(folders[i].path, folders[i].name) if i in folders else [] for i in range(max(folders) + 1)]
     problems = [
         f"{one}/ and {other}/ are one index"
         for (index, one, _), (again, other, _) in itertools.pairwise(named)
         if index == again
     ]
-    for index in range(max(folders) + 1):
-        entry = folders.get(index)
-        pictures = _pictures(entry.path, entry.name) if entry is not None else []
-        if not pictures:
-            problems.append(
-                f"{index}/ is missing" if entry is None else f"{entry.name}/ holds no picture <k>.png or .jpg"
-            )
+    for index, pictures in enumerate(found):
+        if index not in folders:
+            problems.append(f"{index}/ is missing")
+        elif not pictures:
+            problems.append(f"{folders[index].name}/ holds no picture <k>.png or .jpg")
         for (one, *_), (other, *_) in itertools.pairwise(pictures):  # 0.png and 0.jpg: which is meant is not said
             if int(Path(one).stem) == int(Path(other).stem):
                 problems.append(f"{one} and {other} are one view")
-        for name, size, modified in pictures:
-            digest.update(f"{name}\0{size}\0{modified}\n".encode())
-        files.append(tuple(name for name, _, _ in pictures))
-    counts = [len(names) for names in files if names]
-    return ExternalViews(path, tuple(files), len(files), min(counts, default=0), digest.hexdigest(), tuple(problems))
+    files = tuple(tuple(name for name, *_ in pictures) for pictures in found)
+    fewest = min((len(names) for names in files if names), default=0)
+    return ExternalViews(path, files, len(files), fewest, _key(found), tuple(problems))
+
+
+def _key(found: Iterable[Sequence[tuple[str, int, int]]]) -> str:
+    digest = hashlib.sha256()
+    for name, size, modified in itertools.chain.from_iterable(found):
+        digest.update(f"{name}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _scan_by_name(path: Path) -> ExternalViews | None:
     """What `path` holds if its folders are called by images, <class>/<file>/<k>.png; None where there are none."""
-    digest = hashlib.sha256()
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, list[tuple[str, int, int]]] = {}
     for place, below, _ in os.walk(path):
         below[:] = sorted(name for name in below if clutter(name) is None)
         relative = os.path.relpath(place, path)
-        pictures = _pictures(place, relative) if relative != "." else []
-        for name, size, modified in pictures:
-            digest.update(f"{name}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
-        if pictures:
-            found[displayed(relative)] = tuple(name for name, *_ in pictures)
+        if relative != "." and (pictures := _pictures(place, relative)):
+            found[displayed(relative)] = pictures
     if not found:
         return None
-    fewest = min(map(len, found.values()))
-    return ExternalViews(path, tuple(found.values()), len(found), fewest, digest.hexdigest(), (), tuple(found))
+    files = tuple(tuple(name for name, *_ in pictures) for pictures in found.values())
+    return ExternalViews(path, files, len(files), min(map(len, files)), _key(found.values()), (), tuple(found))
 
 
 def in_order(views: ExternalViews, images: Sequence[str] | None) -> ExternalViews:
