@@ -28,10 +28,7 @@ def summarize_distances(distances: NDArray[np.float32]) -> dict[str, float]:
 
 
 def draw_distances(
-    distances: Mapping[str, NDArray[np.float32]],
-    colours: Mapping[str, str],
-    *,
-    epsilon1: float | None,
+    distances: Mapping[str, NDArray[np.float32]], colours: Mapping[str, str], *, epsilon1: float | None
 ) -> Figure:
     """Overlaid histograms of ‖f(view) − f(anchor)‖₂.
 

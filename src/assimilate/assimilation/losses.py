@@ -14,11 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from assimilate.assimilation.denominators import (
-    log_denominator_against,
-    log_denominator_among,
-    log_denominator_between,
-)
+from assimilate.assimilation.denominators import log_denominator_against, log_denominator_among, log_denominator_between
 from assimilate.assimilation.gathering import first_global_row, gather_with_gradient, is_distributed
 
 Embedding = Float[Tensor, "batch dim"]
@@ -95,11 +91,7 @@ def info_nce(
 
 
 def multi_view_nt_xent(
-    views: Sequence[Embedding],
-    *,
-    temperature: float = 0.5,
-    base_temperature: float | None = None,
-    gather: bool = False,
+    views: Sequence[Embedding], *, temperature: float = 0.5, base_temperature: float | None = None, gather: bool = False
 ) -> Float[Tensor, ""]:
     """Equation 13 (A2-full) divided by its V·N anchors; with two views it is Equation 1.
 

@@ -87,9 +87,7 @@ class TrainingRecord(pl.Callback):
         if trainer.accumulate_grad_batches > 1:
             # Lightning hands out the share that a batch has in its step's loss.
             values[names.index("loss")] *= window_size(
-                batch_idx,
-                num_batches=int(trainer.num_training_batches),
-                accumulate=trainer.accumulate_grad_batches,
+                batch_idx, num_batches=int(trainer.num_training_batches), accumulate=trainer.accumulate_grad_batches
             )
         if self._window is None:
             self._names = names

@@ -49,10 +49,7 @@ class Training(Settings):
     optimizer: Annotated[Optimizer, From("optimizer")]
     epochs: Annotated[Count, From("epochs")]
     batch_size: Annotated[
-        int,
-        Field(ge=2),
-        From("batch_size"),
-        Allowed("a whole number ≥ 2 (contrastive losses need negatives)"),
+        int, Field(ge=2), From("batch_size"), Allowed("a whole number ≥ 2 (contrastive losses need negatives)")
     ]
     accumulate_grad_batches: Annotated[Count, From("accumulate_grad_batches")]
     drop_last: Annotated[Flag, From("drop_last")]

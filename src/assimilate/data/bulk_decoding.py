@@ -20,12 +20,7 @@ BLOCK = 512
 
 
 def decode_into(
-    path: Path,
-    names: Sequence[str],
-    decode: Callable[[str], Decoded],
-    *,
-    image_size: int,
-    progress: Progress = silent,
+    path: Path, names: Sequence[str], decode: Callable[[str], Decoded], *, image_size: int, progress: Progress = silent
 ) -> tuple[NDArray[np.uint8], list[str], NDArray[np.uint8]]:
     """Write the pixels of ``decode(name)`` to row i of the array file ``path`` for each of ``names``.
 

@@ -181,12 +181,7 @@ class NoTransform(Shipped, word="none"):
 
 
 def make_transform(
-    name: str,
-    image_size: int,
-    *,
-    flip: float = 0.5,
-    expert: Mapping[str, Any] | None = None,
-    compiled: bool = False,
+    name: str, image_size: int, *, flip: float = 0.5, expert: Mapping[str, Any] | None = None, compiled: bool = False
 ) -> "Augmentation":
     """Return the transform called ``name``: expert, basic, crop50, crop70, crop90, weak_crop, flip or none.
 

@@ -87,10 +87,7 @@ def find_resnet(content: Any, *, stem: str | None = None, prefix: str | None = N
     _check_fit(spec, backbone)
     outside = {_outermost(name, prefix) for name in tensors if not name.startswith(prefix)}
     return ForeignResNet(
-        spec,
-        {f"backbone.{name}": tensor for name, tensor in backbone.items()},
-        prefix,
-        tuple(sorted(beside | outside)),
+        spec, {f"backbone.{name}": tensor for name, tensor in backbone.items()}, prefix, tuple(sorted(beside | outside))
     )
 
 

@@ -69,9 +69,7 @@ class Gallery:
         made: dict[int, Any] = {}
         with session.bar(f"{work.title} of {len(self.indices)} images") as progress, repeatable_kernels():
             work.fill(
-                lambda index, views, **_: made.update({index: np.array(views[:count])}),
-                self.indices.tolist(),
-                progress,
+                lambda index, views, **_: made.update({index: np.array(views[:count])}), self.indices.tolist(), progress
             )
         return np.stack([made[index] for index in self.indices.tolist()])
 

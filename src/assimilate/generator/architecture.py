@@ -112,8 +112,5 @@ def architecture_of(state_dict: "Mapping[str, Tensor]") -> Architecture:
         supported = f"{IMAGE_SIZES[0]} to {IMAGE_SIZES[-1]} pixels"
         raise ValueError(f"makes images of {image_size}×{image_size}; supported are StyleGAN2s of {supported}")
     return Architecture(
-        image_size=image_size,
-        latent_dim=latent_dim,
-        num_mapping_layers=num_mapping_layers,
-        channels=tuple(channels),
+        image_size=image_size, latent_dim=latent_dim, num_mapping_layers=num_mapping_layers, channels=tuple(channels)
     )

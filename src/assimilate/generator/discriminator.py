@@ -94,8 +94,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = architecture.channels[::-1]
         self.convs = nn.Sequential(
-            ConvLayer(3, widths[0], 1),
-            *(ResBlock(width, following) for width, following in pairwise(widths)),
+            ConvLayer(3, widths[0], 1), *(ResBlock(width, following) for width, following in pairwise(widths))
         )
         last = widths[-1]
         self.final_conv = ConvLayer(last + 1, last, 3)

@@ -59,10 +59,7 @@ def take_latents(given: Path, target: Path, generator: LatentGenerator, at: Plac
         ValueError: they do not fit the images or the generator.
     """
     latents = read_given_latents(
-        given,
-        num_images=len(at.dataset.train),
-        num_codes=generator.num_codes,
-        latent_dim=generator.latent_dim,
+        given, num_images=len(at.dataset.train), num_codes=generator.num_codes, latent_dim=generator.latent_dim
     )
     np.save(target, latents)
     return Built({"imported": True})

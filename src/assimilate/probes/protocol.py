@@ -69,12 +69,7 @@ class ProbeProtocol:
 
 _STEPS = _falling(0.2, 0.6, 0.75, 0.9)
 _ESSL: dict[str, Any] = {"lr": 30.0, "num_epochs": 100, "batch_size": 256, "drop_last": True, "schedule": _cosine}
-_SUPCONTRAST: dict[str, Any] = {
-    "lr": 1.0,
-    "num_epochs": 100,
-    "batch_size": 512,
-    "schedule": _STEPS,
-}
+_SUPCONTRAST: dict[str, Any] = {"lr": 1.0, "num_epochs": 100, "batch_size": 512, "schedule": _STEPS}
 _ADAM: dict[str, Any] = {"optimizer": "Adam", "arguments": {"weight_decay": 5e-6}}
 _SUPCONTRAST_LAST = "SupContrast: RRC(.2-1)+flip, lr 1, last epoch"
 
@@ -102,11 +97,7 @@ _SHIPPED = (
         reports_best=True,
         **_SUPCONTRAST,
     ),
-    ProbeProtocol(
-        name="supcontrast_last",
-        label=_SUPCONTRAST_LAST,
-        **_SUPCONTRAST,
-    ),
+    ProbeProtocol(name="supcontrast_last", label=_SUPCONTRAST_LAST, **_SUPCONTRAST),
     ProbeProtocol(
         name="htdt",
         label="htdt: un-augmented features, Adam, lr 1e-2 to 1e-6, 500 epochs, last epoch",

@@ -18,13 +18,7 @@ from assimilate.graph.cost import Effort
 from assimilate.graph.place import Place
 from assimilate.graph.progress import Progress
 from assimilate.graph.rows import RowWork, Write
-from assimilate.graph.settings import (
-    NAMED,
-    NEUTRAL,
-    Allowed,
-    Count,
-    From,
-)
+from assimilate.graph.settings import NAMED, NEUTRAL, Allowed, Count, From
 from assimilate.graph.step import Step
 from assimilate.inversion.step import Latents
 from assimilate.views.cached_files import SUMMARY

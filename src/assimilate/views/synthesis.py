@@ -50,10 +50,7 @@ class Move(Protocol):
 
 
 def move_codes(
-    generator: LatentGenerator,
-    codes: Float[Tensor, "batch codes dim"],
-    move: Move,
-    rng: torch.Generator | None = None,
+    generator: LatentGenerator, codes: Float[Tensor, "batch codes dim"], move: Move, rng: torch.Generator | None = None
 ) -> Float[Tensor, "batch codes dim"]:
     """Codes of one view of each anchor; `to_pixels(generator.synthesize(…))` makes the views.
 
