@@ -48,6 +48,7 @@ class SeenViews:
         self._batch_size, self._device = batch_size, device
         self._originals: Tensor | None = None
 
+    @torch.no_grad()
     def embed(self, name: str, number: int) -> Float[Tensor, "images dim"]:
         """Embeddings of norm 1, on the device.
 
@@ -56,19 +57,16 @@ class SeenViews:
                 at random.
             number: the pass. Views are drawn anew in each, and are the same in the same pass.
         """
-        if name == ORIGINAL:
-            if self._originals is None:
-                self._originals = self._run(name, number)
+        if name == ORIGINAL and self._originals is not None:
             return self._originals
-        return self._run(name, number)
-
-    @torch.no_grad()
-    def _run(self, name: str, number: int) -> Tensor:
         parts = []
         for begin in range(0, len(self._images), self._batch_size):
             rng = seeded(self._seed, f"{name} view", number, begin)
             parts.append(self._embedding(self._views(name, begin, rng)))
-        return torch.cat(parts)
+        embedded = torch.cat(parts)
+        if name == ORIGINAL:
+            self._originals = embedded
+        return embedded
 
     def _views(self, name: str, begin: int, rng: torch.Generator) -> Tensor:
         """A batch of views in [−1, 1]."""

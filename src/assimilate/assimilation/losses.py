@@ -20,10 +20,14 @@ from assimilate.assimilation.gathering import first_global_row, gather_with_grad
 Embedding = Float[Tensor, "batch dim"]
 
 
-def _unit(z: Tensor) -> Tensor:
-    # Logits divide by τ: at τ = .01, half precision would leave them only two decimals.
-    z = z if z.dtype == torch.float64 else z.float()
-    return F.normalize(z, dim=1)
+def in_full_precision(z: Tensor) -> Tensor:
+    """fp32, or fp64 for fp64 inputs: what losses are computed in, whatever the network's precision."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
+
+
+def unit_vectors(z: Tensor) -> Tensor:
+    """z/‖z‖, in full precision: logits divide by τ, and at τ = .01 half precision would leave them two decimals."""
+    return F.normalize(in_full_precision(z), dim=1)
 
 
 def check_batches(views: Sequence[Tensor]) -> None:
@@ -79,7 +83,7 @@ def info_nce(
     scale = scale_of(temperature, base_temperature)
     check_batches((z1, z2))
     with torch.autocast(z1.device.type, enabled=False):
-        z1, z2 = _unit(z1), _unit(z2)
+        z1, z2 = unit_vectors(z1), unit_vectors(z2)
         positive = (z1 * z2).sum(1).mean() / temperature
         if gather and is_distributed():
             keys1, keys2 = gather_with_gradient(z1), gather_with_gradient(z2)
@@ -108,7 +112,7 @@ def multi_view_nt_xent(
     scale = scale_of(temperature, base_temperature)
     check_batches(views)
     with torch.autocast(views[0].device.type, enabled=False):
-        units = [_unit(view) for view in views]
+        units = [unit_vectors(view) for view in views]
         anchors = torch.cat(units)
         others = torch.stack(units).sum(0).repeat(len(views), 1) - anchors
         positive = (anchors * others).sum(1).mean() / (temperature * (len(views) - 1))
@@ -168,7 +172,7 @@ def viewmaker_loss(
     scale = scale_of(temperature, base_temperature)
     check_batches((z1, z2))
     with torch.autocast(z1.device.type, enabled=False):
-        z1, z2 = _unit(z1), _unit(z2)
+        z1, z2 = unit_vectors(z1), unit_vectors(z2)
         positive = (z1 * z2).sum(1).mean() / temperature
         keys = torch.cat([z1, z2])
         if gather and is_distributed():
@@ -204,6 +208,6 @@ def alignment(
     if not alpha >= 0:
         raise ValueError(f"loss.alpha={alpha} must be at least 0 (the paper uses 0.5)")
     with torch.autocast(anchors[0].device.type, enabled=False):
-        anchor = torch.stack([_unit(view) for view in anchors]).mean(0)
-        generated = torch.stack([_unit(view) for view in appended]).mean(0)
+        anchor = torch.stack([unit_vectors(view) for view in anchors]).mean(0)
+        generated = torch.stack([unit_vectors(view) for view in appended]).mean(0)
         return (alpha / temperature) * (anchor * generated).sum(1).mean()

@@ -83,11 +83,6 @@ class LossOfProjections(Method):
         return self.terms(passes.project(encoder, views), self._alignment, gather=True)
 
 
-def in_full_precision(z: Tensor) -> Tensor:
-    """fp32, or fp64 for fp64 inputs: what losses are computed in, whatever the network's precision."""
-    return z.to(torch.promote_types(z.dtype, torch.float32))
-
-
 def copy_to_follow(encoder: Encoder) -> Encoder:
     """A copy without a predictor and without gradients. Its BatchNorm statistics are those of its own forwards."""
     copied = copy.deepcopy(encoder)

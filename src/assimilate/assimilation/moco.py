@@ -8,7 +8,8 @@ from torch import Tensor
 
 from assimilate.assimilation.alignment import Alignment, LossTerms
 from assimilate.assimilation.gathering import gather_with_gradient
-from assimilate.assimilation.method import Embedding, Images, Method, copy_to_follow, follow, in_full_precision
+from assimilate.assimilation.losses import unit_vectors
+from assimilate.assimilation.method import Embedding, Images, Method, copy_to_follow, follow
 from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.data.seed import derive_seed
 from assimilate.encoder.encoder import Encoder
@@ -68,7 +69,7 @@ class MoCo(Method):
     def of_projections(self, query: Embedding, key: Embedding, appended: Sequence[Embedding] = ()) -> LossTerms:
         """The loss of projections, not normalised; the keys are kept for the queue."""
         with torch.autocast(query.device.type, enabled=False):
-            q, k = _unit(query), _unit(key.detach())
+            q, k = unit_vectors(query), unit_vectors(key.detach())
             self._keys = k
             positive = (q * k).sum(1, keepdim=True)
             logits = torch.cat([positive, q @ self.queue.to(q.dtype).T], dim=1) / self.temperature
@@ -76,7 +77,7 @@ class MoCo(Method):
             if not appended:
                 return LossTerms(base, base, None)
             anchor = torch.stack([(q, k)[place] for place in self.alignment.align_anchors]).mean(0)
-            generated = torch.stack([_unit(view) for view in appended]).mean(0)
+            generated = torch.stack([unit_vectors(view) for view in appended]).mean(0)
             aligned = self.alignment.alpha / self.temperature * (anchor * generated).sum(1).mean()
             return LossTerms(base - aligned, base, aligned)
 
@@ -93,7 +94,3 @@ class MoCo(Method):
     def after_step(self, encoder: Encoder, *, progress: float) -> None:
         """The key encoder follows."""
         follow(self.key_encoder, encoder, momentum=self.momentum)
-
-
-def _unit(z: Tensor) -> Tensor:
-    return F.normalize(in_full_precision(z), dim=1)

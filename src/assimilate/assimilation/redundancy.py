@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assimilate.assimilation.gathering import gather_with_gradient
-from assimilate.assimilation.losses import check_batches
-from assimilate.assimilation.method import Embedding, in_full_precision
+from assimilate.assimilation.losses import Embedding, check_batches, in_full_precision
 
 # As torch's BatchNorm, which normalises the embeddings in Barlow Twins' code.
 _BATCHNORM_EPSILON = 1e-5

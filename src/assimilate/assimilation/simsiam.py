@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assimilate.assimilation.alignment import LossTerms
-from assimilate.assimilation.method import Embedding, Images, Method, in_full_precision
+from assimilate.assimilation.losses import in_full_precision
+from assimilate.assimilation.method import Embedding, Images, Method
 from assimilate.assimilation.view_passes import ViewPasses
 from assimilate.encoder.encoder import Encoder
 

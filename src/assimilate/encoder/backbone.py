@@ -45,7 +45,14 @@ def make_backbone(
     except UserError as error:
         raise ValueError(str(error)) from error
     if not isinstance(getattr(network, "feature_dim", None), int):
-        network.feature_dim = _measured_dim(network)  # type: ignore[assignment]
+        name = f"encoder.backbone: {type(network).__name__}"
+        network.feature_dim = measured_dim(  # type: ignore[assignment]
+            network,
+            torch.zeros(2, 3, 64, 64),
+            cannot=f"{name} has no attribute feature_dim, and cannot see images of 64²",
+            wrong=f"{name} gives no features [batch, dim] for images [batch, 3, h, w]",
+            advice="; give it that attribute",
+        )
     subsample_before_narrow_pointwise(network)
     return network
 
@@ -63,22 +70,26 @@ def _described(name: str | Mapping[str, Any], settings: dict[str, Any]) -> backb
     return Wiring({"encoder": settings}, {}).fill("encoder", chosen)
 
 
-def _measured_dim(network: nn.Module) -> int:
+def measured_dim(network: nn.Module, example: Tensor, *, cannot: str, wrong: str, advice: str = "") -> int:
+    """The width of what a network makes of an example batch; it is left in its mode.
+
+    Args:
+        cannot: begins the error of a network that fails, and `advice` ends it.
+        wrong: the error of one that gives no tensor [batch, dim].
+
+    Raises:
+        ValueError: either.
+    """
     training = network.training
     try:
         with torch.no_grad():
-            features = network.eval()(torch.zeros(2, 3, 64, 64))
-    except Exception as error:  # it is the user's code, which may raise anything
-        raise ValueError(
-            f"encoder.backbone: {type(network).__name__} has no attribute feature_dim, and cannot see images of 64² "
-            f"({type(error).__name__}: {' '.join(str(error).split())}); give it that attribute"
-        ) from error
+            found = network.eval()(example)
+    except Exception as error:  # it may be the user's code, which may raise anything
+        raise ValueError(f"{cannot} ({type(error).__name__}: {' '.join(str(error).split())}){advice}") from error
     network.train(training)
-    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
-        raise ValueError(
-            f"encoder.backbone: {type(network).__name__} gives no features [batch, dim] for images [batch, 3, h, w]"
-        )
-    return int(features.shape[1])
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(example):
+        raise ValueError(wrong)
+    return int(found.shape[1])
 
 
 # The widest SIMD block of oneDNN in float32: 16 channels with AVX-512; 8 with AVX2.

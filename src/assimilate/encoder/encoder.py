@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from assimilate.encoder.backbone import make_backbone
+from assimilate.encoder.backbone import make_backbone, measured_dim
 from assimilate.encoder.projector import make_predictor, make_projector
 
 Normalization = tuple[float, float, float]
@@ -84,7 +84,13 @@ class Encoder(nn.Module):
             spec.backbone, width=spec.width, stem=spec.stem, initialization=spec.initialization
         )
         self.projector = make_projector(spec.projector, self.feature_dim, spec.hidden_dim, spec.output_dim)
-        self.output_dim = self._measured_output_dim()
+        head = f"encoder.projector: {type(self.projector).__name__}"
+        self.output_dim = measured_dim(
+            self.projector,
+            torch.zeros(2, self.feature_dim),
+            cannot=f"{head} cannot project features of {self.feature_dim} dimensions",
+            wrong=f"{head} gives no embeddings [batch, output_dim] for features [batch, feature_dim]",
+        )
         # Last, so that an encoder's other parameters are the same with and without it.
         self.predictor: nn.Module | None = None
         if spec.predictor_dim is not None:
@@ -101,24 +107,6 @@ class Encoder(nn.Module):
     def feature_dim(self) -> int:
         """Dimensions of the features."""
         return int(self.backbone.feature_dim)  # type: ignore[arg-type]
-
-    def _measured_output_dim(self) -> int:
-        training = self.projector.training
-        try:
-            with torch.no_grad():
-                projections = self.projector.eval()(torch.zeros(2, self.feature_dim))
-        except Exception as error:  # it may be the user's code, which may raise anything
-            raise ValueError(
-                f"encoder.projector: {type(self.projector).__name__} cannot project features of {self.feature_dim} "
-                f"dimensions ({type(error).__name__}: {' '.join(str(error).split())})"
-            ) from error
-        self.projector.train(training)
-        if not isinstance(projections, Tensor) or projections.ndim != 2 or len(projections) != 2:
-            raise ValueError(
-                f"encoder.projector: {type(self.projector).__name__} gives no embeddings [batch, output_dim] "
-                "for features [batch, feature_dim]"
-            )
-        return projections.shape[1]
 
     @property
     def projects(self) -> bool:

@@ -134,11 +134,6 @@ class Untrained(Encoder):
         """As the published network has 64 channels."""
         return self.backbone.share
 
-    @property
-    def label(self) -> str:
-        """What it is."""
-        return "untrained"
-
 
 class GivenEncoder(Encoder):
     """Weights from elsewhere, to be probed in place of a row's own (`checkpoint=`)."""

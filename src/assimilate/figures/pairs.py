@@ -50,7 +50,7 @@ def measure_row(session: Session, parts: Sequence[Need]) -> None:
         session.terminal.say("nothing to do: it is measured; force=true measures again")
     else:
         started = time.monotonic()
-        cached = _open(session, chain.views) if measures_generated(job.config) else None
+        cached = _open(chain.views) if measures_generated(job.config) else None
         measured = _measure(session, _seen(session, cached), pair)
         claim_run_folder(job)
         facts = {artifact.label: artifact.manifest()["facts"]["seconds"] for _, artifact in parts}
@@ -130,7 +130,7 @@ def add_pairs(figure: Figure) -> str:
     rows: list[dict[str, Any]] = []
     points: list[Point] = []
     for kind, pair in [(None, (ORIGINAL, EXPERT)), *((kind, pair) for kind in kinds for pair in PAIRS_WITH_GENERATED)]:
-        cached = None if kind is None else _open(kind.maker, kind.cache)
+        cached = None if kind is None else _open(kind.cache)
         measured = _measure(session, _seen(session, cached), pair)
         names = [_named(name, kind) for name in pair]
         rows.append({"first": names[0], "second": names[1], **_numbers(measured)})
@@ -172,14 +172,12 @@ def _numbers(measured: PairMeasurement) -> dict[str, float]:
 # ------------------------------------------------------------------------------------------------ what they share
 
 
-def _open(session: Session, views: Any) -> np.ndarray:
-
+def _open(views: Any) -> np.ndarray:
     stored: np.ndarray = np.load(views.path / IMAGES, mmap_mode="r")
     return stored[:, : views.step.num_used]
 
 
 def _seen(session: Session, cached: np.ndarray | None) -> SeenViews:
-
     return SeenViews(
         load_f(session),
         session.dataset.train.images,
@@ -191,7 +189,6 @@ def _seen(session: Session, cached: np.ndarray | None) -> SeenViews:
 
 
 def _measure(session: Session, views: SeenViews, pair: tuple[str, str]) -> PairMeasurement:
-
     settings = MineSettings(**session.config["analysis"]["mine"])
     with session.terminal.bar(f"MINE of {pair[0]} and {pair[1]} views") as progress:
         try:

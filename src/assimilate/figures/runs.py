@@ -117,7 +117,6 @@ def _check_same_images(session: Session, runs: Mapping[str, list[FoundRun]]) -> 
 
 def _spread(session: Session, encoder: Path) -> tuple[float, float]:
     """(alignment, uniformity) of one encoder."""
-
     settings, seed = session.config["analysis"], session.config["seed"]
     arrays = _images_of(session)
     wanted = settings["num_images"]

@@ -25,7 +25,6 @@ MEASURES = "‖f(view) − f(anchor)‖₂"
 
 def add_distances(figure: Figure) -> str:
     """How far views lie from their anchors as f sees it (Figure 2a)."""
-
     session, kinds, analysis = figure.session, figure.kinds, figure.analysis
     own = session.config["analysis"]["anchor"] == "own"
     gallery = _gallery(session)
@@ -56,7 +55,6 @@ def add_distances(figure: Figure) -> str:
 
 def add_offsets(figure: Figure) -> str:
     """Offsets of views from their anchors in W and in Z, by t-SNE (Figure 2b)."""
-
     session, kinds, analysis = figure.session, figure.kinds, figure.analysis
     settings = session.config["analysis"]
     gallery, embedding = _gallery(session), load_f(session)
@@ -126,7 +124,6 @@ def add_offsets(figure: Figure) -> str:
 
 def add_grid(figure: Figure) -> str:
     """Images and views of them side by side (Figures 3, 8, 9 and 10)."""
-
     session, kinds, analysis = figure.session, figure.kinds, figure.analysis
     settings = session.config["analysis"]
     train = session.dataset.train

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+Features = Float[Tensor, "batch channels height width"]
 # Keeps a norm from being divided by 0.
 _EPSILON = 1e-4
 
@@ -90,9 +91,7 @@ class ConditionalBatchNorm(nn.Module):
         self.register_buffer("stored_mean", torch.zeros(channels))
         self.register_buffer("stored_var", torch.ones(channels))
 
-    def forward(
-        self, features: Float[Tensor, "batch channels height width"], condition: Float[Tensor, "batch condition"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    def forward(self, features: Features, condition: Float[Tensor, "batch condition"]) -> Features:
         scale = (1 + self.gain(condition)) * torch.rsqrt(self.stored_var + _BLOCK_EPSILON)
         shift = self.bias(condition) - self.stored_mean * scale
         return torch.addcmul(shift[:, :, None, None], features, scale[:, :, None, None])
@@ -111,9 +110,7 @@ class OutputBatchNorm(nn.Module):
         self.register_buffer("stored_mean", torch.zeros(channels))
         self.register_buffer("stored_var", torch.ones(channels))
 
-    def forward(
-        self, features: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    def forward(self, features: Features) -> Features:
         return functional.batch_norm(
             features, self.stored_mean, self.stored_var, self.gain, self.bias, training=False, eps=_OUTPUT_EPSILON
         )
@@ -130,9 +127,7 @@ class UpsamplingBlock(nn.Module):
         self.bn1 = ConditionalBatchNorm(in_channels, condition_dim)
         self.bn2 = ConditionalBatchNorm(out_channels, condition_dim)
 
-    def forward(
-        self, features: Float[Tensor, "batch in height width"], condition: Float[Tensor, "batch condition"]
-    ) -> Float[Tensor, "batch out height2 width2"]:
+    def forward(self, features: Features, condition: Float[Tensor, "batch condition"]) -> Features:
         inner = self.conv1(_repeat_pixels(functional.relu(self.bn1(features, condition))))
         inner = self.conv2(functional.relu(self.bn2(inner, condition)))
         # A 1×1 convolution before the repetition is the same as after it, at a quarter of the cost.
@@ -154,9 +149,7 @@ class SelfAttention(nn.Module):
         self.o = SpectralConv2d(channels // 2, channels, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
 
-    def forward(
-        self, features: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    def forward(self, features: Features) -> Features:
         height, width = features.shape[2:]
         queries, keys, values = (
             each.flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Making the folder of a generator's artifact, and opening it again."""
+"""Making the folder of a generator's artifact, and what opens it again; it imports torch, which settings do not."""
 
 from pathlib import Path
 from typing import Any
@@ -6,17 +6,18 @@ from typing import Any
 from assimilate.data.images import ImageDataset
 from assimilate.data.transform import make_transform
 from assimilate.encoder.curves import write_rows
-from assimilate.generator.bigbigan import load_bigbigan, save_bigbigan
+from assimilate.generator.bigbigan import load_bigbigan as load_bigbigan
+from assimilate.generator.bigbigan import save_bigbigan as save_bigbigan
 from assimilate.generator.checkpoint import load_stylegan2, save_stylegan2
 from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.own import make_own_generator as make_own_generator
 from assimilate.generator.ranks import Ranks, joined
 from assimilate.generator.record import CURVE, make_observers, read_curve, recorded_files, write_curve
 from assimilate.generator.settings import StyleGAN2Settings
-from assimilate.generator.state import GeneratorState
 from assimilate.generator.training import check_settings as check_settings
 from assimilate.generator.training import train_stylegan2
-from assimilate.generator.truncated import TruncatedBigBiGAN, TruncatedStyleGAN2
+from assimilate.generator.truncated import TruncatedBigBiGAN as TruncatedBigBiGAN
+from assimilate.generator.truncated import TruncatedStyleGAN2 as TruncatedStyleGAN2
 from assimilate.graph.built import Built
 from assimilate.graph.place import Place
 
@@ -83,29 +84,3 @@ def keep_trained(into: Path, *, ranks: int) -> Built:
     # Temporary files of interrupted writes are not part of the artifact either.
     leftovers = {path.name for path in into.iterdir()} - kept
     return Built(facts, recorded, leftovers=frozenset(leftovers))
-
-
-def open_state(folder: Path) -> GeneratorState:
-    """All networks of a StyleGAN2's artifact, on the CPU."""
-    return load_stylegan2(folder / GENERATOR)
-
-
-def open_stylegan2(folder: Path, *, truncation: float, device: str) -> TruncatedStyleGAN2:
-    """The averaged network of an artifact, truncated."""
-    return TruncatedStyleGAN2.from_state(open_state(folder), truncation=truncation).to(device)
-
-
-def take_bigbigan(checkpoint: Path, into: Path, *, image_size: int, latent_dim: int) -> Built:
-    """Fill a folder with a BigBiGAN of a user's file.
-
-    Raises:
-        ValueError: it is none, or does not fit.
-    """
-    save_bigbigan(into / GENERATOR, load_bigbigan(checkpoint, image_size=image_size, latent_dim=latent_dim))
-    return Built({"imported": True})
-
-
-def open_bigbigan(folder: Path, *, truncation: float, latent_limit: float | None, device: str) -> TruncatedBigBiGAN:
-    """The network of an artifact, truncated."""
-    network = load_bigbigan(folder / GENERATOR)
-    return TruncatedBigBiGAN(network, truncation=truncation, latent_limit=latent_limit).to(device)

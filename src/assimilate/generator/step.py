@@ -129,11 +129,12 @@ class StyleGAN2(StyleGAN2Settings, Generator):
 
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The averaged network, truncated."""
-        return self._making.open_stylegan2(folder, truncation=self.truncation, device=at.device)
+        state = self.load_state(folder)
+        return self._making.TruncatedStyleGAN2.from_state(state, truncation=self.truncation).to(at.device)
 
     def load_state(self, folder: Path) -> "GeneratorState":
         """All networks, on the CPU."""
-        return self._making.open_state(folder)
+        return self._making.load_stylegan2(folder / self._making.GENERATOR)
 
     @property
     def code_shape(self) -> tuple[int, int] | None:
@@ -196,21 +197,17 @@ class BigBiGAN(Generator):
                 "(with the keys of its PyTorch port), or sample from another generator with generator="
             )
 
-    @property
-    def label(self) -> str:
-        return "bigbigan"
-
     def build(self, into: Path, at: Place) -> Built:
         assert self.checkpoint is not None, "required"
-        return self._making.take_bigbigan(
-            self.checkpoint.path, into, image_size=self.image_size, latent_dim=self.latent_width
-        )
+        path, size, making = self.checkpoint.path, self.image_size, self._making
+        network = making.load_bigbigan(path, image_size=size, latent_dim=self.latent_width)
+        making.save_bigbigan(into / making.GENERATOR, network)
+        return Built({"imported": True})
 
     def load(self, folder: Path, at: Place) -> "LatentGenerator":
         """The network, truncated."""
-        return self._making.open_bigbigan(
-            folder, truncation=self.truncation, latent_limit=self.latent_limit, device=at.device
-        )
+        network, limit = self._making.load_bigbigan(folder / self._making.GENERATOR), self.latent_limit
+        return self._making.TruncatedBigBiGAN(network, truncation=self.truncation, latent_limit=limit).to(at.device)
 
     @property
     def synthesis_gflop(self) -> float:
@@ -257,10 +254,6 @@ class Own(Generator):
     def content(self) -> Mapping[str, Any]:
         source = source_digest(self.target)
         return {} if source is None else {"source": source}
-
-    @property
-    def is_brought(self) -> bool:
-        return True
 
     @property
     def label(self) -> str:
