@@ -84,13 +84,7 @@ class Encoder(nn.Module):
             spec.backbone, width=spec.width, stem=spec.stem, initialization=spec.initialization
         )
         self.projector = make_projector(spec.projector, self.feature_dim, spec.hidden_dim, spec.output_dim)
-        head = f"encoder.projector: {type(self.projector).__name__}"
-        self.output_dim = measured_dim(
-            self.projector,
-            torch.zeros(2, self.feature_dim),
-            cannot=f"{head} cannot project features of {self.feature_dim} dimensions",
-            wrong=f"{head} gives no embeddings [batch, output_dim] for features [batch, feature_dim]",
-        )
+        self.output_dim = self._measured_output_dim()
         # Last, so that an encoder's other parameters are the same with and without it.
         self.predictor: nn.Module | None = None
         if spec.predictor_dim is not None:
@@ -107,6 +101,15 @@ class Encoder(nn.Module):
     def feature_dim(self) -> int:
         """Dimensions of the features."""
         return int(self.backbone.feature_dim)  # type: ignore[arg-type]
+
+    def _measured_output_dim(self) -> int:
+        head = f"encoder.projector: {type(self.projector).__name__}"
+        return measured_dim(
+            self.projector,
+            torch.zeros(2, self.feature_dim),
+            cannot=f"{head} cannot project features of {self.feature_dim} dimensions",
+            wrong=f"{head} gives no embeddings [batch, output_dim] for features [batch, feature_dim]",
+        )
 
     @property
     def projects(self) -> bool:
