@@ -20,8 +20,8 @@ from assimilate.artifacts.artifact import Artifact
 from assimilate.artifacts.store import Store, damage
 from assimilate.data.array_file import ArrayFile
 from assimilate.errors import UserError
-from assimilate.graph.built import Built
 from assimilate.graph.identity import canonical, content_hash, differing_keys
+from assimilate.graph.place import Built
 from assimilate.views.of_the_image import Original
 from tests.made_up_step import Thing
 
@@ -172,7 +172,7 @@ def test_kill_leaves_nothing_or_something_resumable(tmp_path):
         import sys, time, pathlib
         from assimilate.artifacts.artifact import Artifact
         from assimilate.artifacts.store import Store
-        from assimilate.graph.built import Built
+        from assimilate.graph.place import Built
         from assimilate.views.of_the_image import Original
         made = Artifact.of(Original(name="original"), "digits", pathlib.Path(sys.argv[1]))
         def build(staging):

@@ -22,7 +22,7 @@ from assimilate.data.row_writer import RowWriter
 from assimilate.files.checked_files import check_zip, read_sealed, seal_zip, write_sealed
 from assimilate.files.plain_files import load_plain, save_plain
 from assimilate.files.resume_points import load_resume_point, previous_of, save_resume_point
-from assimilate.graph.built import Built
+from assimilate.graph.place import Built
 from tests.chain_run import run
 from tests.made_up_step import Thing
 

@@ -12,7 +12,7 @@ from assimilate.files.plain_files import load_plain
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.training import train_stylegan2
-from assimilate.graph.progress import silent
+from assimilate.graph.place import silent
 from tests.test_flipped_bytes import flip
 
 TINY = Architecture(image_size=8, latent_dim=8, num_mapping_layers=2, channels=(8, 8))

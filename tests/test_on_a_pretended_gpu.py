@@ -28,6 +28,7 @@ from assimilate.generator.training import train_stylegan2
 from assimilate.inversion.optimization import optimize_images
 from assimilate.inversion.settings import OptimizationSettings
 from assimilate.inversion.training import train_inversion_encoder
+from assimilate.jobs import machine
 from assimilate.jobs.child import work
 from assimilate.jobs.machine import take_gpu
 from assimilate.probes.linear import linear_probe
@@ -358,8 +359,7 @@ def test_a_rank_takes_its_own_gpu_before_it_loads_anything(gpu, monkeypatch):
     artifact = SimpleNamespace(label="encoders/a", parents={"generator": "its generator"}, step=step, staging=None)
     data = SimpleNamespace(label="datasets/a", parents={})
     session = SimpleNamespace(
-        data=data, chain=SimpleNamespace(all=lambda: [artifact]), take_gpu=lambda: take_gpu("cuda"),
-        ensure=calls.append,
+        data=data, chain=SimpleNamespace(all=lambda: [artifact]), device="cuda", machine=machine, ensure=calls.append
     )  # fmt: skip
     work(session, "encoders/a")
     assert calls == [torch.device("cuda", 1), "its generator", "train"]

@@ -5,9 +5,8 @@ python -m assimilate.calibrate dataset=digits
 
 import sys
 
-from assimilate.errors import UserError
 from assimilate.jobs.command import stage
-from assimilate.jobs.plan import announce, print_plan, unfold
+from assimilate.jobs.complete import complete_artifact
 from assimilate.jobs.session import Session
 from assimilate.run.job import Job
 
@@ -16,22 +15,18 @@ from assimilate.run.job import Job
 def main(job: Job) -> None:
     """Measure ε1 and print it."""
     session = Session(job)
-    if session.prepare == "plan":
-        print_plan(session)
-        return
-    calibration = session.chain.calibration
+    needing = "measured ε1: view=wsearch with view.epsilon1=auto does"
+    calibration = complete_artifact(session, session.chain.calibration, needing)
     if calibration is None:
-        raise UserError("ε1 is measured for view=wsearch with view.epsilon1=auto; this job has a number or needs none")
-    announce(session, unfold([(session, calibration)]))
-    session.ensure(calibration)
+        return
     values = session.load(calibration.step)
     for pair, moments in values["distance"].items():
         cosine = values["cosine"][pair]
-        session.terminal.say(
+        session.say(
             f"{pair:<20} distance {moments['mean']:.4f} ± {moments['std']:.4f}"
             f"   cosine {cosine['mean']:.4f} ± {cosine['std']:.4f}"
         )
-    session.terminal.say(f"ε1 = {values['epsilon1']:.4f}")
+    session.say(f"ε1 = {values['epsilon1']:.4f}")
     session.summarize()
 
 

@@ -17,10 +17,10 @@ from assimilate.data.grids import picture_grid
 from assimilate.errors import UserError
 from assimilate.files.whole_file import write_bytes_atomically
 from assimilate.jobs.command import stage
+from assimilate.jobs.complete import complete_artifact
 from assimilate.jobs.dashboard import tell_views
-from assimilate.jobs.plan import announce, print_plan, unfold
 from assimilate.jobs.session import Session
-from assimilate.jobs.sharing import describe_missing, discard_all, fill_shard
+from assimilate.jobs.sharing import describe_missing
 from assimilate.run.job import Job
 from assimilate.views.cached_files import IMAGES
 
@@ -39,7 +39,7 @@ def _verify(session: Session, views: Artifact) -> None:
     wrong = damage(views, thorough=True)
     if wrong is not None:
         raise UserError(f"{views.path} is damaged: {wrong}; this builds it again: {session.command_for(views)}")
-    session.terminal.say(f"verified: {views.path}, every file matches its checksum and its parents")
+    session.say(f"verified: {views.path}, every file matches its checksum and its parents")
 
 
 def _preview(session: Session, views: Artifact) -> Path:
@@ -59,28 +59,17 @@ def _preview(session: Session, views: Artifact) -> Path:
 def main(job: Job) -> None:
     """Build the chain up to the view cache."""
     session = Session(job)
-    if session.prepare == "plan":
-        print_plan(session)
-        return
     views = session.chain.views
-    if views is None:
-        raise UserError(
-            f"assim={job.config['assim']['name']} with view={job.config['view']['name']} needs no cached views"
-        )
-    if job.config["verify"]:
+    if views is not None and job.config["verify"] and session.prepare != "plan":
         _verify(session, views)
         return
-    if job.config["shard"] is not None:
-        fill_shard(session, views, str(job.config["shard"]), lambda: views.step.rows(session))
+    views = complete_artifact(session, views, "cached views")
+    if views is None:
         return
-    announce(session, unfold([(session, views)]), anew=[views])
-    if job.config["force"]:
-        discard_all(session, views)
-    path = session.ensure(views)
     tell_views(session)
-    session.terminal.say(f"views: {path}")
+    session.say(f"views: {views.path}")
     if job.config["preview"]:
-        session.terminal.say(f"preview (image, then its views): {_preview(session, views)}")
+        session.say(f"preview (image, then its views): {_preview(session, views)}")
     session.summarize()
 
 

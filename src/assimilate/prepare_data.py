@@ -9,9 +9,9 @@ import sys
 
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
-from assimilate.jobs.plan import announce, print_plan, unfold
+from assimilate.jobs.complete import complete_artifact
 from assimilate.jobs.session import Session
-from assimilate.jobs.sharing import describe_missing, discard_all, fill_shard
+from assimilate.jobs.sharing import describe_missing
 from assimilate.run.job import Job
 
 
@@ -19,22 +19,12 @@ from assimilate.run.job import Job
 def main(job: Job) -> None:
     """Prepare the images and say what they are."""
     session = Session(job)
-    if session.prepare == "plan":
-        print_plan(session)
-        return
-    data = session.data
-    if job.config["shard"] is not None:
-        fill_shard(session, data, str(job.config["shard"]), lambda: data.step.rows(session))
-        return
-    if session.prepare == "never" and data.step.latents_are_known and not data.path.is_dir():
+    data, is_whole = session.data, job.config["shard"] is None
+    if session.prepare == "never" and is_whole and data.step.latents_are_known and not data.path.is_dir():
         raise UserError(describe_missing(session, data))
-    announce(session, unfold([(session, data)]), anew=[data])
-    if job.config["force"]:
-        discard_all(session, data)
-    path = session.ensure(data)
-    dataset = session.dataset
-    session.terminal.say(f"{dataset.name}: {dataset.summary}, in {path}")
-    session.summarize()
+    if complete_artifact(session, data, "images"):
+        session.say(f"{session.dataset.name}: {session.dataset.summary}, in {data.path}")
+        session.summarize()
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def main(job: Job) -> None:
 
             session.ensure_all(session.chain.all())
             draw_pictures(session)
-        session.terminal.say(f"run:      {write_run_page(job.out, run)}")
+        session.say(f"run:      {write_run_page(job.out, run)}")
     found = read_out(job.out)
     out_words = [word for word in job.overrides if word.startswith("out=")]
     book = make_book(
@@ -63,14 +63,14 @@ def main(job: Job) -> None:
     )
     written = write_reports(book)
     filled, total = book.chapters[0].coverage
-    session.terminal.say(f"{len(book.runs)} finished runs; {filled} of {total} cells of the paper at budget=paper")
+    session.say(f"{len(book.runs)} finished runs; {filled} of {total} cells of the paper at budget=paper")
     for problem in book.problems:
-        session.terminal.say(f"left out: {problem.path}: {problem.reason}")
+        session.say(f"left out: {problem.path}: {problem.reason}")
     if not may_write(job.out):
         what = "are as they were" if written else "were never made"
-        session.terminal.say(f"note: {job.out} cannot be written, and the pages of everything {what}")
+        session.say(f"note: {job.out} cannot be written, and the pages of everything {what}")
     for title, page in zip(("report:  ", "markdown:"), written, strict=False):
-        session.terminal.say(f"{title} {page}")
+        session.say(f"{title} {page}")
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def test_what_a_small_batch_shows_can_exceed_the_logarithm_of_its_size():
     assert max(found.batches) > 2 * math.log(16)
     said = []
     config = {"analysis": {"mine": {"batch_size": 16}}}
-    session = SimpleNamespace(config=config, terminal=SimpleNamespace(say=said.append))
+    session = SimpleNamespace(config=config, say=said.append)
     _warn_of_ceiling(session, found.mean)
     _warn_of_ceiling(session, 0.5 * math.log(16))
     (note,) = said

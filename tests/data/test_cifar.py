@@ -8,7 +8,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from assimilate.data import cifar
 from assimilate.data.dataset import CIFAR10 as CIFAR10Step
 from assimilate.data.dataset import CIFAR100 as CIFAR100Step
-from assimilate.graph.progress import silent
+from assimilate.graph.place import silent
 
 STEPS = {"cifar10": CIFAR10Step, "cifar100": CIFAR100Step}
 FOLDER = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}

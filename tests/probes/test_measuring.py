@@ -8,7 +8,7 @@ import torch
 
 from assimilate.data.images import ImageArrays, ImageDataset
 from assimilate.encoder.encoder import Encoder, EncoderSpec
-from assimilate.graph.progress import silent
+from assimilate.graph.place import silent
 from assimilate.probes.measuring import measure_encoder
 from assimilate.probes.metric import Metric
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from assimilate.graph.progress import silent
+from assimilate.graph.place import silent
 from assimilate.views.embedding import from_pixels
 from assimilate.views.programs import ProgramViews, TunedProgram
 from tests.views.worlds import LinearGenerator, linear_embedding

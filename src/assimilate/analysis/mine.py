@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from assimilate.data.seed import derive_seed
 from assimilate.data.seeding import generator as seeded
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from assimilate.analysis.mine import MineEstimate, MineSettings, estimate_mutual_information
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.seeding import generator as seeded
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.views.calibration import moments
 from assimilate.views.embedding import FrozenEmbedding, from_pixels
 

@@ -50,19 +50,9 @@ class Artifact:
         return cls(step, step.place or dataset, root, parents)
 
     @property
-    def kind(self) -> str:
-        """The step's kind."""
-        return self.step.kind
-
-    @property
     def name(self) -> str:
         """What a reader calls it, e.g. "stylegan2" or "a2-wsearch"."""
         return self.step.label
-
-    @property
-    def stage(self) -> str:
-        """The command that builds it, without overrides, e.g. "make_views"."""
-        return self.step.stage
 
     @property
     def key(self) -> str:
@@ -72,7 +62,7 @@ class Artifact:
     @property
     def path(self) -> Path:
         """The finished artifact's folder."""
-        return self.root / self.kind / self.dataset / f"{self.name}-{self.key}"
+        return self.root / self.step.kind / self.dataset / f"{self.name}-{self.key}"
 
     @property
     def staging(self) -> Path:
@@ -82,7 +72,7 @@ class Artifact:
     @property
     def label(self) -> str:
         """Kind, name and key in one word."""
-        return f"{self.kind}/{self.dataset}/{self.name}-{self.key}"
+        return f"{self.step.kind}/{self.dataset}/{self.name}-{self.key}"
 
     def lock(self) -> FileLock:
         """Held while building. The operating system releases it when its holder dies."""

@@ -39,17 +39,13 @@ def git_commit() -> str | None:
     top = Path(__file__).resolve().parents[3]
     if not (top / ".git").exists():
         return os.environ.get("ASSIMILATE_COMMIT")
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(top), *words]
+        return subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout.strip()
+
     try:
-        head = subprocess.run(
-            ["git", "-C", str(top), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, encoding="utf-8"
-        )
-        changes = subprocess.run(
-            ["git", "-C", str(top), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-            encoding="utf-8",
-        )
+        head, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("ASSIMILATE_COMMIT")
-    return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+    return head + ("+changes" if changes else "")

@@ -1,7 +1,9 @@
 """Artifacts: folders keyed by content, complete once they have a manifest, built once, resumable after a kill."""
 
 import contextlib
+import errno
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,13 +13,12 @@ from filelock import FileLock, Timeout
 
 from assimilate.artifacts.artifact import MANIFEST, SCHEMA, Artifact, read_manifest
 from assimilate.artifacts.provenance import provenance
-from assimilate.artifacts.refused_write import refused_write
 from assimilate.artifacts.seen_files import SeenFiles
 from assimilate.errors import UserError
 from assimilate.files.checked_files import digest_file, write_sealed
 from assimilate.files.whole_file import sync_folder
-from assimilate.graph.built import Built
 from assimilate.graph.identity import canonical, content_hash
+from assimilate.graph.place import Built
 
 # Files up to this size are hashed by every job that uses them. Larger ones are hashed again when their times, place or
 # size have changed since they were found sound; verify=true hashes all.
@@ -46,11 +47,11 @@ def finish(artifact: Artifact, config: Mapping[str, Any], built: Built) -> None:
     manifest = {
         "schema": SCHEMA,
         "complete": True,
-        "kind": artifact.kind,
+        "kind": artifact.step.kind,
         "name": artifact.name,
         "key": artifact.key,
         "digest": content_hash(lasting, 64),
-        "stage": artifact.stage,
+        "stage": artifact.step.stage,
         "content": canonical(artifact.step.identity),
         "parents": {
             role: {"path": parent.label, "key": parent.key, "digest": parent.manifest()["digest"]}
@@ -218,15 +219,6 @@ class Store:
         if artifact not in self.reused and all(artifact.label != built.label for built, _ in self.built):
             self.reused.append(artifact)
 
-    def require(self, artifact: Artifact) -> None:
-        """Make sure of an artifact without building it.
-
-        Raises:
-            UserError: it is missing; names the command that builds it.
-        """
-        if not self.has(artifact):
-            raise UserError(f"{artifact.label} is missing; this builds it: {self._command_for(artifact)}")
-
     def build(self, artifact: Artifact, config: Mapping[str, Any], builder: Callable[[Path], Built]) -> None:
         """Build an artifact unless another process finishes it first; leave something resumable if interrupted.
 
@@ -236,10 +228,12 @@ class Store:
             builder: fills the staging folder it is given, which may hold an interrupted build.
 
         Raises:
-            UserError: nothing may be built, or the disk is full (what was done stays).
+            UserError: nothing may be built (names the command that builds it), it cannot be made of what is given, or
+                the disk is full (what was done stays).
         """
         if self._prepare == "never":
-            self.require(artifact)
+            if not self.has(artifact):
+                raise UserError(f"{artifact.label} is missing; this builds it: {self._command_for(artifact)}")
             return
         lock = artifact.lock()
         if not _free(lock):
@@ -253,23 +247,44 @@ class Store:
             if is_published_but_for_the_rename(artifact):
                 publish(artifact)
             else:
-                self._fill(artifact, config, builder)
+                with failures_explained(artifact):
+                    artifact.staging.mkdir(parents=True, exist_ok=True)
+                    finish(artifact, config, builder(artifact.staging))
             # What was built from other bytes of this artifact is looked at again.
             self._sound = {artifact.label}
             self.built.append((artifact, float(artifact.manifest()["facts"].get("seconds", 0.0))))
 
-    def _fill(self, artifact: Artifact, config: Mapping[str, Any], builder: Callable[[Path], Built]) -> None:
-        with full_disk_explained(artifact):
-            artifact.staging.mkdir(parents=True, exist_ok=True)
-            finish(artifact, config, builder(artifact.staging))
+
+_FULL = "the disk is full"
+_LIMITED = "a file would be larger than `ulimit -f` or the file system allows"
+
+
+def refused_write(error: BaseException) -> str | None:
+    """Why an error says that no more can be written; None where it is another error.
+
+    numpy's says how many items were written, and has no errno; torch's is a RuntimeError that arose while the system's
+    error was handled.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            if seen.errno in (errno.ENOSPC, errno.EDQUOT):
+                return _FULL
+            if seen.errno == errno.EFBIG:
+                return _LIMITED
+            if seen.errno is None and " requested and " in str(seen) and " written" in str(seen):
+                unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+                return _FULL if unlimited else f"{_FULL}, or {_LIMITED}"
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 @contextlib.contextmanager
-def full_disk_explained(artifact: Artifact) -> Iterator[None]:
-    """Say what a full disk, or a limit on the size of files, means for the work on an artifact.
+def failures_explained(artifact: Artifact) -> Iterator[None]:
+    """Say in one line what the work on an artifact cannot use, or what a full disk means for it.
 
     Raises:
-        UserError: with that message.
+        UserError: with that line.
     """
     try:
         yield
@@ -281,6 +296,8 @@ def full_disk_explained(artifact: Artifact) -> Iterator[None]:
                 f"{why} while building {artifact.label} under {artifact.root}: make room and run the same command "
                 "again, it goes on where it stopped"
             ) from error
+        if isinstance(error, ValueError | FloatingPointError):
+            raise UserError(str(error)) from error
         raise
 
 

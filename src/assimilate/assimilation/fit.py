@@ -20,7 +20,7 @@ from assimilate.assimilation.checkpointing import LAST, AtomicCheckpointIO, Resu
 from assimilate.assimilation.record import TrainingRecord
 from assimilate.errors import UserError
 from assimilate.files.resume_points import load_resume_point
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 
 def fit(

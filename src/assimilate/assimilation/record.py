@@ -12,7 +12,7 @@ from torch import Tensor
 
 from assimilate.assimilation.checkpointing import LAST, NonFiniteTrainingError, describe_last_good
 from assimilate.assimilation.contrastive import window_size
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 
 def _show_callbacks(trainer: pl.Trainer, means: Mapping[str, float]) -> None:

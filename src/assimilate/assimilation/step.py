@@ -10,10 +10,9 @@ from assimilate.assimilation.training_settings import Training
 from assimilate.encoder.curves import CURVE, HISTORY, read_rows
 from assimilate.encoder.step import Encoder, Untrained
 from assimilate.errors import UserError
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.identity import brings_code
-from assimilate.graph.place import Place
+from assimilate.graph.place import Built, Place
 from assimilate.graph.settings import From, Seed, Settings
 from assimilate.graph.source import source_digest
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from assimilate.data.array_file import ArrayFile, DoneMap
 from assimilate.data.decoding import Decoded
 from assimilate.data.directory import displayed
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 # Images between two flushes: what a kill may cost, how much is queued, and how often progress is told.
 BLOCK = 512

@@ -14,7 +14,7 @@ from torchvision import datasets
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
 from assimilate.data.listing import in_line
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 _NUM_TRAIN, _NUM_TEST = 50_000, 10_000
 

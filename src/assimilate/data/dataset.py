@@ -15,10 +15,8 @@ from assimilate.data.listing import FolderListing, scan_folder
 from assimilate.data.statistics import MEANS, SMALLEST_STD, STDS, divided_by_255
 from assimilate.data.tinyimagenet import prepare_tinyimagenet
 from assimilate.errors import UserError
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
-from assimilate.graph.progress import Progress
+from assimilate.graph.place import Built, Place, Progress
 from assimilate.graph.required import required
 from assimilate.graph.settings import NEUTRAL, PATH, Allowed, Count, Flag, From, Probability, Settings
 from assimilate.graph.step import Step

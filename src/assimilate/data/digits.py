@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from assimilate.data.images import ImageArrays, ImageDataset, save_prepared
 from assimilate.data.seed import derive_seed
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 NUM_TRAIN, NUM_TEST = 1437, 360
 # The scans hold 17 grey levels, 0 to 16.

@@ -5,7 +5,7 @@ import http.client
 import urllib.request
 from pathlib import Path
 
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30

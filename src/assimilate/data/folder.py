@@ -12,7 +12,7 @@ from assimilate.data.decoding import WHITE, decode_deep
 from assimilate.data.directory import displayed
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, pixel_digests, save_prepared
 from assimilate.data.listing import FolderListing, ImageFile, bullets, scan_folder
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 __all__ = ["FolderListing", "prepare_folder", "scan_folder"]
 

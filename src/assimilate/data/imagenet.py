@@ -15,7 +15,7 @@ from assimilate.data.directory import clutter, displayed
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
 from assimilate.data.listing import bullets
 from assimilate.data.order import subset_of_classes
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 MEAN: Statistics = (0.485, 0.456, 0.406)
 STD: Statistics = (0.229, 0.224, 0.225)

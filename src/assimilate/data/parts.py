@@ -43,14 +43,6 @@ class Shard:
         return f"{self.index}/{self.count}"
 
 
-def is_shard(value: object) -> bool:
-    """Whether a value of `shard=` names a part that there is."""
-    try:
-        return isinstance(value, str) and Shard.parse(value).count > 0
-    except ValueError:
-        return False
-
-
 PART = "part.json"
 DISCARDED = ".discarded"
 

@@ -17,7 +17,7 @@ from assimilate.data.decoding import Decoded, decode_image
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
 from assimilate.data.listing import bullets, in_line
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 IMAGE_SIZE = 64
 NAME = "tiny-imagenet-200"

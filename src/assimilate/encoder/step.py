@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from assimilate.data.dataset import Images, Three
 from assimilate.encoder.backbones import Backbone, ResNet
 from assimilate.encoder.projectors import NoProjector, Projector
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
+from assimilate.graph.place import Built, Place
 from assimilate.graph.plain import as_plain
 from assimilate.graph.settings import BESIDE, NEUTRAL, Allowed, Count, File, Settings
 from assimilate.graph.step import Step

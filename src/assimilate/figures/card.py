@@ -35,7 +35,7 @@ def add_card(figure: Figure) -> str:
     with repeatable_kernels():
         bench = _Bench(session, indices, others, settings["num_views"])
         for kind in kinds:
-            session.terminal.say(f"  {kind.label}: {len(indices)} images, {len(others)} others")
+            session.say(f"  {kind.label}: {len(indices)} images, {len(others)} others")
             analysis.summary[kind.label] = bench.card_of(kind)
     cards = {label: found["scores"] for label, found in analysis.summary.items()}
     drawn = picture(lambda: draw_card(cards, {kind.label: kind.colour for kind in kinds}), **analysis.look)
@@ -54,10 +54,10 @@ def add_card(figure: Figure) -> str:
     )
     analysis.add("card", drawn, rows, caption)
     for label, card in cards.items():
-        session.terminal.say(f"  {label}")
+        session.say(f"  {label}")
         for score in card.values():
             beside = "   ".join(f"{name} {score[name]:.4g}" for name in (EXPERT, RECONSTRUCTION, REAL) if name in score)
-            session.terminal.say(f"    {score['title']:<34} {score['value']:>9.4g} {score['unit']:<12} {beside}")
+            session.say(f"    {score['title']:<34} {score['value']:>9.4g} {score['unit']:<12} {beside}")
     return caption
 
 

@@ -182,7 +182,7 @@ def ensure(session: Session, needs: Sequence[Need]) -> bool:
     for owner, artifact in needs:
         owner.ensure(artifact)
     if session.prepare == "only":
-        session.terminal.say("prepare=only: upstream is complete, nothing was measured")
+        session.say("prepare=only: upstream is complete, nothing was measured")
         return False
     return True
 

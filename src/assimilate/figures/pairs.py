@@ -47,7 +47,7 @@ def measure_row(session: Session, parts: Sequence[Need]) -> None:
     digests = {artifact.label: artifact.manifest()["digest"] for _, artifact in parts}
     found = read_metrics(job.run_dir)
     if found is not None and found.get("artifacts") == digests and not job.config["force"]:
-        session.terminal.say("nothing to do: it is measured; force=true measures again")
+        session.say("nothing to do: it is measured; force=true measures again")
     else:
         started = time.monotonic()
         cached = _open(chain.views) if measures_generated(job.config) else None
@@ -55,12 +55,12 @@ def measure_row(session: Session, parts: Sequence[Need]) -> None:
         claim_run_folder(job)
         facts = {artifact.label: artifact.manifest()["facts"]["seconds"] for _, artifact in parts}
         facts["analyze"] = time.monotonic() - started
-        write_metrics(job, _result(session, measured, digests, facts), session.terminal.say)
+        write_metrics(job, _result(session, measured, digests, facts), session.say)
     result = read_metrics(job.run_dir)
     assert result is not None
     _print(session, result)
     session.summarize()
-    session.terminal.say(f"result:  {job.run_dir / METRICS}")
+    session.say(f"result:  {job.run_dir / METRICS}")
 
 
 def _result(
@@ -105,7 +105,7 @@ def _print(session: Session, result: dict[str, Any]) -> None:
     for name in ("mi", "inner_product", "l2"):
         spread, paper = result["spread"][name], result["paper"].get(name)
         printed = "" if paper is None else f"   paper {paper:g}"
-        session.terminal.say(
+        session.say(
             f"  {name:<14} {result['metrics'][name]['mean']:.4f}   std over {spread['n']} {spread['over']} "
             f"{spread['std']:.4f}{printed}"
         )
@@ -115,7 +115,7 @@ def _print(session: Session, result: dict[str, Any]) -> None:
 def _warn_of_ceiling(session: Session, information: float) -> None:
     ceiling = float(np.log(session.config["analysis"]["mine"]["batch_size"]))
     if information > NEAR_THE_CEILING * ceiling:
-        session.terminal.say(
+        session.say(
             f"note: near log B = {ceiling:.2f} nats and beyond, a batch says little: this may be too low or far too "
             "high (a larger analysis.mine.batch_size helps)"
         )
@@ -138,7 +138,7 @@ def add_pairs(figure: Figure) -> str:
         x, y = measured.inner_product["mean"], measured.information.mean
         colour = GREEN if kind is None else kind.colour
         points.append(Point(label, x, y, colour, filled=ORIGINAL in pair))
-        session.terminal.say(f"  {label:<32} I = {y:.3f} nats   f·f = {x:.4f}   ‖f − f‖ = {measured.l2['mean']:.4f}")
+        session.say(f"  {label:<32} I = {y:.3f} nats   f·f = {x:.4f}   ‖f − f‖ = {measured.l2['mean']:.4f}")
         _warn_of_ceiling(session, y)
     axes = {"x_label": "mean inner product, f(x)·f(y)", "y_label": "mutual information by MINE (nats)"}
     drawn = picture(lambda: draw_points(points, **axes), **analysis.look)

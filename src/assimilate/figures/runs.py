@@ -55,7 +55,7 @@ def add_curves(figure: Figure) -> str:
             "best": float(curve.mean[best]),
             "best_epoch": float(curve.epochs[best]),
         }
-        session.terminal.say(f"  {label:<32} last {curve.mean[-1]:.2f}   n={len(curve.values)}")
+        session.say(f"  {label:<32} last {curve.mean[-1]:.2f}   n={len(curve.values)}")
     datasets = sorted({run.result["dataset"] for members in runs.values() for run in members})
     seeded = any(len(curve.values) > 1 for curve in curves.values())
     caption = (
@@ -85,7 +85,7 @@ def add_alignment_uniformity(figure: Figure) -> str:
         aligned, even = measured.mean(axis=0)
         analysis.summary[label] = {"alignment": float(aligned), "uniformity": float(even), "seeds": len(members)}
         points.append(Point(label, float(even), float(aligned), COLOURS[position % len(COLOURS)]))
-        session.terminal.say(f"  {label:<32} alignment {aligned:.4f}   uniformity {even:.4f}   n={len(members)}")
+        session.say(f"  {label:<32} alignment {aligned:.4f}   uniformity {even:.4f}   n={len(members)}")
     names = {
         "x_label": f"uniformity, log mean exp(−{settings['t']:g}‖f(x) − f(y)‖²)",
         "y_label": f"alignment, mean ‖f(t(x)) − f(t′(x))‖{_superscript(settings['power'])}",
@@ -163,7 +163,7 @@ def add_features(figure: Figure) -> str:
     panels: dict[str, dict[str, np.ndarray]] = {}
     rows: list[dict[str, Any]] = []
     for label, (run, *_) in figure.runs.items():
-        session.terminal.say(f"  {label}: t-SNE of {len(chosen)} images")
+        session.say(f"  {label}: t-SNE of {len(chosen)} images")
         encoder = load_encoder(run.encoder() / ENCODER).to(session.device)
         try:
             features = finite_features(extract_features(encoder, images, batch_size=BATCH)).float().cpu().numpy()

@@ -46,7 +46,7 @@ def add_distances(figure: Figure) -> str:
     )
     analysis.add("distances", drawn, rows, caption)
     for label, numbers in analysis.summary.items():
-        session.terminal.say(
+        session.say(
             f"  {label:<24} {numbers['mean']:.4f} ± {numbers['std']:.4f}   median {numbers['median']:.4f}   "
             f"95% below {numbers['q95']:.4f}"
         )
@@ -72,7 +72,7 @@ def add_offsets(figure: Figure) -> str:
         offsets["w"][kind.label], offsets["z"][kind.label], origins[kind.label] = in_w[chosen], in_z[chosen], chosen
     planes: dict[str, dict[str, np.ndarray]] = {}
     for space, by_kind in offsets.items():
-        session.terminal.say(f"  t-SNE in {space.upper()}: {sum(map(len, by_kind.values()))} offsets")
+        session.say(f"  t-SNE in {space.upper()}: {sum(map(len, by_kind.values()))} offsets")
         try:
             plane = embed_in_plane(
                 np.concatenate(list(by_kind.values())),

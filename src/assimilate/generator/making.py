@@ -18,8 +18,7 @@ from assimilate.generator.training import check_settings as check_settings
 from assimilate.generator.training import train_stylegan2
 from assimilate.generator.truncated import TruncatedBigBiGAN as TruncatedBigBiGAN
 from assimilate.generator.truncated import TruncatedStyleGAN2 as TruncatedStyleGAN2
-from assimilate.graph.built import Built
-from assimilate.graph.place import Place
+from assimilate.graph.place import Built, Place
 
 GENERATOR = "generator.pt"
 HISTORY = "history.csv"

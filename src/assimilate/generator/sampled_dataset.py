@@ -10,10 +10,8 @@ from assimilate.data.dataset import LATENTS, Dataset
 from assimilate.data.images import ImageArrays, save_prepared
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
-from assimilate.graph.rows import RowWork
+from assimilate.graph.place import Built, Place, RowWork
 from assimilate.graph.settings import Allowed, Count, From, Positive, Seed
 
 # File stem of the images that a generator makes.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator, to_pixels
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 
 @dataclass(frozen=True)

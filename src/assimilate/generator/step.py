@@ -15,9 +15,8 @@ from assimilate.files.checked_files import digest_once
 from assimilate.generator.architecture import IMAGE_SIZES, num_codes
 from assimilate.generator.settings import StyleGAN2Settings, Truncation
 from assimilate.generator.target import find_target
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
+from assimilate.graph.place import Built, Place
 from assimilate.graph.settings import NEUTRAL, Allowed, Count, File, From, Positive, listed
 from assimilate.graph.source import source_digest
 from assimilate.graph.step import Step

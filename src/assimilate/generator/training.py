@@ -21,7 +21,7 @@ from assimilate.generator.real_images import RealImages
 from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.state import GeneratorState
 from assimilate.generator.steps import AdversarialTraining
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 
 @dataclass(frozen=True)

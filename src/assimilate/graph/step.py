@@ -5,11 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
 from assimilate.graph.identity import content_hash
-from assimilate.graph.place import Place
-from assimilate.graph.rows import RowWork
+from assimilate.graph.place import Built, Place, RowWork
 from assimilate.graph.settings import Settings, is_neutral
 
 

@@ -15,10 +15,7 @@ from assimilate.encoder.encoder import Encoder
 from assimilate.generator.architecture import stylegan2_channels
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.state import GeneratorState
-from assimilate.graph.built import Built
-from assimilate.graph.place import Place
-from assimilate.graph.progress import Progress
-from assimilate.graph.rows import RowWork, Shared, Write
+from assimilate.graph.place import Built, Place, Progress, RowWork, Shared, Write
 from assimilate.inversion.encoder import InversionEncoder, load_inversion_encoder, save_inversion_encoder
 from assimilate.inversion.optimization import optimize_images
 from assimilate.inversion.settings import InDomainSettings, OptimizationSettings

@@ -14,7 +14,7 @@ from torch import Tensor
 from assimilate.data.images import ImageArrays
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.real_images import to_unit_range
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.inversion.encoder import InversionEncoder
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
 from assimilate.inversion.settings import OptimizationSettings

@@ -13,10 +13,8 @@ from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import Encoder
 from assimilate.errors import UserError
 from assimilate.generator.step import Generator
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
-from assimilate.graph.rows import RowWork
+from assimilate.graph.place import Built, Place, RowWork
 from assimilate.graph.settings import Count, Positive, Settings, When, Whole
 from assimilate.graph.step import Step
 from assimilate.inversion.settings import InDomainSettings, OptimizationSettings, Weight

@@ -19,7 +19,7 @@ from assimilate.generator.discriminator import Discriminator
 from assimilate.generator.optimizers import continue_adam, descend, has_finite_moments, lazy_adam
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.real_images import RealImages
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.inversion.encoder import InversionEncoder, InversionEncoderSpec, inversion_encoder_content
 from assimilate.inversion.perceptual import FeatureExtractor, perceptual_distance
 from assimilate.inversion.settings import EncoderSettings

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.artifacts.store import full_disk_explained
+from assimilate.artifacts.store import failures_explained
 from assimilate.errors import UserError
 from assimilate.jobs.children import FAILURE
 from assimilate.jobs.forking import run_forked
@@ -48,22 +48,24 @@ def work(session: Session, label: str) -> None:
         UserError: something upstream is missing, which a child does not build; or the work failed.
     """
     if rank() is not None:
-        session.take_gpu()  # before anything is loaded: each rank would load it onto the first GPU
+        session.machine.take_gpu(
+            session.device
+        )  # before anything is loaded: each rank would load it onto the first GPU
     artifact = next((found for found in _artifacts(session) if found.label == label), None)
     if artifact is None:
         raise UserError(f"this job has no {label}")
     if rank() is None:
-        fill_shard(session, artifact, str(session.config["shard"]), lambda: artifact.step.rows(session))
+        fill_shard(session, artifact)
         return
     for parent in artifact.parents.values():
         session.ensure(parent)
     try:
-        with full_disk_explained(artifact):
+        with failures_explained(artifact):
             artifact.step.fit(artifact.staging, session)
-    except (UserError, ValueError, FloatingPointError) as error:  # a message for the user
+    except UserError as error:
         with contextlib.suppress(OSError), (artifact.staging / FAILURE).open("xb") as stream:
             stream.write(str(error).encode(errors="backslashreplace"))
-        raise UserError(str(error)) from error
+        raise
 
 
 def _artifacts(session: Session) -> Iterator[Artifact]:

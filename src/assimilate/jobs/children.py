@@ -43,8 +43,8 @@ class Parent(Place, Protocol):
         """To which it reports."""
 
     @property
-    def num_gpus(self) -> int:
-        """GPUs that it sees."""
+    def machine(self) -> Any:
+        """The devices of this machine (`jobs.machine`)."""
 
 
 def run_ranks(at: Parent, artifact: Artifact) -> None:
@@ -54,7 +54,7 @@ def run_ranks(at: Parent, artifact: Artifact) -> None:
         UserError: a rank failed; it says why, unless it was killed or left no message.
     """
     ranks, threads = at.settings.trainer.devices, _threads(at, at.settings.trainer.devices)
-    check_gpus(ranks, device=at.device, num_gpus=at.num_gpus if at.device == "cuda" else 0)
+    check_gpus(ranks, device=at.device, num_gpus=at.machine.num_gpus() if at.device == "cuda" else 0)
     at.say(f"  {artifact.name} on {ranks} ranks, {threads} CPU thread{'s' * (threads > 1)} each")
     sys.stdout.flush()
     files = [

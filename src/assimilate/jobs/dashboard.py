@@ -47,7 +47,7 @@ def tell_parents(session: Session) -> None:
     chain, tracker = session.chain, session.tracker
     if not tracker.listens:
         return
-    parents = {artifact.kind: artifact for artifact in chain.upstream() if not isinstance(artifact.step, Dataset)}
+    parents = {artifact.step.kind: artifact for artifact in chain.upstream() if not isinstance(artifact.step, Dataset)}
     for kind, artifact in parents.items():
         tracker.use(artifact.path, _called(artifact), kind.removesuffix("s"))
     tracker.describe({"made_from": {kind: _called(artifact) for kind, artifact in parents.items()}})

@@ -43,7 +43,7 @@ def measure_objective(session: Session) -> float:
     name = str(session.config["objective"])
     if name == KNN_TRAIN:
         value = _leave_one_out(session)
-        session.terminal.say(f"objective: {name} = {value:.2f} (leave-one-out among training images, no test image)")
+        session.say(f"objective: {name} = {value:.2f} (leave-one-out among training images, no test image)")
         return value
     result = read_metrics(session.job.run_dir) or {"metrics": {}}
     metrics = result["metrics"]
@@ -52,9 +52,7 @@ def measure_objective(session: Session) -> float:
     if name not in metrics:
         raise UserError(f"objective={name} is no metric of this run; choose {KNN_TRAIN} or one of {', '.join(metrics)}")
     value = float(metrics[name]["mean"])
-    session.terminal.say(
-        f"objective: {name} = {value:.2f}, measured on test images: a search by it chooses on the test set"
-    )
+    session.say(f"objective: {name} = {value:.2f}, measured on test images: a search by it chooses on the test set")
     return value
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from assimilate.artifacts.artifact import artifact_root
-from assimilate.artifacts.refused_write import refused_write
+from assimilate.artifacts.store import refused_write
 from assimilate.errors import UserError
 from assimilate.pages.result_file import read_metrics
 from assimilate.run.job import Job

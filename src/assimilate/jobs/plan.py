@@ -93,7 +93,7 @@ def print_plan(
     if session.job.turn:
         session.job.planned.extend(asdict(part) for part in planned)
         return
-    say = session.terminal.say
+    say = session.say
     say(f"plan for {session.job.command}")
     say(f"  out     {session.job.out}")
     say(f"  result  {target or session.job.run_dir}")
@@ -190,7 +190,7 @@ def _planned(
         session.require_images(artifact)
         cost = session.cost_of(artifact, speed)
         known = isinstance(artifact.step, Dataset) or session.store.has(session.data)
-        label = artifact.label if known else f"{artifact.kind}/{artifact.name}"
+        label = artifact.label if known else f"{artifact.step.kind}/{artifact.name}"
         if (shard := shards.get(artifact.label)) is not None:
             label, cost = f"shard {shard} of {label}", Cost(cost.seconds / shard.count, cost.megabytes / shard.count)
         yield Planned(label, artifact.label, session.command_for(artifact), machine, cost.seconds, cost.megabytes)
@@ -226,7 +226,7 @@ def announce(
     planned = list(_planned(missing, speed, anew=again, shards=shards))
     if sum(part.seconds for part in planned) > LONG_SECONDS and not speed.is_measured:
         session.say("measuring this machine, a few seconds, once")
-        speed = session.measure_speed()
+        speed = session.machine.measure_speed(session.device)
         remember_speed(session.device, session.settings.trainer.num_threads, speed)
         planned = list(_planned(missing, speed, anew=again, shards=shards))
     total = sum((part.cost for part in planned), Cost())

@@ -18,10 +18,8 @@ from assimilate.data.dataset import Dataset, Images
 from assimilate.data.images import ImageDataset, load_prepared
 from assimilate.encoder.step import Encoder
 from assimilate.errors import UserError
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Cost, Speed, duration
-from assimilate.graph.progress import Progress
-from assimilate.graph.rows import RowWork
+from assimilate.graph.place import Built, Progress, RowWork
 from assimilate.graph.step import Step
 from assimilate.jobs.children import run_ranks
 from assimilate.jobs.terminal import Terminal
@@ -58,9 +56,9 @@ class Session:
         self._started = time.monotonic()
         self._looked_at: set[str] = set()
         if job.turn:
-            self.terminal.say(f"job {job.turn}: {' '.join(map(shell_word, job.typed))}")
+            self.say(f"job {job.turn}: {' '.join(map(shell_word, job.typed))}")
         for notice in job.notices:
-            self.terminal.say(f"note: {notice}")
+            self.say(f"note: {notice}")
 
     # ------------------------------------------------------------------------------------------ the chain
 
@@ -72,7 +70,7 @@ class Session:
         else:
             self.ensure(self.data)
             dataset = self.dataset
-            self.terminal.say(f"{dataset.name}: {dataset.summary}")
+            self.say(f"{dataset.name}: {dataset.summary}")
             images = Images(
                 fingerprint=dataset.fingerprint,
                 num_train=len(dataset.train),
@@ -150,14 +148,11 @@ class Session:
             self.terminal.pace.begin(artifact.label)
             built: Built = artifact.step.build(staging, self)
             seconds = time.monotonic() - started
-            self.terminal.say(f"  {artifact.step.title} ({artifact.name}): done in {duration(seconds)}")
+            self.say(f"  {artifact.step.title} ({artifact.name}): done in {duration(seconds)}")
             facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
             return replace(built, facts=facts)
 
-        try:
-            self.store.build(artifact, self.config, build)
-        except (ValueError, FloatingPointError) as error:
-            raise UserError(str(error)) from error
+        self.store.build(artifact, self.config, build)
         self.terminal.pace.end(artifact.label)
         built_now = any(artifact.label == built.label for built, _ in self.store.built)
         if isinstance(artifact.step, Encoder) and built_now and artifact.label == self.chain.encoder.label:
@@ -240,7 +235,7 @@ class Session:
             return " ".join([f"python -m assimilate.{MEASURING_STAGE}", *map(shell_word, words), "prepare=only"])
         if isinstance(artifact.step, Encoder) and artifact.label != self.chain.encoder.label:
             words.append("prepare=only")
-        return " ".join(["python -m", f"assimilate.{artifact.stage}", *map(shell_word, words)])
+        return " ".join(["python -m", f"assimilate.{artifact.step.stage}", *map(shell_word, words)])
 
     def gpu_is_likely(self) -> bool:
         """Whether the run would find a GPU, judged without importing torch: a plan is to be quick."""
@@ -251,15 +246,12 @@ class Session:
 
     def summarize(self) -> None:
         """What was reused and what was built."""
-        if self.store.reused:
-            self._say_all("reused", [artifact.label for artifact in self.store.reused])
+        reused = [artifact.label for artifact in self.store.reused]
         built = [f"{artifact.label} ({duration(seconds)})" for artifact, seconds in self.store.built]
-        self._say_all("built", built or ["nothing, all of it was there"])
-
-    def _say_all(self, what: str, names: Sequence[str]) -> None:
-        """A list of names below each other."""
-        for at, name in enumerate(names):
-            self.terminal.say(f"{f'{what}:' if at == 0 else '':<8}{name}")
+        for what, names in (("reused:", reused), ("built:", built or ["nothing, all of it was there"])):
+            for name in names:
+                self.say(f"{what:<8}{name}")
+                what = ""
 
     @property
     def seconds(self) -> float:
@@ -269,8 +261,8 @@ class Session:
     # ------------------------------------------------------------------------------------------ the machine
 
     @cached_property
-    def _machine(self) -> ModuleType:
-        """What imports torch."""
+    def machine(self) -> ModuleType:
+        """What imports torch: `jobs.machine`."""
         from assimilate.jobs import machine
 
         return machine
@@ -282,28 +274,11 @@ class Session:
         Raises:
             UserError: trainer=gpu without a GPU.
         """
-        device: str = self._machine.choose_device(self.config["trainer"]["accelerator"])
-        self._machine.use_threads(self.config["trainer"]["num_threads"])
+        device: str = self.machine.choose_device(self.config["trainer"]["accelerator"])
+        self.machine.use_threads(self.config["trainer"]["num_threads"])
         return device
 
     @cached_property
     def device_name(self) -> str:
         """What the device is called, e.g. "CPU (2 threads)"."""
-        return str(self._machine.describe_device(self.device))
-
-    def measure_speed(self) -> Speed:
-        """What the device sustains; takes some seconds."""
-        return self._machine.measure_speed(self.device)
-
-    @property
-    def num_gpus(self) -> int:
-        """GPUs that this process sees."""
-        return int(self._machine.num_gpus())
-
-    def repeatable_kernels(self) -> AbstractContextManager[None]:
-        """A block in which a GPU repeats its results to the bit, where it can."""
-        return self._machine.repeatable_kernels()
-
-    def take_gpu(self) -> None:
-        """Take the GPU that is this rank's."""
-        self._machine.take_gpu(self.device)
+        return str(self.machine.describe_device(self.device))

@@ -1,13 +1,13 @@
 """Work on the images of a data set that processes may share: shard=k/n fills a part, the same command joins them."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from assimilate.artifacts.artifact import Artifact
-from assimilate.artifacts.store import full_disk_explained
+from assimilate.artifacts.store import failures_explained
 from assimilate.data.array_file import rows_said_done
 from assimilate.data.parts import (
     Shard,
@@ -26,7 +26,7 @@ from assimilate.data.parts import (
 from assimilate.data.parts import damage as damage_of_part
 from assimilate.data.row_writer import DONE, RowWriter, forget_rows, is_made_from, start_over_unless_made_from
 from assimilate.errors import UserError
-from assimilate.graph.rows import RowWork
+from assimilate.graph.place import RowWork
 from assimilate.jobs.children import run_shards
 from assimilate.jobs.plan import announce, unfold
 from assimilate.jobs.session import Session
@@ -48,26 +48,18 @@ def fill_whole(session: Session, artifact: Artifact, work: RowWork, staging: Pat
     _fill(session, work, staging, (0, work.count), _adopt_parts(session, artifact, work, staging, made_from))
 
 
-def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callable[[], RowWork]) -> None:
-    """Fill one part of an artifact's rows, beside the folder that it will have.
-
-    Args:
-        session: the job's.
-        artifact: what the part is of.
-        text: which part, e.g. "3/8".
-        prepare: loads what the work needs; called once the artifact's parents are there.
+def fill_shard(session: Session, artifact: Artifact) -> None:
+    """Fill the part of an artifact's rows that `shard` names, beside the folder that it will have.
 
     Raises:
         UserError: there is no such part, another process makes it, its rows cannot be made, or the disk is full.
     """
-    if (why := artifact.step.indivisible) is not None:
-        raise UserError(f"shard={text}: {why}")
-    shard = _shard_to_fill(session, artifact, text)
+    shard = _shard_to_fill(session, artifact)
     if shard is None:
         return
     part = part_folder(artifact.path, shard)
-    with _told_to_the_user(artifact):
-        work = prepare()
+    with failures_explained(artifact):
+        work = artifact.step.rows(session)
         if shard.count > work.num_tiles:  # one of them would be empty
             tiles = "" if work.tile == 1 else f" in {work.num_tiles} tiles of {work.tile}"
             raise UserError(
@@ -83,9 +75,9 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
             raise UserError(f"shard={shard} is being made by another process: wait for it, or make another") from error
         with lock:
             if (why := begin(part, first, made_from)) is not None:
-                session.terminal.say(f"warning: {part.name} is of no use here: {why}. Its images are made again.")
+                session.say(f"warning: {part.name} is of no use here: {why}. Its images are made again.")
             if is_complete(part):
-                session.terminal.say(f"nothing to do: shard {shard} is there, {part}")
+                session.say(f"nothing to do: shard {shard} is there, {part}")
             else:
                 session.terminal.pace.begin(artifact.label)
                 _fill(session, work, part, (first, end), 0)
@@ -94,12 +86,12 @@ def fill_shard(session: Session, artifact: Artifact, text: str, prepare: Callabl
                     discard(part)
                     _say_made_meanwhile(session, artifact)
                     return
-                session.terminal.say(f"shard {shard}: images {first} to {end - 1} are done, {part}")
-    session.terminal.say(f"once every shard is there, this joins them: {session.command_for(artifact)}")
+                session.say(f"shard {shard}: images {first} to {end - 1} are done, {part}")
+    session.say(f"once every shard is there, this joins them: {session.command_for(artifact)}")
 
 
 def _say_made_meanwhile(session: Session, artifact: Artifact) -> None:
-    session.terminal.say(f"the whole {artifact.step.whole} was made meanwhile, {artifact.path}")
+    session.say(f"the whole {artifact.step.whole} was made meanwhile, {artifact.path}")
 
 
 def _make_shared(work: RowWork, folder: Path) -> dict[str, str]:
@@ -129,19 +121,11 @@ def _origin_of_parts(session: Session, artifact: Artifact, work: RowWork) -> dic
         return made_from | _make_shared(work, artifact.staging)
 
 
-def _shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | None:
-    """Read shard=, and build what the artifact is made from.
-
-    Returns:
-        The shard; None if the whole artifact is there, which is printed.
-
-    Raises:
-        UserError: there is no such shard, or a parent cannot be had.
-    """
-    try:
-        shard = Shard.parse(text)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+def _shard_to_fill(session: Session, artifact: Artifact) -> Shard | None:
+    """Build what the artifact is made from; the shard that `shard` names, or None if the whole artifact is there."""
+    if (why := artifact.step.indivisible) is not None:
+        raise UserError(f"shard={session.config['shard']}: {why}")
+    shard = Shard.parse(str(session.config["shard"]))
     needs = unfold([(session, artifact)])
     if is_complete(part_folder(artifact.path, shard)):
         needs = [need for need in needs if need[1].label != artifact.label]
@@ -150,24 +134,10 @@ def _shard_to_fill(session: Session, artifact: Artifact, text: str) -> Shard | N
     for parent in artifact.parents.values():
         session.ensure(parent)
     if session.store.has(artifact):
-        session.terminal.say(f"nothing to do: the whole {artifact.step.whole} is there, {artifact.path}")
+        session.say(f"nothing to do: the whole {artifact.step.whole} is there, {artifact.path}")
         return None
     session.device  # noqa: B018  a GPU that is asked for and not there costs no minutes
     return shard
-
-
-@contextlib.contextmanager
-def _told_to_the_user(artifact: Artifact) -> Iterator[None]:
-    """Turn a ValueError of the work on an artifact, or a full disk, into one line for the user.
-
-    Raises:
-        UserError: a ValueError or a full disk within the block.
-    """
-    try:
-        with full_disk_explained(artifact):
-            yield
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def discard_all(session: Session, artifact: Artifact) -> None:
@@ -186,7 +156,7 @@ def discard_all(session: Session, artifact: Artifact) -> None:
 def _start_over_if_needed(session: Session, artifact: Artifact, staging: Path) -> None:
     """Delete what an interrupted run left in `staging` if its parents were other bytes under the same keys."""
     if start_over_unless_made_from(staging, _parent_digests(artifact)):
-        session.terminal.say("  what an interrupted run left was made from other networks: its images are made again")
+        session.say("  what an interrupted run left was made from other networks: its images are made again")
 
 
 def describe_missing(session: Session, artifact: Artifact) -> str:
@@ -239,9 +209,9 @@ def _fill(session: Session, work: RowWork, folder: Path, span: tuple[int, int], 
         pending = writer.pending()
         there = count - len(pending)
         if pending and there > taken_over:
-            session.terminal.say(f"  going on: {there} of {count} images are there already")
+            session.say(f"  going on: {there} of {count} images are there already")
         while pending:
-            with session.terminal.bar(work.title) as progress, session.repeatable_kernels():
+            with session.bar(work.title) as progress, session.machine.repeatable_kernels():
 
                 def tell(done: int, _: int, values: Mapping[str, float], there: int = count - len(pending)) -> None:
                     progress(there + done, count, values)
@@ -257,7 +227,7 @@ def _fill(session: Session, work: RowWork, folder: Path, span: tuple[int, int], 
 
 def _tell_damaged(session: Session, folder: Path, count: int) -> None:
     if count:
-        session.terminal.say(
+        session.say(
             f"warning: {folder.name} is damaged: {count} images do not match their checksums. They are made again."
         )
 
@@ -278,7 +248,7 @@ def _adopt_parts(
         with _held(session, part):
             wrong = damage_of_part(part)
             if wrong is not None:
-                session.terminal.say(f"warning: {part.name} is damaged: {wrong}. Its images are made again.")
+                session.say(f"warning: {part.name} is damaged: {wrong}. Its images are made again.")
             elif (other := other_origin(part, made_from)) is not None:
                 raise UserError(
                     f"{part} cannot be joined: {other} than the one here (two machines do not train the same bytes). "
@@ -292,7 +262,7 @@ def _adopt_parts(
                     _tell_damaged(session, part, rows.num_damaged)
                     copied += adopt(part, rows, writer)
             discard(part)
-    session.terminal.say(f"  took over {copied} of {work.count} images from {len(parts)} shards")
+    session.say(f"  took over {copied} of {work.count} images from {len(parts)} shards")
     return copied
 
 
@@ -303,7 +273,7 @@ def _held(session: Session, part: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        session.terminal.say(f"  waiting for the process that makes {part.name}")
+        session.say(f"  waiting for the process that makes {part.name}")
         lock.acquire()
     try:
         yield

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from assimilate.graph.cost import duration
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.jobs.pace import Meter, Pace
 
 # Seconds between two lines where there is no terminal to draw a bar on.

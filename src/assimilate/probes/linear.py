@@ -12,7 +12,7 @@ from assimilate.data.images import ImageArrays, Statistics
 from assimilate.data.seed import derive_seed
 from assimilate.data.seeding import generator
 from assimilate.encoder.encoder import Encoder
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.probes import crops
 from assimilate.probes.features import assert_frozen, extract_features, finite_features
 from assimilate.probes.metric import DivergedError as DivergedError

@@ -9,7 +9,7 @@ import torch
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.images import ImageArrays, ImageDataset
 from assimilate.encoder.encoder import Encoder
-from assimilate.graph.progress import Progress
+from assimilate.graph.place import Progress
 from assimilate.probes.collapse import some, spread_of
 from assimilate.probes.features import extract_features, finite_features, freeze, staying_frozen
 from assimilate.probes.metric import DivergedError, Metric, Reading, Seen, summary

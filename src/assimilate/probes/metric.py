@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.graph.settings import Settings
 
 if TYPE_CHECKING:

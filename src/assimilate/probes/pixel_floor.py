@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
+from assimilate.graph.place import Built, Place
 from assimilate.graph.settings import NEUTRAL, From
 from assimilate.probes.floors import MOST_FOR_C, MOST_ITERATIONS, MOST_TEST, MOST_TRAIN, NUM_FOLDS, SIDE, STRENGTHS
 from assimilate.probes.labelled import Labelled

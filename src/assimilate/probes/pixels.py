@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from assimilate.data.images import ImageArrays, ImageDataset
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.probes.floors import (
     MOST_FOR_C,
     MOST_ITERATIONS,

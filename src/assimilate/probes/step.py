@@ -9,10 +9,9 @@ from pydantic import AfterValidator, model_validator
 
 from assimilate.data.transform import NoTransform
 from assimilate.encoder.step import Encoder
-from assimilate.graph.built import Built
 from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
+from assimilate.graph.place import Built, Place
 from assimilate.graph.settings import NEUTRAL, Allowed, At, Count, Flag, From, Positive, Probability, Seed, listed
 from assimilate.probes.labelled import Labelled
 from assimilate.probes.metric import Metric

@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from assimilate.assimilation.attached import FurtherLogger
 from assimilate.data.dataset import Mean, Std
-from assimilate.data.parts import is_shard
+from assimilate.data.parts import Shard
 from assimilate.data.statistics import MEANS, STDS, divided_by_255
 from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.settings import NAMED, PATH, Allowed, Compiling, Count, Flag, Seed, Settings, Text, Whole
@@ -15,9 +15,7 @@ from assimilate.run.analysis_settings import Analysis
 
 
 def _shard(text: str | None) -> str | None:
-    if text is not None and not is_shard(text):
-        raise ValueError("no part")
-    return text
+    return None if text is None else str(Shard.parse(text))
 
 
 class Placement(Settings):

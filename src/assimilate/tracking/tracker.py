@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assimilate.graph.progress import Progress
+from assimilate.graph.place import Progress
 
 if TYPE_CHECKING:
     import numpy as np

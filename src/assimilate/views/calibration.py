@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.seeding import generator as seeded
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.views.embedding import FrozenEmbedding
 
 PAIRS = ("original_expert1", "original_expert2", "expert1_expert2")

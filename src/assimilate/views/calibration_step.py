@@ -9,9 +9,8 @@ from pydantic import Field
 from assimilate.data.dataset import Images
 from assimilate.data.transform import ExpertView
 from assimilate.encoder.step import Encoder
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
+from assimilate.graph.place import Built, Place
 from assimilate.graph.settings import Allowed, At
 from assimilate.graph.step import Step
 

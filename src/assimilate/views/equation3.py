@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assimilate.generator.protocol import LatentGenerator
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.views.embedding import FrozenEmbedding, from_pixels
 from assimilate.views.objective import OF_THE_MEAN, Hinge
 

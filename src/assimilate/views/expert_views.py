@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.seeding import generator as seeded
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 
 def draw_expert_views(

@@ -17,7 +17,7 @@ from PIL import Image
 
 from assimilate.data.decoding import decode_image
 from assimilate.data.directory import clutter, displayed
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
 # Problems of one kind that a message names; the rest is counted.

@@ -9,9 +9,7 @@ import numpy as np
 
 from assimilate.errors import UserError
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
-from assimilate.graph.progress import Progress
-from assimilate.graph.rows import RowWork, Write
+from assimilate.graph.place import Place, Progress, RowWork, Write
 from assimilate.graph.settings import NEUTRAL, PATH, Allowed, Count, From
 from assimilate.views.cached_files import IMAGES
 from assimilate.views.external import ExternalViews, check_external, in_order, read_external, scan_external

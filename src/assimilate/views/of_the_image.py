@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from assimilate.data.transform import ExpertView
-from assimilate.graph.place import Place
-from assimilate.graph.progress import Progress
-from assimilate.graph.rows import Write
+from assimilate.graph.place import Place, Progress, Write
 from assimilate.graph.settings import NEUTRAL, At, Count, Flag, Seed
 from assimilate.views.step import Cached, Shown, View
 

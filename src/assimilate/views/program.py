@@ -8,9 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from assimilate.encoder.step import Encoder
-from assimilate.graph.place import Place
-from assimilate.graph.progress import Progress
-from assimilate.graph.rows import Write
+from assimilate.graph.place import Place, Progress, Write
 from assimilate.graph.settings import Allowed, NotNegative, Seed, When
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.strength import AUTO, WithStrength

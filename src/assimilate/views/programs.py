@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.seeding import generator as seeded
-from assimilate.graph.progress import Progress
+from assimilate.graph.place import Progress
 from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
 from assimilate.views.equation3 import AtEpsilon1, FoundViews
 from assimilate.views.objective import pairwise_distances

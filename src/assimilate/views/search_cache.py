@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from assimilate.graph.place import Place
-from assimilate.graph.progress import Progress
-from assimilate.graph.rows import Write
+from assimilate.graph.place import Place, Progress, Write
 from assimilate.graph.step import Step
 from assimilate.views.embedding import FrozenEmbedding
 from assimilate.views.equation3 import Equation3, FoundViews, InLatents

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from assimilate.generator.protocol import LatentGenerator
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.views.calibration_step import usual_epsilon2
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
 from assimilate.views.equation3 import FoundViews

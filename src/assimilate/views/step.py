@@ -13,11 +13,8 @@ from pydantic import model_validator
 from assimilate.data.dataset import Images
 from assimilate.data.transform import Transform
 from assimilate.generator.step import Generator
-from assimilate.graph.built import Built
 from assimilate.graph.cost import Effort
-from assimilate.graph.place import Place
-from assimilate.graph.progress import Progress
-from assimilate.graph.rows import RowWork, Write
+from assimilate.graph.place import Built, Place, Progress, RowWork, Write
 from assimilate.graph.settings import NAMED, NEUTRAL, Allowed, Count, From
 from assimilate.graph.step import Step
 from assimilate.inversion.step import Latents

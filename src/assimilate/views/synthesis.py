@@ -17,7 +17,7 @@ from torch import Tensor
 from assimilate.data.placement import Placement
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
-from assimilate.graph.progress import Progress, silent
+from assimilate.graph.place import Progress, silent
 from assimilate.views.embedding import to_pixels
 from assimilate.views.moves import Mixing as Mixing
 from assimilate.views.moves import Perturbation as Perturbation

@@ -10,9 +10,7 @@ import numpy as np
 from pydantic import model_validator
 
 from assimilate.encoder.step import Encoder
-from assimilate.graph.place import Place
-from assimilate.graph.progress import Progress
-from assimilate.graph.rows import Write
+from assimilate.graph.place import Place, Progress, Write
 from assimilate.graph.settings import (
     NEUTRAL,
     Allowed,

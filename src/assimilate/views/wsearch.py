@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from assimilate.encoder.step import Encoder
-from assimilate.graph.place import Place
-from assimilate.graph.progress import Progress
-from assimilate.graph.rows import RowWork, Write
+from assimilate.graph.place import Place, Progress, RowWork, Write
 from assimilate.graph.settings import Allowed, Count, Flag, NotNegative, Positive, Seed, When, Whole
 from assimilate.graph.wiring import find_class
 from assimilate.views.calibration_step import Calibration, Distance1, Distance2, usual_epsilon2, wanted_distance
