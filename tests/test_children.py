@@ -10,7 +10,7 @@ import pytest
 
 from assimilate.artifacts.artifact import Artifact, artifact_root
 from assimilate.jobs.children import _written
-from assimilate.jobs.pace import Pace
+from assimilate.jobs.terminal import Pace
 from assimilate.run.composing import compose
 from assimilate.run.config import make_job
 from assimilate.run.job import RANK_TARGET, Job

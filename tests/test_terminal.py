@@ -12,12 +12,10 @@ from torch import nn
 
 from assimilate.graph.cost import USUAL, Effort, Speed, duration
 from assimilate.jobs import machine, plan, terminal
-from assimilate.jobs import pace as pacing
 from assimilate.jobs.machine import measure_speed
-from assimilate.jobs.pace import Pace
+from assimilate.jobs.plan import known_speed, remember_speed
 from assimilate.jobs.session import Session
-from assimilate.jobs.speed import known_speed, remember_speed
-from assimilate.jobs.terminal import Terminal
+from assimilate.jobs.terminal import Pace, Terminal
 from tests.chain_run import SMOKE, run
 
 
@@ -34,8 +32,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (pacing, terminal):
-        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(terminal, "time", clock)
     return clock
 
 
@@ -244,11 +241,11 @@ def slow_machine(memory, monkeypatch):
     """A machine that needs days for little, and knows it."""
     measured = []
 
-    def measure(session):
-        measured.append(session.device)
+    def measure(device):
+        measured.append(device)
         return Speed(1.0, 1.0, is_measured=True)
 
-    monkeypatch.setattr(Session, "measure_speed", measure)
+    monkeypatch.setattr(machine, "measure_speed", measure)
     return measured
 
 

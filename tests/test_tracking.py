@@ -17,8 +17,7 @@ from assimilate.errors import UserError
 from assimilate.jobs.dashboard import tell_views
 from assimilate.run.composing import compose
 from assimilate.run.config import make_job
-from assimilate.tracking.opened import open_tracker
-from assimilate.tracking.run_tracker import run_id
+from assimilate.tracking.run_tracker import open_tracker, run_id
 from assimilate.tracking.tracker import FileTracker, Relay, Tracker
 from assimilate.tracking.wandb_tracker import WandbTracker, chosen_mode
 from assimilate.views.synthesised import WPerturb

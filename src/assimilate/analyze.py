@@ -15,9 +15,8 @@ from assimilate.figures.figure import row_is_ready
 from assimilate.figures.kinds import drawing
 from assimilate.jobs.command import stage
 from assimilate.jobs.session import Session
-from assimilate.run.analysis_settings import analysis_class
+from assimilate.run.analysis_settings import analysis_class, measures_pair
 from assimilate.run.job import Job
-from assimilate.run.measuring import measures_pair
 
 
 @stage("analyze")

@@ -19,10 +19,10 @@ from assimilate.pages.found import read_out
 from assimilate.pages.run import Run
 from assimilate.pages.run_page import write_run_page
 from assimilate.pages.write import write_reports
+from assimilate.run.analysis_settings import measures_pair
 from assimilate.run.composing import own_folders
 from assimilate.run.job import Job
 from assimilate.run.known_keys import EXPERIMENTS
-from assimilate.run.measuring import measures_pair
 from assimilate.run.neutral import is_neutral, key_of
 from assimilate.run.words import SEARCH_PATH, override_word, read_command_line
 

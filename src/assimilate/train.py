@@ -19,7 +19,7 @@ def main(job: Job) -> float | None:
     if job.config["objective"] is None or session.prepare in ("plan", "only"):
         complete_run(session)
         return None
-    from assimilate.jobs.objective import check_measurable, measure_objective
+    from assimilate.jobs.result import check_measurable, measure_objective
 
     check_measurable(session)
     complete_run(session)

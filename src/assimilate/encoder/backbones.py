@@ -5,8 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from assimilate.graph.called import Called
-from assimilate.graph.part import Part
-from assimilate.graph.settings import Count, Text
+from assimilate.graph.settings import Count, Part, Text
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from assimilate.graph.part import Part
-from assimilate.graph.settings import Allowed, Count
+from assimilate.graph.settings import Allowed, Count, Part
 
 if TYPE_CHECKING:
     from torch import nn

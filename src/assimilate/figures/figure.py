@@ -12,7 +12,7 @@ from assimilate.jobs.runs import check_run_folder, check_same_content
 from assimilate.jobs.session import Session
 from assimilate.pages.result_file import METRICS
 from assimilate.run.analysis_checks import view_words
-from assimilate.run.measuring import measures_generated
+from assimilate.run.analysis_settings import measures_generated
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from assimilate.analysis.mine import MineSettings
 from assimilate.analysis.pairs import PairMeasurement, SeenViews, measure_pair
 from assimilate.analysis.scatter_figure import Point, draw_points
 from assimilate.artifacts.provenance import provenance
+from assimilate.assimilation.arrangement import GENERATED
 from assimilate.errors import UserError
 from assimilate.figures.figure import Figure
 from assimilate.figures.gallery import load_f, transform_of
@@ -19,7 +20,7 @@ from assimilate.figures.inputs import Kind, Need
 from assimilate.jobs.runs import claim_run_folder, write_metrics
 from assimilate.jobs.session import Session
 from assimilate.pages.result_file import METRICS, read_metrics
-from assimilate.run.measuring import GENERATED, measures_generated
+from assimilate.run.analysis_settings import measures_generated
 from assimilate.views.cached_files import IMAGES
 
 ORIGINAL, EXPERT = "original", "expert"

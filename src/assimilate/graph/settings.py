@@ -117,10 +117,15 @@ class File(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(cls._check, core_schema.str_schema(strict=True))
+        return core_schema.no_info_after_validator_function(cls.checked, core_schema.str_schema(strict=True))
 
     @classmethod
-    def _check(cls, path: str) -> Self:
+    def checked(cls, path: str) -> Self:
+        """The path of a file that is there.
+
+        Raises:
+            ValueError: there is none, or it cannot be read.
+        """
         try:
             if not Path(path).expanduser().is_file():
                 raise ValueError(MISSING_FILE)
@@ -223,6 +228,28 @@ class Settings(BaseModel):
     def known_as(self) -> Any:
         """What it contributes to the identity of what has it as a field."""
         return self.identity
+
+
+class Part(Settings):
+    """A part that is chosen by a word or a dotted path; its settings stand beside that, or with `_target_` below it."""
+
+    # The key that chooses it.
+    role: ClassVar[str]
+
+    @property
+    def called(self) -> str:
+        """Its word, or its class's name."""
+        return self.word or type(self).__name__
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What decides it, beside the other settings: a shipped one is known by its word."""
+        known = dict(super().identity)
+        if self.word is None:
+            return known
+        known = {name: value for name, value in known.items() if name not in ("class", "version", "source")}
+        version = {} if self.version == 1 else {f"version_of_{self.role}": self.version}
+        return {**known, self.role: self.word, **version}
 
 
 def is_shipped(cls: type) -> bool:

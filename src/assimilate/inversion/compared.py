@@ -4,7 +4,7 @@ from abc import abstractmethod
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
 
-from assimilate.graph.part import Part
+from assimilate.graph.settings import Part
 
 if TYPE_CHECKING:  # settings are declared without torch
     from assimilate.encoder.encoder import Encoder

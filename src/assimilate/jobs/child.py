@@ -12,11 +12,11 @@ from assimilate.errors import UserError
 from assimilate.jobs.children import FAILURE
 from assimilate.jobs.forking import run_forked
 from assimilate.jobs.out_folder import refusals_explained
-from assimilate.jobs.pace import Pace
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import fill_shard
 from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
 from assimilate.jobs.streams import keep_printing
+from assimilate.jobs.terminal import Pace
 from assimilate.run.job import Job, rank
 
 

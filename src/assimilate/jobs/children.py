@@ -16,9 +16,8 @@ from typing import Any, Protocol
 from assimilate.artifacts.artifact import Artifact
 from assimilate.errors import UserError
 from assimilate.graph.place import Place
-from assimilate.jobs.pace import Pace
 from assimilate.jobs.stopping import start_child
-from assimilate.jobs.terminal import Terminal
+from assimilate.jobs.terminal import Pace, Terminal
 from assimilate.run.job import RANK_TARGET, Job
 from assimilate.tracking.tracker import RANK_METRICS, Relay
 

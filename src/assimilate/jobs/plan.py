@@ -1,5 +1,9 @@
 """What a job would build and at what cost: shown by prepare=plan, and said before anything long starts."""
 
+import contextlib
+import json
+import os
+import platform
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,11 +15,10 @@ from assimilate.artifacts.artifact import Artifact
 from assimilate.data.dataset import Dataset
 from assimilate.data.parts import Shard
 from assimilate.errors import UserError
-from assimilate.graph.cost import Cost, Speed, duration
-from assimilate.jobs.pace import Pace
+from assimilate.files.whole_file import write_text_atomically
+from assimilate.graph.cost import USUAL, Cost, Speed, duration
 from assimilate.jobs.session import Session
-from assimilate.jobs.speed import known_speed, remember_speed
-from assimilate.jobs.terminal import wrapped
+from assimilate.jobs.terminal import Pace, wrapped
 from assimilate.run.budget import BUDGETS, lowering
 
 BRING_YOUR_OWN = (
@@ -272,3 +275,48 @@ def _speed(session: Session, device: str) -> Speed:
 
 def _how_rough(speed: Speed) -> str:
     return "estimates from this machine's speed" if speed.is_measured else "rough estimates"
+
+
+# ------------------------------------------------------------------------------------------ the speed of this machine
+# Measured once, remembered from job to job, and no part of any run's identity.
+
+
+def known_speed(device: str, threads: int | None) -> Speed:
+    """What was measured here, else what such machines usually sustain.
+
+    Args:
+        device: "cpu" or "cuda".
+        threads: of the CPU; None: all cores.
+    """
+    try:
+        return Speed(**_read()[_machine(device, threads)])
+    except (KeyError, TypeError):
+        return USUAL[device]
+
+
+def remember_speed(device: str, threads: int | None, speed: Speed) -> None:
+    """Keep what was measured; where there is no home folder, the next job measures again."""
+    if (memory := _memory()) is not None:
+        text = json.dumps({**_read(), _machine(device, threads): asdict(speed)}, indent=1)
+        with contextlib.suppress(OSError):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            write_text_atomically(memory, text + "\n")
+
+
+def _memory() -> Path | None:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    return cache / "assimilate" / "speed.json" if cache.is_absolute() else None
+
+
+def _read() -> dict[str, Any]:
+    memory = _memory()
+    try:
+        found = {} if memory is None else json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _machine(device: str, threads: int | None) -> str:
+    """Many machines may share a home folder, and a job may get only some of the cores."""
+    return f"{platform.node()}, {device}, {threads or len(os.sched_getaffinity(0))} threads"

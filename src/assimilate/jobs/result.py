@@ -1,9 +1,14 @@
-"""The end of a run: its result, its report, and the table that it prints."""
+"""The end of a run: its result, its report, the table that it prints, and the value that a search maximises."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from assimilate.data.images import ImageArrays
+from assimilate.data.order import fixed_subset
 from assimilate.encoder.curves import CURVE, read_rows
+from assimilate.errors import UserError
 from assimilate.files.whole_file import may_write
 from assimilate.graph.cost import duration
 from assimilate.jobs.dashboard import keep_curves, tell_result
@@ -11,12 +16,15 @@ from assimilate.jobs.pictures import draw_pictures
 from assimilate.jobs.runs import claim_run_folder, finished_run, write_metrics
 from assimilate.jobs.session import Session
 from assimilate.pages.metrics import compare, note_of
-from assimilate.pages.result_file import with_baseline
+from assimilate.pages.result_file import read_metrics, with_baseline
 from assimilate.pages.run import Run
 from assimilate.pages.run_page import write_run_page
 from assimilate.pages.terminal import run_table
 from assimilate.probes.collapse import collapse
+from assimilate.probes.features import extract_features, finite_features, freeze
 from assimilate.probes.floors import COMMONEST_CLASS, PIXELS, below, commonest_class, named_as
+from assimilate.probes.knn import leave_one_out_accuracy
+from assimilate.run.checks import KNN_TRAIN
 from assimilate.run.config import words_of_the_baseline
 from assimilate.run.job import shell_word
 from assimilate.run.words import typed_words
@@ -134,3 +142,63 @@ def _notes(session: Session) -> list[str]:
         evaluation = session.load(chain.evaluation.step)
         notes += [f"Probed on {evaluation.name}, not on the images of the training.", *evaluation.notes]
     return notes
+
+
+# ------------------------------------------------------------------------------------------------ objective
+
+# Images in the bank and images to classify, so that a search over a large data set stays cheap.
+MAX_IMAGES = 20_000
+
+
+def check_measurable(session: Session) -> None:
+    """Refuse, before anything is trained, an objective that these images cannot give.
+
+    Raises:
+        UserError: they have no labels, or no test images where the objective is measured on those.
+    """
+    name, probe = str(session.config["objective"]), session.chain.probe  # the chain prepares the images
+    if name == KNN_TRAIN:
+        if session.dataset.train.labels is None:
+            raise UserError(
+                f"objective={KNN_TRAIN} needs labels, which dataset.name={session.dataset.name} does not have"
+            )
+    elif probe is None:
+        lacking = "labels" if session.dataset.train.labels is None else "test images"
+        raise UserError(
+            f"objective={name} is measured by a probe: dataset.name={session.dataset.name} has no {lacking}"
+        )
+
+
+def measure_objective(session: Session) -> float:
+    """The value to maximise, of a run that is complete; in percent.
+
+    Raises:
+        UserError: the run has no such metric.
+    """
+    name = str(session.config["objective"])
+    if name == KNN_TRAIN:
+        value = _leave_one_out(session)
+        session.say(f"objective: {name} = {value:.2f} (leave-one-out among training images, no test image)")
+        return value
+    result = read_metrics(session.job.run_dir) or {"metrics": {}}
+    metrics = result["metrics"]
+    if name in result.get("diverged", {}):
+        raise UserError(f"objective={name}: {result['diverged'][name]}")
+    if name not in metrics:
+        raise UserError(f"objective={name} is no metric of this run; choose {KNN_TRAIN} or one of {', '.join(metrics)}")
+    value = float(metrics[name]["mean"])
+    session.say(f"objective: {name} = {value:.2f}, measured on test images: a search by it chooses on the test set")
+    return value
+
+
+def _leave_one_out(session: Session) -> float:
+    train = session.dataset.train
+    assert train.labels is not None  # check_measurable
+    chosen = fixed_subset(len(train), min(MAX_IMAGES, len(train)))
+    arrays = ImageArrays(train.images[chosen], train.labels[chosen])
+    step = session.chain.encoder.step
+    encoder = session.load(step).to(session.device)
+    freeze(encoder)
+    clean = step.whole_images.augmentation()
+    features = extract_features(encoder, arrays, mean=encoder.mean, std=encoder.std, transform=clean)
+    return leave_one_out_accuracy(finite_features(features), torch.as_tensor(arrays.labels), k=min(5, len(chosen) - 1))

@@ -10,10 +10,10 @@ from assimilate.graph.identity import differing_keys
 from assimilate.pages.result_file import IDENTITY, METRICS, disagreement, read_metrics, same_json
 from assimilate.pages.run import Run, parse_place, parse_run
 from assimilate.pages.tables import TABLE, read_layout
+from assimilate.run.analysis_settings import measures_pair
 from assimilate.run.composing import own_folders
 from assimilate.run.job import Job
 from assimilate.run.known_keys import EXPERIMENTS
-from assimilate.run.measuring import measures_pair
 from assimilate.run.recipe import Recipe
 from assimilate.run.titles import titles_of
 

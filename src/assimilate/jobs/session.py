@@ -26,7 +26,7 @@ from assimilate.jobs.terminal import Terminal
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job, rank, shell_word
 from assimilate.run.job_settings import JobSettings
 from assimilate.run.recipe import Recipe
-from assimilate.tracking.opened import open_tracker
+from assimilate.tracking.run_tracker import open_tracker
 
 # There where NVIDIA's driver is loaded.
 DRIVER = Path("/proc/driver/nvidia/version")

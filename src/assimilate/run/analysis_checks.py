@@ -5,10 +5,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from assimilate.assimilation.arrangement import GENERATED
 from assimilate.errors import UserError
 from assimilate.graph.wiring import find_class
-from assimilate.run.analysis_settings import MOST_CLASSES, analysis_class
-from assimilate.run.measuring import GENERATED, measures_pair
+from assimilate.run.analysis_settings import MOST_CLASSES, analysis_class, measures_pair
 from assimilate.run.recipe import Recipe
 from assimilate.views.step import View
 

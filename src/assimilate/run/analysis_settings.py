@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from assimilate.assimilation.arrangement import GENERATED
 from assimilate.graph.settings import PATH, Allowed, Count, Positive, Settings
 from assimilate.graph.wiring import TARGET, find_class
 
@@ -119,3 +120,13 @@ def analysis_class(config: Mapping[str, Any]) -> type[Analysis]:
         UserError: it cannot be used.
     """
     return find_class(f"analysis.{TARGET}", config["analysis"].get(TARGET), Analysis)
+
+
+def measures_pair(config: Mapping[str, Any]) -> bool:
+    """Whether the configuration is a line of Table 1: two kinds of views are compared, and nothing is trained."""
+    return config["analysis"].get("pair") is not None
+
+
+def measures_generated(config: Mapping[str, Any]) -> bool:
+    """Whether one of the two is a generated view."""
+    return measures_pair(config) and GENERATED in config["analysis"]["pair"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
+from assimilate.assimilation.arrangement import GENERATED
 from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.run.known_keys import CONF
-from assimilate.run.measuring import GENERATED, view_slots
 
 # Shipped budgets that make a run shorter and ask for nothing else, from the one that lowers least.
 BUDGETS = ("short", "smoke")
@@ -58,6 +58,15 @@ def lowering(config: Mapping[str, Any], budgets: Iterable[str]) -> list[str]:
         if apply_budget(copy.deepcopy({**config, "budget": budget})):
             found.append(name)
     return found
+
+
+def view_slots(config: Mapping[str, Any]) -> list[str]:
+    """The run's views in order, e.g. ["expert", "expert", "generated"]: two contrasted, the rest appended."""
+    assim = config["assim"]
+    slots = [assim["view1"], assim["view2"]]
+    if assim.get("view3") is not None:
+        slots += [assim["view3"]] * (config["view"]["n_sampled"] if assim["view3"] == GENERATED else 1)
+    return slots
 
 
 def _caps_of_warmup(config: Mapping[str, Any], epochs: int) -> dict[str, Any]:

@@ -1,16 +1,21 @@
 """Values that no run can use, refused before anything starts: the key, the value, what is allowed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assimilate.assimilation.step import OWN_SETTINGS, Trained
 from assimilate.assimilation.training_settings import Training
 from assimilate.errors import UserError
+from assimilate.graph.settings import listed
 from assimilate.graph.step import Step
+from assimilate.graph.wiring import places_of
 from assimilate.run.job_settings import JobSettings
 
 # Stages whose images can be shared among processes with shard=k/n.
 SHARING_STAGES = ("invert", "make_views")
+# An objective that every run with labels has: leave-one-out 5-NN among the training images.
+KNN_TRAIN = "knn5_train"
 
 
 def check_homes(settings: Any, key: str = "") -> None:
@@ -62,6 +67,30 @@ def check_stage(job: JobSettings, stage: str, *, samples: bool) -> None:
             f"shard={job.shard} would be ignored: assimilate.{stage} does its work as a whole, only "
             f"{' and '.join(SHARING_STAGES)} share theirs, and prepare_data with a data set that a generator makes"
         )
+
+
+def check_objective(objective: str, metrics: Sequence[str]) -> None:
+    """Refuse an objective that is none of the metrics of a run.
+
+    Raises:
+        UserError: it is none.
+    """
+    known = [KNN_TRAIN, *metrics]
+    if objective not in known:
+        raise UserError(f"objective={objective} cannot be used: allowed is null, {listed(known)}")
+
+
+def check_own(own: Mapping[str, Any]) -> None:
+    """Refuse settings that f's training (`view.encoder.training`) cannot have of its own: images and hardware.
+
+    Raises:
+        UserError: such a setting.
+    """
+    read = {key.partition(".")[0] for key, _, _ in places_of(None, Trained)}
+    allowed = sorted(read - {"dataset", *JobSettings.model_fields})
+    for group in own:
+        if group not in allowed:
+            raise UserError(f"{OWN_SETTINGS}.{group} is no setting of f's training: it may have {listed(allowed)}")
 
 
 def accumulation_notice(training: Training) -> list[str]:

@@ -27,7 +27,7 @@ from assimilate.graph.wiring import TARGET, find_class
 from assimilate.run.analysis_checks import check_analysis
 from assimilate.run.baseline import is_baseline, keys_of_baseline
 from assimilate.run.budget import apply_budget
-from assimilate.run.checks import accumulation_notice, check_homes, check_stage
+from assimilate.run.checks import accumulation_notice, check_homes, check_objective, check_stage
 from assimilate.run.composing import (
     CONFIG_NAME,
     SWEEP,
@@ -45,7 +45,6 @@ from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
 from assimilate.run.keys import is_argument, named_keys
 from assimilate.run.known_keys import CONF, EXPERIMENTS, check_added, check_composed, leaves, nodes, settings_in
 from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral
-from assimilate.run.objective import check_objective
 from assimilate.run.recipe import Recipe
 from assimilate.run.words import SEARCH_PATH, typed_words
 
@@ -118,7 +117,8 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     check_analysis(plain, list(given), stage_name, targets_of("view") if stage_name == MEASURING_STAGE else {})
     recipe.check(measured=stage_name == MEASURING_STAGE)
     check_composed(plain)
-    check_objective(recipe)
+    if recipe.job.objective is not None:
+        check_objective(recipe.job.objective, recipe.probe.metrics)
     notices = _check_used(recipe, plain, given) if strict and plain["checkpoint"] is None else []
     asked = {line.split(" ")[0] for line in capped} & set(given)
     for line in capped:

@@ -1,12 +1,10 @@
 """`checkpoint=`: weights from elsewhere, to be probed in place of a row's own. Torch-free."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.files.checked_files import digest_once
-from assimilate.graph.settings import MISSING_FILE
+from assimilate.graph.settings import File
 
 TIMM = "timm/"
 STAGES = ("evaluate", "report", "prepare_data")
@@ -14,30 +12,18 @@ STAGES = ("evaluate", "report", "prepare_data")
 _USED = ("checkpoint", "input", "dataset", "recipe", "probe", "metrics", "budget", "data.normalize")
 
 
-def file_content(path: str, key: str) -> dict[str, str]:
-    """What a file of the user's is known by: its bytes, wherever it lies.
-
-    Raises:
-        UserError: there is no such file, or it cannot be read.
-    """
-    file = Path(path).expanduser()
-    try:
-        if not file.is_file():
-            raise UserError(f"{key}={path}: {MISSING_FILE}")
-        return {"sha256": digest_once(file)}
-    except OSError as error:
-        raise UserError(f"{key}={path}: it cannot be read ({error.strerror})") from error
-
-
 def given_content(checkpoint: str) -> dict[str, str]:
     """What the value of `checkpoint=` is known by: the bytes of a file, or a timm model's name.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it cannot be read.
     """
     if checkpoint.startswith(TIMM):
         return {"timm": checkpoint.removeprefix(TIMM)}
-    return file_content(checkpoint, "checkpoint")
+    try:
+        return File.checked(checkpoint).known_as
+    except ValueError as error:
+        raise UserError(f"checkpoint={checkpoint}: {error}") from error
 
 
 def check_given(

@@ -37,6 +37,15 @@ def nodes(tree: Mapping[Any, Any]) -> set[str]:
     return {".".join(path[:length]) for path in paths for length in range(1, len(path) + 1)}
 
 
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """`second` over `first`, mapping by mapping."""
+    result = dict(first)
+    for key, value in second.items():
+        both = isinstance(value, Mapping) and isinstance(first.get(key), Mapping)
+        result[key] = merged(first[key], value) if both else value
+    return result
+
+
 @functools.cache
 def settings_in(path: Path) -> dict[str, Any]:
     """What a file of options or rows sets, by dotted path from the root of the configuration."""

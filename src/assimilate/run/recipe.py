@@ -25,11 +25,11 @@ from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.floors import PIXELS, UNTRAINED
 from assimilate.probes.pixel_floor import PixelFloor
 from assimilate.probes.step import Probe
-from assimilate.run.checks import check_cuda_graphs
+from assimilate.run.checks import check_cuda_graphs, check_own
 from assimilate.run.given import TIMM, given_content
 from assimilate.run.job_settings import JobSettings
 from assimilate.run.keys import why_absent
-from assimilate.run.own_settings import check_own, leaves, merged
+from assimilate.run.known_keys import leaves, merged
 from assimilate.views.calibration_step import Calibration
 from assimilate.views.step import View
 
@@ -127,7 +127,7 @@ class Recipe:
         if node.get("arguments") is not None:
             arguments = dict(node["arguments"])
             given = {"target": node["_target_"], "arguments": arguments, "contents": by_content(arguments)}
-            self.wiring.read |= {"generator._target_", *(f"generator.{key}" for key in leaves(arguments))}
+            self.wiring.read |= {"generator._target_", *(f"generator.{key}" for key, _ in leaves(arguments))}
             return self.wiring.fill("generator", Own, given)
         return self.wiring.make("generator", Generator)
 
@@ -165,9 +165,9 @@ class Recipe:
         training = self.wiring.fill(None, TrainingOfF)
         own = training.training or {}
         check_own(own)
-        wiring = Wiring(merged(self.config, own), self.roles, {key: f"{OWN_SETTINGS}.{key}" for key in leaves(own)})
+        instead = {key for key, _ in leaves(own)}
+        wiring = Wiring(merged(self.config, own), self.roles, {key: f"{OWN_SETTINGS}.{key}" for key in instead})
         made = self.simclr(wiring, training.loss, training.seed)
-        instead = set(leaves(own))
         self.wiring.read |= (wiring.read - instead) | {f"{OWN_SETTINGS}.{key}" for key in instead & wiring.read}
         return made
 

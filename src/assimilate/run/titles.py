@@ -8,8 +8,8 @@ from assimilate.assimilation.arrangement import GENERATED
 from assimilate.assimilation.loss import Loss
 from assimilate.data.transform import Transform
 from assimilate.graph.wiring import find_class
+from assimilate.run.analysis_settings import measures_pair
 from assimilate.run.given import TIMM
-from assimilate.run.measuring import measures_pair
 from assimilate.run.recipe import Recipe
 from assimilate.views.step import View
 

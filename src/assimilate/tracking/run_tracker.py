@@ -1,15 +1,23 @@
-"""What a job is called where runs are kept: a service's run, found again by the identity of ours."""
+"""The tracker of a job, and what the job is called where runs are kept: found again by the identity of our run."""
 
-from collections.abc import Callable, Mapping
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from assimilate.errors import UserError
+from assimilate.graph.called import resolved
 from assimilate.graph.identity import content_hash
-from assimilate.run.job import Job
+from assimilate.run.job import Job, rank
 from assimilate.run.job_settings import Logger
 from assimilate.run.recipe import Recipe
-from assimilate.tracking.tracker import Tracker
+from assimilate.tracking.tracker import RANK_METRICS, FileTracker, Tracker
 
 Say = Callable[[str], None]
+# Stages whose jobs have something to tell.
+TRACKED = ("train", "evaluate", "make_views", "invert", "train_generator")
 
 
 class RunTracker(Tracker):
@@ -76,3 +84,50 @@ def axis_of(metrics: Mapping[str, float]) -> int | None:
     axes = [value for name, value in metrics.items() if name.endswith("/step")]
     axes += [value for name, value in metrics.items() if name.endswith("/epoch")]
     return int(axes[0]) if axes else None
+
+
+@contextmanager
+def open_tracker(job: Job, say: Say) -> Iterator[Tracker]:
+    """The tracker of a job, closed whatever happens: N jobs of a multirun are N runs.
+
+    Under several ranks the parent alone has the tracker; rank 0 tells it what it measures, the others nothing.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    tracker = Tracker()
+    if rank() is not None:
+        if rank() == 0 and RANK_METRICS in os.environ:
+            tracker = FileTracker(Path(os.environ[RANK_METRICS]))
+    elif _is_tracked(job):
+        tracker = _opener(settings_of(job))(job, say)
+    try:
+        yield tracker
+    except BaseException:
+        tracker.close(failed=True)
+        raise
+    tracker.close(failed=False)
+
+
+def _is_tracked(job: Job) -> bool:
+    config = job.config
+    only_looks = config["prepare"] == "plan" or config["verify"] or config["shard"] is not None
+    return settings_of(job).tracker is not None and job.stage in TRACKED and not only_looks
+
+
+def _opener(settings: Logger) -> Callable[[Job, Say], Tracker]:
+    """The class or function that `tracker` names, which is imported only here.
+
+    Raises:
+        UserError: it cannot be imported, or called, or what it needs is not installed.
+    """
+    package = settings.package
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"logger={settings.name} needs the package {package}, which is not installed: make extras "
+            f"EXTRAS={package}, or give logger=csv"
+        )
+    try:
+        return resolved(settings.tracker)
+    except ValueError as error:
+        raise UserError(f"logger.tracker={error}") from error

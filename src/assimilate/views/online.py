@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from assimilate.graph.part import Part
-from assimilate.graph.settings import BESIDE, Allowed, Count, NotNegative, Positive
+from assimilate.graph.settings import BESIDE, Allowed, Count, NotNegative, Part, Positive
 from assimilate.views.calibration_step import Distance1, Distance2
 
 if TYPE_CHECKING:  # settings are declared without torch
