@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from assimilate import make_views, report, train
-from assimilate.artifacts import seen_files, store
+from assimilate.artifacts import store
 from assimilate.artifacts.artifact import Artifact, read_manifest
 from assimilate.artifacts.store import Store, damage
 from assimilate.data import parts
 from assimilate.data.bulk_decoding import decode_into
 from assimilate.data.decoding import Decoded
 from assimilate.data.row_writer import RowWriter
+from assimilate.files import checked_files
 from assimilate.files.checked_files import check_zip, read_sealed, seal_zip, write_sealed
-from assimilate.files.plain_files import load_plain, save_plain
-from assimilate.files.resume_points import load_resume_point, previous_of, save_resume_point
+from assimilate.files.plain_files import load_plain, load_resume_point, previous_of, save_plain, save_resume_point
 from assimilate.graph.place import Built
 from tests.chain_run import run
 from tests.made_up_step import Thing
@@ -140,12 +140,12 @@ def test_a_large_file_is_read_again_when_it_has_been_touched_and_not_otherwise(t
     monkeypatch.setattr(store, "HASH_UP_TO_BYTES", 1000)
     artifact = large(tmp_path, 5000)
     path, read = artifact.path / "images.npy", []
-    digest_file = seen_files.digest_file
-    monkeypatch.setattr(seen_files, "digest_file", lambda file: read.append(file) or digest_file(file))
+    digest_file = checked_files.digest_file
+    monkeypatch.setattr(checked_files, "digest_file", lambda file: read.append(file) or digest_file(file))
     assert damage(artifact) is None
     assert damage(artifact) is None
     assert len(read) == 2, "it is so young that a change might leave no trace"
-    monkeypatch.setattr(seen_files, "_SETTLED_NS", 0)
+    monkeypatch.setattr(checked_files, "_SETTLED_NS", 0)
     assert damage(artifact) is None
     assert damage(artifact) is None
     assert len(read) == 3

@@ -13,8 +13,8 @@ import assimilate
 from assimilate import cli, train
 from assimilate.graph.settings import Count, Settings
 from assimilate.jobs.command import SAID_BY
-from assimilate.run.completion import script
 from assimilate.run.explained import keys, meaning_of, topic_of
+from assimilate.run.help_pages import completion_script
 from assimilate.run.keys import is_settable
 from assimilate.run.known_keys import CONF, settings_in
 
@@ -183,7 +183,7 @@ def test_the_version_stands_in_one_place(capsys):
 def completed(line: str) -> list[str]:
     """What bash offers behind a line."""
     ask = f"COMP_WORDBREAKS=$' \\t\\n=:'; COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; _assimilate"
-    code = f"{script('bash', list(cli.stages()))}\n{ask}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+    code = f"{completion_script('bash', list(cli.stages()))}\n{ask}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return done.stdout.split()

@@ -1,16 +1,14 @@
 """The command `assimilate`, also `python -m assimilate`: its stages by name, its version, completion for shells."""
 
-import contextlib
 import difflib
 import importlib
-import platform
 import sys
 import textwrap
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from assimilate import __version__
+from assimilate.artifacts.provenance import versions_of
 from assimilate.jobs.streams import keep_printing
 
 SHELLS = ("bash", "zsh")
@@ -39,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if first == "--version":
         print(_versions())
     elif first == "--completion" and rest and rest[0] in SHELLS:
-        from assimilate.run.completion import script
+        from assimilate.run.help_pages import completion_script
 
-        print(script(rest[0], list(stages())))
+        print(completion_script(rest[0], list(stages())))
     elif first in ("--help", "-h"):
         if rest:  # of any group, table or key
             return int(importlib.import_module("assimilate.train").main(["--help", *rest]))
@@ -76,11 +74,9 @@ def _overview() -> str:
 
 
 def _versions() -> str:
-    found = [f"assimilate {__version__}", f"Python {platform.python_version()}"]
-    for name in ("torch", "lightning", "hydra-core"):
-        with contextlib.suppress(PackageNotFoundError):
-            found.append(f"{name} {version(name)}")
-    return ", ".join(found)
+    versions = versions_of(("torch", "lightning", "hydra-core"))
+    named = {"assimilate": __version__, "Python": versions.pop("python"), **versions}
+    return ", ".join(f"{name} {version}" for name, version in named.items())
 
 
 def _wrong(word: str) -> str:

@@ -9,8 +9,6 @@ python -m assimilate.make_views dataset=cifar10 view=wsearch preview=true  and d
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from assimilate.artifacts.artifact import Artifact
 from assimilate.artifacts.store import damage
 from assimilate.data.grids import picture_grid
@@ -18,22 +16,17 @@ from assimilate.errors import UserError
 from assimilate.files.whole_file import write_bytes_atomically
 from assimilate.jobs.command import stage
 from assimilate.jobs.complete import complete_artifact
-from assimilate.jobs.dashboard import tell_views
+from assimilate.jobs.dashboard import first_views, tell_views
 from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import describe_missing
 from assimilate.run.job import Job
-from assimilate.views.cached_files import IMAGES
 
-# Pictures of a preview: images, and views of each.
-PREVIEW_ROWS, PREVIEW_VIEWS = 16, 8
+# Images of a preview.
+PREVIEW_ROWS = 16
 
 
 def _verify(session: Session, views: Artifact) -> None:
-    """Hash every byte of the cache and check what it was made from; changes nothing.
-
-    Raises:
-        UserError: the cache is missing or damaged.
-    """
+    """Hash every byte of the cache and check what it was made from; changes nothing."""
     if not views.path.is_dir():
         raise UserError(describe_missing(session, views))
     wrong = damage(views, thorough=True)
@@ -44,12 +37,8 @@ def _verify(session: Session, views: Artifact) -> None:
 
 def _preview(session: Session, views: Artifact) -> Path:
     """Draw the first images beside their views, below `out`/previews."""
-    cached, images = np.load(views.path / IMAGES, mmap_mode="r"), session.dataset.train.images
-    rows = [
-        [np.asarray(images[index]), *np.asarray(cached[index, :PREVIEW_VIEWS])]
-        for index in range(min(PREVIEW_ROWS, len(images)))
-    ]
-    scale = max(1, 96 // images.shape[-1])
+    rows = first_views(session, views, PREVIEW_ROWS)
+    scale = max(1, 96 // rows[0][0].shape[-1])
     path = session.job.out / "previews" / views.dataset / f"{views.path.name}.png"
     write_bytes_atomically(path, picture_grid(rows, scale=scale, gap_after=(0,)))
     return path

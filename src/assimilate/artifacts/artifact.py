@@ -1,12 +1,13 @@
 """The place of a step on disk, and the manifest of a finished one."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from assimilate.files.checked_files import read_sealed
 from assimilate.graph.step import Step
@@ -19,6 +20,26 @@ MANIFEST = "manifest.json"
 def artifact_root(out: Path) -> Path:
     """Where artifacts are kept below `out`."""
     return out / "artifacts"
+
+
+def lock_of(folder: Path) -> FileLock:
+    """The lock of a folder, there or not. The operating system releases it when its holder dies."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder.with_name(folder.name + ".lock"))
+
+
+@contextlib.contextmanager
+def held(lock: FileLock, say: Callable[[str], None], waiting: str) -> Iterator[None]:
+    """Hold a lock for the block; where another process holds it, say that this one waits."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say(waiting)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True)
@@ -75,9 +96,8 @@ class Artifact:
         return f"{self.step.kind}/{self.dataset}/{self.name}-{self.key}"
 
     def lock(self) -> FileLock:
-        """Held while building. The operating system releases it when its holder dies."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path.with_name(self.path.name + ".lock"))
+        """Held while building."""
+        return lock_of(self.path)
 
     def manifest(self) -> dict[str, Any]:
         """The finished artifact's manifest.

@@ -9,13 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from assimilate.artifacts.artifact import MANIFEST, SCHEMA, Artifact, read_manifest
+from assimilate.artifacts.artifact import MANIFEST, SCHEMA, Artifact, held, read_manifest
 from assimilate.artifacts.provenance import provenance
-from assimilate.artifacts.seen_files import SeenFiles
 from assimilate.errors import UserError
-from assimilate.files.checked_files import digest_file, write_sealed
+from assimilate.files.checked_files import SeenFiles, digest_file, write_sealed
 from assimilate.files.whole_file import sync_folder
 from assimilate.graph.identity import canonical, content_hash
 from assimilate.graph.place import Built
@@ -85,31 +82,18 @@ def publish(artifact: Artifact) -> None:
     sync_folder(artifact.path.parent)
 
 
-def is_published_but_for_the_rename(artifact: Artifact) -> bool:
-    """Whether a kill came after the manifest of this very artifact was written, and no byte has changed since."""
-    if not (artifact.staging / MANIFEST).is_file():
-        return False
-    try:
-        manifest = read_manifest(artifact.staging)
-        return bool(manifest["complete"]) and _damage_by(artifact, artifact.staging, manifest, thorough=True) is None
-    except _UNREADABLE:
-        return False
-
-
-# What reading a manifest that was edited by hand can raise.
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-
-
-def damage(artifact: Artifact, *, thorough: bool = False) -> str | None:
+def damage(artifact: Artifact, folder: Path | None = None, *, thorough: bool = False) -> str | None:
     """What is wrong with a finished artifact; None if nothing is.
 
     Args:
-        artifact: the artifact; its folder must exist.
+        artifact: the artifact.
+        folder: it is looked for there, which must exist; None: in its own.
         thorough: hash files of any size, whatever was found of them before.
     """
+    folder = artifact.path if folder is None else folder
     try:
-        return _damage_by(artifact, artifact.path, artifact.manifest(), thorough=thorough)
-    except _UNREADABLE as error:
+        return _damage_by(artifact, folder, read_manifest(folder), thorough=thorough)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # as of one that was edited by hand
         return f"its manifest cannot be read ({error.__class__.__name__})"
 
 
@@ -235,16 +219,13 @@ class Store:
             if not self.has(artifact):
                 raise UserError(f"{artifact.label} is missing; this builds it: {self._command_for(artifact)}")
             return
-        lock = artifact.lock()
-        if not _free(lock):
-            self._say(f"waiting for another process that builds {artifact.label}")
-        with lock:
+        with held(artifact.lock(), self._say, f"waiting for another process that builds {artifact.label}"):
             if artifact.path.is_dir():
                 self._set_aside(artifact)
             if self.has(artifact):
                 self.reuse(artifact)
                 return
-            if is_published_but_for_the_rename(artifact):
+            if damage(artifact, artifact.staging, thorough=True) is None:  # a kill came before it was renamed
                 publish(artifact)
             else:
                 with failures_explained(artifact):
@@ -299,12 +280,3 @@ def failures_explained(artifact: Artifact) -> Iterator[None]:
         if isinstance(error, ValueError | FloatingPointError):
             raise UserError(str(error)) from error
         raise
-
-
-def _free(lock: FileLock) -> bool:
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    lock.release()
-    return True

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from assimilate.files.resume_points import load_resume_point, previous_of, save_resume_point
+from assimilate.files.plain_files import load_resume_point, previous_of, save_resume_point
 
 LAST = "last.ckpt"
 

@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import Strategy
 from assimilate.assimilation.checkpointing import LAST, AtomicCheckpointIO, ResumePoint
 from assimilate.assimilation.record import TrainingRecord
 from assimilate.errors import UserError
-from assimilate.files.resume_points import load_resume_point
+from assimilate.files.plain_files import load_resume_point
 from assimilate.graph.place import Progress, silent
 
 

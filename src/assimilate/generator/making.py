@@ -63,7 +63,7 @@ def fit_stylegan2(settings: StyleGAN2Settings, into: Path, at: Place) -> None:
             augmentation=leaking,
             diffaugment=DiffAugment() if settings.augments_all else None,
             observers=make_observers(settings, dataset, into, device=at.device, say=at.say, watching=watching),
-            progress=at.followed(progress, "generator"),
+            progress=at.tracker.following(progress, "generator"),
         )
 
 

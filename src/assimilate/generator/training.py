@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.images import ImageArrays
-from assimilate.files.resume_points import load_resume_point, save_resume_point
+from assimilate.files.plain_files import load_resume_point, save_resume_point
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.checkpoint import parse_stylegan2, stylegan2_content
 from assimilate.generator.diffaugment import DiffAugment

@@ -119,9 +119,6 @@ class Place(Protocol):
     def bar(self, title: str) -> AbstractContextManager[Progress]:
         """A progress bar for the block."""
 
-    def followed(self, progress: Progress, subject: str) -> Progress:
-        """A progress whose values the job's tracker also logs, as curves of `subject`."""
-
     def subject(self, step: Any) -> str:
         """What the curves of a step's training are called: "train" for the run's own encoder."""
 

@@ -4,6 +4,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -16,11 +17,6 @@ from assimilate.files.checked_files import digest_once
 from assimilate.graph.identity import describe_class
 
 # ------------------------------------------------------------------------------------- marks that stand on a field
-
-
-@dataclass(frozen=True)
-class Neutral:
-    """How the output is computed or called, not what it is: no part of the identity."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +54,6 @@ class When:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What decides the shipped class that its word chooses is known among the other settings, as it is typed."""
-
-
-@dataclass(frozen=True)
 class Allowed:
     """What a field may hold, for people: "a whole number ≥ 1".
 
@@ -75,20 +66,16 @@ class Allowed:
     advice: Callable[[Any], str] = lambda value: ""
 
 
-@dataclass(frozen=True)
-class IsPath:
-    """The field can hold nothing but a path, so that its text may be quoted for Hydra."""
+class Mark(Enum):
+    """What is true of a field, beside what it may hold."""
+
+    NEUTRAL = "how the output is computed or called, not what it is: no part of the identity"
+    NAMED = "it says which option of its group was chosen; set by hand, it would mislabel the run"
+    BESIDE = "what decides the shipped class that its word chooses is known among the other settings, as it is typed"
+    PATH = "it can hold nothing but a path, so that its text may be quoted for Hydra"
 
 
-@dataclass(frozen=True)
-class Named:
-    """It says which option of its group was chosen; set by hand, it would mislabel the run."""
-
-
-NEUTRAL = Neutral()
-NAMED = Named()
-BESIDE = Beside()
-PATH = IsPath()
+NEUTRAL, NAMED, BESIDE, PATH = Mark
 
 
 _Float = Annotated[float, Field(allow_inf_nan=False)]
@@ -220,7 +207,7 @@ class Settings(BaseModel):
             known = identity_of(value)
             # By what they are known as: settings that differ in what decides nothing are the default still.
             if field.is_required() or known != identity_of(field.get_default()):
-                beside = getattr(value, "word", None) and any(isinstance(mark, Beside) for mark in field.metadata)
+                beside = getattr(value, "word", None) and BESIDE in field.metadata
                 found |= known if beside else {name: known}
         return found
 
@@ -228,6 +215,11 @@ class Settings(BaseModel):
     def known_as(self) -> Any:
         """What it contributes to the identity of what has it as a field."""
         return self.identity
+
+
+def is_shipped(cls: type) -> bool:
+    """Whether a class is of this package: only these are there in every process."""
+    return cls.__module__.split(".")[0] == __package__.split(".")[0]
 
 
 class Part(Settings):
@@ -252,11 +244,6 @@ class Part(Settings):
         return {**known, self.role: self.word, **version}
 
 
-def is_shipped(cls: type) -> bool:
-    """Whether a class is of this package: only these are there in every process."""
-    return cls.__module__.split(".")[0] == __package__.split(".")[0]
-
-
 def identity_of(value: Any) -> Any:
     """What a value contributes to an identity: components and files by what they are known as."""
     if isinstance(value, list | tuple):
@@ -268,12 +255,12 @@ def identity_of(value: Any) -> Any:
 
 def is_neutral(field: FieldInfo) -> bool:
     """Whether a field is no part of the identity."""
-    return any(isinstance(mark, Neutral) for mark in field.metadata)
+    return NEUTRAL in field.metadata
 
 
 def holds_a_path(field: FieldInfo) -> bool:
     """Whether a field can hold nothing but a path."""
-    return any(isinstance(mark, IsPath) for mark in field.metadata) or File in _parts(field.annotation)
+    return PATH in field.metadata or File in _parts(field.annotation)
 
 
 def _parts(annotation: Any) -> tuple[Any, ...]:

@@ -232,7 +232,7 @@ class Wiring:
         group, _, name = key.rpartition(".")
         if group in self._families:
             chosen, base = self._families[group]
-            if name not in chosen.model_fields and any(name in other.model_fields for other in _subclasses(base)):
+            if name not in chosen.model_fields and any(name in other.model_fields for other in _family(base)):
                 return f"{group}={self.select(f'{group}.name')} has no {name}"
         return None
 
@@ -304,7 +304,7 @@ def places_of(path: str | None, base: type[Settings]) -> Iterator[tuple[str, Fie
     Yields:
         The key, and the field and class that read it.
     """
-    for cls in (base, *_subclasses(base)):
+    for cls in _family(base):
         yield from _own_places(path, cls)
 
 
@@ -318,7 +318,7 @@ def _own_places(path: str | None, cls: type[Settings]) -> Iterator[tuple[str, Fi
         if nested is None or issubclass(nested, Step):
             continue
         if choices(nested) and not _is_elsewhere(field):
-            for each in (nested, *_subclasses(nested)):
+            for each in _family(nested):
                 yield from _own_places(_settings_beside(place, each), each)
         else:
             yield from places_of(place, nested)
@@ -341,10 +341,6 @@ def _names_at(path: str, cls: type[Settings]) -> set[str]:
     return {key.removeprefix(below).partition(".")[0] for key, _, _ in places_of(path, cls) if key.startswith(below)}
 
 
-def _family(base: type[Settings]) -> list[type[Settings]]:
-    return [base, *_subclasses(base)]
-
-
 def _leaves(arguments: Mapping[str, Any]) -> Iterator[str]:
     for name, value in arguments.items():
         yield name
@@ -361,6 +357,6 @@ def _is_elsewhere(field: FieldInfo) -> bool:
     return any(isinstance(mark, From | At) for mark in field.metadata)
 
 
-def _subclasses(cls: type[T]) -> list[type[T]]:
-    shipped = [child for child in cls.__subclasses__() if is_shipped(child)]
-    return [found for child in shipped for found in (child, *_subclasses(child))]
+def _family(cls: type[T]) -> list[type[T]]:
+    """A class and the shipped ones below it."""
+    return [cls, *(found for child in cls.__subclasses__() if is_shipped(child) for found in _family(child))]

@@ -183,7 +183,7 @@ class Inverting:
                 workdir=folder,
                 seed=settings.seed,
                 device=at.device,
-                progress=at.followed(progress, "inversion"),
+                progress=at.tracker.following(progress, "inversion"),
             )
 
     # ------------------------------------------------------------------------------------------ the latents

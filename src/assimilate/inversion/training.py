@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from assimilate.data.images import ImageArrays
 from assimilate.data.seed import derive_seed
-from assimilate.files.resume_points import load_resume_point, save_resume_point
+from assimilate.files.plain_files import load_resume_point, save_resume_point
 from assimilate.generator.adversarial import discriminator_loss, non_saturating_loss, r1_penalty
 from assimilate.generator.checkpoint import load_strictly
 from assimilate.generator.discriminator import Discriminator

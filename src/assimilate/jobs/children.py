@@ -55,7 +55,6 @@ def run_ranks(at: Parent, artifact: Artifact) -> None:
     ranks, threads = at.settings.trainer.devices, _threads(at, at.settings.trainer.devices)
     check_gpus(ranks, device=at.device, num_gpus=at.machine.num_gpus() if at.device == "cuda" else 0)
     at.say(f"  {artifact.name} on {ranks} ranks, {threads} CPU thread{'s' * (threads > 1)} each")
-    sys.stdout.flush()
     files = [
         _written(at.job, artifact, f"{JOB}.{rank}", at.terminal.pace, environment={"RANK": rank, "LOCAL_RANK": rank})
         for rank in map(str, range(ranks))
@@ -129,7 +128,6 @@ def run_shards(at: Parent, artifact: Artifact, count: int, chosen: Sequence[int]
     on_gpu, threads = at.device == "cuda", _threads(at, count)
     lacking = "" if len(chosen) == count else f" of which {', '.join(map(str, chosen))} lack"
     at.say(f"  {artifact.name} in {count} shards{lacking}, {threads} CPU thread{'s' * (threads > 1)} each")
-    sys.stdout.flush()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = visible.split(",") if visible else [str(device) for device in range(count)]
     if on_gpu and len(devices) < count:

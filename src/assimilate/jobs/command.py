@@ -58,11 +58,7 @@ OWN_CLASS = f"generator.{TARGET}"
 
 
 def _check_key(override: Override) -> None:
-    """Refuse to delete a key, and to set by hand a key that names the chosen option or row.
-
-    Raises:
-        UserError: an override does that.
-    """
+    """Refuse to delete a key, and to set by hand a key that names the chosen option or row."""
     key = override.key_or_group
     if override.is_delete() and not key.startswith("hydra"):
         raise UserError(f"{override.input_line}: no key can be taken away; give it another value, {key}=…")
@@ -79,11 +75,7 @@ def _check_key(override: Override) -> None:
 
 
 def _check_hydra_key(override: Override) -> None:
-    """Refuse to add a setting that Hydra does not have; mappings that take any name (env_set, params) accept all.
-
-    Raises:
-        UserError: Hydra has no such setting.
-    """
+    """Refuse to add a setting that Hydra does not have; mappings that take any name (env_set, params) accept all."""
     node: Any = HydraConf
     for name in override.key_or_group.split(".")[1:]:
         if not dataclasses.is_dataclass(node):
@@ -178,10 +170,11 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
                     elif line.shows:
                         _show(name, [*line.shows, *line.words])
                     elif line.multirun:
-                        _leave_launch(_to_stderr)
-                        return _run_all(name, body, line.words)
+                        _leave_launch()
+                        with hydra_ready(name):
+                            return _run_all(name, body, line.words)
                     else:
-                        _leave_launch(_to_stderr)
+                        _leave_launch()
                         _run_one(name, body, line.words, only_shows=only_shows)
             except UserError as error:
                 print(f"assimilate.{name}: {error}", file=sys.stderr)
@@ -214,10 +207,10 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
         for override in OverridesParser.create(config_loader=loader).parse_overrides(list(words)):
             if override.is_sweep_override() or override.key_or_group == SWEEP:
                 raise UserError(sweep_word(override))
-        config, told = compose_for_hydra(words)
-        if told.mode is RunMode.MULTIRUN:
+        config, mode, variables = compose_for_hydra(words)
+        if mode is RunMode.MULTIRUN:
             raise UserError("hydra.mode=MULTIRUN cannot be used: add -m")
-        with env_override(told.environment):
+        with env_override(variables):
             job = make_job(name, config, own_words(words))
         check_out(job, only_shows=only_shows)
         failures: list[UserError] = []
@@ -237,11 +230,6 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
 
 def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
     """Check every job of a multirun, run all of them even if some fail, and print their table."""
-    with hydra_ready(name):
-        return _run_each(name, body, words)
-
-
-def _run_each(name: str, body: Body, words: Sequence[str]) -> int:
     check_additions(words)
     plan = plan_sweep(words)
     check_additions(plan.overrides)
@@ -300,7 +288,7 @@ def _task_words() -> list[str]:
     return own_words([*overrides.hydra, *overrides.task])
 
 
-def _leave_launch(say: Callable[[str], None]) -> None:
+def _leave_launch() -> None:
     """Warn that srun or torchrun may have started this command several times, judged by their variables.
 
     The numbers of a rank are gone afterwards: Lightning and torchmetrics read them when they are imported, and what a
@@ -308,7 +296,7 @@ def _leave_launch(say: Callable[[str], None]) -> None:
     """
     for variable in ("SLURM_NTASKS", "WORLD_SIZE"):
         if (os.environ.get(variable) or "1") != "1":
-            say(
+            _to_stderr(
                 f"note: {variable}={os.environ[variable]}: copies of one command do not train together, they wait for "
                 "each other. For N ranks on this machine start one copy, with trainer=ddp trainer.devices=N"
             )
@@ -347,15 +335,10 @@ def _show(name: str, arguments: Sequence[str]) -> None:
     def task(config: DictConfig) -> None: ...
 
     task.__module__ = "__main__"
-    saved, saved_env = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [f"assimilate.{name}", *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed and swallowed
+    saved, sys.argv = sys.argv, [f"assimilate.{name}", *arguments]
     try:
-        with _one_line_of_hydra():
+        # Exceptions reach us instead of being printed and swallowed.
+        with _one_line_of_hydra(), env_override({"HYDRA_FULL_ERROR": "1"}):
             hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(task)()
     finally:
         sys.argv = saved
-        if saved_env is None:
-            os.environ.pop("HYDRA_FULL_ERROR", None)
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = saved_env

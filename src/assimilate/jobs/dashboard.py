@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.data.dataset import Dataset
@@ -13,9 +14,17 @@ from assimilate.encoder.step import ENCODER
 from assimilate.files.whole_file import write_bytes_atomically
 from assimilate.jobs.runs import papers_numbers
 from assimilate.jobs.session import Session
+from assimilate.views.cached_files import IMAGES
 
 # Pictures of a grid: images, and views of each.
 NUM_ROWS, NUM_VIEWS = 8, 8
+
+
+def first_views(session: Session, views: Artifact, num_rows: int) -> list[list[NDArray[np.uint8]]]:
+    """The first images, each beside the first views that a cache has of it: rows of [3, height, width]."""
+    cached, images = np.load(views.path / IMAGES, mmap_mode="r"), session.dataset.train.images
+    count = min(num_rows, len(images))
+    return [[np.asarray(images[index]), *np.asarray(cached[index, :NUM_VIEWS])] for index in range(count)]
 
 
 def tell_views(session: Session) -> None:
@@ -26,9 +35,8 @@ def tell_views(session: Session) -> None:
     views, tracker = session.chain.views, session.tracker
     if views is None or not tracker.listens:
         return
-    cached, images = np.load(views.path / "images.npy", mmap_mode="r"), session.dataset.train.images
-    rows = [[np.asarray(images[i]), *np.asarray(cached[i, :NUM_VIEWS])] for i in range(min(NUM_ROWS, len(images)))]
-    grid = picture_grid(rows, scale=grid_scale(images.shape[-1], len(rows[0])), gap_after=(0,))
+    rows = first_views(session, views, NUM_ROWS)
+    grid = picture_grid(rows, scale=grid_scale(rows[0][0].shape[-1], len(rows[0])), gap_after=(0,))
     tracker.picture("views/grid", grid, "images, and their views beside them")
     # Views that are made without f have no distances: those of their cache are NaN, and its steps 0.
     measured = bool(np.isfinite(np.load(views.path / "distances.npy")).any())

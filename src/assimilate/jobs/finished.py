@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from assimilate.artifacts.artifact import MANIFEST, read_manifest
 from assimilate.data.images import ImageDataset, load_prepared
 from assimilate.pages.result_file import METRICS
-from assimilate.pages.run import Place, parse_place, parse_run
+from assimilate.pages.run import parse_place, parse_run
 
 # Folders between `out` and a result.
 DEPTH = 5
@@ -26,7 +26,10 @@ class StoredArtifact:
 
     Attributes:
         path: the folder, absolute.
+        label: kind, data set, name and key in one word, as a run's result lists it.
         manifest: what manifest.json holds: key, content, parents, config, facts, provenance, checksums.
+        facts: what was measured when it was built: seconds, device, errors, distances, …
+        content: the settings that decide its bytes.
 
     Raises:
         ValueError: there is no finished artifact, or a byte of its manifest has changed.
@@ -40,24 +43,12 @@ class StoredArtifact:
             raise ValueError(f"{path} is no finished artifact: it holds no readable {MANIFEST}") from error
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
+        self.label = "/".join(self.path.parts[-3:])
+        self.facts: Mapping[str, Any] = self.manifest["facts"]
+        self.content: Mapping[str, Any] = self.manifest["content"]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.label})"
-
-    @property
-    def label(self) -> str:
-        """Kind, data set, name and key in one word, as a run's result lists it."""
-        return "/".join(self.path.parts[-3:])
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What was measured when it was built: seconds, device, errors, distances, …"""
-        return self.manifest["facts"]
-
-    @property
-    def content(self) -> Mapping[str, Any]:
-        """The settings that decide its bytes."""
-        return self.manifest["content"]
 
     @property
     def parents(self) -> dict[str, Path]:
@@ -150,9 +141,23 @@ class Run:
 
     Attributes:
         folder: absolute.
+        out: the folder `out` that it lies below.
+        name: the paper's row ("table3/expert_expert_simclr"), or "adhoc/<overrides>-<hash>".
+        dataset_name: the data set's name.
+        budget: the budget's name; numbers of any but "paper" are not the paper's.
+        seed: the seed of its own training.
         metrics: by name ("acc1", "acc5", "knn5", …): mean, std, n and values, in percent; over probe seeds.
         protocols: how each metric was measured, by name.
+        paper: what the paper prints for this row and data set, by metric: a number, or {"mean", "std"}; often nothing.
+        knn_curve: (epochs completed, 5-NN accuracy in percent) while it trained, from 0 epochs on; empty without
+            labels.
+        untrained: accuracies in percent of a random network, the encoder as it was before its training, by metric.
+        floors: accuracies in percent that say nothing of an encoder, by floor ("commonest class") and metric.
         seconds: of each artifact that it is made of, by label, in the order of building.
+        artifacts: the folders of all artifacts that it was made of, by label.
+        config: the resolved configuration, as nested mappings.
+        command, overrides: what was typed.
+        notes: what takes the meaning from its numbers.
         raw: the whole metrics.json.
 
     Raises:
@@ -162,75 +167,24 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser().resolve()
         try:
-            raw = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
-            result = parse_run(raw, parse_place(self.folder.parts[-DEPTH:]))
+            self.raw: Mapping[str, Any] = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+            result = parse_run(self.raw, parse_place(self.folder.parts[-DEPTH:]))
         except OSError as error:
             raise ValueError(f"{folder} is no finished run: it holds no readable {METRICS}") from error
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.folder / METRICS} {error}") from error
-        self.raw: Mapping[str, Any] = raw
+        self.out, place = self.folder.parents[DEPTH - 1], result.place
+        self.name, self.dataset_name = f"{place.group}/{place.setting}", place.dataset
+        self.budget, self.seed = place.budget, place.seed
         self.metrics, self.protocols, self.seconds = result.metrics, result.protocols, result.seconds
-        self._place: Place = result.place
-        self.notes: list[str] = list(result.notes)
-        self.command, self.overrides = result.command, result.overrides
+        self.paper, self.untrained, self.floors = result.paper, result.untrained, result.floors
+        self.knn_curve = [(int(epoch), accuracy) for epoch, accuracy in result.knn_curve or ()]
+        self.artifacts = {label: self.out / "artifacts" / label for label in result.artifacts}
+        self.config, self.command, self.overrides = result.config, result.command, result.overrides
+        self.notes = list(result.notes)
 
     def __repr__(self) -> str:
-        return f"Run({self._place.folder})"
-
-    @property
-    def out(self) -> Path:
-        """The folder `out` that it lies below."""
-        return self.folder.parents[DEPTH - 1]
-
-    @property
-    def name(self) -> str:
-        """The paper's row ("table3/expert_expert_simclr"), or "adhoc/<overrides>-<hash>"."""
-        return f"{self._place.group}/{self._place.setting}"
-
-    @property
-    def dataset_name(self) -> str:
-        """The data set's name."""
-        return self._place.dataset
-
-    @property
-    def budget(self) -> str:
-        """The budget's name; numbers of any but "paper" are not the paper's."""
-        return self._place.budget
-
-    @property
-    def seed(self) -> int:
-        """The seed of its own training."""
-        return self._place.seed
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The resolved configuration, as nested mappings."""
-        return self.raw.get("config") or {}
-
-    @property
-    def paper(self) -> Mapping[str, Any]:
-        """What the paper prints for this row and data set, by metric: a number, or {"mean", "std"}; often nothing."""
-        return self.raw.get("paper", {})
-
-    @property
-    def knn_curve(self) -> list[tuple[int, float]]:
-        """(epochs completed, 5-NN accuracy in percent) while it trained, from 0 epochs on; empty without labels."""
-        return [(int(epoch), float(accuracy)) for epoch, accuracy in self.raw.get("knn_curve", [])]
-
-    @property
-    def untrained(self) -> Mapping[str, float]:
-        """Accuracies in percent of a random network, the encoder as it was before its training, by metric."""
-        return self.raw.get("untrained", {})
-
-    @property
-    def floors(self) -> Mapping[str, Mapping[str, float]]:
-        """Accuracies in percent that say nothing of an encoder, by floor ("commonest class") and metric."""
-        return self.raw.get("floors", {})
-
-    @property
-    def artifacts(self) -> dict[str, Path]:
-        """The folders of all artifacts that it was made of, by label."""
-        return {label: self.out / "artifacts" / label for label in self.raw.get("artifacts", {})}
+        return f"Run({self.folder.relative_to(self.out).as_posix()})"
 
     @property
     def encoder(self) -> StoredArtifact:
@@ -279,11 +233,7 @@ class Run:
 
 
 def _find_dataset(artifacts: Path, fingerprint: str) -> ImageDataset:
-    """The prepared data set of a fingerprint.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The prepared data set of a fingerprint; a ValueError where there is none."""
     for path in sorted(artifacts.glob("datasets/*/*/dataset.json")):
         if json.loads(path.read_text(encoding="utf-8")).get("fingerprint") == fingerprint:
             return load_prepared(path.parent)

@@ -109,11 +109,7 @@ def _place(source: Source, role: str) -> Path:
 
 
 def _file(source: Source, role: str) -> Path:
-    """The file of networks that is meant: in an artifact's folder, `<role>.pt`.
-
-    Raises:
-        ValueError: a folder that holds none.
-    """
+    """The file of networks that is meant: in an artifact's folder, `<role>.pt`."""
     path = _place(source, role)
     if not path.is_dir():
         return path

@@ -5,7 +5,6 @@ import errno
 import fcntl
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from assimilate.artifacts.artifact import artifact_root
 from assimilate.artifacts.store import refused_write
@@ -34,7 +33,10 @@ def check_out(job: Job, *, only_shows: bool) -> None:
         for place in (job.out, artifact_root(job.out)):  # which may be a link to another disk
             if place.is_dir():
                 with tempfile.TemporaryFile(dir=place) as file:
-                    _check_locks(place, file.fileno())
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except OSError as error:
+                        raise UserError(_without_locks(f"out={place}", error)) from error
     except OSError as error:
         if error.errno not in _PROTECTED or not _may_be_shown(job, only_shows=only_shows):
             raise UserError(f"out={place} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
@@ -43,13 +45,6 @@ def check_out(job: Job, *, only_shows: bool) -> None:
 def _may_be_shown(job: Job, *, only_shows: bool) -> bool:
     finished = read_metrics(job.run_dir) is not None and not job.config["force"]
     return job.out.is_dir() and (only_shows or finished or job.config["prepare"] == "plan")
-
-
-def _check_locks(folder: Path, descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise UserError(_without_locks(f"out={folder}", error)) from error
 
 
 def _without_locks(place: str, error: OSError) -> str:
@@ -71,12 +66,13 @@ def refusals_explained() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        why = refused_write(error)
-        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        if why is None and isinstance(error, OSError) and error.errno in _NO_LOCKS:
-            raise UserError(_without_locks(str(error.filename or "out"), error)) from error
-        if why is None and isinstance(error, OSError) and error.errno in _PROTECTED:
-            why = str(error.strerror)
+        why, where = refused_write(error), ""
+        if isinstance(error, OSError):
+            where = f"{error.filename}: " if error.filename else ""
+            if why is None and error.errno in _NO_LOCKS:
+                raise UserError(_without_locks(str(error.filename or "out"), error)) from error
+            if why is None and error.errno in _PROTECTED:
+                why = str(error.strerror)
         if why is None:
             raise
         raise UserError(

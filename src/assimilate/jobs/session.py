@@ -193,10 +193,6 @@ class Session:
         """A progress bar for the block."""
         return self.terminal.bar(title)
 
-    def followed(self, progress: Progress, subject: str) -> Progress:
-        """A progress whose values are also logged by the tracker, as curves of `subject`."""
-        return self.tracker.following(progress, subject)
-
     def subject(self, step: Step) -> str:
         """What the curves of a step's training are called."""
         return "train" if self.artifact(step).label == self.chain.encoder.label else "f"

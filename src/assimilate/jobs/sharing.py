@@ -1,12 +1,12 @@
 """Work on the images of a data set that processes may share: shard=k/n fills a part, the same command joins them."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from assimilate.artifacts.artifact import Artifact
+from assimilate.artifacts.artifact import Artifact, held, lock_of
 from assimilate.artifacts.store import failures_explained
 from assimilate.data.array_file import rows_said_done
 from assimilate.data.parts import (
@@ -70,7 +70,7 @@ def fill_shard(session: Session, artifact: Artifact) -> None:
             return
         first, end = _span(work, shard)
         try:
-            lock = _lock_of(part).acquire(blocking=False)
+            lock = lock_of(part).acquire(blocking=False)
         except Timeout as error:
             raise UserError(f"shard={shard} is being made by another process: wait for it, or make another") from error
         with lock:
@@ -235,11 +235,7 @@ def _tell_damaged(session: Session, folder: Path, count: int) -> None:
 def _adopt_parts(
     session: Session, artifact: Artifact, work: RowWork, staging: Path, made_from: Mapping[str, str]
 ) -> int:
-    """Take over what shards made, and delete their folders; a damaged one is left out and made again.
-
-    Raises:
-        UserError: one was made from other networks than those that lie here.
-    """
+    """Take over what shards made, and delete their folders; a damaged one is left out and made again."""
     finish_discarding(artifact.path)
     parts, copied = part_folders(artifact.path), 0
     if not parts:
@@ -266,22 +262,6 @@ def _adopt_parts(
     return copied
 
 
-@contextlib.contextmanager
-def _held(session: Session, part: Path) -> Iterator[None]:
-    """Hold the lock of a part for the block; wait for another process that holds it, and print that."""
-    lock = _lock_of(part)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        session.say(f"  waiting for the process that makes {part.name}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _lock_of(part: Path) -> FileLock:
-    """Held while a part is made or taken over. The operating system releases it when its holder dies."""
-    part.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(part.with_name(part.name + ".lock"))
+def _held(session: Session, part: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a part, which is held while it is made or taken over."""
+    return held(lock_of(part), session.say, f"  waiting for the process that makes {part.name}")

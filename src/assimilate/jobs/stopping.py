@@ -58,18 +58,14 @@ def start_child(command: Sequence[str], environment: Mapping[str, str], **option
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def die_with_parent() -> bool:
+def die_with_parent() -> None:
     """In a process that `start_child` started, or in a child of one: end at once when that parent is gone.
 
     A rank or a shard that went on alone would write beside those that the same command starts when it is given again.
-
-    Returns:
-        Whether this is such a process.
     """
-    if os.environ.get(LIFELINE) is None:
-        return False
-    # Its own children get no lifeline but those that it starts as such.
-    del os.environ[LIFELINE]
+    # Taken, as its own children get no lifeline but those that it starts as such.
+    if os.environ.pop(LIFELINE, None) is None:
+        return
 
     def watch() -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -78,4 +74,3 @@ def die_with_parent() -> bool:
         os._exit(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
-    return True

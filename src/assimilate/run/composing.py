@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from os.path import expanduser, realpath  # the first leaves ~ where there is no home, to be refused with its key
 from pathlib import Path
 from typing import Any
@@ -152,21 +151,8 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     return compose_for_hydra(overrides)[0]
 
 
-@dataclass(frozen=True)
-class ForHydra:
-    """Hydra's own settings in a composition.
-
-    Attributes:
-        mode: hydra.mode, None where nothing sets it.
-        environment: hydra.job.env_set.
-    """
-
-    mode: RunMode | None
-    environment: dict[str, str]
-
-
-def compose_for_hydra(overrides: Sequence[str]) -> tuple[DictConfig, ForHydra]:
-    """As `compose`, with Hydra's own settings, which `compose` drops.
+def compose_for_hydra(overrides: Sequence[str]) -> tuple[DictConfig, RunMode | None, dict[str, str]]:
+    """As `compose`, with two of Hydra's own settings, which `compose` drops: hydra.mode and hydra.job.env_set.
 
     Raises:
         UserError: as `compose`.
@@ -178,12 +164,12 @@ def compose_for_hydra(overrides: Sequence[str]) -> tuple[DictConfig, ForHydra]:
                 _check_choice(override)
             config = hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
             variables = {str(name): str(value) for name, value in config.hydra.job.env_set.items()}
-            told = ForHydra(config.hydra.mode, variables)
+            mode = config.hydra.mode
             with open_dict(config):
                 del config["hydra"]
             for override in parsed:
                 _prefer_named(config, override, parsed, loader)
-            return config, told
+            return config, mode, variables
         except YAMLError as error:
             raise UserError(f"a file of options is no YAML: {' '.join(str(error).split())}") from error
         except (HydraException, OmegaConfBaseException) as error:
@@ -229,9 +215,6 @@ def _check_choice(override: Override) -> None:
 
     Of several Hydra would silently take the last, and where an option may be missing (`optional dataset_view`) it would
     silently take none.
-
-    Raises:
-        UserError: an override does that.
     """
     group, value = override.key_or_group, override.value()
     if not group:

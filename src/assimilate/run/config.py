@@ -27,7 +27,7 @@ from assimilate.graph.wiring import TARGET, find_class
 from assimilate.run.analysis_checks import check_analysis
 from assimilate.run.baseline import is_baseline, keys_of_baseline
 from assimilate.run.budget import apply_budget
-from assimilate.run.checks import accumulation_notice, check_homes, check_objective, check_stage
+from assimilate.run.checks import accumulation_notice, check_given, check_homes, check_objective, check_stage
 from assimilate.run.composing import (
     CONFIG_NAME,
     SWEEP,
@@ -40,7 +40,6 @@ from assimilate.run.composing import (
     targets_of,
     whole_path,
 )
-from assimilate.run.given import check_given
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
 from assimilate.run.keys import is_argument, named_keys
 from assimilate.run.known_keys import CONF, EXPERIMENTS, check_added, check_composed, leaves, nodes, settings_in
@@ -139,14 +138,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
 
 
 def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Override]) -> list[str]:
-    """Refuse overrides that nothing in the run reads; `view=` itself only gets a notice.
-
-    Returns:
-        Notices to print.
-
-    Raises:
-        UserError: such keys, and why nothing reads them.
-    """
+    """Refuse overrides that nothing in the run reads; `view=` itself only gets a notice, one of those returned."""
     assim, notices = plain["assim"]["name"], []
     if "view" in given and not recipe.uses_view:
         notices.append(f"assim={assim} contrasts two expert views: view={plain['view']['name']} is not used")
@@ -221,15 +213,7 @@ def _options_of_row(override: Override) -> list[str]:
 
 
 def _check_additions(parsed: Sequence[Override], plain: Mapping[str, Any]) -> None:
-    """Refuse `+key` and `++key` that nothing in the run reads.
-
-    Args:
-        parsed: the overrides.
-        plain: what they compose to.
-
-    Raises:
-        UserError: such a key.
-    """
+    """Refuse `+key` and `++key` that nothing in the run, which the overrides compose to, reads."""
     added = [override for override in parsed if override.is_add() or override.is_force_add()]
     added = [override for override in added if not override.key_or_group.startswith("hydra")]
     rows = table_groups() if added else []

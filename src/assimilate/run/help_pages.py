@@ -1,4 +1,4 @@
-"""What `--help` prints: a stage on one screen, and the options and keys of a group when it is named."""
+"""What `--help` prints, a stage on one screen or the options and keys of a group, and what a shell completes."""
 
 import importlib
 import inspect
@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from assimilate.errors import UserError
 from assimilate.graph.refusal import nearest
 from assimilate.graph.settings import Settings
-from assimilate.run.composing import compose, own_folders, table_groups
+from assimilate.run.composing import compose, own_folders, rows_of, table_groups
 from assimilate.run.explained import JOB, Key, groups, keys, options, shown, topic_of
 from assimilate.run.keys import named_keys
 from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING
@@ -152,3 +152,48 @@ def _value(key: Key, config: Any) -> str | None:
 def _default(key: Key) -> str | None:
     default = key.senses[0].default
     return None if default is None or isinstance(default, Settings) else shown(default)
+
+
+# -------------------------------------------------------------------------------------------- completion in a shell
+
+# Every stage, option, key and row is in the script, so no Python starts. bash breaks words at "=" and ":"; the script
+# reads the whole line instead and gives back what stands behind the last of them.
+BASH = """_assimilate() {
+    local line=${COMP_LINE:0:COMP_POINT} word stage before
+    word=${line##*[[:space:]]}
+    COMPREPLY=()
+    local words=(@WORDS@)
+    local stages=(@STAGES@)
+    before=${line%"$word"}
+    if [[ $before =~ ^[^[:space:]]*assimilate[[:space:]]+$ ]]; then
+        words=("${stages[@]}" --help --version --completion)
+    fi
+    local candidate lead=""
+    if [[ $word == *[=:]* && $COMP_WORDBREAKS == *=* ]]; then lead=${word%"${word##*[=:]}"}; fi
+    for candidate in "${words[@]}"; do
+        [[ $candidate == "$word"* ]] && COMPREPLY+=("${candidate#"$lead"}")
+    done
+    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]]; then compopt -o nospace 2>/dev/null; fi
+}
+complete -F _assimilate assimilate
+"""
+ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
+
+
+def completed_words() -> list[str]:
+    """What may be completed behind a stage: options, keys, rows and flags."""
+    found = [f"{group}={option}" for group in groups() for option in options(group)]
+    found += [f"{key}=" for key in keys()]
+    found += [f"+{table}={row}" for table in table_groups() for row in rows_of(table)]
+    return [*found, *(flag.split()[0] for flag in FLAGS), "--help"]
+
+
+def completion_script(shell: str, stages: Sequence[str]) -> str:
+    """The script for a shell, to be read by `eval`.
+
+    Args:
+        shell: "bash" or "zsh".
+        stages: what may stand behind the command.
+    """
+    made = BASH.replace("@WORDS@", " ".join(completed_words())).replace("@STAGES@", " ".join(stages))
+    return ZSH + made if shell == "zsh" else made

@@ -5,6 +5,8 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.arrangement import (
     A1Views,
@@ -59,35 +61,35 @@ PLACES: tuple[tuple[str | None, type[Settings]], ...] = (
 
 
 @functools.cache
+def _readers() -> tuple[tuple[str, FieldInfo, type[Settings]], ...]:
+    """Every key that a component reads, with the field and the class that read it."""
+    return tuple(found for path, base in PLACES for found in places_of(path, base))
+
+
+@functools.cache
 def known_keys() -> dict[str, bool]:
     """Every key that a component reads; whether it can hold nothing but a path."""
     found: dict[str, bool] = {}
-    for path, base in PLACES:
-        for key, field, _ in places_of(path, base):
-            found[key] = found.get(key, False) or holds_a_path(field)
+    for key, field, _ in _readers():
+        found[key] = found.get(key, False) or holds_a_path(field)
     return found
 
 
 @functools.cache
 def value_keys() -> frozenset[str]:
     """Keys of settings that hold a value, not further settings; whether a file has them or not."""
-    fields = [(key, field) for path, base in PLACES for key, field, _ in places_of(path, base)]
-    return frozenset(key for key, field in fields if settings_type(field.annotation) is None)
+    return frozenset(key for key, field, _ in _readers() if settings_type(field.annotation) is None)
 
 
 def is_settable(key: str) -> bool:
     """Whether a component has the key as a setting of its own, rather than to say which option was chosen."""
-    fields = [field for path, base in PLACES for known, field, _ in places_of(path, base) if known == key]
-    return any(NAMED not in field.metadata for field in fields)
+    return any(known == key and NAMED not in field.metadata for known, field, _ in _readers())
 
 
 def why_absent(key: str) -> str | None:
     """What the class that reads a key, or one that it stands in, says of a run that makes none; None if nothing."""
-    for path, base in PLACES:
-        for known, _, cls in places_of(path, base):
-            if cls.absent and (key == known or key.startswith(f"{known}.")):
-                return cls.absent
-    return None
+    reading = (cls for known, _, cls in _readers() if key == known or key.startswith(f"{known}."))
+    return next((cls.absent for cls in reading if cls.absent), None)
 
 
 def named_keys(config: Mapping[str, Any]) -> set[str]:
@@ -119,10 +121,8 @@ def _named(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, typ
 @functools.cache
 def chosen_by_path() -> frozenset[str]:
     """Keys that choose a class by a word, or by the dotted path of one from outside, whose settings stand beside."""
-    fields = [
-        (key, settings_type(field.annotation)) for path, base in PLACES for key, field, _ in places_of(path, base)
-    ]
-    return frozenset(key for key, nested in fields if nested is not None and choices(nested))
+    nested = ((key, settings_type(field.annotation)) for key, field, _ in _readers())
+    return frozenset(key for key, base in nested if base is not None and choices(base))
 
 
 def is_argument(key: str, config: Mapping[str, Any]) -> bool:

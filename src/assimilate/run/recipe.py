@@ -25,8 +25,7 @@ from assimilate.inversion.step import KnownLatents, Latents
 from assimilate.probes.floors import PIXELS, UNTRAINED
 from assimilate.probes.pixel_floor import PixelFloor
 from assimilate.probes.step import Probe
-from assimilate.run.checks import check_cuda_graphs, check_own
-from assimilate.run.given import TIMM, given_content
+from assimilate.run.checks import TIMM, check_cuda_graphs, check_own, given_content
 from assimilate.run.job_settings import JobSettings
 from assimilate.run.keys import why_absent
 from assimilate.run.known_keys import leaves, merged

@@ -9,7 +9,7 @@ from assimilate.assimilation.loss import Loss
 from assimilate.data.transform import Transform
 from assimilate.graph.wiring import find_class
 from assimilate.run.analysis_settings import measures_pair
-from assimilate.run.given import TIMM
+from assimilate.run.checks import TIMM
 from assimilate.run.recipe import Recipe
 from assimilate.views.step import View
 

@@ -116,11 +116,7 @@ def _is_tracked(job: Job) -> bool:
 
 
 def _opener(settings: Logger) -> Callable[[Job, Say], Tracker]:
-    """The class or function that `tracker` names, which is imported only here.
-
-    Raises:
-        UserError: it cannot be imported, or called, or what it needs is not installed.
-    """
+    """The class or function that `tracker` names, which is imported only here."""
     package = settings.package
     if package is not None and importlib.util.find_spec(package) is None:
         raise UserError(
