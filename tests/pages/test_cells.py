@@ -145,7 +145,7 @@ def test_settings_are_grouped_over_their_seeds_and_apart_by_data_set_budget_and_
         "cifar10, own settings (2 of 2)",
         "digits, own settings",
     ]
-    other_way = "Unlike the other tables of these images: Acc@1 measured in another way (named below)."
+    other_way = "Unlike the other table of these images: Acc@1 measured in another way (named below)."
     assert [table.apart for table in found] == [other_way, other_way, ""]
     (smoke,) = group_settings(runs, budget="smoke")
     assert smoke.title == "cifar10, budget=smoke"
@@ -159,7 +159,7 @@ def test_a_table_lacks_a_metric_that_others_of_its_images_have():
     runs = [run_of("a-aa", row=None, metrics={"acc1": 80.0, "knn5": 70.0}), run_of("b-bb", row=None, metrics={})]
     both, neither = group_settings(runs, budget="paper")
     assert both.apart == ""
-    assert neither.apart == "Unlike the other tables of these images: no Acc@1, 5-NN."
+    assert neither.apart == "Unlike the other table of these images: no Acc@1, 5-NN."
 
 
 def test_folders_of_one_name_are_told_apart():
@@ -174,6 +174,17 @@ def test_folders_of_one_name_are_told_apart():
         "images (folder) in /one/images, own settings",
         "images (folder) in /two/images, own settings",
     ]
+    smoke = run_of(
+        "three-aa",
+        row=None,
+        dataset="images",
+        budget="smoke",
+        titles=titles,
+        metrics={"acc1": 1.0},
+        config={"dataset": {"root": "/one/images"}},
+    )
+    (other,) = group_settings([*runs, smoke], budget="smoke")  # they stand on one page
+    assert other.title == "images (folder) in /one/images, budget=smoke"
     (alone,) = group_settings(runs[1:], budget="paper")
     assert alone.title == "images (folder), own settings"
 

@@ -10,8 +10,8 @@ from assimilate.probes.floors import UNTRAINED
 
 # What stands in a metric's place whose probe diverged, and beside a number that classifiers of raw pixels exceed.
 DIVERGED, BELOW = "diverged", "▽"
-# The column of the run itself.
-OWN = "this run"
+# The column of the run itself, and that of its differences from the baseline.
+OWN, DIFFERENCE = "this run", "diff."
 BELOW_PIXELS = "▽ is below what classifiers of raw pixels reach"
 
 
@@ -96,7 +96,7 @@ def compare(run: Run) -> dict[str, list[str]]:
     columns[OWN] = [
         DIVERGED if own is None else marked_text(run, name, own) for name, own in zip(names, ours, strict=True)
     ]
-    columns["diff."] = [
+    columns[DIFFERENCE] = [
         NOTHING if own is None or other is None else signed(own.mean - other.mean, 2)
         for own, other in zip(ours, others, strict=True)
     ]

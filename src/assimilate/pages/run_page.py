@@ -12,7 +12,7 @@ from assimilate.files.whole_file import may_write, write_text_atomically
 from assimilate.pages.card import Card, card_of
 from assimilate.pages.curves import Plot, plot
 from assimilate.pages.found import cards_of, file_inside, read_analyses, read_curve, read_manifest
-from assimilate.pages.metrics import OWN, compare, metric, note_of, ordered
+from assimilate.pages.metrics import DIFFERENCE, OWN, compare, metric, note_of, ordered
 from assimilate.pages.numbers import NOTHING
 from assimilate.pages.paired import PAIRED_NOTE, Paired
 from assimilate.pages.render import picture_data, render
@@ -46,8 +46,9 @@ def write_run_page(
     """
     folder, run = out / run.place.folder, with_baseline(run, out)
     columns, (sections, problem) = compare(run), _pictures(folder / PICTURES)
-    # The run's own first: narrow screens show no more.
-    results = {name: columns[name] for name in sorted(columns, key=lambda name: name not in ("", OWN))}
+    # The run's own and its baseline first: narrow screens show no more.
+    first = [name for name in ("", OWN, run.baseline_title, DIFFERENCE) if name in columns]
+    results = {name: columns[name] for name in dict.fromkeys([*first, *columns])}
     text = render(
         "run.html",
         run=run,

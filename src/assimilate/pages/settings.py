@@ -161,5 +161,6 @@ def _titled(table: SettingsTable, alike: Sequence[SettingsTable]) -> SettingsTab
     lacking = [metric(name).title for name in names if name not in table.protocols]
     parts = [f"{', '.join(other_way)} measured in another way (named below)"] if other_way else []
     parts += [f"no {', '.join(lacking)}"] if lacking else []
-    apart = f"Unlike the other tables of these images: {'; '.join(parts)}." if parts else ""
+    others = "table" if len(alike) == 2 else "tables"
+    apart = f"Unlike the other {others} of these images: {'; '.join(parts)}." if parts else ""
     return replace(table, title=f"{title} ({alike.index(table) + 1} of {len(alike)})", apart=apart)
