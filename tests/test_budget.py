@@ -18,6 +18,17 @@ def job_of(*overrides):
     return make_job("train", compose(overrides), overrides)
 
 
+def test_what_a_budget_caps_away_makes_no_other_run():
+    """It is named, and its line in a report is that of the budget alone."""
+    capped, alone = job_of("budget=smoke", "encoder.width=64"), job_of("budget=smoke")
+    assert capped.notices == ("budget=smoke caps encoder.width 64 → 8",)
+    assert (capped.identity, capped.run_dir) == (alone.identity, alone.run_dir)
+    below = job_of("budget=smoke", "encoder.width=4")
+    assert (below.notices, below.config["encoder"]["width"]) == ((), 4)
+    assert "encoder.width=4" in str(below.run_dir)
+    assert below.identity != alone.identity
+
+
 GENERATED = ["assim.view1=generated", "assim.view2=generated"]
 
 

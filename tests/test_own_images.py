@@ -57,6 +57,16 @@ def test_unlabelled_images_train_and_skip_the_probes(pictures, tmp_path, capsys)
     assert json.loads(path.read_text())["metrics"] == {}
 
 
+def test_all_images_may_be_for_training(pictures, tmp_path, capsys):
+    words = [*own(pictures, tmp_path / "out"), "assim=simclr", "dataset.test_fraction=0"]
+    assert run(train, *words) == 0
+    assert "probes skipped: no test images" in capsys.readouterr().out
+    (path,) = results(tmp_path / "out")
+    assert json.loads(path.read_text())["metrics"] == {}
+    assert run(train, *words, "objective=acc1") == 2
+    assert "no test images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("objective", "why"), [("acc1", "has no labels"), ("knn5_train", "does not have")])
 def test_nothing_to_search_by_is_said_before_anything_is_trained(objective, why, pictures, tmp_path, capsys):
     flat = tmp_path / "flat"

@@ -6,8 +6,17 @@ import io
 import pytest
 from rich.console import Console
 
-from assimilate.graph.cost import Cost
-from assimilate.jobs.plan import Planned, bring_your_own, parts_of, plan_of_all, ranges, smaller_than
+from assimilate.graph.cost import Cost, duration
+from assimilate.jobs.plan import (
+    DRAWING_SECONDS,
+    STARTING_SECONDS,
+    Planned,
+    bring_your_own,
+    parts_of,
+    plan_of_all,
+    ranges,
+    smaller_than,
+)
 from assimilate.jobs.terminal import Terminal
 from assimilate.run.composing import compose
 from assimilate.run.config import make_job
@@ -29,7 +38,7 @@ def test_only_budgets_that_lower_something_are_offered(words, smaller):
     before = copy.deepcopy(config)
     assert smaller_than(config) == smaller
     assert config == before
-    (_, _, _, *told) = plan_of_all({1: [Planned("views/a", "a", "make it", "this CPU", 1.0, 1.0)]}, smaller)
+    (_, _, _, _, *told) = plan_of_all({1: [Planned("views/a", "a", "make it", "this CPU", 1.0, 1.0)]}, smaller, "train")
     assert (f"  smaller: {smaller} (labelled so everywhere)" in told) == bool(smaller)
 
 
@@ -37,13 +46,22 @@ def test_jobs_in_sequence_are_one_range():
     assert ranges([1]) == "1"
     assert ranges([1, 2, 3, 5, 7, 8]) == "1-3, 5, 7-8"
     shared, own = Planned("f", "f", "train f", "a GPU", 1.0), Planned("v", "v", "make v", "a GPU", 1.0)
-    lines = plan_of_all({1: [shared], 2: [shared, own], 3: [own], 4: []}, "")
+    lines = plan_of_all({1: [shared], 2: [shared, own], 3: [own], 4: []}, "", "train")
     assert lines[:4] == [
         "  build   f  1 s, 1 MB  for jobs 1-2",
         "          train f",
         "  build   v  1 s, 1 MB  for jobs 2-3",
         "          make v",
     ]
+
+
+def test_a_plan_counts_what_goes_into_no_artifact():
+    """A command starts once, and each job of some stages draws pictures and a page."""
+    plans = {job: [Planned(f"v{job}", f"v{job}", "make v", "a GPU", 100.0)] for job in (1, 2, 3)}
+    for stage, seconds in (("train", STARTING_SECONDS + 3 * DRAWING_SECONDS), ("make_views", STARTING_SECONDS)):
+        _, _, _, _, beside, total, *_ = plan_of_all(plans, "", stage)  # one command makes all three
+        assert beside == f"  beside  starting Python, pictures and pages: {duration(seconds)}"
+        assert f"in all about {duration(300 + seconds)}, " in total
 
 
 def test_a_command_stands_once_below_what_it_builds():

@@ -1,6 +1,7 @@
 """Progress on narrow and wide terminals and in logs; durations; the speed of a machine and the question about a day."""
 
 import io
+import itertools
 import json
 import re
 import sys
@@ -170,12 +171,28 @@ def test_the_whole_job_is_scaled_by_what_its_steps_took(clock):
     pace.end("data")  # another process built it
     pace.begin("generator")
     clock.now += 100
-    assert pace.left(100) == pytest.approx(100 + 2 * 110)  # 200 s where 100 were expected
+    assert pace.left(100) == pytest.approx(100 + 110 * (21.1 + 100) / (21.1 + 50))  # 200 s where 100 were expected
     clock.now += 100
     pace.end("generator")
     pace.begin("latents")
     assert pace.position == "3/4"
-    assert pace.left(40) == pytest.approx(40 + 60 * (200 + 40) / 150)
+    assert pace.left(50) == pytest.approx(50 + 60 * (21.1 + 200) / (21.1 + 100))
+
+
+def test_what_is_left_does_not_jump_with_small_steps(clock):
+    """A second that took ten is no sign that hours will be ten times as many; what follows the steps is counted."""
+    pace = Pace({"data": 1.0, "generator": 1000.0, "latents": 500.0}, afterwards=6.0)
+    pace.begin("data")
+    clock.now += 10
+    pace.end("data")
+    pace.begin("generator")
+    assert pace.left(1000) == pytest.approx(1000 + 506, rel=0.1)
+    told = []
+    for spent in range(0, 2000, 100):  # at half the speed that was expected
+        told.append(pace.left(2000 - spent) + spent)
+        clock.now += 100
+    assert max(abs(after - before) for before, after in itertools.pairwise(told)) < 0.1 * told[0]
+    assert told[-1] == pytest.approx(2000 + 2 * 506, rel=0.1)
 
 
 # ------------------------------------------------------------------------------------------------ the machine
@@ -215,7 +232,7 @@ def test_the_speed_of_this_machine_is_measured():
     assert 0.5 < speed.gflops < 50_000
     assert speed.narrow_penalty >= 1
     # Half as wide: between the two that were measured.
-    half = Effort(gflop=speed.gflops, width=0.5).cost(speed).seconds
+    half = Effort(gflop=speed.gflops, width=0.5).cost(speed).seconds - Effort().cost(speed).seconds
     assert 1 <= half <= speed.narrow_penalty
 
 
@@ -228,6 +245,14 @@ def test_a_machine_that_is_busy_with_others_is_judged_by_the_time_it_spent_here(
     monkeypatch.setattr(machine.nn, "ReLU", Interrupted)
     by_the_clock = 4 * 3 * 64 * 2 * 9 * machine.NARROW**2 * 32**2 / 1e9  # gflops, in the second that the four sleep
     assert machine._gflops("cpu", machine.NARROW, 0.0) > 1.5 * by_the_clock
+
+
+def test_what_costs_little_arithmetic_still_takes_its_time():
+    """The plan of a smoke run once said 4 s of a run that took 45."""
+    speed = USUAL["cpu"]
+    assert Effort().cost(speed).seconds > 1
+    assert Effort(steps=1000).cost(speed).seconds > 1000 * 0.005
+    assert Effort(seconds=60).cost(USUAL["cuda"]).seconds > 60
 
 
 # ------------------------------------------------------------------------------------------------ before it starts
@@ -332,8 +357,10 @@ def test_a_plan_of_many_jobs_shows_what_they_share_once(memory, tmp_path, capsys
         assert [jobs for label, _, jobs in parts if label == own] == ["for job 1", "for job 2", "for job 3"]
     assert len(parts) == len(shared) + 2 * 3
     total = re.search(r"in all about ([\d.]+) min, \d+ MB for 3 jobs on this CPU", text)
-    # Each line is rounded, and says "1 s" of less.
-    assert float(total[1]) * 60 == pytest.approx(sum(seconds for _, seconds, _ in parts), abs=15)
+    beside = plan.seconds_beside("train", 3)
+    assert f"starting Python, pictures and pages: {duration(beside)}" in text
+    # Each line is rounded.
+    assert float(total[1]) * 60 == pytest.approx(beside + sum(seconds for _, seconds, _ in parts), abs=15)
     assert "job 2/3: seed=1" in text
     assert "\n".join(plan.bring_your_own()) in text
 

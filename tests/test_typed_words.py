@@ -33,6 +33,17 @@ def test_a_job_shows_its_words_as_they_were_typed():
     assert "+" not in job.command
 
 
+def test_signs_that_change_nothing_are_not_shown():
+    """`++key` of a key that the run has anyway, and `+` of an argument of a class of one's own."""
+    words = read_command_line(["++view.epsilon1=0.3", "++loss={alpha: 0.2}", "+view.encoder.training.epochs=3"]).words
+    job = make_job("train", compose(words), words)
+    shown = ("view.epsilon1=0.3", "loss={alpha: 0.2}", "+view.encoder.training.epochs=3")
+    assert job.typed == job.overrides == shown
+    plain = make_job("train", compose(shown), shown)
+    assert (plain.identity, plain.run_dir) == (job.identity, job.run_dir)
+    assert typed_words(["generator._target_=my.G", "+generator.width=8"])[1] == "generator.width=8"
+
+
 def test_a_class_from_outside_makes_no_key_known_to_other_jobs(tmp_path, capsys, monkeypatch):
     """One process runs the jobs of a multirun: what one of them imports is no key of the others."""
     monkeypatch.setenv("ASSIMILATE_DATA", str(tmp_path / "data"))

@@ -73,7 +73,7 @@ TYPOS = [
     ("evaluate", ["+input.size=64"], "input.image_size"),
     ("analyze", ["+analysis.num_image=4"], "analysis.num_images"),
     ("analyze", ["analysis=distances", "+analysis.mine.epochs=4"], "analysis"),
-    ("report", ["+hinge=view"], "Tables of rows"),
+    ("report", ["+hinge=view"], "Did you mean view.hinge?"),
     ("train", ["+view/search=x"], "no table"),
     ("train", ["+table3=expert_expert_wsearch_a2", "+view.epsilon=0.3"], "view.epsilon1"),
     ("train", ["-m", "seed=0,1", "+view.epsilon=0.1,0.2"], "view.epsilon1"),

@@ -82,6 +82,6 @@ def _versions() -> str:
 def _wrong(word: str) -> str:
     if word == "--completion":
         return f"--completion needs the shell: {' or '.join(SHELLS)}"
-    near = difflib.get_close_matches(word, stages(), n=1)
+    near = difflib.get_close_matches(word, [*stages(), "--help", "--version"], n=1)
     hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(stages())}"
     return f"{word} is no stage. {hint}"

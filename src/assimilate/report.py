@@ -22,9 +22,15 @@ from assimilate.pages.write import write_reports
 from assimilate.run.analysis_settings import measures_pair
 from assimilate.run.composing import own_folders
 from assimilate.run.job import Job
-from assimilate.run.known_keys import EXPERIMENTS
+from assimilate.run.known_keys import CONF, EXPERIMENTS
 from assimilate.run.neutral import is_neutral, key_of
 from assimilate.run.words import SEARCH_PATH, override_word, read_command_line
+
+
+def _is_shipped(word: str) -> bool:
+    """Whether a word chooses an option of ours."""
+    group, _, name = word.partition("=")
+    return (CONF / group / f"{name}.yaml").is_file()
 
 
 def _folders(runs: Iterable[Run]) -> list[Path]:
@@ -60,6 +66,7 @@ def main(job: Job) -> None:
         EXPERIMENTS,
         _folders(found.runs),
         out_word=override_word("out", str(job.out)) if out_words else None,
+        is_shipped=_is_shipped,
     )
     written = write_reports(book)
     filled, total = book.chapters[0].coverage

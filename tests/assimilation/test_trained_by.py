@@ -87,6 +87,31 @@ def test_it_trains_and_its_source_is_in_the_key(conf, tmp_path):
     assert encoder_of(conf).key != key_before
 
 
+@pytest.mark.parametrize(
+    ("written", "replaced", "by", "says"),
+    [
+        ("my_dimming_training.py", "class Dimming(", "class Dimmer(", "my_dimming_training defines no such class"),
+        (
+            "my_dimming.py",
+            "    trained_by",
+            "    other",
+            "cannot be trained with: its class has no trained_by, the LightningModule",
+        ),
+        ("my_dimming.py", "LearnedView", "View", "its class has no trained_by, source or given_images"),
+    ],
+)
+def test_a_class_that_trains_nothing_is_refused_by_the_plan(conf, tmp_path, capsys, written, replaced, by, says):
+    file = conf.parent / written
+    text = file.read_text().replace(replaced, by)
+    if by == "View":
+        text = text.replace("views.learned", "views.step").split("    trained_by")[0] + "    light: Probability = 0.5\n"
+    file.write_text(text)
+    assert train.main(["--config-dir", str(conf), *WORDS, "prepare=plan", f"out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
 def test_a_module_that_is_not_there_is_refused_before_anything(conf, tmp_path, capsys):
     (conf.parent / "my_dimming_training.py").unlink()
     assert train.main(["--config-dir", str(conf), *WORDS, f"out={tmp_path / 'out'}"]) == 2

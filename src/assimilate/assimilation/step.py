@@ -1,5 +1,6 @@
 """The training of an encoder as a step."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -126,10 +127,11 @@ class Trained(Encoder, Training):
         return self.network.backbone.share
 
     def effort(self, images: int) -> Effort:
-        """A training step costs three forward passes a view, and what it takes to make one in the step."""
+        """Three forward passes a view, what it takes to make one in the step, and a pass an epoch for the kNN curve."""
         made = 0.0 if self.view is None else self.slots.count(GENERATED) * self.view.effort_in_training(self.gflop)
-        gflop = self.epochs * images * (len(self.slots) * self.gflop * 3 + made)
-        return Effort(gflop, 90 * self.width**2 + 1, self.width)
+        gflop = self.epochs * images * (len(self.slots) * self.gflop * 3 + made + self.gflop)
+        steps = self.epochs * math.ceil(images / self.batch_size)
+        return Effort(gflop, 90 * self.width**2 + 1, self.width, steps)
 
     @property
     def label(self) -> str:

@@ -16,7 +16,7 @@ from assimilate.data.transform import NoTransform, Transform
 from assimilate.encoder.step import Network
 from assimilate.graph.called import NAMED_CLASSES
 from assimilate.graph.settings import NEUTRAL, Allowed, At, Count, Flag, From, Seed, Settings
-from assimilate.graph.source import find_module
+from assimilate.graph.source import defines, find_module
 from assimilate.views.step import View
 
 if TYPE_CHECKING:
@@ -83,10 +83,14 @@ class Training(Settings):
                 "with it"
             )
         self.optimizer.schedule.check(self.epochs)
+        if self.view is not None and (lacking := self.view.lacking) is not None:
+            raise ValueError(f"view={self.view.name} cannot be trained with: its class has no {lacking}")
         module = self.module_path.rpartition(".")[0]
+        whose = f"assim={self.assim}" if self.view is None else f"view={self.view.name}"
         if find_module(module) is None:
-            whose = f"assim={self.assim}" if self.view is None else f"view={self.view.name}"
             raise ValueError(f"{whose} trains by {self.module_path}, and there is no module {module}")
+        if not defines(self.module_path):
+            raise ValueError(f"{whose} trains by {self.module_path}, and {module} defines no such class")
         return self
 
     @property

@@ -11,8 +11,9 @@ from assimilate.data.transform import Transform
 from assimilate.errors import UserError
 from assimilate.pages.result_file import METRICS, disagreement, read_metrics
 from assimilate.run.composing import rows_of, table_groups
-from assimilate.run.job import Job, shell_word
+from assimilate.run.job import Job
 from assimilate.run.recipe import Recipe
+from assimilate.run.words import SEARCH_PATH
 from assimilate.views.learned import VIEWMAKER
 
 # Of a result, what figures of runs read.
@@ -79,10 +80,10 @@ def find_runs(job: Job, words: Sequence[str], labels: Sequence[str] | None) -> d
         budget, dataset = job.config["budget"]["name"], job.config["dataset"]["name"]
         words = [f"{glob.escape(budget)}/*/*/{glob.escape(dataset)}"]
         if not _runs_at(job, words[0]):
-            given = [shell_word(word) for word in job.typed if not word.lstrip("+").startswith("analysis")]
+            given = [word for word in job.typed if not word.lstrip("+").startswith("analysis")]
             raise UserError(
                 f"no finished run of dataset={dataset} budget={budget} is below out={job.out}; this makes one: "
-                f"{' '.join(['python -m assimilate.train', *given])}"
+                f"{job.command_of('train', given)}"
             )
     settings: dict[Path, tuple[list[FoundRun], str | None]] = {}
     missing: list[str] = []
@@ -129,10 +130,9 @@ def _how_to_make(job: Job, word: str) -> str:
             return f"{word} (no such row; rows of {table}: {', '.join(rows_of(table))})"
         words = [word for word in job.overrides if word.startswith("dataset=")]
         words = words or [f"dataset={job.config['dataset']['name']}"]
-        beside = ("budget=", "dataset.root=", "dataset.name=", "out=")
+        beside = ("budget=", "dataset.root=", "dataset.name=", "out=", f"{SEARCH_PATH}=")
         words += [word for word in job.overrides if word.startswith(beside)]
-        command = " ".join(["python -m assimilate.train", f"+{word.replace('/', '=')}", *map(shell_word, words)])
-        return f"{word} (made by: {command})"
+        return f"{word} (made by: {job.command_of('train', [f'+{table}={row}', *words])})"
     return f"{word} (no {METRICS} there or in its seed* folders, below out={job.out})"
 
 

@@ -153,7 +153,8 @@ class StyleGAN2(StyleGAN2Settings, Generator):
     def effort(self, images: int) -> Effort:
         """Both networks forward and backward, twice, and the lazy regularisers; a checkpoint is only read."""
         steps = 0 if self.is_brought else self.num_steps
-        return Effort(steps * self.batch_size * self.synthesis_gflop * 12, 400 * self.width**2 + 1, self.width)
+        gflop = steps * self.batch_size * self.synthesis_gflop * 12
+        return Effort(gflop, 400 * self.width**2 + 1, self.width, steps)
 
     def unused(self) -> Mapping[str, str]:
         """All of the training for a checkpoint, and what belongs to an augmentation or measurement that is off."""

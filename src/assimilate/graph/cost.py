@@ -26,15 +26,19 @@ class Speed:
         gflops: 10⁹ floating-point operations a second on layers of the published widths.
         narrow_penalty: how many times slower the narrowest layers are.
         is_measured: on this machine; otherwise it is what such machines usually do.
+        step_seconds: of a training step, however small its networks are: kernels are started one by one.
     """
 
     gflops: float
     narrow_penalty: float
     is_measured: bool = False
+    step_seconds: float = 0.01
 
 
 # Two CPU cores, and one data-centre GPU.
-USUAL = {"cpu": Speed(120.0, 4.0), "cuda": Speed(25_000.0, 1.0)}
+USUAL = {"cpu": Speed(120.0, 4.0), "cuda": Speed(25_000.0, 1.0, step_seconds=0.03)}
+# What an artifact takes however small it is: networks made and read, first batches, checksums, files forced to disk.
+FEWEST_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,18 @@ class Effort:
         gflop: floating-point operations, in 10⁹.
         megabytes: on disk.
         width: of the widest network, as a share of the published one's; narrow layers waste a machine.
+        steps: training steps of an encoder, or what is as many.
+        seconds: work of the CPU, on whatever device the rest is.
     """
 
     gflop: float = 0.0
     megabytes: float = 1.0
     width: float = 1.0
+    steps: float = 0.0
+    seconds: float = 0.0
 
     def cost(self, speed: Speed) -> Cost:
         """On a machine of that speed."""
         narrow = 1 + (speed.narrow_penalty - 1) * max(0.0, 1 - self.width)
-        return Cost(self.gflop * narrow / speed.gflops, self.megabytes)
+        beside = FEWEST_SECONDS + self.seconds + self.steps * speed.step_seconds
+        return Cost(beside + self.gflop * narrow / speed.gflops, self.megabytes)

@@ -73,9 +73,21 @@ def unknown_word(key: str, word: Any, words: Iterable[str]) -> UserError:
     return UserError(f"{key}={word} cannot be used: allowed is {listed([*known, 'module.Class of your own'])}")
 
 
+# As many names as a hint has at most.
+MOST_NAMED = 4
+
+
 def nearest(key: str, known: Iterable[str]) -> str:
-    """ "Did you mean a or b?", or where all keys are shown."""
-    near = difflib.get_close_matches(key, sorted(set(known)), n=3, cutoff=0.6)
+    """ "Did you mean a or b?", or where all keys are shown.
+
+    A key of which only the end was typed (root) is nearest to those that end so (dataset.root).
+    """
+    known = sorted(set(known))
+    ending = sorted((name for name in known if name.endswith(f".{key}")), key=lambda name: name.count("."))
+    if ending and key not in known:
+        whole = difflib.get_close_matches(key, [name for name in known if "." not in name], n=2, cutoff=0.65)
+        return f"Did you mean {listed([*whole, *ending][:MOST_NAMED])}?"
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     # Keys of one group are all a little alike: others stand beside the nearest only if they are about as near.
     alike = [difflib.SequenceMatcher(None, name, key).ratio() for name in near]
     near = [name for name, ratio in zip(near, alike, strict=True) if ratio > alike[0] - 0.1]

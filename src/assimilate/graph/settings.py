@@ -2,14 +2,14 @@
 
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidatorFunctionWrapHandler, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
@@ -170,17 +170,14 @@ class Settings(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """The keywords of `__init_subclass__` are no settings of pydantic's."""
 
-    @field_validator("*", mode="before")
+    @field_validator("*", mode="wrap")
     @classmethod
-    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _no_boolean_for_a_number(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         """Pydantic takes true for 1, within lists and mappings too."""
-        if any(isinstance(item, bool) for item in _innermost(value)):
-            kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
-            # What one of these holds, where nothing is said of it, may well be a boolean.
-            holders = () if isinstance(value, bool) else (BaseModel, Mapping, list, tuple, set, frozenset)
-            if {int, float} & kinds and not any(kind in (bool, Any) or issubclass(kind, holders) for kind in kinds):
-                raise ValueError("a number is needed")
-        return value
+        found = validate(value)
+        if _became_a_number(value, found):
+            raise ValueError("a number is needed")
+        return found
 
     def unused(self) -> Mapping[str, str]:
         """Fields that these settings leave without any effect, each with the reason, for people."""
@@ -269,28 +266,13 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
-def _innermost(value: Any) -> Iterator[Any]:
-    """What lists and mappings hold, however deep."""
-    if isinstance(value, Mapping):
-        value = [*value, *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            yield from _innermost(item)
-    else:
-        yield value
-
-
-def _kinds(annotation: Any) -> set[Any]:
-    """The types of the values that an annotation lets in: {int, NoneType} of `list[int] | None`."""
-    if typing.get_origin(annotation) is Callable:
-        return {Callable}  # what it is called with is no value of the field
-    if typing.get_origin(annotation) is Literal:
-        return set(map(type, typing.get_args(annotation)))
-    inner = typing.get_args(annotation)
-    parts = inner[:1] if typing.get_origin(annotation) is Annotated else inner
-    if not parts:
-        return {annotation} if isinstance(annotation, type) else set()  # an ellipsis, a type variable
-    return {kind for part in parts for kind in _kinds(part)}
+def _became_a_number(given: Any, found: Any) -> bool:
+    """Whether a boolean is now a number, in lists and mappings however deep."""
+    if isinstance(given, Mapping) and isinstance(found, Mapping):
+        given, found = [*given, *given.values()], [*found, *found.values()]
+    if isinstance(given, list | tuple) and isinstance(found, list | tuple):
+        return any(map(_became_a_number, given, found))
+    return isinstance(given, bool) and isinstance(found, int | float) and not isinstance(found, bool)
 
 
 def settings_type(annotation: Any) -> "type[Settings] | None":

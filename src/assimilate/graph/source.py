@@ -100,6 +100,27 @@ def find_module(name: str) -> ModuleSpec | None:
     return spec
 
 
+def defines(path: str) -> bool:
+    """Whether the module of a dotted path, which is there, gives a value to its last name; true if it may."""
+    module, _, name = path.rpartition(".")
+    spec = find_module(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return True
+    try:
+        tree = ast.parse(Path(spec.origin).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return True  # said when it is imported
+    bound = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return bool(bound & {name, "*", "__getattr__"})
+
+
 def _imported(source: bytes, name: str, *, is_package: bool) -> Iterator[str]:
     """Full names of the modules that a file's import statements may mean."""
     try:

@@ -1,5 +1,6 @@
 """The latents of the training images: inverted here, brought by the user, or known."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -163,7 +164,8 @@ class InDomain(InDomainSettings, Latents):
         each = self.optimization.num_steps * self.generator.synthesis_gflop * 6
         training = self.num_steps * self.batch_size * self.generator.synthesis_gflop * 12
         floats = 14 * getattr(self.generator, "latent_dim", 512)
-        return Effort(training + images * each, images * floats * 4 / 1e6, self.generator.width)
+        steps = 2 * self.num_steps + self.optimization.num_steps * math.ceil(images / self.optimization.tile)
+        return Effort(training + images * each, images * floats * 4 / 1e6, self.generator.width, steps)
 
     def lacking_discriminator(self) -> str | None:
         """What to tell a user whose generator has no discriminator; None if the inversion needs none."""

@@ -38,12 +38,13 @@ from assimilate.run.composing import (
     rows_of,
     searching,
     table_groups,
+    unresolved,
 )
 from assimilate.run.config import expand_sweep, make_job, own_words, plan_sweep
 from assimilate.run.help_pages import help_of
 from assimilate.run.job import Job
 from assimilate.run.keys import is_settable
-from assimilate.run.known_keys import CONF, plain_keys
+from assimilate.run.known_keys import CONF, leaves, nearest_key, plain_keys
 from assimilate.run.words import CommandLine, check_quoted, read_command_line, sweep_word
 
 # Keys in which an option or a row states its own name: set by hand, they would mislabel the run.
@@ -64,14 +65,20 @@ def _check_key(override: Override) -> None:
         raise UserError(f"{override.input_line}: no key can be taken away; give it another value, {key}=…")
     if override.package is not None and not key.startswith("hydra"):
         raise UserError(f"{override.input_line}: an option stays in its place; give {key}=…, without @")
+    for leaf, value in leaves({key: override.value()}):  # also of view={name: x}
+        if (instead := _said_by(leaf, value)) is not None:
+            raise UserError(f"{override.input_line} cannot be set by itself: give {instead}")
+
+
+def _said_by(key: str, value: Any) -> str | None:
+    """What to give in place of a key that names the chosen option or row; None for any other."""
     for name, instead in SAID_BY.items():
         if key == name or key.startswith(f"{name}."):
-            raise UserError(f"{override.input_line} cannot be set by itself: give {instead}")
+            return instead
     group, _, name = key.partition(".")
-    ours = name == TARGET and key != OWN_CLASS and str(override.value()).startswith("assimilate.")
+    ours = name == TARGET and key != OWN_CLASS and str(value).startswith("assimilate.")
     chosen = (name == "name" and not is_settable(key)) or ours
-    if chosen and (CONF / group).is_dir():
-        raise UserError(f"{override.input_line} cannot be set by itself: give {group}=<its name>")
+    return f"{group}=<its name>" if chosen and (CONF / group).is_dir() else None
 
 
 def _check_hydra_key(override: Override) -> None:
@@ -133,7 +140,9 @@ def _no_addition(override: Override, tables: Sequence[str]) -> UserError:
         return UserError(f"{override.input_line} cannot be used: a key is given without +, {key}=…")
     near = difflib.get_close_matches(key, [*tables, *keys], n=2)
     hint = " or ".join(f"+{name}=…" if name in tables else f"{name}=…" for name in near)
-    told = f"Did you mean {hint}?" if near else f"Tables of rows: {', '.join(tables)}. All keys: --cfg job"
+    told = f"Did you mean {hint}?" if near else nearest_key(key, ())
+    if not told.startswith("Did"):
+        told = f"Tables of rows: {', '.join(tables)}. {told}"
     return UserError(f"+{key} is no table of rows, and no key. {told}")
 
 
@@ -198,7 +207,10 @@ def _show_job(line: CommandLine) -> None:
     config = compose(line.words)
     shown = config if package is None else OmegaConf.select(config, package)
     head = "" if package is None else f"# @package {package}\n"
-    print(head + OmegaConf.to_yaml(shown, resolve="--resolve" in line.shows), end="")
+    try:
+        print(head + OmegaConf.to_yaml(shown, resolve="--resolve" in line.shows), end="")
+    except OmegaConfBaseException as error:
+        raise UserError(unresolved(error, config)) from error
 
 
 def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -> None:

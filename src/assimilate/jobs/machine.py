@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from assimilate.errors import UserError
-from assimilate.graph.cost import Speed
+from assimilate.graph.cost import USUAL, Speed
 
 
 def choose_device(accelerator: str) -> str:
@@ -64,7 +64,8 @@ def measure_speed(device: str, *, seconds: float = 3.0) -> Speed:
     by the time that it spent on this process.
     """
     wide, narrow = (_gflops(device, channels, seconds) for channels in (PUBLISHED, NARROW))
-    return Speed(wide, max(1.0, 1 + (wide / narrow - 1) / (1 - NARROW / PUBLISHED)), is_measured=True)
+    penalty = max(1.0, 1 + (wide / narrow - 1) / (1 - NARROW / PUBLISHED))
+    return Speed(wide, penalty, is_measured=True, step_seconds=USUAL[device].step_seconds)
 
 
 def _gflops(device: str, channels: int, seconds: float, *, side: int = 32, depth: int = 4) -> float:

@@ -20,10 +20,14 @@ from assimilate.graph.cost import USUAL, Cost, Speed, duration
 from assimilate.jobs.session import Session
 from assimilate.jobs.terminal import Pace, wrapped
 from assimilate.run.budget import BUDGETS, lowering
+from assimilate.run.job import PROBING_STAGES
 
 BRING_YOUR_OWN = (
     "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
 )
+BESIDE_THEM = "starting Python, pictures and pages"
+# Beside the artifacts: importing what computes, and a run's pictures and page.
+STARTING_SECONDS, DRAWING_SECONDS = 8.0, 6.0
 # Work from which on a machine's speed is worth measuring, and from which on a CPU's user is asked.
 LONG_SECONDS, ASKED_SECONDS = 15 * 60, 24 * 3600
 # An artifact, and the session that finds or builds it.
@@ -100,8 +104,13 @@ def print_plan(
     say(f"plan for {session.job.command}")
     say(f"  out     {session.job.out}")
     say(f"  result  {target or session.job.run_dir}")
-    for line in (*parts_of(planned), *totals(planned, smaller_than(session.config))):
+    for line in (*parts_of(planned), *totals(planned, smaller_than(session.config), seconds_beside(session.job.stage))):
         say(line)
+
+
+def seconds_beside(stage: str, jobs: int = 1) -> float:
+    """Seconds of a command that go into no artifact: its start, and the pictures and pages of its jobs."""
+    return STARTING_SECONDS + DRAWING_SECONDS * jobs * (stage in PROBING_STAGES)
 
 
 def parts_of(planned: Sequence[Planned], jobs: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
@@ -122,10 +131,11 @@ def parts_of(planned: Sequence[Planned], jobs: Mapping[str, str] = MappingProxyT
             yield f"          {part.command}"
 
 
-def totals(planned: Sequence[Planned], smaller: str, jobs: str = "") -> Iterator[str]:
-    """The last lines of a plan; `smaller` are the budgets that take less."""
+def totals(planned: Sequence[Planned], smaller: str, beside: float, jobs: str = "") -> Iterator[str]:
+    """The last lines of a plan; `smaller` are the budgets that take less, `beside` seconds that go into no artifact."""
     if any(part.command for part in planned):
-        total = sum((part.cost for part in planned), Cost())
+        total = sum((part.cost for part in planned), Cost(beside))
+        yield f"  beside  {BESIDE_THEM}: {duration(beside)}"
         yield f"  in all about {total.text}{jobs} on {next(part.machine for part in planned if part.machine)}"
         if smaller:
             yield f"  smaller: {smaller} (labelled so everywhere)"
@@ -155,12 +165,13 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def plan_of_all(plans: Mapping[int, Sequence[Planned]], smaller: str) -> list[str]:
+def plan_of_all(plans: Mapping[int, Sequence[Planned]], smaller: str, stage: str) -> list[str]:
     """The lines of what the jobs of a multirun would build: what they share once, and the total.
 
     Args:
         plans: by number of the job, from 1.
         smaller: the budgets that take less.
+        stage: the command.
     """
     parts: dict[str, Planned] = {}
     users: dict[str, list[int]] = {}
@@ -176,7 +187,7 @@ def plan_of_all(plans: Mapping[int, Sequence[Planned]], smaller: str) -> list[st
 
     planned = list(parts.values())
     lines = parts_of(planned, {key: jobs(numbers) for key, numbers in users.items()})
-    return [*lines, *totals(planned, smaller, f" for {len(plans)} jobs")]
+    return [*lines, *totals(planned, smaller, seconds_beside(stage, len(plans)), f" for {len(plans)} jobs")]
 
 
 def _planned(
@@ -232,12 +243,15 @@ def announce(
         speed = session.machine.measure_speed(session.device)
         remember_speed(session.device, session.settings.trainer.num_threads, speed)
         planned = list(_planned(missing, speed, anew=again, shards=shards))
-    total = sum((part.cost for part in planned), Cost())
+    drawing = DRAWING_SECONDS if session.job.stage in PROBING_STAGES and session.prepare != "only" else 0.0
+    total = sum((part.cost for part in planned), Cost(drawing))
     session.say(f"to build on {session.device_name}, {_how_rough(speed)}:")
     width = max(len(part.label) for part in planned)
     for part in planned:
         session.say(f"  {part.label:<{width}}  {part.cost.text}")
     if len(planned) > 1:
+        if drawing:
+            session.say(f"  {'pictures and page':<{width}}  {duration(drawing)}")
         session.say(f"  {'in all':<{width}}  about {total.text}")
     if total.seconds > LONG_SECONDS:
         if smaller := smaller_than(session.config):
@@ -246,7 +260,8 @@ def announce(
         for line in bring_your_own():
             session.say(line)
     _ask(session, total)
-    pace = Pace({artifact.label: part.seconds for (_, artifact), part in zip(missing, planned, strict=True)})
+    seconds = {artifact.label: part.seconds for (_, artifact), part in zip(missing, planned, strict=True)}
+    pace = Pace(seconds, afterwards=drawing)
     for owner, _ in needs:
         owner.terminal.pace = pace
 

@@ -26,7 +26,6 @@ from assimilate.probes.floors import COMMONEST_CLASS, PIXELS, below, commonest_c
 from assimilate.probes.knn import leave_one_out_accuracy
 from assimilate.run.checks import KNN_TRAIN
 from assimilate.run.config import words_of_the_baseline
-from assimilate.run.job import shell_word
 from assimilate.run.words import typed_words
 
 
@@ -75,7 +74,7 @@ def finish_run(session: Session) -> None:
             **session.load(chain.reference_probe.step),
         }
     elif chain.probe is not None and "weights" not in result and (words := words_of_the_baseline(job)):
-        result["baseline_command"] = " ".join(["python -m assimilate.train", *map(shell_word, typed_words(words))])
+        result["baseline_command"] = job.command_of("train", typed_words(words))
     write_metrics(job, result, session.say)
     if may_write(job.run_dir):
         keep_curves(session)

@@ -12,7 +12,7 @@ from assimilate.pages.run import Run, parse_place, parse_run
 from assimilate.pages.tables import TABLE, read_layout
 from assimilate.run.analysis_settings import measures_pair
 from assimilate.run.composing import own_folders
-from assimilate.run.job import Job
+from assimilate.run.job import MEASURING_STAGE, Job
 from assimilate.run.known_keys import EXPERIMENTS
 from assimilate.run.recipe import Recipe
 from assimilate.run.titles import titles_of
@@ -112,6 +112,7 @@ def write_metrics(job: Job, result: dict[str, Any], say: Callable[[str], None]) 
         "budget": config["budget"]["name"],
         "overrides": list(job.typed),
         "command": job.command,
+        "python_path": job.python_path,
         "paper": papers_numbers(job),
         "titles": titles_of(config),
     }
@@ -136,14 +137,14 @@ def finished_run(job: Job) -> Run:
         UserError: there is none, or it cannot be used.
     """
     result, path = read_metrics(job.run_dir), job.run_dir / METRICS
+    maker = MEASURING_STAGE if measures_pair(job.config) else "train"
     if result is None:
-        maker = ".analyze" if measures_pair(job.config) else ".train"
         raise UserError(
-            f"{path} is not there yet: run {job.command.replace('.report', maker)}. "
+            f"{path} is not there yet: run {job.command_of(maker, job.typed)}. "
             "The page about everything that was run: python -m assimilate.report, without overrides but out="
         )
     if (wrong := disagreement(result, job.out)) is not None:
-        raise UserError(f"{path} {wrong}: {job.command.replace('.report', '.train')}")
+        raise UserError(f"{path} {wrong}: {job.command_of(maker, job.typed)}")
     try:
         return parse_run(result, parse_place(job.run_dir.relative_to(job.out).parts))
     except ValueError as error:

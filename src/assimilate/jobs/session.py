@@ -228,10 +228,10 @@ class Session:
         left_out = ("prepare=", "force=", "verify=", "shard=", "preview=")
         words = [word for word in self.job.typed if not word.startswith(left_out)]
         if self.job.stage == MEASURING_STAGE:  # no other reads the settings of an analysis
-            return " ".join([f"python -m assimilate.{MEASURING_STAGE}", *map(shell_word, words), "prepare=only"])
+            return self.job.command_of(MEASURING_STAGE, [*words, "prepare=only"])
         if isinstance(artifact.step, Encoder) and artifact.label != self.chain.encoder.label:
             words.append("prepare=only")
-        return " ".join(["python -m", f"assimilate.{artifact.step.stage}", *map(shell_word, words)])
+        return self.job.command_of(artifact.step.stage, words)
 
     def gpu_is_likely(self) -> bool:
         """Whether the run would find a GPU, judged without importing torch: a plan is to be quick."""

@@ -126,6 +126,7 @@ def run_swept(
         job = replace(compose_job(), log=log, turn="/".join(str(n) for n in (number + 1, folder.expected) if n))
         record = replace(
             record,
+            overrides=job.typed,
             run_dir=str(job.run_dir),
             row=job.row,
             dataset=job.config["dataset"]["name"],
@@ -270,7 +271,7 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
             console.print("± is the sample standard deviation over n training seeds", markup=False)
     plans = {record.number + 1: [Planned(**part) for part in record.planned] for record in records if record.planned}
     smaller = next((record.smaller for record in records if record.smaller), "")
-    for line in plan_of_all(plans, smaller) if plans else ():
+    for line in plan_of_all(plans, smaller, stage) if plans else ():
         console.print(line, markup=False)
     searched = [record for record in records if record.objective is not None]
     if searched:

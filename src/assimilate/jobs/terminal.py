@@ -49,16 +49,22 @@ class Meter:
         return (done - before) / (now - then) if now - then >= 0.5 and done > before else None
 
 
+# Share of the expected whole that what was seen has to outweigh.
+TRUST = 0.1
+
+
 class Pace:
     """The steps of a job: what each was expected to take, and what the finished ones took.
 
     Args:
         expected: seconds by step, in the order of building.
+        afterwards: seconds of what follows them, which is no step.
     """
 
-    def __init__(self, expected: Mapping[str, float]) -> None:
+    def __init__(self, expected: Mapping[str, float], *, afterwards: float = 0.0) -> None:
         self._pending = {step: max(1.0, seconds) for step, seconds in expected.items()}
-        self._count = len(self._pending)
+        self._count, self._afterwards = len(self._pending), afterwards
+        self._trust = TRUST * (sum(self._pending.values()) + afterwards)
         self._running, self._started = "", 0.0
         self._expected = self._took = 0.0
 
@@ -91,16 +97,20 @@ class Pace:
     def left(self, of_step: float) -> float | None:
         """Seconds that the whole job may still take.
 
-        The estimates of what is to come are scaled by what the steps so far took, the running one among them.
+        The estimates of what is to come are scaled by what was done so far, and how long it took. Little that was done
+        says little of the rest: a tenth of the whole counts as if it had taken what was expected.
 
         Args:
             of_step: seconds that the running step will still take.
         """
         if self._running not in self._pending:
             return None
-        expected = self._expected + self._pending[self._running]
-        scale = (self._took + time.monotonic() - self._started + of_step) / expected
-        return of_step + scale * sum(seconds for step, seconds in self._pending.items() if step != self._running)
+        spent = time.monotonic() - self._started
+        share = spent / (spent + of_step) if spent else 0.0
+        expected = self._trust + self._expected + share * self._pending[self._running]
+        scale = (self._trust + self._took + spent) / expected
+        others = sum(seconds for step, seconds in self._pending.items() if step != self._running)
+        return of_step + scale * (others + self._afterwards)
 
 
 class Terminal:

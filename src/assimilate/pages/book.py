@@ -1,6 +1,6 @@
 """Everything below `out`, put into tables, with the commands of what is missing."""
 
-import shlex
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +12,23 @@ from assimilate.pages.paired import Baselines, Paired
 from assimilate.pages.run import COMPARABLE_BUDGET, Run
 from assimilate.pages.settings import Setting, SettingsTable, group_settings
 from assimilate.pages.tables import Row, Table, read_tables
+from assimilate.run.job import shell_command
 
 # (row, data set) -> other names of the very run that the row is there, each with its title
 Lenders = Callable[[str, str], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How a command comes by a data set.
+
+    Attributes:
+        words: its overrides.
+        python_path: where Python finds a class of the user's; "" where none is needed.
+    """
+
+    words: tuple[str, ...]
+    python_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,7 @@ def make_book(
     own: Sequence[Path],
     *,
     out_word: str | None,
+    is_shipped: Callable[[str], bool],
 ) -> Book:
     """Put what was found into tables.
 
@@ -109,6 +124,7 @@ def make_book(
         shipped: the folder of the paper's tables.
         own: folders of options of the user's, whose tables stand beside them.
         out_word: the override `out=…` that commands on the page need, if the default does not lead there.
+        is_shipped: whether a word chooses an option that is shipped, rather than one of the user's folders.
     """
     tables, row_problems = read_tables(shipped, own, [run.place.row for run in found.runs if run.place.row])
     order = [row.key for table in tables for row in table.rows]
@@ -119,7 +135,7 @@ def make_book(
         if run.place.row not in (None, *order)
     ]
     budgets = {run.place.budget for run in found.runs} | {analysis.budget for analysis in found.analyses}
-    lenders, baselines, chosen = _lenders(tables), Baselines(found.runs), _dataset_words(found.runs)
+    lenders, baselines, chosen = _lenders(tables), Baselines(found.runs), _chosen(found.runs, is_shipped)
 
     def place(run: Run) -> tuple[bool, int, str]:
         row = run.place.row
@@ -142,27 +158,38 @@ def _fill(
     out_word: str | None,
     lenders: Lenders,
     baselines: Baselines,
-    chosen: Mapping[str, list[str]],
+    chosen: Mapping[str, Chosen],
 ) -> FilledTable:
+    def choice(dataset: str) -> Chosen:
+        return chosen.get(dataset, Chosen((f"dataset={dataset}",)))
+
+    def command(row: Row, stage: str, words: Sequence[str], *paths: str) -> str:
+        after = [] if budget == COMPARABLE_BUDGET else [f"budget={budget}"]
+        python_path = os.pathsep.join(dict.fromkeys(path for path in (_python_path(row, runs), *paths) if path))
+        return shell_command(stage, [*words, *after, *([out_word] if out_word else [])], python_path)
+
     def command_for(row: Row, dataset: str) -> str:
         # What the file's own command adds belongs to the paper's data sets.
-        added = row.words if dataset in row.numbers else ()
-        words = [f"+{row.table}={row.name}", *row.source, *chosen.get(dataset, [f"dataset={dataset}"]), *added]
-        return _command(row.stage, words, budget, out_word)
+        added, found = row.words if dataset in row.numbers else (), choice(dataset)
+        words = [f"+{row.table}={row.name}", *row.source, *found.words, *added]
+        return command(row, row.stage, words, found.python_path)
 
     def whole(datasets: Sequence[str]) -> str:
         """One command for the data sets that a name is enough for, one for each other."""
-        first, named, others = table.rows[0], dict[tuple[str, ...], list[str]](), []
+        first, named, others = table.rows[0], dict[tuple[str, ...], list[str]](), list[Chosen]()
         printed = {dataset for row in table.rows for dataset in row.numbers}
         for dataset in datasets:
-            added, words = first.words if dataset in printed else (), chosen.get(dataset, [f"dataset={dataset}"])
-            if words == [f"dataset={dataset}"]:
+            added, found = first.words if dataset in printed else (), choice(dataset)
+            if found == Chosen((f"dataset={dataset}",)):
                 named.setdefault(added, []).append(dataset)
             else:
-                others.append([*words, *added])
-        choices = [[f"dataset={','.join(names)}", *added] for added, names in named.items()] + others
+                others.append(Chosen((*found.words, *added), found.python_path))
+        together = [Chosen((f"dataset={','.join(names)}", *added)) for added, names in named.items()]
         row = [f"+{first.table}=glob(*)", *first.source]
-        return "\n".join(_command(f"{first.stage} -m", [*row, *words], budget, out_word) for words in choices)
+        return "\n".join(
+            command(first, f"{first.stage} -m", [*row, *found.words], found.python_path)
+            for found in (*together, *others)
+        )
 
     made_by = {"command_for": command_for, "whole": whole, "lenders": lenders}
     return fill_table(table, runs, budget=budget, baselines=baselines, **made_by)  # type: ignore[arg-type]
@@ -183,16 +210,26 @@ def _lenders(tables: Sequence[Table]) -> Lenders:
     return lenders
 
 
-def _dataset_words(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """What chooses a data set on the command line, as the first run on it did that says so."""
+def _chosen(runs: Sequence[Run], is_shipped: Callable[[str], bool]) -> dict[str, Chosen]:
+    """How a command comes by each data set, as the first run on it did that says so."""
     keys = ("dataset", "dataset.root", "dataset.name")
-    found: dict[str, list[str]] = {}
+    found: dict[str, Chosen] = {}
     for run in runs:
-        if run.dataset not in found and (words := [word for word in run.overrides if word.split("=")[0] in keys]):
-            found[run.dataset] = words
+        words = [word for word in run.overrides if word.split("=")[0] in keys]
+        if run.dataset in found or not words:
+            continue
+        own = any(word.startswith("dataset=") and not is_shipped(word) for word in words)
+        source = _folders_of_options(run) if own else []
+        found[run.dataset] = Chosen((*source, *words), run.python_path if own else "")
     return found
 
 
-def _command(stage: str, words: Sequence[str], budget: str, out_word: str | None) -> str:
-    words = [*words, *([] if budget == COMPARABLE_BUDGET else [f"budget={budget}"]), *([out_word] if out_word else [])]
-    return f"python -m assimilate.{stage} {shlex.join(words)}"
+def _folders_of_options(run: Run) -> list[str]:
+    return [word for word in run.overrides if word.startswith("hydra.searchpath=")]
+
+
+def _python_path(row: Row, runs: Sequence[Run]) -> str:
+    """PYTHONPATH of the first run that was given the folder of a user's row; "" of a shipped one."""
+    folders = [f"file://{word.removeprefix('--config-dir=')}" for word in row.source]
+    given = (run for run in runs if run.python_path and any(map("".join(_folders_of_options(run)).count, folders)))
+    return next((run.python_path for run in given), "")

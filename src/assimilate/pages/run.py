@@ -138,6 +138,7 @@ class Run(_Recorded):
     overrides: Sequence[str] = ()
     command: str = ""
     baseline_command: str = ""
+    python_path: str = ""
     spread_over: str = "probe seeds of one training run"
     skipped: str = "nothing measured"
     weights: Mapping[str, Any] | None = None

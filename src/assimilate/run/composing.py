@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from os.path import expanduser, realpath  # the first leaves ~ where there is no home, to be refused with its key
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.config_loader import ConfigLoader
@@ -26,7 +26,17 @@ from yaml import YAMLError
 
 from assimilate.errors import UserError
 from assimilate.run.keys import named_keys
-from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, nearest_key, nodes, options_with, settings_in
+from assimilate.run.known_keys import (
+    CONF,
+    EXPERIMENTS,
+    MISSING,
+    choices_of,
+    leaves,
+    nearest_key,
+    nodes,
+    options_with,
+    settings_in,
+)
 from assimilate.run.once_loader import OnceLoader
 from assimilate.run.words import SEARCH_PATH, check_quoted, unreadable
 
@@ -124,7 +134,29 @@ def one_line(error: Exception) -> str:
     if there := re.search(r"An item is already at '([^']+)'", text):
         return f"+{there[1]} cannot be used: a key that the run has is given without +, {there[1]}=…"
     no_key = f"{_missing_key(error)} cannot be set: this run has no such key"
-    return re.sub(r"Could not override '\S+'\.? Key '\S+' is not in struct", lambda _: no_key, text)
+    no_such = r"Could not override '\S+?'\.? (Key '\S+' is not in struct|No match in the defaults list\.?)"
+    return re.sub(no_such, lambda _: no_key, text)
+
+
+def unresolved(error: OmegaConfBaseException, config: DictConfig) -> str:
+    """What to say of a value that takes another's by `${…}` and cannot have it: the key, the value, and why.
+
+    Args:
+        error: what resolving `config` raised.
+        config: the configuration.
+    """
+    written = dict(leaves(cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))))
+    taking = {key: value for key, value in written.items() if isinstance(value, str) and "${" in value}
+    following = [str(error.full_key)]
+    if following[0] not in taking:
+        return one_line(error)
+    while following:  # to where the chain of values ends
+        key, node = following[0], taking.pop(following[0])
+        following = [other for other in re.findall(r"\$\{([\w.]+)\}", node) if other in taking]
+    why = one_line(error).removeprefix("KeyError raised while resolving interpolation: ").strip('"')
+    if missing := re.fullmatch(r"Interpolation key '(.+)' not found", why):
+        why = f"${{…}} takes the value of another key, and there is no key {missing[1]}"
+    return f"{key}={node} cannot be used: {why}"
 
 
 def _missing_key(error: Exception) -> str | None:
@@ -137,7 +169,7 @@ def _missing_key(error: Exception) -> str | None:
 
 
 def _no_option(group: str, name: str, options: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, options, n=1)
+    near = difflib.get_close_matches(name.lower(), options, n=1)
     hint = f"Did you mean {group}={near[0]}? " if near else ""
     return f"{group}={name}: there is no such option. {hint}Options: {', '.join(options)}"
 
@@ -218,7 +250,7 @@ def _check_choice(override: Override) -> None:
     """
     group, value = override.key_or_group, override.value()
     if not group:
-        raise UserError(f"{override.input_line} cannot be read: needed is key=value, e.g. dataset=digits")
+        raise UserError(unreadable(str(override.input_line)))
     ours = (CONF / group).is_dir()
     if _sets(override) or override.is_delete() or override.is_sweep_override():
         return
@@ -259,6 +291,8 @@ def suggestion(error: Exception, words: Sequence[str]) -> str:
         return f". It chooses one of {', '.join(rows_of(key))}"
     if having := options_with(key):
         return f". It is a key of {' or '.join(having)}"
+    if choosing := choices_of(key):
+        return f". Did you mean {' or '.join(choosing)}?"
     parsed = zip(words, OverridesParser.create().parse_overrides(list(words)), strict=True)
     choices = [word for word, read in parsed if (CONF / word.partition("=")[0]).is_dir() and not _sets(read)]
     composed: Any = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=choices))

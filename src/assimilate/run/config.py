@@ -24,6 +24,7 @@ from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
 from assimilate.graph.refusal import as_typed
 from assimilate.graph.wiring import TARGET, find_class
+from assimilate.run.additions import canonical
 from assimilate.run.analysis_checks import check_analysis
 from assimilate.run.baseline import is_baseline, keys_of_baseline
 from assimilate.run.budget import apply_budget
@@ -38,12 +39,13 @@ from assimilate.run.composing import (
     suggestion,
     table_groups,
     targets_of,
+    unresolved,
     whole_path,
 )
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
-from assimilate.run.keys import is_argument, named_keys
-from assimilate.run.known_keys import CONF, EXPERIMENTS, check_added, check_composed, leaves, nodes, settings_in
+from assimilate.run.known_keys import CONF, EXPERIMENTS, check_composed, leaves, settings_in
 from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral
+from assimilate.run.python_path import needed_python_path
 from assimilate.run.recipe import Recipe
 from assimilate.run.words import SEARCH_PATH, typed_words
 
@@ -65,7 +67,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
             raise UserError(MISSING_HINTS.get(missing[0], f"{missing[0]} has no value: give {missing[0]}=…"))
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(one_line(error)) from error
+        raise UserError(unresolved(error, config)) from error
     assert isinstance(plain, dict)
     check_homes(plain)
     if isinstance(plain["dataset"]["name"], int | float):  # dataset.name=2024
@@ -101,7 +103,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     given = {override.key_or_group: override for override in parsed}
     plain = _plain(config)
-    _check_additions(parsed, plain)
+    overrides = canonical(parsed, plain)
     if "view" in given and not Recipe(plain).uses_view:  # nor are the settings of dataset_view for it
         kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
         plain = _plain(compose(kept)) | {"view": plain["view"]}
@@ -124,6 +126,9 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
         if line.split(" ")[0] in asked:
             notices.append(f"budget={plain['budget']['name']} caps {line}")
     identity = recipe.identity
+    telling = [override for override in parsed if override.key_or_group not in asked]
+    if not (asked and _compose_to(telling, identity)):  # else it is the very run that has the budget alone
+        telling = list(parsed)
     whole_row = None
     if row is not None and identity == _row_identity(given, sampled=recipe.samples):
         whole_row = row
@@ -131,10 +136,13 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     setting = {
         key: value for key, value in identity.items() if key != "seed"
     }  # the seeds of one setting lie side by side
-    place = whole_row or f"adhoc/{_override_slug(parsed)}-{content_hash(setting, 8)}"
+    place = whole_row or f"adhoc/{_override_slug(telling)}-{content_hash(setting, 8)}"
     run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
-    typed = tuple(typed_words(overrides))
-    return Job(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices), typed)
+    typed, found_by = tuple(typed_words(overrides)), needed_python_path(plain)
+    return Job(
+        *(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices), typed),
+        python_path=found_by,
+    )
 
 
 def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Override]) -> list[str]:
@@ -212,27 +220,6 @@ def _options_of_row(override: Override) -> list[str]:
     ]
 
 
-def _check_additions(parsed: Sequence[Override], plain: Mapping[str, Any]) -> None:
-    """Refuse `+key` and `++key` that nothing in the run, which the overrides compose to, reads."""
-    added = [override for override in parsed if override.is_add() or override.is_force_add()]
-    added = [override for override in added if not override.key_or_group.startswith("hydra")]
-    rows = table_groups() if added else []
-    added = [override for override in added if override.key_or_group not in rows]
-    if not added:
-        return
-    lines = [str(override.input_line) for override in parsed]
-    typed = dict(zip(lines, typed_words(lines), strict=True))
-    others = [str(override.input_line) for override in parsed if override not in added]
-    composed = OmegaConf.to_container(compose(others))
-    assert isinstance(composed, dict)
-    keys = nodes(composed) | named_keys(plain)
-    for override in added:
-        key, value = override.key_or_group, override.value()
-        for leaf, _ in leaves({key: value}):
-            if not is_argument(leaf, plain):
-                check_added(typed[str(override.input_line)], leaf, keys)
-
-
 def own_generator(generator: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """The group `generator` of a job with `generator._target_`: the target and its arguments, nothing else.
 
@@ -261,8 +248,18 @@ def _is_own(target: str) -> bool:
 
 def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, Any]:
     companions = (*ROW_COMPANIONS, *(SAMPLED_COMPANIONS if sampled else ()), *table_groups())
-    kept = [override.input_line for key, override in given.items() if key in companions or key == SEARCH_PATH]
-    plain = _plain(compose([line for line in kept if line is not None]))
+    return _identity_of([override for key, override in given.items() if key in companions or key == SEARCH_PATH])
+
+
+def _compose_to(overrides: Sequence[Override], identity: Mapping[str, Any]) -> bool:
+    try:
+        return _identity_of(overrides) == identity
+    except UserError:
+        return False
+
+
+def _identity_of(overrides: Sequence[Override]) -> dict[str, Any]:
+    plain = _plain(compose([str(override.input_line) for override in overrides]))
     apply_budget(plain)
     return Recipe(plain).identity
 

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -28,6 +28,7 @@ class Job:
     row: str | None  # the paper's row, if nothing but data set, seed and budget was changed
     notices: tuple[str, ...]
     typed: tuple[str, ...]  # the overrides for people
+    python_path: str = ""  # PYTHONPATH, where the run's classes were found through it
     log: Path | None = None  # a job of a multirun: where its lines are kept
     turn: str = ""  # which job of a multirun it is, "3/27"
     planned: list[dict[str, Any]] = field(default_factory=list, compare=False, repr=False)  # what prepare=plan found
@@ -36,7 +37,11 @@ class Job:
     @property
     def command(self) -> str:
         """The command that composes this job."""
-        return " ".join(["python -m", f"assimilate.{self.stage}", *map(shell_word, self.typed)])
+        return self.command_of(self.stage, self.typed)
+
+    def command_of(self, stage: str, words: Sequence[str]) -> str:
+        """A command of any stage that finds the classes which this job found."""
+        return shell_command(stage, words, self.python_path)
 
     def written(self, path: Path, **more: Any) -> Path:
         """Write the job for a child process, without the notices, which this process has printed."""
@@ -61,6 +66,18 @@ RANK_TARGET = "ASSIMILATE_RANK_TARGET"
 def rank() -> int | None:
     """This process's number among the ranks of a launch of ours; None where it is none of them."""
     return int(os.environ["RANK"]) if RANK_TARGET in os.environ else None
+
+
+def shell_command(stage: str, words: Sequence[str], python_path: str = "") -> str:
+    """A command that can be pasted into a shell.
+
+    Args:
+        stage: "train", …
+        words: what follows, each as Python would get it.
+        python_path: PYTHONPATH; "" leaves the shell's.
+    """
+    before = [f"PYTHONPATH={shell_word(python_path)}"] if python_path else []
+    return " ".join([*before, "python -m", f"assimilate.{stage}", *map(shell_word, words)])
 
 
 def shell_word(word: str) -> str:

@@ -102,6 +102,11 @@ def options_with(key: str) -> list[str]:
     return [f"{group}={path.stem}" for path in asking or having]
 
 
+def choices_of(name: str) -> list[str]:
+    """What chooses the options of a name, as one types it: ["trainer=gpu"] of gpu."""
+    return sorted(f"{path.parent.name}={name}" for path in CONF.glob("*/*.yaml") if path.stem == name)
+
+
 def check_added(word: str, key: str, composed: Collection[str]) -> None:
     """Refuse a key that a command line adds and nothing in the run reads: the default would run under its name.
 
@@ -150,7 +155,8 @@ def nearest_key(key: str, others: Iterable[str]) -> str:
     """Which setting was meant, of the shipped ones and others; not one that only says which option was chosen."""
     known = {name for name in {*others, *_known()} if not name.startswith("budget.caps.")}
     labels = {name for name in known if name.rpartition(".")[2] in ("name", TARGET) and not is_settable(name)}
-    return nearest(key, known - labels)
+    here = {name for name in others if name.endswith(f".{key}")}  # rather than one that the run does not have
+    return nearest(key, (here or known) - labels)
 
 
 def above(key: str) -> list[str]:

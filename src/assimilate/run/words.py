@@ -20,7 +20,7 @@ from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
 from assimilate.run.job import shell_word
 from assimilate.run.keys import chosen_by_path, known_keys, named_keys
-from assimilate.run.known_keys import CONF, above, is_left_out, is_shipped, settings_in
+from assimilate.run.known_keys import CONF, above, choices_of, is_left_out, is_shipped, settings_in
 
 SEARCH_PATH = "hydra.searchpath"
 # What begins so is a path, whatever the key.
@@ -65,6 +65,8 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
     following = [*arguments, ""][1:]
+    for argument, after in zip(arguments, following, strict=True):
+        _check_dashes(argument, after)
     asking = {"-i": "--info=all", "--info": "--info=all"}  # an override behind it is no value of it
     told = [asking.get(word, word) if "=" in after else word for word, after in zip(arguments, following, strict=True)]
     found = parser.parse_intermixed_args(told)
@@ -92,8 +94,8 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
 
 
 def typed_words(words: Sequence[str]) -> list[str]:
-    """Words as a user types them: without the ++ by which Hydra takes keys that no file of ours has."""
-    typed = [word.removeprefix("++") for word in words]
+    """Words as a user types them: without the + or ++ by which Hydra takes keys that no file of ours has."""
+    typed = [word.lstrip("+") for word in words]
     unknown = _unknown_to_hydra(typed, _folders_in(words))
     return [short if short in unknown else word for word, short in zip(words, typed, strict=True)]
 
@@ -145,11 +147,33 @@ def _names_a_class(word: str) -> str | None:
     return group if name == TARGET or (key in chosen_by_path() and "." in value) else None
 
 
+def _check_dashes(word: str, after: str) -> None:
+    """Refuse a setting that is given like a flag, `--dataset folder`.
+
+    Args:
+        word: as it was typed.
+        after: the word behind it.
+
+    Raises:
+        UserError: it is one, with the word to type.
+    """
+    name, sign, value = word.lstrip("-").partition("=")
+    key = name.replace("-", "_")
+    named = key.isidentifier() and (CONF / key).is_dir()
+    if not word.startswith("--") or not (named or key in known_keys()):
+        return
+    if not sign:
+        value = "" if "=" in after or after.startswith("-") else after
+    instead = shell_word(f"{key}={value}") if sign or value else f"{key}=…"
+    raise UserError(f"{word} cannot be used: a setting is given without dashes, {instead}")
+
+
 def _refuse(message: str) -> NoReturn:
     unknown = message.removeprefix("unrecognized arguments: ").split()[0]
     flags = [flag for action in get_args_parser()._actions for flag in action.option_strings]
     near = difflib.get_close_matches(unknown, flags, n=1)
-    raise UserError(f"{message}. {f'Did you mean {near[0]}?' if near else 'All flags: --hydra-help'}")
+    others = "A setting is given without dashes, key=value; all flags: --hydra-help"
+    raise UserError(f"{message}. {f'Did you mean {near[0]}?' if near else others}")
 
 
 def _flags(parser: argparse.ArgumentParser, found: argparse.Namespace) -> list[str]:
@@ -180,7 +204,9 @@ def _searchable(folder: str) -> str:
         return folder
     path = Path(rest).expanduser().absolute()
     if not path.is_dir():
-        raise UserError(f"--config-dir={path}: there is no such folder")
+        near = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*/")], n=1)
+        meant = f"Did you mean {path.parent / near[0]}?" if near else "Give the folder that holds yours: --config-dir=…"
+        raise UserError(f"--config-dir={path}: there is no such folder. {meant}")
     for option in sorted(file for group in CONF.iterdir() for file in (path / group.name).glob("*.yaml")):
         if (CONF / option.relative_to(path)).is_file():
             name = f"{option.parent.name}={option.stem}"
@@ -233,8 +259,9 @@ def override_word(key: str, value: str) -> str:
 def unreadable(word: str) -> str:
     """What to say of an override that Hydra's grammar cannot read: the words to type in its place."""
     key, sign, value = word.partition("=")
-    if not sign:
-        return f"{word} cannot be read: needed is key=value, e.g. dataset=digits"
+    if not key or not sign:
+        instead = (choices_of(key) or ["dataset=digits"])[0]
+        return f"{word} cannot be read: needed is key=value, e.g. {instead}; a value with spaces stands in quotes"
     if _parsed(f"{key}=1") is None:
         return f"{word} cannot be read: {key} is no key; all keys: --cfg job"
     if value[:1] == "[" and value[-1:] == "]":

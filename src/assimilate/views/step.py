@@ -110,8 +110,18 @@ class View(Step):
         return None
 
     def source(self, at: Place) -> "ViewSource | None":
-        """What serves these views to a training; None where each of its steps makes them."""
+        """What serves these views to a training; None where each of its steps makes them (`trained_by`)."""
         return None
+
+    @property
+    def lacking(self) -> str | None:
+        """What its class would need for a training to come by its views; None where nothing is missing."""
+        if self.trained_by is not None:
+            return None
+        if self.training:
+            return "trained_by, the LightningModule that takes what its `training` gives"
+        served = type(self).source is not View.source
+        return None if served or self.given_images is not None else "trained_by, source or given_images"
 
     def drawn_again(self, at: Place, encoder: Path) -> "ViewSource | None":
         """What makes views such as a training that is over saw, for its page; None where nothing can.
