@@ -13,7 +13,7 @@ from assimilate.artifacts.artifact import Artifact
 from assimilate.artifacts.store import damage
 from assimilate.data.grids import picture_grid
 from assimilate.errors import UserError
-from assimilate.files.whole_file import write_bytes_atomically
+from assimilate.files.whole_file import write_whole
 from assimilate.jobs.command import stage
 from assimilate.jobs.complete import complete_artifact
 from assimilate.jobs.dashboard import first_views, tell_views
@@ -40,7 +40,7 @@ def _preview(session: Session, views: Artifact) -> Path:
     rows = first_views(session, views, PREVIEW_ROWS)
     scale = max(1, 96 // rows[0][0].shape[-1])
     path = session.job.out / "previews" / views.dataset / f"{views.path.name}.png"
-    write_bytes_atomically(path, picture_grid(rows, scale=scale, gap_after=(0,)))
+    write_whole(path, picture_grid(rows, scale=scale, gap_after=(0,)))
     return path
 
 

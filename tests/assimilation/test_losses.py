@@ -13,7 +13,7 @@ from assimilate.assimilation.alignment import Alignment
 from assimilate.assimilation.loss import ContrastiveLoss, FullNTXent, InfoNCE, Loss, NTXent, ViewmakerLoss
 from assimilate.assimilation.losses import alignment, info_nce, multi_view_nt_xent, nt_xent
 from assimilate.errors import UserError
-from assimilate.graph.plain import as_plain, from_plain
+from assimilate.graph.wiring import as_plain, from_plain
 
 CONTRASTIVE = (InfoNCE, NTXent, FullNTXent, ViewmakerLoss)
 

@@ -18,9 +18,8 @@ from assimilate.data.datamodule import ContrastiveDataModule
 from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from assimilate.errors import UserError
-from assimilate.graph.plain import as_plain, from_plain
 from assimilate.graph.settings import Settings
-from assimilate.graph.wiring import Wiring
+from assimilate.graph.wiring import Wiring, as_plain, from_plain
 from assimilate.views.embedding import to_pixels
 from assimilate.views.online import OnlineSolver
 

@@ -18,8 +18,8 @@ from assimilate.assimilation.optimizers import (
     SupContrastSchedule,
 )
 from assimilate.errors import UserError
-from assimilate.graph.plain import from_plain
 from assimilate.graph.settings import choices
+from assimilate.graph.wiring import from_plain
 
 
 def rates(schedule: Schedule, *, lr: float, epochs: int, steps: int) -> Callable[[int], float]:

@@ -19,7 +19,7 @@ from assimilate.encoder.batchnorm import synchronize_batchnorm
 from assimilate.encoder.checkpoint import save_encoder
 from assimilate.encoder.encoder import Encoder, EncoderSpec
 from assimilate.encoder.step import ENCODER
-from assimilate.graph.plain import as_plain, from_plain
+from assimilate.graph.wiring import as_plain, from_plain
 
 PAPER = Alignment()
 

@@ -22,7 +22,7 @@ from assimilate.data.augmentation import Augmentation, normalize
 from assimilate.data.seeding import generator as seeded
 from assimilate.encoder.batchnorm import keep_running_statistics
 from assimilate.generator.protocol import LatentGenerator
-from assimilate.graph.plain import as_plain, from_plain
+from assimilate.graph.wiring import as_plain, from_plain
 from assimilate.views.embedding import from_pixels, to_pixels
 from assimilate.views.line_engine import FIRST_SHARE, SMALLEST_GUESS
 from assimilate.views.online import OnlineSolver

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from assimilate.encoder import backbones
 from assimilate.encoder.timm_backbone import TIMM
 from assimilate.errors import UserError
-from assimilate.graph.plain import from_plain
 from assimilate.graph.settings import choices
-from assimilate.graph.wiring import Wiring, find_class
+from assimilate.graph.wiring import Wiring, find_class, from_plain
 
 
 def resnet_name(*, bottleneck: bool, num_blocks: tuple[int, ...]) -> str | None:

@@ -7,8 +7,7 @@ from torch import nn
 
 from assimilate.encoder.projectors import Projector
 from assimilate.errors import UserError
-from assimilate.graph.plain import from_plain
-from assimilate.graph.wiring import Wiring, find_class
+from assimilate.graph.wiring import Wiring, find_class, from_plain
 
 
 def make_projector(

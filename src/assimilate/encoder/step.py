@@ -10,9 +10,9 @@ from assimilate.encoder.backbones import Backbone, ResNet
 from assimilate.encoder.projectors import NoProjector, Projector
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Built, Place
-from assimilate.graph.plain import as_plain
 from assimilate.graph.settings import BESIDE, NEUTRAL, Allowed, Count, File, Settings
 from assimilate.graph.step import Step
+from assimilate.graph.wiring import as_plain
 
 if TYPE_CHECKING:
     from assimilate.encoder.encoder import Encoder as EncoderNetwork

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assimilate.artifacts.provenance import provenance
-from assimilate.files.whole_file import write_bytes_atomically, write_text_atomically
+from assimilate.files.whole_file import write_whole
 from assimilate.graph.identity import content_hash
 from assimilate.graph.wiring import TARGET
 from assimilate.run.analysis_settings import analysis_class
@@ -110,11 +110,11 @@ class Analysis:
         """Write a picture in every format, and the numbers that it shows."""
         names = {kind: f"{stem}.{kind}" for kind in FORMATS}
         for kind in FORMATS[:-1]:
-            write_bytes_atomically(self.folder / names[kind], getattr(picture, kind))
+            write_whole(self.folder / names[kind], getattr(picture, kind))
         if picture.dark is not None:
             names["dark"] = f"{stem}.dark.png"
-            write_bytes_atomically(self.folder / names["dark"], picture.dark)
-        write_text_atomically(self.folder / names["csv"], _table(rows))
+            write_whole(self.folder / names["dark"], picture.dark)
+        write_whole(self.folder / names["csv"], _table(rows))
         self._files.append({**names, "caption": caption})
 
     def finish(self, caption: str) -> Path:
@@ -140,7 +140,7 @@ class Analysis:
             "commit": origin["commit"],
         }
         text = json.dumps(record, indent=1, ensure_ascii=False)
-        write_text_atomically(self.folder / RECORD, text + "\n")
+        write_whole(self.folder / RECORD, text + "\n")
         return self.folder
 
 

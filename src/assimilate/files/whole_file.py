@@ -38,15 +38,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """`write_bytes_atomically` of text."""
-    write_bytes_atomically(path, text.encode())
-
-
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Write a file such that a reader sees the old one or the new one, never half of it."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file such that a reader sees the old one or the new one, never half of it; text as UTF-8."""
     with whole_file(path) as stream:
-        stream.write(content)
+        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def may_write(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from assimilate.data.seeding import generator as seeded
 from assimilate.encoder.checkpoint import load_encoder
 from assimilate.encoder.encoder import Encoder, PixelFeatures
 from assimilate.files.checked_files import check_zip, digest_file, read_sealed, write_sealed
-from assimilate.files.whole_file import write_bytes_atomically, write_text_atomically
+from assimilate.files.whole_file import write_whole
 from assimilate.generator.checkpoint import save_stylegan2
 from assimilate.generator.protocol import to_pixels
 from assimilate.generator.settings import StyleGAN2Settings
@@ -97,7 +97,7 @@ def _write_samples(path: Path, state: GeneratorState, settings: StyleGAN2Setting
         codes = network.map(latents)[:, None].expand(-1, network.num_codes, -1)
         pixels = to_pixels(network.synthesize(codes)).cpu().numpy()
     rows = [list(pixels[first : first + _PICTURES_A_ROW]) for first in range(0, count, _PICTURES_A_ROW)]
-    write_bytes_atomically(path, picture_grid(rows, scale=max(1, 64 // network.image_size)))
+    write_whole(path, picture_grid(rows, scale=max(1, 64 // network.image_size)))
 
 
 class _FrechetRecorder:
@@ -147,7 +147,7 @@ def write_curve(staging: Path) -> None:
         writer = csv.DictWriter(stream, _COLUMNS)
         writer.writeheader()
         writer.writerows(read_sealed(staging / _POINTS)["points"])
-        write_text_atomically(staging / CURVE, stream.getvalue())
+        write_whole(staging / CURVE, stream.getvalue())
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:

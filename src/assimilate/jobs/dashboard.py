@@ -11,7 +11,7 @@ from assimilate.data.dataset import Dataset
 from assimilate.data.grids import grid_scale, picture_grid
 from assimilate.encoder.curves import CURVE, HISTORY, read_rows
 from assimilate.encoder.step import ENCODER
-from assimilate.files.whole_file import write_bytes_atomically
+from assimilate.files.whole_file import write_whole
 from assimilate.jobs.runs import papers_numbers
 from assimilate.jobs.session import Session
 from assimilate.views.cached_files import IMAGES
@@ -105,4 +105,4 @@ def keep_curves(session: Session) -> None:
     for name in (HISTORY, CURVE):
         source = session.chain.encoder.path / name
         if session.settings.logger.files and source.is_file():
-            write_bytes_atomically(session.job.run_dir / name, source.read_bytes())
+            write_whole(session.job.run_dir / name, source.read_bytes())

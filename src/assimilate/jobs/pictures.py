@@ -18,7 +18,7 @@ from assimilate.analysis.agreement import label_agreement
 from assimilate.analysis.distance_figure import plot_distances
 from assimilate.data.grids import grid_scale, picture_grid, spread_over_classes
 from assimilate.files.checked_files import digest_file
-from assimilate.files.whole_file import may_write, write_bytes_atomically, write_text_atomically
+from assimilate.files.whole_file import may_write, write_whole
 from assimilate.jobs.session import Session
 from assimilate.pages.run_page import PICTURES, PICTURES_FILE
 from assimilate.views.cached_files import IMAGES
@@ -56,7 +56,7 @@ def draw_pictures(session: Session) -> None:
     names = [figure["file"] for section in sections for figure in section["figures"]]
     digests = {name: digest_file(folder / name) for name in names}
     drawn = {"schema": SCHEMA, "sections": sections, "made_from": made_from, "digests": digests}
-    write_text_atomically(folder / PICTURES_FILE, json.dumps(drawn, indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / PICTURES_FILE, json.dumps(drawn, indent=1, ensure_ascii=False) + "\n")
 
 
 def _are_drawn(folder: Path, made_from: dict[str, str]) -> bool:
@@ -71,7 +71,7 @@ def _are_drawn(folder: Path, made_from: dict[str, str]) -> bool:
 
 
 def _save(folder: Path, name: str, content: bytes | str, caption: str) -> dict[str, str]:
-    write_bytes_atomically(folder / name, content.encode() if isinstance(content, str) else content)
+    write_whole(folder / name, content)
     return {"file": name, "caption": caption}
 
 

@@ -15,7 +15,7 @@ from assimilate.artifacts.artifact import Artifact
 from assimilate.data.dataset import Dataset
 from assimilate.data.parts import Shard
 from assimilate.errors import UserError
-from assimilate.files.whole_file import write_text_atomically
+from assimilate.files.whole_file import write_whole
 from assimilate.graph.cost import USUAL, Cost, Speed, duration
 from assimilate.jobs.session import Session
 from assimilate.jobs.terminal import Pace, wrapped
@@ -315,7 +315,7 @@ def remember_speed(device: str, threads: int | None, speed: Speed) -> None:
         text = json.dumps({**_read(), _machine(device, threads): asdict(speed)}, indent=1)
         with contextlib.suppress(OSError):
             memory.parent.mkdir(parents=True, exist_ok=True)
-            write_text_atomically(memory, text + "\n")
+            write_whole(memory, text + "\n")
 
 
 def _memory() -> Path | None:

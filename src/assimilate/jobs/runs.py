@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from assimilate.errors import UserError
-from assimilate.files.whole_file import write_text_atomically
+from assimilate.files.whole_file import write_whole
 from assimilate.graph.identity import differing_keys
 from assimilate.pages.result_file import IDENTITY, METRICS, disagreement, read_metrics, same_json
 from assimilate.pages.run import Run, parse_place, parse_run
@@ -52,7 +52,7 @@ def claim_run_folder(job: Job) -> None:
     """Mark the run's folder as this job's."""
     path, text = job.run_dir / IDENTITY, json.dumps(job.identity, indent=1, ensure_ascii=False) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:  # a finished one may belong to another user
-        write_text_atomically(path, text)
+        write_whole(path, text)
 
 
 def check_same_content(job: Job, artifacts: Sequence[str]) -> None:
@@ -127,7 +127,7 @@ def write_metrics(job: Job, result: dict[str, Any], say: Callable[[str], None]) 
             say(f"warning: {path} says other {', '.join(other)} than its artifacts; it is written anew")
     tail = {"config": {key: value for key, value in config.items() if key != "paper"}}
     text = json.dumps({**head, **result, **tail}, indent=1, ensure_ascii=False)
-    write_text_atomically(job.run_dir / METRICS, text + "\n")
+    write_whole(job.run_dir / METRICS, text + "\n")
 
 
 def finished_run(job: Job) -> Run:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assimilate.errors import UserError
-from assimilate.files.whole_file import write_text_atomically
+from assimilate.files.whole_file import write_whole
 from assimilate.graph.identity import content_hash
 from assimilate.jobs.plan import Planned, plan_of_all, smaller_than
 from assimilate.pages.metrics import BELOW, BELOW_PIXELS, metric
@@ -88,7 +88,7 @@ class SweepFolder:
     def write(self, record: JobRecord) -> None:
         """Keep a job's record."""
         text = json.dumps(asdict(record), indent=1, ensure_ascii=False)
-        write_text_atomically(self.path / f"{record.number}.json", text + "\n")
+        write_whole(self.path / f"{record.number}.json", text + "\n")
 
     def read(self) -> list[JobRecord]:
         """The records so far, by number."""

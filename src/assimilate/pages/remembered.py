@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from assimilate.artifacts.artifact import MANIFEST, artifact_root
-from assimilate.files.whole_file import write_text_atomically
+from assimilate.files.whole_file import write_whole
 from assimilate.pages.card import Card, card_of
 from assimilate.pages.curves import thin
 from assimilate.pages.found import read_curve
@@ -59,7 +59,7 @@ class Remembered:
 
     def save(self) -> None:
         """Keep it for the next report."""
-        write_text_atomically(self.out / REMEMBERED, json.dumps(self._now))
+        write_whole(self.out / REMEMBERED, json.dumps(self._now))
 
     def _loss(self, run: Run) -> list[tuple[float, float]]:
         return [] if run.encoder is None else read_curve(self.out, run.encoder, HISTORY, "loss")

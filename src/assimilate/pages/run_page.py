@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from assimilate.artifacts.artifact import artifact_root
-from assimilate.files.whole_file import may_write, write_text_atomically
+from assimilate.files.whole_file import may_write, write_whole
 from assimilate.pages.card import Card, card_of
 from assimilate.pages.curves import Plot, plot
 from assimilate.pages.found import cards_of, file_inside, read_analyses, read_curve, read_manifest
@@ -70,7 +70,7 @@ def write_run_page(
     )
     path = folder / REPORT
     if may_write(folder) and (not path.is_file() or path.read_bytes() != text.encode()):
-        write_text_atomically(path, text)
+        write_whole(path, text)
     return path
 
 

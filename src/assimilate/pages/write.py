@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from assimilate.files.whole_file import may_write, write_text_atomically
+from assimilate.files.whole_file import may_write, write_whole
 from assimilate.pages.book import Book
 from assimilate.pages.exported import DIFFERENCES_CSV, JSON, RUNS_CSV, as_csv, difference_lines, page_data, run_lines
 from assimilate.pages.found import cards_of
@@ -33,16 +33,16 @@ def write_reports(book: Book) -> list[Path]:
     if may_write(book.out):  # else it belongs to another user
         remembered = Remembered(book.out)
         if not index.exists():  # the runs' pages link to it
-            write_text_atomically(index, "")
+            write_whole(index, "")
         cards = cards_of(book.analyses)
         for run in book.runs:
             remembered.write_run_page(run, cards, book.paired.get(run.place.folder, {}))
-        write_text_atomically(index, render_page(book, remembered))
-        write_text_atomically(markdown, render("report.md", book=book, **NOTES))
+        write_whole(index, render_page(book, remembered))
+        write_whole(markdown, render("report.md", book=book, **NOTES))
         lines = {"runs": run_lines(book), "differences": difference_lines(book)}
-        write_text_atomically(book.out / JSON, json.dumps(lines, ensure_ascii=False) + "\n")
+        write_whole(book.out / JSON, json.dumps(lines, ensure_ascii=False) + "\n")
         for name, key in ((RUNS_CSV, "runs"), (DIFFERENCES_CSV, "differences")):
-            write_text_atomically(book.out / name, as_csv(lines[key]))
+            write_whole(book.out / name, as_csv(lines[key]))
         remembered.save()
     return [path for path in (index, markdown) if path.is_file()]
 

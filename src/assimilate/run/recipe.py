@@ -4,8 +4,8 @@ images → generator → latents ─┐
    └→ encoder f → ε1 ─────────┴→ views → encoder → probe
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 from assimilate.assimilation.alignment import Alignment
@@ -48,12 +48,9 @@ class Recipe:
         self.config = config
         self.probed = probed
         self.images = images
-        roles: dict[str, Callable[[], Any]] = {
-            name: (lambda name=name: getattr(self, name))  # type: ignore[misc]
-            for name in ("images", "dataset", "generator", "latents", "reference", "calibration")
-        }
-        self.wiring = Wiring(config, roles)
-        self.roles = roles
+        roles = ("images", "dataset", "generator", "latents", "reference", "calibration")
+        self.roles = {name: partial(getattr, self, name) for name in roles}
+        self.wiring = Wiring(config, self.roles)
 
     # ------------------------------------------------------------------------------------------------- arrangement
 
