@@ -101,6 +101,23 @@ def runs_of(setting, seeds, value, **changes):
         yield parse_run(made, parse_place(("paper", "adhoc", setting, "digits", f"seed{seed}")))
 
 
+def test_a_baseline_that_stands_in_another_table_is_named(tmp_path):
+    """As the row of a table, beside which own settings have a table of their own."""
+    row = {"row": "table3/expert_expert_simclr", "probe": probe("simclr-0", 0), "paired_with": probe("simclr-0", 0)}
+    write(tmp_path, result(dataset="digits", metrics={"acc1": 90.0}, **row))
+    write(tmp_path, made_up("a1-0", 0, {"acc1": 92.0}), setting="a1-0")
+    other = {**row, "row": "table13/epsilon1_03", "probe": probe("a1-1", 0)}
+    write(tmp_path, result(dataset="digits", metrics={"acc1": 93.0}, **other))
+    assert report.main([f"out={tmp_path}"]) == 0
+    said = "the difference from table3/expert_expert_simclr, which stands in another table"
+    html, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text().replace("\\", "")
+    assert html.count(f"<li>Δ is {said}</li>") == html.count(f"<sup>Δ</sup> digits: {said}</li>") == 1
+    assert text.count(f"\nΔ is {said}\n") == text.count(f"<sup>Δ</sup> digits: {said}\n") == 1
+    # In the table that it stands in, it is marked.
+    assert html.count('<small class="paired">baseline</small>') == 2  # and in the whole table, behind a click
+    assert text.count(" (baseline) |") == 1
+
+
 def test_only_common_seeds_count_and_one_has_no_interval():
     base, ours = list(runs_of("simclr-0", (0, 1, 4), 90)), list(runs_of("a1-0", (1, 2, 4), 91))
     found = Baselines([*base, *ours]).differences({"a1": ours, "simclr": base})

@@ -7,7 +7,7 @@ from string import ascii_lowercase
 
 from assimilate.pages.metrics import BELOW, BELOW_PIXELS, DIVERGED, metric, ordered, probe_text
 from assimilate.pages.numbers import NOTHING, PaperNumber, Spread, hours_text, signed, spread
-from assimilate.pages.paired import Baselines, Paired
+from assimilate.pages.paired import Baselines, Paired, elsewhere
 from assimilate.pages.run import COMPARABLE_BUDGET, Run, hours_of, warning_of
 from assimilate.pages.tables import Row, Table
 from assimilate.probes.floors import texts_by_group
@@ -307,6 +307,10 @@ class FilledTable:
                 shown = [name for name in self.datasets[dataset] if name in texts]
                 text = ", ".join(f"{metric(name).title} {texts[name]}" for name in shown)
                 lines += [(FLOOR, f"{self.title_of(dataset)}, {floor}: {text}")] if text else []
+        for dataset in self.datasets:
+            rows = [entry for entry in self.entries if entry.dataset == dataset]
+            if outside := elsewhere((entry.is_baseline, entry.paired) for entry in rows):
+                lines.append(("Δ", f"{self.title_of(dataset)}: {outside}"))
         if any(cell.below_pixels for entry in self.entries for cell in entry.cells):
             lines.append((BELOW, BELOW_PIXELS.removeprefix(f"{BELOW} ")))
         lenders = dict.fromkeys(lender for entry in self.entries for lender in entry.borrowed_from)

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ class Paired:
         low, high: the bootstrap interval of the mean; None of a single seed.
         p: of a two-sided paired t-test, by itself; None of a single seed, or of differences that are all equal.
         p_holm: the same for the whole table (Holm, 1979).
+        baseline: what the runs go by that it is the difference from.
     """
 
     mean: float
@@ -40,6 +41,7 @@ class Paired:
     high: float | None = None
     p: float | None = None
     p_holm: float | None = None
+    baseline: str = ""
 
     @property
     def n(self) -> int:
@@ -53,6 +55,19 @@ class Paired:
             interval = f" [{signed(self.low, decimals)}, {signed(self.high, decimals)}]"
         star = "*" if self.p_holm is not None and self.p_holm < 0.05 else ""
         return f"{signed(self.mean, decimals)}{star}{interval} ({self.n})"
+
+
+def elsewhere(rows: Iterable[tuple[bool, Mapping[str, Paired]]]) -> str:
+    """Which baseline a table's differences are from, where none of its rows is one; else "".
+
+    Args:
+        rows: of each row whether it is a baseline, and its differences.
+    """
+    rows = list(rows)
+    names = dict.fromkeys(found.baseline for _, paired in rows for found in paired.values())
+    if not names or any(is_baseline for is_baseline, _ in rows):
+        return ""
+    return f"the difference from {'; '.join(names)}, which stands in another table"
 
 
 class Baselines:
@@ -75,6 +90,7 @@ class Baselines:
         for key, runs in groups.items():
             pairs = [(run, self._by_probe.get(run.paired_with or "")) for run in runs]
             known = [(run, other) for run, other in pairs if other is not None and other.probe != run.probe]
+            baseline = ", ".join(dict.fromkeys(other.setting for _, other in known))
             for name in dict.fromkeys(name for run, _ in known for name in run.metrics):
                 values = {
                     run.place.seed: run.metrics[name].mean - other.metrics[name].mean
@@ -82,7 +98,7 @@ class Baselines:
                     if name in run.metrics and name in other.metrics
                 }
                 if values:
-                    found[key, name] = paired(values)
+                    found[key, name] = replace(paired(values), baseline=baseline)
         for name in {name for _, name in found}:
             column = {key: value for key, value in found.items() if key[1] == name and value.p is not None}
             adjusted = holm([value.p for value in column.values() if value.p is not None])

@@ -175,6 +175,11 @@ class Run(_Recorded):
         return "" if self.place.row else setting_in(self.overrides)
 
     @property
+    def setting(self) -> str:
+        """Its row, or what its command sets."""
+        return self.place.row or self.words or "the defaults"
+
+    @property
     def is_printed(self) -> bool:
         """Whether the paper prints numbers of its row and data set."""
         return bool(self.paper)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from assimilate.pages.metrics import BELOW, metric, note_of, ordered
 from assimilate.pages.numbers import NOTHING, Spread, spread
-from assimilate.pages.paired import Baselines, Paired
+from assimilate.pages.paired import Baselines, Paired, elsewhere
 from assimilate.pages.run import Place, Run, label_of
 from assimilate.probes.floors import texts_by_group
 
@@ -102,7 +102,8 @@ class SettingsTable:
             found.setdefault(label, []).append(metric(name).title)
         lines = [f"{', '.join(titles)}: {label}" for label, titles in found.items() if label]
         shown = [setting.text(name, of_f) for setting in self.settings for name, of_f, _ in self.columns]
-        return [*lines, *filter(None, [note_of(shown)])]
+        outside = elsewhere((setting.is_baseline, setting.paired) for setting in self.settings)
+        return [*lines, *filter(None, [outside and f"Δ is {outside}", note_of(shown)])]
 
 
 def group_settings(
