@@ -9,7 +9,9 @@ from torch import Tensor
 
 from assimilate.data.crop import (
     CropParameters,
+    Images,
     Interpolation,
+    Views,
     cache_sized,
     check_crop,
     check_probability,
@@ -18,9 +20,6 @@ from assimilate.data.crop import (
     resample_groups,
     unit_floats,
 )
-
-Images = UInt8[Tensor, "batch 3 height width"]
-Views = Float[Tensor, "batch 3 size size"]
 
 
 class Augmentation(Protocol):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from torchvision import datasets
 
+from assimilate.data.directory import in_line
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
-from assimilate.data.listing import in_line
 from assimilate.graph.place import Progress, silent
 
 _NUM_TRAIN, _NUM_TEST = 50_000, 10_000

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+Images = UInt8[Tensor, "batch 3 height width"]
+Views = Float[Tensor, "batch 3 size size"]
 Interpolation = Literal["bilinear", "bicubic"]
 
 # torchvision.transforms.RandomResizedCrop gives up after ten boxes that do not fit and takes a central one.
@@ -92,7 +94,7 @@ def draw_crops(
     )
 
 
-def unit_floats(images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+def unit_floats(images: Images) -> Float[Tensor, "batch 3 height width"]:
     """Return images of bytes as new floats in [0, 1]."""
     # Floats would be divided where they lie, and they may be the data set's own.
     if images.dtype != torch.uint8:
@@ -102,9 +104,7 @@ def unit_floats(images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, 
     return images.to(torch.float32).div_(255)
 
 
-def resample(
-    images: Tensor, crops: CropParameters, size: int, *, interpolation: Interpolation
-) -> Float[Tensor, "batch 3 size size"]:
+def resample(images: Tensor, crops: CropParameters, size: int, *, interpolation: Interpolation) -> Views:
     """Cut each image's box out, resize it to ``size`` x ``size`` and mirror it if asked; the result is in [0, 1].
 
     ``images`` are uint8, or floats in [0, 1], of [batch, 3, height, width]. Taps never leave the box. Matches
@@ -119,7 +119,7 @@ def resample(
 
 def resample_groups(
     images: Tensor, crops: CropParameters, size: int, group_size: int, *, interpolation: Interpolation
-) -> Float[Tensor, "batch 3 size size"]:
+) -> Views:
     """Do what ``resample`` does, ``group_size`` images at a time."""
     views = torch.empty(len(images), 3, size, size, device=images.device)
     rows, columns = _axes(crops, images.shape[-2], images.shape[-1], size)
@@ -146,9 +146,7 @@ def resample_one(
     return view.flip(-1) if bool(crops.flip) else view
 
 
-def _resampled(
-    images: Tensor, rows: "_Axis", columns: "_Axis", interpolation: Interpolation
-) -> Float[Tensor, "batch 3 size size"]:
+def _resampled(images: Tensor, rows: "_Axis", columns: "_Axis", interpolation: Interpolation) -> Views:
     """Return the views, in memory their rows outside their channels."""
     batch, channels, height, width = images.shape
     size = rows.center.shape[1]

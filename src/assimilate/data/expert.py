@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from assimilate.data.crop import (
     CropParameters,
+    Images,
     Interpolation,
     PerImage,
+    Views,
     cache_sized,
     check_crop,
     check_probability,
@@ -35,8 +36,6 @@ from assimilate.data.jitter import (
 )
 
 Order = Literal["crop_first", "jitter_first"]
-Images = UInt8[Tensor, "batch 3 height width"]
-Views = Float[Tensor, "batch 3 size size"]
 
 # Enough for the four operations to fill their groups.
 _GROUPS_AT_ONCE = 16

@@ -11,10 +11,8 @@ from assimilate.data.bulk_decoding import decode_parts, forget_progress
 from assimilate.data.decoding import WHITE, decode_deep
 from assimilate.data.directory import displayed
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, pixel_digests, save_prepared
-from assimilate.data.listing import FolderListing, ImageFile, bullets, scan_folder
+from assimilate.data.listing import ImageFile, bullets, scan_folder
 from assimilate.graph.place import Progress, silent
-
-__all__ = ["FolderListing", "prepare_folder", "scan_folder"]
 
 # 16-bit images that use no more than these leave three quarters of their range empty.
 _SHALLOW_BITS = 14

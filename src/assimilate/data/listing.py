@@ -11,8 +11,6 @@ from pathlib import Path
 from assimilate.data.directory import EXTENSIONS, Directory, Identity, ImageFile, Walk, displayed, identity_of, in_line
 from assimilate.data.seed import derive_seed
 
-__all__ = ["FolderListing", "ImageFile", "bullets", "in_line", "scan_folder"]
-
 # What the folders of a split are called, in any case; of test and val the first is the test set.
 _ROLES = {
     **dict.fromkeys(("train", "training"), "train"),

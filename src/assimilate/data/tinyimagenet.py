@@ -14,9 +14,10 @@ from PIL import Image
 
 from assimilate.data.bulk_decoding import decode_parts, forget_progress
 from assimilate.data.decoding import Decoded, decode_image
+from assimilate.data.directory import in_line
 from assimilate.data.download import download as fetch
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
-from assimilate.data.listing import bullets, in_line
+from assimilate.data.listing import bullets
 from assimilate.graph.place import Progress, silent
 
 IMAGE_SIZE = 64

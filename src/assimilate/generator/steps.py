@@ -9,7 +9,9 @@ from torch import Tensor
 from assimilate.data.seed import derive_seed
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.adversarial import (
+    descend,
     discriminator_loss,
+    lazy_adam,
     non_saturating_loss,
     path_length_penalty,
     path_lengths,
@@ -18,7 +20,6 @@ from assimilate.generator.adversarial import (
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.diffaugment import DiffAugment
 from assimilate.generator.discriminator import STDDEV_GROUP, Discriminator
-from assimilate.generator.optimizers import descend, lazy_adam
 from assimilate.generator.ranks import ALONE, Places, Ranks
 from assimilate.generator.settings import TrainingSettings
 from assimilate.generator.state import GeneratorState, mean_latent

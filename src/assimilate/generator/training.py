@@ -12,10 +12,10 @@ from torch import Tensor
 from assimilate.data.augmentation import Augmentation
 from assimilate.data.images import ImageArrays
 from assimilate.files.plain_files import load_resume_point, save_resume_point
+from assimilate.generator.adversarial import has_finite_moments
 from assimilate.generator.architecture import Architecture
 from assimilate.generator.checkpoint import parse_stylegan2, stylegan2_content
 from assimilate.generator.diffaugment import DiffAugment
-from assimilate.generator.optimizers import has_finite_moments
 from assimilate.generator.ranks import Ranks, check_ranks
 from assimilate.generator.real_images import RealImages
 from assimilate.generator.settings import TrainingSettings

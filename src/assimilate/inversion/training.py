@@ -13,10 +13,17 @@ from torch import Tensor, nn
 from assimilate.data.images import ImageArrays
 from assimilate.data.seed import derive_seed
 from assimilate.files.plain_files import load_resume_point, save_resume_point
-from assimilate.generator.adversarial import discriminator_loss, non_saturating_loss, r1_penalty
+from assimilate.generator.adversarial import (
+    continue_adam,
+    descend,
+    discriminator_loss,
+    has_finite_moments,
+    lazy_adam,
+    non_saturating_loss,
+    r1_penalty,
+)
 from assimilate.generator.checkpoint import load_strictly
 from assimilate.generator.discriminator import Discriminator
-from assimilate.generator.optimizers import continue_adam, descend, has_finite_moments, lazy_adam
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.real_images import RealImages
 from assimilate.graph.place import Progress, silent

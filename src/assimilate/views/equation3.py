@@ -21,6 +21,9 @@ from assimilate.graph.place import Progress, silent
 from assimilate.views.embedding import FrozenEmbedding, from_pixels
 from assimilate.views.objective import OF_THE_MEAN, Hinge
 
+Distances = Float64[np.ndarray, "anchors views"]
+OfAnchors = Float64[np.ndarray, " anchors"]
+
 
 @dataclass(frozen=True)
 class FoundViews:
@@ -77,9 +80,7 @@ class Equation3:
         """Why no anchor, or every one at its start, would converge; for people."""
         return []
 
-    def within(
-        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
-    ) -> Bool[np.ndarray, " anchors"] | None:
+    def within(self, distances: Distances, spread: OfAnchors) -> Bool[np.ndarray, " anchors"] | None:
         """Which anchors converged, judged by their stored views; None where that is not known, or nothing is asked.
 
         Args:
@@ -88,9 +89,7 @@ class Equation3:
         """
         return None
 
-    def stored_losses(
-        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
-    ) -> tuple[Float64[np.ndarray, " anchors"] | None, Float64[np.ndarray, " anchors"]]:
+    def stored_losses(self, distances: Distances, spread: OfAnchors) -> tuple[OfAnchors | None, OfAnchors]:
         """Eq. 3 of stored views: the total, and its boundary term.
 
         The total is None where it needs the mean distances of single views, which are not stored.
@@ -219,9 +218,7 @@ class AtEpsilon1(Equation3):
     missed: ClassVar[str] = "have a view that no strength brings to ε1; the nearest is kept"
     counted: ClassVar[str] = "forward passes an image"
 
-    def within(
-        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
-    ) -> Bool[np.ndarray, " anchors"]:
+    def within(self, distances: Distances, spread: OfAnchors) -> Bool[np.ndarray, " anchors"]:
         """Those whose views are all at ε1, up to the tolerance."""
         return np.abs(distances - self.epsilon1).max(axis=1) <= self.tolerance * self.epsilon1
 

@@ -13,6 +13,9 @@ from torch import Tensor
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.generator.truncated_normal import truncated_normal
 
+Codes = Float[Tensor, "batch codes dim"]
+Latents = Float[Tensor, "batch dim"]
+
 
 @dataclass(frozen=True)
 class Perturbation:
@@ -45,9 +48,7 @@ class Perturbation:
     def _sigmas(self) -> tuple[float, ...]:
         return self.sigma if isinstance(self.sigma, tuple) else (self.sigma,)
 
-    def draw(
-        self, generator: LatentGenerator, count: int, shape: torch.Size, rng: torch.Generator
-    ) -> Float[Tensor, "count codes dim"]:
+    def draw(self, generator: LatentGenerator, count: int, shape: torch.Size, rng: torch.Generator) -> Codes:
         """Noise for `count` views.
 
         Raises:
@@ -69,12 +70,7 @@ class Perturbation:
             noise = torch.where(norm > 0, noise * (radius / norm), noise)
         return noise
 
-    def apply(
-        self,
-        generator: LatentGenerator,
-        codes: Float[Tensor, "batch codes dim"],
-        drawn: Float[Tensor, "batch codes dim"],
-    ) -> Float[Tensor, "batch codes dim"]:
+    def apply(self, generator: LatentGenerator, codes: Codes, drawn: Codes) -> Codes:
         """Codes plus noise."""
         return codes + drawn
 
@@ -96,9 +92,7 @@ class Mixing:
 
     purpose = "mix"
 
-    def draw(
-        self, generator: LatentGenerator, count: int, shape: torch.Size, rng: torch.Generator
-    ) -> Float[Tensor, "count dim"]:
+    def draw(self, generator: LatentGenerator, count: int, shape: torch.Size, rng: torch.Generator) -> Latents:
         """Latents z of the generator's own distribution.
 
         Raises:
@@ -108,9 +102,7 @@ class Mixing:
             raise ValueError(f"view.split={self.split}: the generator has {shape[0]} codes, allowed is 0 to {shape[0]}")
         return generator.sample_latents(count, rng)
 
-    def apply(
-        self, generator: LatentGenerator, codes: Float[Tensor, "batch codes dim"], drawn: Float[Tensor, "batch dim"]
-    ) -> Float[Tensor, "batch codes dim"]:
+    def apply(self, generator: LatentGenerator, codes: Codes, drawn: Latents) -> Codes:
         """Coarse codes of the anchor, fine ones of the mapped latent; truncation comes later and for all alike."""
         sampled = generator.map(drawn)[:, None].expand(-1, codes.shape[1] - self.split, -1)
         if self.strength < 1:

@@ -13,14 +13,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool
 from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
 from assimilate.views.embedding import FrozenEmbedding, to_pixels
-from assimilate.views.equation3 import Engine, FoundViews, InLatents, anchor_tiles, pixels_on
+from assimilate.views.equation3 import Distances, Engine, FoundViews, InLatents, OfAnchors, anchor_tiles, pixels_on
 from assimilate.views.objective import SearchLoss, least_loss, pairwise_distances, search_loss, spread_bound
 from assimilate.views.search_state import SearchState
 
@@ -93,9 +93,7 @@ class SearchSettings(InLatents):
             )
         return found
 
-    def within(
-        self, distances: Float64[np.ndarray, "anchors views"], spread: Float64[np.ndarray, " anchors"]
-    ) -> Bool[np.ndarray, " anchors"] | None:
+    def within(self, distances: Distances, spread: OfAnchors) -> Bool[np.ndarray, " anchors"] | None:
         total, boundary = self.stored_losses(distances, spread)
         within = np.ones(len(boundary), dtype=bool)
         if self.tolerance is not None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from assimilate.encoder.checkpoint import read_torch_file
 
+Images = Float[Tensor, "batch 3 height width"]
 NUM_BLOCKS = 3
 # Keeps the division finite where the output is 0; part of the method's definition.
 SIZE_EPSILON = 1e-4
@@ -71,9 +72,7 @@ class Viewmaker(nn.Module):
             torch.manual_seed(init_seed)
             return cls(spec)
 
-    def perturbation(
-        self, images: Float[Tensor, "batch 3 height width"], rng: torch.Generator
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def perturbation(self, images: Images, rng: torch.Generator) -> Images:
         """δ = tanh(y)·budget / (mean|tanh y| + 1e-4), the mean taken over each image.
 
         Args:
@@ -93,9 +92,7 @@ class Viewmaker(nn.Module):
         size = direction.abs().mean(dim=(1, 2, 3), keepdim=True)
         return direction * (self.spec.distortion_budget / (size + SIZE_EPSILON))
 
-    def forward(
-        self, images: Float[Tensor, "batch 3 height width"], rng: torch.Generator
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def forward(self, images: Images, rng: torch.Generator) -> Images:
         """Views in [0, 1] of images in [0, 1]; see `perturbation`."""
         return (images + self.perturbation(images, rng)).clamp(0, 1)
 
