@@ -68,7 +68,7 @@ os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
 FORKS = """
 import atexit, os, sys, time
 from pathlib import Path
-from assimilate.jobs.forking import run_forked
+from assimilate.jobs.child import run_forked
 
 def main(file):
     said = " ".join([file.stem, os.environ["RANK"], os.environ.get("MASTER_PORT", "none")])

@@ -6,7 +6,7 @@ import difflib
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -14,10 +14,8 @@ from hydra._internal.hydra import Hydra
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import env_override
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -33,8 +31,9 @@ from assimilate.run.composing import (
     SWEEP,
     compose,
     compose_for_hydra,
+    hydra_in_one_line,
     hydra_ready,
-    one_line,
+    parse,
     rows_of,
     searching,
     table_groups,
@@ -103,12 +102,7 @@ def check_additions(overrides: Sequence[str]) -> None:
     Raises:
         UserError: such a key, an unknown row, two rows at once, a key that only an option may set.
     """
-    with hydra_ready() as loader:
-        try:
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-        except HydraException as error:
-            raise UserError(one_line(error)) from error
-    tables = table_groups()
+    parsed, tables = parse(overrides), table_groups()
     rows = [override for override in parsed if override.key_or_group in tables]
     if len(rows) > 1:
         raise UserError(f"one row at a time: {' and '.join(str(row.input_line) for row in rows)} were given")
@@ -214,9 +208,9 @@ def _show_job(line: CommandLine) -> None:
 
 
 def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -> None:
-    with hydra_ready(name) as loader:
+    with hydra_ready(name):
         check_additions(words)
-        for override in OverridesParser.create(config_loader=loader).parse_overrides(list(words)):
+        for override in parse(words):
             if override.is_sweep_override() or override.key_or_group == SWEEP:
                 raise UserError(sweep_word(override))
         config, mode, variables = compose_for_hydra(words)
@@ -234,7 +228,7 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
             except UserError as error:  # kept from Hydra, which would print it its own way
                 failures.append(error)
 
-        with _one_line_of_hydra():
+        with hydra_in_one_line():
             _hydra().run(CONFIG_NAME, task, list(words))
     if failures:
         raise failures[0]
@@ -261,7 +255,7 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
         folder.clear()
     task = _task_of(name, body, folder)
     try:
-        with _one_line_of_hydra():
+        with hydra_in_one_line():
             _hydra().multirun(CONFIG_NAME, task, [*words, "hydra.mode=MULTIRUN"])
     except UserError:
         raise
@@ -332,15 +326,6 @@ def _hydra() -> Hydra:
     return application
 
 
-@contextlib.contextmanager
-def _one_line_of_hydra() -> Iterator[None]:
-    """Turn Hydra's message about a wrong command into a UserError of one line."""
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error)) from error
-
-
 def _show(name: str, arguments: Sequence[str]) -> None:
     """Let hydra.main print what the flags ask for."""
 
@@ -350,7 +335,7 @@ def _show(name: str, arguments: Sequence[str]) -> None:
     saved, sys.argv = sys.argv, [f"assimilate.{name}", *arguments]
     try:
         # Exceptions reach us instead of being printed and swallowed.
-        with _one_line_of_hydra(), env_override({"HYDRA_FULL_ERROR": "1"}):
+        with hydra_in_one_line(), env_override({"HYDRA_FULL_ERROR": "1"}):
             hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(task)()
     finally:
         sys.argv = saved

@@ -117,6 +117,25 @@ def hydra_ready(job_name: str = "assimilate") -> Iterator[ConfigLoader]:
         yield application.config_loader()
 
 
+@contextmanager
+def hydra_in_one_line() -> Iterator[None]:
+    """Turn Hydra's message about a wrong command into a UserError of one line."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Overrides as Hydra's grammar reads them.
+
+    Raises:
+        UserError: it cannot read one.
+    """
+    with hydra_ready() as loader, hydra_in_one_line():
+        return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+
+
 def one_line(error: Exception) -> str:
     """What a user needs of Hydra's and OmegaConf's messages, in one line."""
     if isinstance(error, OverrideParseException):
@@ -191,7 +210,7 @@ def compose_for_hydra(overrides: Sequence[str]) -> tuple[DictConfig, RunMode | N
     """
     with hydra_ready() as loader:
         try:
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            parsed = parse(overrides)
             for override in parsed:
                 _check_choice(override)
             config = hydra.compose(config_name=CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
@@ -293,7 +312,7 @@ def suggestion(error: Exception, words: Sequence[str]) -> str:
         return f". It is a key of {' or '.join(having)}"
     if choosing := choices_of(key):
         return f". Did you mean {' or '.join(choosing)}?"
-    parsed = zip(words, OverridesParser.create().parse_overrides(list(words)), strict=True)
+    parsed = zip(words, parse(words), strict=True)
     choices = [word for word, read in parsed if (CONF / word.partition("=")[0]).is_dir() and not _sets(read)]
     composed: Any = OmegaConf.to_container(hydra.compose(config_name=CONFIG_NAME, overrides=choices))
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]

@@ -11,7 +11,6 @@ from typing import Any
 
 import hydra
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -33,8 +32,10 @@ from assimilate.run.composing import (
     CONFIG_NAME,
     SWEEP,
     compose,
+    hydra_in_one_line,
     hydra_ready,
     one_line,
+    parse,
     rows_of,
     suggestion,
     table_groups,
@@ -99,8 +100,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     Raises:
         UserError: a value out of range, an override that the chosen `assim` or the stage ignores, a missing value.
     """
-    with hydra_ready() as loader:
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    parsed = parse(overrides)
     given = {override.key_or_group: override for override in parsed}
     plain = _plain(config)
     overrides = canonical(parsed, plain)
@@ -181,12 +181,10 @@ def words_of_the_baseline(job: Job) -> list[str]:
     if is_baseline(recipe):
         return []
     read = keys_of_baseline(recipe) - {f"trainer.{name}" for name in SHOWN}
-    with hydra_ready() as loader:
-        parser = OverridesParser.create(config_loader=loader)
-        typed = parser.parse_overrides(list(job.overrides))
-        groups, rows = {override.key_or_group for override in typed}, set(table_groups())
-        of_rows = [word for override in typed if override.key_or_group in rows for word in _options_of_row(override)]
-        parsed = [*parser.parse_overrides([word for word in of_rows if word.split("=")[0] not in groups]), *typed]
+    typed, rows = parse(job.overrides), set(table_groups())
+    groups = {override.key_or_group for override in typed}
+    of_rows = [word for override in typed if override.key_or_group in rows for word in _options_of_row(override)]
+    parsed = [*parse([word for word in of_rows if word.split("=")[0] not in groups]), *typed]
     kept = []
     for override in parsed:
         key, node = override.key_or_group, job.config.get(override.key_or_group)
@@ -303,10 +301,9 @@ def plan_sweep(overrides: Sequence[str]) -> SweepPlan:
         UserError: an unknown preset, a sweeper or launcher that is not installed, a search for the worst.
     """
     fixed: list[str] = []
-    with hydra_ready() as loader:
+    with hydra_ready():
         try:
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-            fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
+            fixed = [str(override.input_line) for override in parse(overrides) if not override.is_sweep_override()]
             sweeper = hydra.compose(CONFIG_NAME, overrides=fixed, return_hydra_config=True).hydra.sweeper
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(one_line(error) + suggestion(error, fixed)) from error
@@ -327,27 +324,23 @@ def expand_sweep(overrides: Sequence[str], *, searches: bool = False) -> list[li
         overrides: the last of several for one key counts.
         searches: take `interval(a, b)` too; its jobs are not known beforehand, so its ends stand for it.
     """
-    with hydra_ready() as loader:
-        try:
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-            choices: dict[str, list[str]] = {}
-            for override in parsed:
-                key, value = override.get_key_element(), override.value()
-                if override.is_discrete_sweep():
-                    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
-                    if not values:
-                        known = ", ".join(rows_of(override.key_or_group))
-                        raise UserError(f"{override.input_line} matches nothing{'; rows: ' if known else ''}{known}")
-                elif isinstance(value, IntervalSweep):
-                    if not searches:
-                        raise UserError(
-                            f"{override.input_line} is for a sweeper that samples: hydra/sweeper=optuna "
-                            "(see conf/sweep/optuna_wsearch.yaml), or list values with commas"
-                        )
-                    values = [f"{key}={value.start}", f"{key}={value.end}"]
-                else:
-                    values = [str(override.input_line)]
-                choices[key] = values
-        except HydraException as error:
-            raise UserError(one_line(error)) from error
+    choices: dict[str, list[str]] = {}
+    with hydra_ready(), hydra_in_one_line():
+        for override in parse(overrides):
+            key, value = override.get_key_element(), override.value()
+            if override.is_discrete_sweep():
+                values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+                if not values:
+                    known = ", ".join(rows_of(override.key_or_group))
+                    raise UserError(f"{override.input_line} matches nothing{'; rows: ' if known else ''}{known}")
+            elif isinstance(value, IntervalSweep):
+                if not searches:
+                    raise UserError(
+                        f"{override.input_line} is for a sweeper that samples: hydra/sweeper=optuna "
+                        "(see conf/sweep/optuna_wsearch.yaml), or list values with commas"
+                    )
+                values = [f"{key}={value.start}", f"{key}={value.end}"]
+            else:
+                values = [str(override.input_line)]
+            choices[key] = values
     return [list(combination) for combination in itertools.product(*choices.values())]
