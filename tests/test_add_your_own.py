@@ -277,6 +277,8 @@ def test_views_by_a_program_at_a_distance(my, tinted, tmp_path, capsys):
     summary = json.loads((whole / "summary.json").read_text())
     assert np.abs(stored["distances"] / summary["epsilon1"] - 1).max() <= 0.05 + 1e-5
     assert stored["converged"].all()
+    assert summary["distance_mean"] == pytest.approx(stored["distances"].mean(), rel=1e-6)
+    assert "not measured" not in str(summary)
     assert stored["steps"].mean() <= 5 * 2
     clouds = importlib.import_module("my_clouds").Clouds
     for index in (0, 77):
@@ -296,6 +298,8 @@ def test_views_by_a_program_at_a_strength_need_no_f(my, tinted, tmp_path, capsys
     words = [*SMOKE, "--config-dir", str(my / "conf"), "view=clouds", f"out={tmp_path}"]
     assert make_views.main([*words, "view.strength=0.5"]) == 0
     assert {path.name for path in (tmp_path / "artifacts").iterdir()} == {"datasets", "views"}
+    (whole,) = artifacts(tmp_path, "views")
+    assert "not measured (NaN)" in json.loads((whole / "summary.json").read_text())["distances"]
     assert make_views.main([*words, "view.strength=0.5", "view.epsilon1=0.3"]) == 2
     assert "view.epsilon1 would be ignored: view.strength=auto alone looks through f" in capsys.readouterr().err
 

@@ -205,7 +205,13 @@ class Cached(View):
 
     def summarize(self, folder: Path, at: Place) -> dict[str, Any]:
         """What the arrays of a finished cache say, for `summary.json`, the manifest and the report."""
-        return {"view": self.name, "distances": UNMEASURED, **self.facts}
+        distances = (
+            np.load(folder / "distances.npy").astype(np.float64) if "distances" in self.measured else np.array(np.nan)
+        )
+        seen: dict[str, Any] = {"distances": UNMEASURED}
+        if not np.isnan(distances).all():
+            seen = {"distance_mean": float(np.nanmean(distances)), "distance_std": float(np.nanstd(distances))}
+        return {"view": self.name, **seen, **self.facts}
 
     def doubt(self, folder: Path, at: Place) -> str | None:
         """A warning about a finished cache; None where there is nothing to say."""
