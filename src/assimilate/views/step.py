@@ -205,9 +205,8 @@ class Cached(View):
 
     def summarize(self, folder: Path, at: Place) -> dict[str, Any]:
         """What the arrays of a finished cache say, for `summary.json`, the manifest and the report."""
-        distances = (
-            np.load(folder / "distances.npy").astype(np.float64) if "distances" in self.measured else np.array(np.nan)
-        )
+        path = folder / "distances.npy"
+        distances = np.load(path).astype(np.float64) if path.exists() else np.array(np.nan)
         seen: dict[str, Any] = {"distances": UNMEASURED}
         if not np.isnan(distances).all():
             seen = {"distance_mean": float(np.nanmean(distances)), "distance_std": float(np.nanstd(distances))}
