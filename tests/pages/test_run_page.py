@@ -311,6 +311,8 @@ def test_no_settings_but_the_papers_go_by_its_name(tmp_path, changes, label, war
     )
     assert f"<tr><td>{label}</td><td>1</td>" in index
     assert f'<td class="apart">{label.removeprefix("budget=")}</td>' in index
+    # On a phone, where those columns are not shown.
+    assert f'<small class="narrow">{changes.get("dataset", "cifar10")}, {label}</small>' in index
     badge = f'<span class="badge warn">{warning}</span>' if warning else f'<span class="badge">{label}</span>'
     assert badge in page
     assert ("budget=paper" in page) == (not warning)
