@@ -20,6 +20,7 @@ from assimilate.jobs.plan import (
 from assimilate.jobs.terminal import Terminal
 from assimilate.run.composing import compose
 from assimilate.run.config import make_job
+from assimilate.run.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -107,3 +108,11 @@ def test_prose_on_a_terminal_ends_between_words_and_what_is_copied_is_whole():
         assert [line[:3] for line in lines[2:]] == [f"  {line[2]}" for line in lines[2:]]
         assert " ".join(line.strip() for line in lines[2:]) == prose.strip()
         assert max(map(len, lines[2:])) <= 80 or not is_terminal
+
+
+def test_a_search_that_is_cut_short_uses_all_its_steps():
+    """A smoke run's six steps were taken for one; the paper's thousand are a seventh of that."""
+    for iterations, steps in ((6, 6), (150, 28), (1000, 1000 / 7)):
+        words = ["view=wsearch", "assim=a2", f"view.search.iterations={iterations}"]
+        search = Recipe(make_job("train", compose(words), words).config).view.search
+        assert search.effort_of_a_view == pytest.approx(2 * steps)

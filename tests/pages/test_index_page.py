@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from html import unescape
 from urllib.parse import unquote
 
 import pytest
@@ -345,6 +346,31 @@ def test_a_table_of_ones_own_stands_under_its_name_and_is_none_of_the_papers(tmp
         job_words = [word for word in shlex.split(command)[3:] if not word.startswith("--")]
         with searching((f"file://{folder}",)):
             assert make_job("train", compose(job_words), job_words).row == "mytable/other"
+
+
+def test_commands_lead_to_the_users_code_and_options_where_the_run_had_them(tmp_path):
+    """A row of one's own, and a data set of one's own in a table of the paper's."""
+    out, folder, code = tmp_path / "out", tmp_path / "my options", str(tmp_path / "my code")
+    row_file(folder, "mytable", "idea")
+    row_file(folder, "mytable", "other")
+    source = f"hydra.searchpath=['file://{folder}']"
+    own = {"row": "mytable/idea", "overrides": [source, "+mytable=idea", "dataset=cifar10"], "python_path": code}
+    write(out, result(metrics={"acc1": 55.5}, **own))
+    own = {"row": "table3/expert_expert_simclr", "dataset": "stripes", "python_path": code}
+    words = [source, "+table3=expert_expert_simclr", "dataset=stripes"]
+    write(out, result(metrics={"acc1": 55.5}, overrides=words, **own))
+    assert report.main([f"out={out}"]) == 0
+    commands = [unescape(command) for command in commands_of((out / "report.html").read_text())]
+    lines = [line for command in commands for line in command.splitlines()]
+    ours = [line for line in lines if "+mytable=" in line or "dataset=stripes" in line]
+    assert len(ours) > 3
+    for line in ours:
+        first, *words = shlex.split(line)
+        assert first == f"PYTHONPATH={code}", line
+        assert source in words or f"--config-dir={folder}" in words, line
+    others = [line for line in lines if "+table3=" in line and "dataset=stripes" not in line]
+    assert others
+    assert not any("PYTHONPATH" in line or str(folder) in line for line in others)
 
 
 def test_it_is_quick_because_it_needs_no_torch(out):

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from assimilate.views.search_cache import SearchCache
 
 
+# Of an anchor of the demo (docs/benchmarks.md); with fewer that are allowed, all are used up.
+USUAL_STEPS = 28
+
+
 class Search(Solver, word="gradient", node="search"):
     """Latents move down the gradient of Eq. 3, as in the paper.
 
@@ -56,8 +60,8 @@ class Search(Solver, word="gradient", node="search"):
 
     @property
     def effort_of_a_view(self) -> float:
-        """Most anchors converge within about a seventh of the steps that they may take; a backward pass is one more."""
-        return 2 * max(1, self.iterations / 7)
+        """Most anchors converge within a seventh of the steps of the paper; a backward pass is one more."""
+        return 2 * min(self.iterations, max(USUAL_STEPS, self.iterations / 7))
 
     @property
     def made_together(self) -> bool:
