@@ -57,6 +57,17 @@ def test_unlabelled_images_train_and_skip_the_probes(pictures, tmp_path, capsys)
     assert json.loads(path.read_text())["metrics"] == {}
 
 
+def test_a_plan_has_no_probes_where_nothing_will_be_probed(pictures, tmp_path, capsys):
+    for folder, word, probed in (
+        (pictures, "dataset.test_fraction=0.2", True),
+        (pictures, "dataset.test_fraction=0", False),
+        (pictures / "red", "dataset.test_fraction=0.2", False),
+    ):
+        assert run(train, *own(folder, tmp_path / "out"), word, "prepare=plan") == 0
+        told = capsys.readouterr().out
+        assert ("probes/" in told, "floors/" in told) == (probed, probed), told
+
+
 def test_all_images_may_be_for_training(pictures, tmp_path, capsys):
     words = [*own(pictures, tmp_path / "out"), "assim=simclr", "dataset.test_fraction=0"]
     assert run(train, *words) == 0

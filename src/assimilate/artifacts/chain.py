@@ -82,7 +82,7 @@ def build_chain(
 
     known = recipe.images
     data = Artifact.of(recipe.dataset, name, root)
-    probing = known.labelled and known.has_test
+    probing = known.labelled and known.has_test if images is not None else recipe.dataset.can_be_probed
     if config["checkpoint"] is not None:
         encoder = Artifact.of(recipe.given, name, root)
         given = recipe.probe_of(recipe.given) if probing else None

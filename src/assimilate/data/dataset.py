@@ -108,6 +108,11 @@ class Dataset(Step):
     def available(self) -> int:
         """Training images that there are, before any limit."""
 
+    @property
+    def can_be_probed(self) -> bool:
+        """Whether there are labels and test images, as far as that is known before anything is prepared."""
+        return True
+
     def build(self, into: Path, at: Place) -> Built:
         from assimilate.data.preparing import finish
 
@@ -304,6 +309,11 @@ class Folder(OfFiles):
     def available(self) -> int:
         train, _ = self._listing().split(self.test_fraction)
         return len(train)
+
+    @property
+    def can_be_probed(self) -> bool:
+        listing = self._listing()
+        return bool(listing.class_names) and listing.split(self.test_fraction)[1] is not None
 
     def prepare(self, into: Path, progress: Progress) -> ImageDataset:
         return prepare_folder(
