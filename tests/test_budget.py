@@ -9,7 +9,7 @@ from assimilate.artifacts.chain import build_chain
 from assimilate.errors import UserError
 from assimilate.graph.cost import USUAL
 from assimilate.run.budget import apply_budget
-from assimilate.run.composing import compose, hydra_ready
+from assimilate.run.composing import compose, hydra_ready, searching
 from assimilate.run.config import make_job
 from assimilate.run.known_keys import CONF
 
@@ -27,6 +27,18 @@ def test_what_a_budget_caps_away_makes_no_other_run():
     assert (below.notices, below.config["encoder"]["width"]) == ((), 4)
     assert "encoder.width=4" in str(below.run_dir)
     assert below.identity != alone.identity
+
+
+@pytest.fixture
+def own_options(tmp_path):
+    """Writes options of a user's own, in a folder that is searched."""
+
+    def write(group, name, text):
+        (tmp_path / group).mkdir(exist_ok=True)
+        (tmp_path / group / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+    with searching((f"file://{tmp_path}",)):
+        yield write
 
 
 GENERATED = ["assim.view1=generated", "assim.view2=generated"]
@@ -162,3 +174,31 @@ def test_a_warm_up_ends_before_the_capped_epochs(words, warmup):
 def test_f_warms_up_within_its_own_epochs():
     words = ["dataset=cifar10", "budget=cpu", "+view.encoder.training={optimizer: {warmup_epochs: 20}}"]
     assert job_of(*words).config["view"]["encoder"]["training"]["optimizer"]["warmup_epochs"] == 1
+
+
+def words_of(job):
+    """The words and the folder that a run is known by."""
+    return job.typed, job.overrides, job.run_dir, job.command
+
+
+def test_a_word_that_the_budget_caps_is_nowhere_recorded():
+    capped, alone = job_of("budget=smoke", "encoder.width=64", "assim=a2"), job_of("budget=smoke", "assim=a2")
+    assert words_of(capped) == words_of(alone)
+    assert "width" not in capped.command
+
+
+@pytest.mark.parametrize("word", ["view.n_cached=6", "view={n_cached: 6, batch: 64}"])
+def test_a_word_is_recorded_as_it_is_run_where_the_run_without_it_is_another(word, own_options):
+    """The option's own number of views is below the cap, the word's above it."""
+    own_options("view", "mine", "defaults: [wperturb]\nn_cached: 1\n")
+    capped = job_of("view=mine", "assim=a2", "budget=smoke", word)
+    assert capped.notices == ("budget=smoke caps view.n_cached 6 → 2",)
+    assert capped.typed[-1] == "view.n_cached=2"
+    assert "view.n_cached=2" in str(capped.run_dir)
+    assert job_of(*capped.overrides).identity == capped.identity
+
+
+def test_what_an_own_option_sets_is_noted_and_shipped_defaults_are_not(own_options):
+    own_options("view", "mine", "defaults: [wperturb]\nn_cached: 4\n")
+    assert job_of("view=mine", "assim=a2", "budget=smoke").notices == ("budget=smoke caps view.n_cached 4 → 2",)
+    assert job_of("view=wperturb", "assim=a2", "budget=smoke").notices == ()

@@ -31,6 +31,7 @@ from assimilate.run.checks import accumulation_notice, check_given, check_homes,
 from assimilate.run.composing import (
     CONFIG_NAME,
     SWEEP,
+    asked_for,
     compose,
     hydra_in_one_line,
     hydra_ready,
@@ -44,7 +45,7 @@ from assimilate.run.composing import (
     whole_path,
 )
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
-from assimilate.run.known_keys import CONF, EXPERIMENTS, check_composed, leaves, settings_in
+from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, check_composed, leaves, settings_in
 from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral
 from assimilate.run.python_path import needed_python_path
 from assimilate.run.recipe import Recipe
@@ -103,15 +104,9 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     parsed = parse(overrides)
     given = {override.key_or_group: override for override in parsed}
     plain = _plain(config)
-    overrides = canonical(parsed, plain)
-    if "view" in given and not Recipe(plain).uses_view:  # nor are the settings of dataset_view for it
-        kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
-        plain = _plain(compose(kept)) | {"view": plain["view"]}
-    plain["generator"] = own_generator(plain["generator"], list(given))
+    words = canonical(parsed, plain)
+    plain, capped = _lowered(parsed, plain, measured=stage_name == MEASURING_STAGE)
     row = plain.get("row")
-    with contextlib.suppress(UserError):  # converts numbers that are written as text; errors are raised below
-        Recipe(plain).check(measured=stage_name == MEASURING_STAGE)
-    capped = apply_budget(plain)
     recipe = Recipe(plain, probed=stage_name in PROBING_STAGES)
     check_stage(recipe.job, stage_name, samples=recipe.samples)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES, samples=recipe.samples)
@@ -121,14 +116,10 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     if recipe.job.objective is not None:
         check_objective(recipe.job.objective, recipe.probe.metrics)
     notices = _check_used(recipe, plain, given) if strict and plain["checkpoint"] is None else []
-    asked = {line.split(" ")[0] for line in capped} & set(given)
-    for line in capped:
-        if line.split(" ")[0] in asked:
-            notices.append(f"budget={plain['budget']['name']} caps {line}")
+    asked = asked_for(parsed)
+    notices += [f"budget={plain['budget']['name']} caps {line}" for line in capped if line.split(" ")[0] in asked]
     identity = recipe.identity
-    telling = [override for override in parsed if override.key_or_group not in asked]
-    if not (asked and _compose_to(telling, identity)):  # else it is the very run that has the budget alone
-        telling = list(parsed)
+    words = _as_run(parsed, words, plain, {line.split(" ")[0] for line in capped} & asked)
     whole_row = None
     if row is not None and identity == _row_identity(given, sampled=recipe.samples):
         whole_row = row
@@ -136,13 +127,50 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     setting = {
         key: value for key, value in identity.items() if key != "seed"
     }  # the seeds of one setting lie side by side
-    place = whole_row or f"adhoc/{_override_slug(telling)}-{content_hash(setting, 8)}"
+    place = whole_row or f"adhoc/{_override_slug(parse(words))}-{content_hash(setting, 8)}"
     run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
-    typed, found_by = tuple(typed_words(overrides)), needed_python_path(plain)
+    typed, found_by = tuple(typed_words(words)), needed_python_path(plain)
     return Job(
-        *(stage_name, plain, tuple(overrides), identity, out, run_dir, whole_row, tuple(notices), typed),
+        *(stage_name, plain, tuple(words), identity, out, run_dir, whole_row, tuple(notices), typed),
         python_path=found_by,
     )
+
+
+def _lowered(
+    parsed: Sequence[Override], plain: dict[str, Any], *, measured: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """What overrides compose to, as it is run, and a sentence for each value that the budget lowered."""
+    keys = [override.key_or_group for override in parsed]
+    if "view" in keys and not Recipe(plain).uses_view:  # nor are the settings of dataset_view for it
+        kept = [str(override.input_line) for override in parsed if override.key_or_group != "view"]
+        plain = _plain(compose(kept)) | {"view": plain["view"]}
+    plain["generator"] = own_generator(plain["generator"], keys)
+    with contextlib.suppress(UserError):  # converts numbers that are written as text; make_job raises the errors
+        Recipe(plain).check(measured=measured)
+    return plain, apply_budget(plain)
+
+
+def _as_run(parsed: Sequence[Override], words: Sequence[str], plain: Mapping[str, Any], capped: set[str]) -> list[str]:
+    """The words of what is run: one whose value the budget capped is left out, unless the run needs the capped value.
+
+    Args:
+        parsed: the overrides as they were typed.
+        words: the same, as words.
+        plain: what is run.
+        capped: the keys whose values the budget lowered.
+    """
+    sets = [{leaf for leaf, _ in leaves({override.key_or_group: override.value()})} for override in parsed]
+    capped = capped & set[str]().union(*sets)
+    if not capped:
+        return list(words)
+    others = [str(override.input_line) for override, keys in zip(parsed, sets, strict=True) if not keys & capped]
+    run, alone = dict(leaves(plain)), dict[str, Any]()
+    with contextlib.suppress(UserError):  # it needs a value
+        alone = dict(leaves(_lowered(parse(others), _plain(compose(others)))[0]))
+    kept = [(word, keys) for word, keys in zip(words, sets, strict=True) if not keys <= capped]
+    told = set[str]().union(*(keys for _, keys in kept))  # encoder={width: 64, depth: 2}: the rest of it stays
+    needed = [key for key in sorted(capped) if key in told or alone.get(key, MISSING) != run[key]]
+    return [*(word for word, _ in kept), *(f"{key}={as_typed(run[key])}" for key in needed)]
 
 
 def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Override]) -> list[str]:
@@ -246,18 +274,8 @@ def _is_own(target: str) -> bool:
 
 def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, Any]:
     companions = (*ROW_COMPANIONS, *(SAMPLED_COMPANIONS if sampled else ()), *table_groups())
-    return _identity_of([override for key, override in given.items() if key in companions or key == SEARCH_PATH])
-
-
-def _compose_to(overrides: Sequence[Override], identity: Mapping[str, Any]) -> bool:
-    try:
-        return _identity_of(overrides) == identity
-    except UserError:
-        return False
-
-
-def _identity_of(overrides: Sequence[Override]) -> dict[str, Any]:
-    plain = _plain(compose([str(override.input_line) for override in overrides]))
+    words = [override.input_line for key, override in given.items() if key in companions or key == SEARCH_PATH]
+    plain = _plain(compose(list(map(str, words))))
     apply_budget(plain)
     return Recipe(plain).identity
 
