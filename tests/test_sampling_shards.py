@@ -157,10 +157,10 @@ def test_two_devices_sample_two_shards(words: list[str], sampled_run: Path, tmp_
 
 
 def test_more_devices_than_tiles_are_no_error(words: list[str], tmp_path: Path, monkeypatch) -> None:
-    from assimilate.jobs import sharing
+    from assimilate.jobs import rows
 
     asked = []
-    monkeypatch.setattr(sharing, "run_shards", lambda session, artifact, count, chosen: asked.append(chosen))
+    monkeypatch.setattr(rows, "run_shards", lambda session, artifact, count, chosen: asked.append(chosen))
     more = ["dataset.num_images=20", "trainer.devices=8"]
     assert prepare_data.main([*words, *more]) == 0
     assert asked == [[1, 2]]  # tiles of 16
@@ -170,10 +170,10 @@ def test_devices_are_asked_only_for_what_no_part_has(
     words: list[str], sampled_run: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """Parts of another split, and what a kill left of a join, are not made a second time."""
-    from assimilate.jobs import sharing
+    from assimilate.jobs import rows
 
     asked = []
-    monkeypatch.setattr(sharing, "run_shards", lambda session, artifact, count, chosen: asked.append(chosen))
+    monkeypatch.setattr(rows, "run_shards", lambda session, artifact, count, chosen: asked.append(chosen))
     for shard in ("1/4", "2/4", "4/4"):
         assert prepare_data.main([*words, f"shard={shard}"]) == 0
     assert prepare_data.main([*words, "trainer.devices=2"]) == 0

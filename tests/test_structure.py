@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -225,3 +226,21 @@ name == "one"
     assert asked_for(tree, {"order", "kind"}, {"KINDS": ["b"]}) == {
         (7, "order", "one"), (8, "kind", "a"), (8, "kind", "b"),
     }  # fmt: skip
+
+
+def test_a_module_that_is_imported_by_its_name_closes_no_circle():
+    """lint-imports sees statements; `import_module` with a literal is an import as well."""
+    graph, found = grimp.build_graph("assimilate"), 0
+    for path in (ROOT / "src" / "assimilate").rglob("*.py"):
+        importer = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func).split(".")[-1] in ("import_module", "resolve_name")
+            ):
+                continue
+            for word in (each.value for each in node.args if isinstance(each, ast.Constant)):
+                if word in graph.modules:
+                    found += 1
+                    assert graph.find_shortest_chain(importer=word, imported=importer) is None, (importer, word)
+    assert found

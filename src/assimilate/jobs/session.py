@@ -1,6 +1,5 @@
 """One job at work: its chain of artifacts, found or built, on one device, with a terminal to report to."""
 
-import importlib
 import os
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from assimilate.graph.cost import Cost, Speed, duration
 from assimilate.graph.place import Built, Progress, RowWork
 from assimilate.graph.step import Step
 from assimilate.jobs.children import run_ranks
+from assimilate.jobs.rows import fill_whole
 from assimilate.jobs.terminal import Terminal
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job, rank, shell_word
 from assimilate.run.job_settings import JobSettings
@@ -215,7 +215,7 @@ class Session:
 
     def fill_rows(self, step: Step, work: RowWork, into: Path) -> None:
         """Fill the rows of a step's artifact, by as many processes as the job has devices; what is there is kept."""
-        importlib.import_module("assimilate.jobs.sharing").fill_whole(self, self.artifact(step), work, into)
+        fill_whole(self, self.artifact(step), work, into)
 
     def fit_on_ranks(self, step: Step) -> None:
         """Call the step's `fit` in as many processes as the job has devices."""
