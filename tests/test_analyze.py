@@ -359,7 +359,7 @@ def test_never_names_the_command(tmp_path, out, capsys):
         (["analysis=distances", "analysis.views=['wsearch view.sigma=1']"], "view.sigma"),
         (["analysis=distances", "analysis.views=[viewmaker]"], "give analysis.viewmaker="),
         (["analysis=distances", "analysis.viewmaker=somewhere"], "would be ignored"),
-        (["analysis=distances", "view=wmix"], "has no such view"),
+        (["analysis=distances", "view=wmix"], "has no such view; give 'analysis.views=[wmix]'"),
         (["analysis=tsne", "analysis.views=[expert]"], "expert cannot be used with analysis=tsne"),
         (["analysis=tsne", "analysis.num_iterations=10"], "≥ 250"),
         (["analysis=grid", "analysis.num_images=40", "analysis.num_views=11"], "more than 400 pictures"),

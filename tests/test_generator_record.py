@@ -178,7 +178,7 @@ def test_snapshot_can_be_brought_as_a_generator(recorded, out):
 # ------------------------------------------------------------------------------------------------ augmentation
 
 
-class Stopped(Exception):
+class Stopped(BaseException):  # what a command does not turn into an exit code
     pass
 
 

@@ -385,3 +385,11 @@ def test_a_folder_of_a_run_that_counted_it_is_still_its_own(tmp_path):
     (Path(job.run_dir) / IDENTITY).write_text(json.dumps(before))
     with pytest.raises(UserError, match=r"generator\.lr"):
         check_run_folder(job)
+
+
+def test_a_folder_of_one_group_is_told_the_folder_above(tmp_path, capsys):
+    (tmp_path / "mine" / "view").mkdir(parents=True)
+    (tmp_path / "mine" / "view" / "blur.yaml").write_text("name: blur\n", encoding="utf-8")
+    out = f"out={tmp_path / 'out'}"
+    assert jobs_of("view=blur", f"--config-dir={tmp_path / 'mine' / 'view'}", out) == ([], 2)
+    assert f"give the folder above, {tmp_path / 'mine'}\n" in capsys.readouterr().err

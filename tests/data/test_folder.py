@@ -211,6 +211,17 @@ def test_class_folders_without_images_are_listed(tmp_path: Path) -> None:
         scan_folder(tmp_path / "images")
     assert str(tmp_path / "images" / "b") in str(raised.value)
     assert str(tmp_path / "images" / "c") in str(raised.value)
+    assert "remove" not in str(raised.value)
+
+
+def test_a_folder_above_the_images_is_told_which_one_is_meant(tmp_path: Path) -> None:
+    picture(tmp_path / "shapes" / "a" / "1.png")
+    picture(tmp_path / "shapes" / "b" / "1.png")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my_views.py").write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"1 class folder holds no image; is dataset\.root=") as raised:
+        scan_folder(tmp_path)
+    assert f"is dataset.root={tmp_path / 'shapes'} meant?" in str(raised.value)
 
 
 def test_roots_that_hold_nothing_usable(tmp_path: Path) -> None:

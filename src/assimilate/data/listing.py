@@ -315,9 +315,12 @@ def _scan_part(
             f"images are {', '.join(EXTENSIONS)}"
         )
     if empty:
-        raise ValueError(
-            f"dataset.root: {len(empty)} class folders hold no image; remove or fill them:{bullets(empty)}"
-        )
+        found = "1 class folder holds no image" if len(empty) == 1 else f"{len(empty)} class folders hold no image"
+        sets = [folder for folder in classes if paths[folder.name] and folder.folders and not folder.images]
+        hint = "a class needs images, and dataset.root holds nothing but class folders"
+        if len(sets) == 1:
+            hint = f"is dataset.root={shown(sets[0].path)} meant?"
+        raise ValueError(f"dataset.root: {found}; {hint}{bullets(empty)}")
     names = tuple(paths) if known_names is None else known_names
     if strange := [displayed(name) for name in paths if name not in names]:
         raise ValueError(f"dataset.root: {path} holds classes that the training images lack:{bullets(strange)}")

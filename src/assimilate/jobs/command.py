@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
 from assimilate.graph.wiring import TARGET
+from assimilate.jobs.crash import shown_of
 from assimilate.jobs.out_folder import check_out, refusals_explained
 from assimilate.jobs.stopping import TerminatedError, termination_raised
 from assimilate.jobs.streams import keep_printing
@@ -152,8 +153,8 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
     """Make `main(argv) -> exit code` of a stage's body. One that `only_shows` may read another user's folder.
 
     The composed jobs are checked before anything starts: before torch is imported, and before Hydra makes a folder.
-    Exit codes: 0 done, 1 a job of a multirun failed, 2 the command was wrong or the one job failed, 130 interrupted
-    (Ctrl-C), 143 terminated (SIGTERM), 138 (SIGUSR1).
+    Exit codes: 0 done, 1 an exception, or a job of a multirun failed, 2 the command was wrong or the one job failed
+    for a reason that one line tells, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 138 (SIGUSR1).
     """
 
     def decorate(body: Body) -> Callable[..., int]:
@@ -188,6 +189,9 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
             except KeyboardInterrupt:
                 _to_stderr(f"\nassimilate.{name}: interrupted; the same command resumes")
                 return 130
+            except Exception as error:  # most likely of a class of the user's own
+                _to_stderr(shown_of(error, name))
+                return 1
             return 0
 
         return main
@@ -219,13 +223,13 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
         with env_override(variables):
             job = make_job(name, config, own_words(words))
         check_out(job, only_shows=only_shows)
-        failures: list[UserError] = []
+        failures: list[Exception] = []
 
         def task(config: DictConfig) -> None:
             try:
                 with _where_it_was_typed(), refusals_explained(), job.ending:
                     body(job)
-            except UserError as error:  # kept from Hydra, which would print it its own way
+            except Exception as error:  # kept from Hydra, which would print it its own way
                 failures.append(error)
 
         with hydra_in_one_line():

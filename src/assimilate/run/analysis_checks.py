@@ -9,6 +9,7 @@ from assimilate.assimilation.arrangement import GENERATED
 from assimilate.errors import UserError
 from assimilate.graph.wiring import find_class
 from assimilate.run.analysis_settings import MOST_CLASSES, analysis_class, measures_pair
+from assimilate.run.job import shell_word
 from assimilate.run.recipe import Recipe
 from assimilate.views.step import View
 
@@ -131,7 +132,9 @@ def _check_views(config: Mapping[str, Any], keys: Sequence[str], views: Mapping[
     if not networks and analysis.get("viewmaker") is not None:
         raise UserError(f"analysis.viewmaker would be ignored: {key}={words} has no viewmaker")
     if "view" in keys and config["view"]["name"] not in names:
-        raise UserError(f"view={config['view']['name']} would be ignored: {key}={words} has no such view")
+        name = config["view"]["name"]
+        instead = shell_word(f"{key}=[{name}]")
+        raise UserError(f"view={name} would be ignored: {key}={words} has no such view; give {instead}")
     pictures = (analysis.get("num_images") or math.inf) * analysis.get("num_views", 1)
     if kind.most_pictures is not None and pictures > kind.most_pictures:
         raise UserError(

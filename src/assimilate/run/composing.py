@@ -25,7 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from assimilate.errors import UserError
-from assimilate.run.keys import named_keys
+from assimilate.run.job import shell_word
+from assimilate.run.keys import known_keys, named_keys
 from assimilate.run.known_keys import (
     CONF,
     EXPERIMENTS,
@@ -189,8 +190,15 @@ def _missing_key(error: Exception) -> str | None:
 
 def _no_option(group: str, name: str, options: Sequence[str]) -> str:
     near = difflib.get_close_matches(name.lower(), options, n=1)
-    hint = f"Did you mean {group}={near[0]}? " if near else ""
-    return f"{group}={name}: there is no such option. {hint}Options: {', '.join(options)}"
+    hint = f"Did you mean {group}={near[0]}? " if near else _path_in(group, name)
+    return f"{group}={name}: there is no such option. {hint}Options: {', '.join(options or rows_of(group))}"
+
+
+def _path_in(group: str, value: str) -> str:
+    """Where a path goes that was given for an option: to the key of an option that takes one; "" for no path."""
+    keys = [key for key, holds_a_path in known_keys().items() if holds_a_path and key.rpartition(".")[0] == group]
+    taking = [f"{option} {shell_word(f'{key}={value}')}" for key in keys for option in options_with(key)]
+    return f"A path is given as {' or '.join(taking)}. " if "/" in value and taking else ""
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:

@@ -207,6 +207,9 @@ def _searchable(folder: str) -> str:
         near = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*/")], n=1)
         meant = f"Did you mean {path.parent / near[0]}?" if near else "Give the folder that holds yours: --config-dir=…"
         raise UserError(f"--config-dir={path}: there is no such folder. {meant}")
+    too_deep = (CONF / path.name).is_dir() and any(path.glob("*.yaml"))
+    if too_deep and not any((path / group.name).is_dir() for group in CONF.iterdir()):
+        raise UserError(f"--config-dir={path} holds the options of one group: give the folder above, {path.parent}")
     for option in sorted(file for group in CONF.iterdir() for file in (path / group.name).glob("*.yaml")):
         if (CONF / option.relative_to(path)).is_file():
             name = f"{option.parent.name}={option.stem}"
@@ -260,7 +263,7 @@ def unreadable(word: str) -> str:
     """What to say of an override that Hydra's grammar cannot read: the words to type in its place."""
     key, sign, value = word.partition("=")
     if not key or not sign:
-        instead = (choices_of(key) or ["dataset=digits"])[0]
+        instead = f"{key}=…" if key in known_keys() else (choices_of(key) or ["dataset=digits"])[0]
         return f"{word} cannot be read: needed is key=value, e.g. {instead}; a value with spaces stands in quotes"
     if _parsed(f"{key}=1") is None:
         return f"{word} cannot be read: {key} is no key; all keys: --cfg job"
