@@ -2,10 +2,13 @@
 
 import copy
 import io
+import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from assimilate import train
 from assimilate.graph.cost import Cost, duration
 from assimilate.jobs.plan import (
     DRAWING_SECONDS,
@@ -83,8 +86,23 @@ def test_a_command_stands_once_below_what_it_builds():
 def test_lines_that_are_no_path_or_command_fit_into_80_columns():
     typical = Planned("generators/tinyimagenet/stylegan2-0fd837789308", "g", "x", "a GPU", 47 * 3600 + 10, 99_000.0)
     assert max(map(len, parts_of([typical]))) <= 80
-    assert len(bring_your_own()) == 2
-    assert max(map(len, bring_your_own())) <= 80
+    keys = "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
+    lines = bring_your_own([replace(typical, brought_by=keys)])
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_plan_names_only_what_can_be_brought_into_it(tmp_path, capsys):
+    """Nothing into a SimCLR run; an encoder f for views; a generator and latents only where they are used."""
+
+    def named(*words):
+        assert train.main([*words, f"out={tmp_path}", "prepare=plan"]) == 0
+        return re.findall(r"[\w.]+\.(?:checkpoint|latents|_target_)=", capsys.readouterr().out)
+
+    of_latents = ["generator.checkpoint=", "generator._target_=", "inversion.checkpoint=", "inversion.latents="]
+    assert named() == []
+    assert named("assim=a2", "view=wperturb") == of_latents
+    assert named("assim=a2", "view=wsearch") == [*of_latents, "view.encoder.checkpoint="]
 
 
 @pytest.mark.parametrize(

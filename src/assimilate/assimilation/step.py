@@ -43,6 +43,7 @@ class Trained(Encoder, Training):
     """An encoder that learns from views of the images: SimCLR, A1 or A2, on any loss."""
 
     slow_imports: ClassVar[tuple[str, ...]] = ("assimilate.assimilation.training",)
+    brought_by: ClassVar[tuple[str, ...]] = ("view.encoder.checkpoint",)  # as f
 
     def require_images(self, count: int) -> None:
         """Two at least, and a whole batch where smaller ones are dropped."""

@@ -37,6 +37,7 @@ class Generator(Step):
     kind: ClassVar[str] = "generators"
     stage: ClassVar[str] = "train_generator"
     title: ClassVar[str] = "Making the generator"
+    brought_by: ClassVar[tuple[str, ...]] = ("generator.checkpoint", "generator._target_")
     slow_imports: ClassVar[tuple[str, ...]] = ("assimilate.generator.making",)
     # Whether a discriminator comes with it.
     has_discriminator: ClassVar[bool] = False

@@ -21,6 +21,8 @@ class Step(Settings):
     stage: ClassVar[str]
     # What a progress bar says while it is built.
     title: ClassVar[str] = ""
+    # Keys that bring what is otherwise built.
+    brought_by: ClassVar[tuple[str, ...]] = ()
     # Modules that its work takes long to import: processes that share the work are forked from one that has them.
     # Importing one starts no process and leaves nothing of its own to `atexit`: each of those processes would do it.
     slow_imports: ClassVar[tuple[str, ...]] = ()

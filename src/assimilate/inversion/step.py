@@ -33,6 +33,7 @@ class Latents(Step):
     kind: ClassVar[str] = "latents"
     stage: ClassVar[str] = "invert"
     title: ClassVar[str] = "Inverting images"
+    brought_by: ClassVar[tuple[str, ...]] = ("inversion.checkpoint", "inversion.latents")
     whole: ClassVar[str] = "set of latents"
     slow_imports: ClassVar[tuple[str, ...]] = ("assimilate.inversion.making", *Generator.slow_imports)
     generator: Generator
@@ -52,6 +53,7 @@ class Latents(Step):
 class KnownLatents(Latents):
     """Those of images that the generator made."""
 
+    brought_by: ClassVar[tuple[str, ...]] = ()
     is_known: ClassVar[bool] = True
     dataset: Dataset
 

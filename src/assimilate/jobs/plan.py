@@ -14,17 +14,15 @@ from typing import Any
 from assimilate.artifacts.artifact import Artifact
 from assimilate.data.dataset import Dataset
 from assimilate.data.parts import Shard
+from assimilate.encoder.step import Encoder
 from assimilate.errors import UserError
 from assimilate.files.whole_file import write_whole
 from assimilate.graph.cost import USUAL, Cost, Speed, duration
 from assimilate.jobs.session import Session
 from assimilate.jobs.terminal import Pace, wrapped
 from assimilate.run.budget import BUDGETS, lowering
-from assimilate.run.job import PROBING_STAGES
+from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES
 
-BRING_YOUR_OWN = (
-    "generator.checkpoint= generator._target_= inversion.checkpoint= inversion.latents= view.encoder.checkpoint="
-)
 BESIDE_THEM = "starting Python, pictures and pages"
 # Beside the artifacts: importing what computes, and a run's pictures and page.
 STARTING_SECONDS, DRAWING_SECONDS = 8.0, 6.0
@@ -44,6 +42,7 @@ class Planned:
         command: that builds it.
         machine: on which it is estimated, and how.
         seconds, megabytes: of building it.
+        brought_by: the keys that bring one of the user's own in its place, "generator.checkpoint= …".
     """
 
     label: str
@@ -52,6 +51,7 @@ class Planned:
     machine: str = ""
     seconds: float = 0.0
     megabytes: float = 0.0
+    brought_by: str = ""
 
     @property
     def cost(self) -> Cost:
@@ -139,7 +139,7 @@ def totals(planned: Sequence[Planned], smaller: str, beside: float, jobs: str = 
         yield f"  in all about {total.text}{jobs} on {next(part.machine for part in planned if part.machine)}"
         if smaller:
             yield f"  smaller: {smaller} (labelled so everywhere)"
-        yield from bring_your_own()
+        yield from bring_your_own(planned)
     else:
         yield "  nothing to build"
 
@@ -149,9 +149,20 @@ def smaller_than(config: Mapping[str, Any]) -> str:
     return " or ".join(f"budget={name}" for name in lowering(config, BUDGETS))
 
 
-def bring_your_own() -> list[str]:
-    """The keys with which parts of one's own take the place of what would be built."""
-    return wrapped(f"  bring your own: {BRING_YOUR_OWN}", 4)
+def bring_your_own(planned: Sequence[Planned]) -> list[str]:
+    """The keys with which parts of one's own take the place of what would be built; no line where there are none."""
+    keys = dict.fromkeys(key for part in planned if part.command for key in part.brought_by.split())
+    return wrapped(f"  bring your own: {' '.join(keys)}", 4) if keys else []
+
+
+def _brought_by(session: Session, artifact: Artifact) -> str:
+    """The keys that bring what a step builds: not what is brought, nor the encoder that the run is about."""
+    step, measured = artifact.step, session.job.stage == MEASURING_STAGE
+    if step.is_brought or (
+        isinstance(step, Encoder) and not measured and artifact.label == session.chain.encoder.label
+    ):
+        return ""
+    return " ".join(f"{key}=" for key in step.brought_by)
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -207,7 +218,15 @@ def _planned(
         label = artifact.label if known else f"{artifact.step.kind}/{artifact.name}"
         if (shard := shards.get(artifact.label)) is not None:
             label, cost = f"shard {shard} of {label}", Cost(cost.seconds / shard.count, cost.megabytes / shard.count)
-        yield Planned(label, artifact.label, session.command_for(artifact), machine, cost.seconds, cost.megabytes)
+        yield Planned(
+            label,
+            artifact.label,
+            session.command_for(artifact),
+            machine,
+            cost.seconds,
+            cost.megabytes,
+            _brought_by(session, artifact),
+        )
 
 
 def announce(
@@ -257,7 +276,7 @@ def announce(
         if smaller := smaller_than(session.config):
             session.say(f"  smaller: {smaller}")
         session.say("  prepare=plan shows this and stops")
-        for line in bring_your_own():
+        for line in bring_your_own(planned):
             session.say(line)
     _ask(session, total)
     seconds = {artifact.label: part.seconds for (_, artifact), part in zip(missing, planned, strict=True)}
