@@ -134,3 +134,15 @@ def test_a_search_that_is_cut_short_uses_all_its_steps():
         words = ["view=wsearch", "assim=a2", f"view.search.iterations={iterations}"]
         search = Recipe(make_job("train", compose(words), words).config).view.search
         assert search.effort_of_a_view == pytest.approx(2 * steps)
+
+
+def test_a_plan_leaves_no_folder_behind(tmp_path):
+    assert train.main([f"out={tmp_path / 'new' / 'out'}", "prepare=plan"]) == 0
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_line_of_progress_says_what_is_done():
+    words = ["assim=a2", "view=wsearch"]
+    recipe = Recipe(make_job("train", compose(words), words).config)
+    assert recipe.view.doing == "Making views by W-search"
+    assert recipe.latents.doing == "Inverting images"

@@ -19,7 +19,7 @@ class Step(Settings):
     kind: ClassVar[str]
     # The command that builds it, without overrides: "make_views".
     stage: ClassVar[str]
-    # What a progress bar says while it is built.
+    # What it is called for people; of a step other than a view, what is done to build it.
     title: ClassVar[str] = ""
     # Keys that bring what is otherwise built.
     brought_by: ClassVar[tuple[str, ...]] = ()
@@ -33,6 +33,11 @@ class Step(Settings):
     def label(self) -> str:
         """What its artifact's folder is called, before the key."""
         return type(self).__name__.lower()
+
+    @property
+    def doing(self) -> str:
+        """What is done to build it, for a progress bar: "Inverting images"."""
+        return self.title
 
     @property
     def place(self) -> str | None:

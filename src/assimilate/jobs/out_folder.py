@@ -4,7 +4,8 @@ import contextlib
 import errno
 import fcntl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from assimilate.artifacts.artifact import artifact_root
 from assimilate.artifacts.store import refused_write
@@ -20,6 +21,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 def check_out(job: Job, *, only_shows: bool) -> None:
     """Make the output folder, and make sure that it can be written and that files in it can be locked.
 
+    One that is made for a plan is gone again when the job ends.
+
     Args:
         job: the job. A finished run, or a plan, may lie in another user's folder.
         only_shows: its stage shows what is there.
@@ -28,6 +31,8 @@ def check_out(job: Job, *, only_shows: bool) -> None:
         UserError: the folder cannot be made, written to or locked.
     """
     place = job.out
+    if job.config["prepare"] == "plan":
+        job.ending.callback(_remove_empty, [folder for folder in (job.out, *job.out.parents) if not folder.exists()])
     try:
         job.out.mkdir(parents=True, exist_ok=True)
         for place in (job.out, artifact_root(job.out)):  # which may be a link to another disk
@@ -40,6 +45,13 @@ def check_out(job: Job, *, only_shows: bool) -> None:
     except OSError as error:
         if error.errno not in _PROTECTED or not _may_be_shown(job, only_shows=only_shows):
             raise UserError(f"out={place} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Leave nothing of a plan behind: folders that were made for it, the innermost first."""
+    with contextlib.suppress(OSError):  # one that holds something stays, and so do those above it
+        for folder in folders:
+            folder.rmdir()
 
 
 def _may_be_shown(job: Job, *, only_shows: bool) -> bool:

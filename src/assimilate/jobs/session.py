@@ -148,7 +148,7 @@ class Session:
             self.terminal.pace.begin(artifact.label)
             built: Built = artifact.step.build(staging, self)
             seconds = time.monotonic() - started
-            self.say(f"  {artifact.step.title} ({artifact.name}): done in {duration(seconds)}")
+            self.say(f"  {artifact.step.doing} ({artifact.name}): done in {duration(seconds)}")
             facts = {"seconds": round(seconds, 3), "device": self.device_name, **built.facts}
             return replace(built, facts=facts)
 

@@ -62,6 +62,10 @@ class View(Step):
     def label(self) -> str:
         return self.name
 
+    @property
+    def doing(self) -> str:
+        return f"Making views by {self.title or self.name}"
+
     @classmethod
     def drawn_by(cls, take: Callable[[str], Any]) -> str | None:
         """The transformation of the image itself that draws the view anew, by its word; None for a generated view.
@@ -241,7 +245,7 @@ class Cached(View):
             self.fill(at, put, indices, progress)
 
         return RowWork(
-            self.title or self.name,
+            self.doing,
             len(at.dataset.train),
             shape,
             measured,
