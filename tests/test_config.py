@@ -171,6 +171,32 @@ def test_simclr_is_the_same_run_whatever_the_view():
     assert job_of("assim=simclr").identity == job_of("assim=simclr", "view=wperturb").identity
 
 
+FOLDER = job_of("recipe=narrow", "dataset.image_size=32", "assim=simclr", "dataset=digits").run_dir
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dataset.image_size=32", "recipe=narrow", "assim=simclr"],
+        ["dataset.image_size=32", "recipe=narrow", "assim=simclr", "view=wsearch"],  # of which SimCLR uses none
+        ["recipe=narrow", "dataset.image_size=3.2e1", "assim=simclr"],
+        ["recipe=narrow", "dataset={image_size: 32}", "assim=simclr"],
+        ["assim=simclr", "dataset.image_size=16", "recipe=narrow", "dataset.image_size=32"],  # the last counts
+        ["assim=simclr", "recipe=narrow", "loss=infonce", "dataset.image_size=32"],  # the loss that it has anyway
+        ["assim=simclr", "recipe=narrow", "encoder.width=16", "dataset.image_size=32"],  # what the recipe says anyway
+        ["assim=simclr", "recipe=narrow", "dataset.image_size=32", "trainer=cpu"],
+    ],
+)
+def test_a_run_has_one_folder_however_its_words_were_typed(words):
+    assert FOLDER.parent.parent.name.startswith("assim=simclr,recipe=narrow,dataset.image_size=32-")
+    assert job_of(*words, "dataset=digits").run_dir == FOLDER
+
+
+def test_a_word_that_keeps_its_value_from_another_counts():
+    """f takes the encoder's width unless it is told one."""
+    assert job_of("encoder.width=8").run_dir != job_of("encoder.width=8", "view.encoder.width=64").run_dir
+
+
 def test_long_overrides_make_short_folders():
     long = [f"view.search.{key}=1" for key in ("lr", "tolerance", "initial_noise", "iterations", "width")]
     assert len(job_of(*long).run_dir.parent.parent.name) <= 80 + 9

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import pkgutil
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +45,7 @@ from assimilate.run.composing import (
 )
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
 from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, check_composed, leaves, settings_in
+from assimilate.run.naming import name_of_setting
 from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral
 from assimilate.run.python_path import needed_python_path
 from assimilate.run.recipe import Recipe
@@ -127,7 +127,11 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     setting = {
         key: value for key, value in identity.items() if key != "seed"
     }  # the seeds of one setting lie side by side
-    place = whole_row or f"adhoc/{_override_slug(parse(words))}-{content_hash(setting, 8)}"
+    place = whole_row
+    if place is None:
+        doubtful = () if recipe.uses_view else ("view",)
+        name = name_of_setting(parse(words), doubtful, lambda others: _compose_to(others, identity))
+        place = f"adhoc/{name}-{content_hash(setting, 8)}"
     run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
     typed, found_by = tuple(typed_words(words)), needed_python_path(plain)
     return Job(
@@ -280,17 +284,13 @@ def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, 
     return Recipe(plain).identity
 
 
-def _override_slug(overrides: Sequence[Override]) -> str:
-    words = []
-    for override in overrides:
-        key = override.key_or_group
-        if key in ("dataset", "seed", "budget", "dataset.root", "dataset.name") or is_neutral(key):
-            continue
-        value = override.get_value_element_as_str()
-        if key == "checkpoint":
-            value = Path(value.strip("'\"")).name
-        words.append(f"{key}={value}")
-    return re.sub(r"[^\w=.,+-]+", "_", ",".join(words))[:80] or "default"
+def _compose_to(overrides: Sequence[Override], identity: Mapping[str, Any]) -> bool:
+    """Whether overrides compose to a run, whatever else is said."""
+    try:
+        composed = _plain(compose([str(override.input_line) for override in overrides]))
+        return Recipe(_lowered(overrides, composed)[0]).identity == identity
+    except UserError:
+        return False
 
 
 def own_words(overrides: Sequence[str]) -> list[str]:
