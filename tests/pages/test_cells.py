@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from assimilate.pages.cells import MIXED, NOT_MEASURED, NOT_RUN, fill_table
+from assimilate.pages.images import told_apart
 from assimilate.pages.numbers import PaperNumber
 from assimilate.pages.run import parse_place, parse_run
 from assimilate.pages.settings import group_settings
@@ -169,7 +170,7 @@ def test_folders_of_one_name_are_told_apart():
         for root in ("one", "two", "two")
         for config in [{"dataset": {"root": f"/{root}/images"}}]
     ]
-    found = group_settings(runs, budget="paper")
+    found = group_settings(told_apart(runs), budget="paper")
     assert [table.title for table in found] == [
         "images (folder) in /one/images, own settings",
         "images (folder) in /two/images, own settings",
@@ -183,10 +184,58 @@ def test_folders_of_one_name_are_told_apart():
         metrics={"acc1": 1.0},
         config={"dataset": {"root": "/one/images"}},
     )
-    (other,) = group_settings([*runs, smoke], budget="smoke")  # they stand on one page
+    (other,) = group_settings(told_apart([*runs, smoke]), budget="smoke")  # they stand on one page
     assert other.title == "images (folder) in /one/images, budget=smoke"
-    (alone,) = group_settings(runs[1:], budget="paper")
+    (alone,) = group_settings(told_apart(runs[1:]), budget="paper")
     assert alone.title == "images (folder), own settings"
+
+
+def test_images_of_several_sizes_are_several_data_sets():
+    """But those that the paper prints numbers of keep its name."""
+    runs = [
+        run_of(
+            f"size={size}-aa",
+            row=None,
+            metrics={"acc1": float(size)},
+            floors={"raw pixels": {"acc1": float(size)}},
+            config={"dataset": {"image_size": size}},
+        )
+        for size in (16, 32)
+    ]
+    row = run_of(row="table3/first", metrics={"acc1": 92.0}, config={"dataset": {"image_size": 32}})
+    found = group_settings(told_apart([*runs, row]), budget="paper")
+    assert [table.title for table in found] == ["cifar10 at 16², own settings", "cifar10 at 32², own settings"]
+    assert [table.floors for table in found] == [{"raw pixels": ["16.00"]}, {"raw pixels": ["32.00"]}]
+    assert told_apart([*runs, row])[-1].dataset == "cifar10"
+    assert [run.dataset for run in told_apart(runs[1:])] == ["cifar10"]
+
+
+def test_seeds_of_one_setting_are_together_whatever_its_folder_was_called():
+    runs = [
+        run_of(f"{words}-11e803b4", row=None, seed=seed, metrics={"acc1": 90.0})
+        for seed, words in enumerate(["assim=simclr,recipe=narrow", "recipe=narrow,assim=simclr"])
+    ]
+    (table,) = group_settings(runs, budget="paper")
+    assert [len(setting.runs) for setting in table.settings] == [2]
+
+
+def test_a_setting_goes_by_its_title_and_what_all_have_is_said_once():
+    def run(view, *words):
+        titles = {"run": f"A2 with {view}", "dataset": "cifar10"}
+        return run_of(f"{view}-aa", row=None, metrics={"acc1": 90.0}, titles=titles, overrides=words)
+
+    runs = [
+        run("blur", "view=blur", "recipe=narrow", "seed=1"),
+        run("W-search", "recipe=small", "view=wsearch", "recipe=narrow", "seed=1"),  # of two the last counts
+    ]
+    (table,) = group_settings(runs, budget="paper")
+    assert table.common == "recipe=narrow"
+    assert {setting.title: setting.shown for setting in table.settings} == {
+        "A2 with blur": "view=blur",
+        "A2 with W-search": "view=wsearch",
+    }
+    (alone,) = group_settings(runs[:1], budget="paper")
+    assert (alone.common, alone.settings[0].shown) == ("", "view=blur recipe=narrow")
 
 
 def test_floors_of_several_encoders_are_a_range():

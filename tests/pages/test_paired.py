@@ -86,9 +86,9 @@ def test_the_differences_stand_in_every_page(sixty):
     # Which line is the baseline stands on it: once on the page, once in Markdown.
     html, text = (out / "report.html").read_text(), (out / "report.md").read_text()
     (marked,) = re.findall(r"<tr>.*<span class=\"soft\">baseline</span>.*", html)
-    assert "the defaults" in marked
+    assert "SimCLR" in marked
     (line,) = [line for line in text.splitlines() if "(baseline)" in line]
-    assert line.startswith("| the defaults (baseline) |")
+    assert line.startswith("| SimCLR (baseline) |")
     run = (out / "paper/adhoc/a1-0/digits/seed3/report.html").read_text()
     assert f"+{mean:.2f}*" in run
     assert "Difference from the baseline" in run

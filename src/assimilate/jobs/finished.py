@@ -159,6 +159,7 @@ class Run:
         command, overrides: what was typed.
         notes: what takes the meaning from its numbers.
         raw: the whole metrics.json.
+        result: the same, checked.
 
     Raises:
         ValueError: there is no finished run, or its result says something else than its folder.
@@ -168,7 +169,7 @@ class Run:
         self.folder = Path(folder).expanduser().resolve()
         try:
             self.raw: Mapping[str, Any] = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
-            result = parse_run(self.raw, parse_place(self.folder.parts[-DEPTH:]))
+            self.result = result = parse_run(self.raw, parse_place(self.folder.parts[-DEPTH:]))
         except OSError as error:
             raise ValueError(f"{folder} is no finished run: it holds no readable {METRICS}") from error
         except (ValueError, RecursionError) as error:

@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import Any, SupportsIndex, overload
 
 from assimilate.jobs.finished import DEPTH, Run
+from assimilate.pages.images import told_apart
 from assimilate.pages.metrics import BELOW
 from assimilate.pages.numbers import Spread, spread
-from assimilate.pages.result_file import METRICS
+from assimilate.pages.result_file import METRICS, newest
 from assimilate.pages.run import label_of
 from assimilate.probes.floors import below_pixels, texts_by_group
 
@@ -46,6 +47,12 @@ class Runs(tuple[Run, ...]):
         how = "" if self else "; `assimilate train` makes one, and out= says where"
         return f"{many} (`<budget>/<row>/<data set>/seed<n>/{METRICS}`){unread}{how}"
 
+    @property
+    def _images(self) -> dict[Path, str]:
+        """By the folder of a run, what its images are called, no two sets of images alike."""
+        results = told_apart([run.result for run in self])
+        return {run.folder: result.dataset for run, result in zip(self, results, strict=True)}
+
     def rows(self) -> list[dict[str, Any]]:
         """A plain dict a run: name, dataset, budget, seed, and the mean of each metric (in percent)."""
         return [
@@ -69,21 +76,22 @@ class Runs(tuple[Run, ...]):
     def table(self, *metrics: str) -> str:
         """A Markdown table, a line a setting: "mean ± std (n)" over training seeds; no metrics named: all.
 
-        Below stand the floors of each data set; ▽ marks what is below raw pixels. Of no run at all: a line that says
-        so.
+        Below stand the floors of each data set; ▽ marks what is below raw pixels. Images of other sizes, or in other
+        folders, are other data sets. Of no run at all: a line that says so.
         """
         if not self and not self.problems:
             return self._found
         settings = self.over_seeds()
         metrics = metrics or tuple(dict.fromkeys(metric for each in settings.values() for metric in each))
-        lines = [("run", "data set", "budget", *metrics)]
+        lines, images = [("run", "data set", "budget", *metrics)], self._images
         for key, each in settings.items():
             of_setting = [run for run in self if (run.name, run.dataset_name, run.budget) == key]
             own = [run.floors for run in of_setting]
             marks = {name: f" {BELOW}" for name in each if below_pixels(name, each[name].mean, own)}
             shown = {name: found.text(2) + marks.get(name, "") for name, found in each.items()}
-            lines.append((*key[:2], _label(of_setting[0]), *(shown.get(metric, "–") for metric in metrics)))
-        for where, floors in texts_by_group(((run.dataset_name, _label(run)), run.floors) for run in self).items():
+            where = images[of_setting[0].folder], _label(of_setting[0])
+            lines.append((key[0], *where, *(shown.get(metric, "–") for metric in metrics)))
+        for where, floors in texts_by_group(((images[run.folder], _label(run)), run.floors) for run in self).items():
             for floor, texts in floors.items():
                 lines.append((f"floor: {floor}", *where, *(texts.get(metric, "–") for metric in metrics)))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -102,6 +110,8 @@ class Runs(tuple[Run, ...]):
 def runs(out: Path | str | None = None) -> Runs:
     """Every finished run below `out`, in the order of their paths; none where nothing has finished.
 
+    Of one run and seed in two folders, as earlier versions named them, it is the later result.
+
     Args:
         out: what `out=` was; None takes $ASSIMILATE_OUT, else ./outputs.
 
@@ -114,7 +124,7 @@ def runs(out: Path | str | None = None) -> Runs:
             f"out={root}: there is no such folder ({root.resolve()}); `assimilate train` writes below out="
         )
     found, problems = [], {}
-    for path in sorted(root.glob(f"{'*/' * (DEPTH - 1)}seed*/{METRICS}")):
+    for path in newest(sorted(root.glob(f"{'*/' * (DEPTH - 1)}seed*/{METRICS}")), root):
         try:
             found.append(Run(path.parent))
         except ValueError as error:

@@ -193,7 +193,7 @@ def summarize(records: Sequence[JobRecord]) -> list[SettingSummary]:
     varying = _varying(records)
     groups: dict[tuple[str, str, str], list[JobRecord]] = {}
     for record in records:
-        name = record.row or " ".join(word for word in record.overrides if word in varying) or "adhoc"
+        name = record.row or " ".join(word for word in record.overrides if word in varying)
         groups.setdefault((name, record.dataset, record.budget), []).append(record)
     summaries = []
     for (name, dataset, budget), members in groups.items():
@@ -211,6 +211,8 @@ def summarize(records: Sequence[JobRecord]) -> list[SettingSummary]:
         done = tuple(record for record in members if record.status == "done")
         failed = tuple(record for record in members if record.status != "done")
         printed = any(result.get("paper") for result in results)
+        titles = [result["titles"]["run"] for result in results if "titles" in result]
+        name = name or next(iter(titles), "adhoc")
         summaries.append(SettingSummary(name, dataset, budget, done, failed, values, tuple(floors), printed))
     return summaries
 

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from assimilate.pages.cells import Entry, FilledTable, fill_table
 from assimilate.pages.found import Analysis, Found, Problem
+from assimilate.pages.images import told_apart
 from assimilate.pages.paired import Baselines, Paired
 from assimilate.pages.run import COMPARABLE_BUDGET, Run
 from assimilate.pages.settings import Setting, SettingsTable, group_settings
@@ -134,6 +135,7 @@ def make_book(
         for run in found.runs
         if run.place.row not in (None, *order)
     ]
+    found = replace(found, runs=told_apart(found.runs))
     budgets = {run.place.budget for run in found.runs} | {analysis.budget for analysis in found.analyses}
     lenders, baselines, chosen = _lenders(tables), Baselines(found.runs), _chosen(found.runs, is_shipped)
 
@@ -160,8 +162,10 @@ def _fill(
     baselines: Baselines,
     chosen: Mapping[str, Chosen],
 ) -> FilledTable:
+    names = {run.dataset: run.place.dataset for run in runs}  # without what tells two of one name apart
+
     def choice(dataset: str) -> Chosen:
-        return chosen.get(dataset, Chosen((f"dataset={dataset}",)))
+        return chosen.get(dataset, Chosen((f"dataset={names.get(dataset, dataset)}",)))
 
     def command(row: Row, stage: str, words: Sequence[str], *paths: str) -> str:
         after = [] if budget == COMPARABLE_BUDGET else [f"budget={budget}"]

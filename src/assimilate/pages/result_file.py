@@ -3,7 +3,7 @@
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from assimilate.artifacts.artifact import MANIFEST, artifact_root, read_manifest
 from assimilate.files.checked_files import digest_file
-from assimilate.pages.run import Baseline, Run
+from assimilate.pages.run import Baseline, Run, parse_place
 from assimilate.probes.step import PROBED
 
 IDENTITY = "identity.json"
@@ -29,6 +29,27 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
         return None
     parts = (result.get("metrics"), result.get("artifacts", {})) if isinstance(result, dict) else (None,)
     return result if all(isinstance(part, dict) for part in parts) else None
+
+
+def newest(paths: Iterable[Path], out: Path) -> list[Path]:
+    """Results without those that a later result of the same run and seed stands for, which lies in another folder.
+
+    Folders had other names once: of the same overrides in another order.
+
+    Args:
+        paths: of files of results; those that lie where no run writes are kept.
+        out: what they lie below.
+    """
+    paths, found = list(paths), dict[tuple[object, ...], Path]()
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns):
+        try:
+            place = parse_place(path.relative_to(out).parts[:-1])
+        except ValueError:
+            found[path,] = path
+        else:
+            found[place.budget, place.group, place.same, place.dataset, place.seed] = path
+    kept = set(found.values())
+    return [path for path in paths if path in kept]
 
 
 def disagreement(result: Mapping[str, Any], out: Path) -> str | None:

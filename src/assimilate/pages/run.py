@@ -1,5 +1,6 @@
 """A finished run as pages show it: its metrics.json, checked against the place it lies in before any number is used."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Val
 
 from assimilate.pages.numbers import hours_text, shared_seconds
 from assimilate.probes.floors import below_pixels
-from assimilate.run.neutral import setting_in
+from assimilate.run.neutral import is_setting, key_of
 
 ADHOC = "adhoc"
 # The one budget whose numbers may stand beside the paper's.
@@ -53,6 +54,12 @@ class Place:
     def row(self) -> str | None:
         """The row of a table; None for a run of no row."""
         return None if self.group == ADHOC else f"{self.group}/{self.setting}"
+
+    @property
+    def same(self) -> str:
+        """What seeds of one setting have in common: of a run of no row the hash that ends its name, else the name."""
+        found = re.search(r"-([0-9a-f]{8})$", self.setting) if self.row is None else None
+        return self.setting if found is None else found[1]
 
 
 def parse_place(parts: Sequence[str]) -> Place:
@@ -172,7 +179,13 @@ class Run(_Recorded):
     @property
     def words(self) -> str:
         """What the command of a run of no row sets; "" of a row, whose name says all."""
-        return "" if self.place.row else setting_in(self.overrides)
+        return " ".join(self.own_words)
+
+    @property
+    def own_words(self) -> list[str]:
+        """The overrides that make it what it is, the last of several for one key; none of a row."""
+        by_key = {key_of(word): word for word in self.overrides}
+        return [] if self.place.row else list(filter(is_setting, by_key.values()))
 
     @property
     def setting(self) -> str:

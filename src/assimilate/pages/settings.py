@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from assimilate.pages.metrics import BELOW, metric, note_of, ordered
 from assimilate.pages.numbers import NOTHING, Spread, spread
 from assimilate.pages.paired import Baselines, Paired, elsewhere
-from assimilate.pages.run import Place, Run, label_of
+from assimilate.pages.run import Run, label_of
 from assimilate.probes.floors import texts_by_group
 
 
@@ -15,14 +15,18 @@ class Setting:
     """Runs of no row that differ in nothing but their seed.
 
     Attributes:
+        title: what is assimilated and how.
         words: what their command overrides.
         runs: by seed.
         paired: differences from SimCLR by metric.
+        shown: of the words those that other lines of its table lack.
     """
 
+    title: str
     words: str
     runs: tuple[Run, ...]
     paired: Mapping[str, Paired] = field(default_factory=dict)
+    shown: str = ""
 
     def measured(self, name: str) -> Spread | None:
         """A metric over training seeds; None where no run has it."""
@@ -64,6 +68,7 @@ class SettingsTable:
     Attributes:
         title: of which images, at what budget, and which of several tables of these it is.
         apart: what parts it from those others; "" where there are none.
+        common: the overrides that all its settings have.
     """
 
     budget: str
@@ -72,6 +77,7 @@ class SettingsTable:
     settings: tuple[Setting, ...]
     title: str = ""
     apart: str = ""
+    common: str = ""
 
     @property
     def columns(self) -> list[tuple[str, bool, str]]:
@@ -117,30 +123,25 @@ def group_settings(
         baselines: the runs to take differences from; None: those among `runs`.
     """
     adhoc = [run for run in runs if run.place.budget == budget and run.place.row is None]
-    baselines, datasets = baselines or Baselines(runs), _datasets(runs)
+    baselines = baselines or Baselines(runs)
     tables: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, list[Run]]] = {}
-    for run in sorted(adhoc, key=lambda run: (datasets[run.place], run.place.setting, run.place.seed)):
+    for run in sorted(adhoc, key=lambda run: (run.dataset, run.place.setting, run.place.seed)):
         names = [name for name in ordered(run.metrics) if metric(name).column]
         protocols = tuple((name, run.protocols.get(name, "")) for name in names)
-        tables.setdefault((datasets[run.place], protocols), {}).setdefault(run.place.setting, []).append(run)
+        tables.setdefault((run.dataset, protocols), {}).setdefault(run.place.same, []).append(run)
     found = []
     for (dataset, protocols), settings in tables.items():
         differences = baselines.differences(settings)
+        words = [own[0].own_words for own in settings.values()]
+        common = [word for word in words[0] if len(words) > 1 and all(word in others for others in words)]
         rows = []
         for name, own in settings.items():
             paired = {metric: value for (key, metric), value in differences.items() if key == name}
-            rows.append(Setting(own[0].words, tuple(own), paired))
+            shown = " ".join(word for word in own[0].own_words if word not in common)
+            rows.append(Setting(own[0].titles.run, own[0].words, tuple(own), paired, shown))
         rows.sort(key=lambda setting: not setting.is_baseline)
-        found.append(SettingsTable(budget, dataset, dict(protocols), tuple(rows)))
+        found.append(SettingsTable(budget, dataset, dict(protocols), tuple(rows), common=" ".join(common)))
     return tuple(_titled(table, [other for other in found if other.dataset == table.dataset]) for table in found)
-
-
-def _datasets(runs: Sequence[Run]) -> dict[Place, str]:
-    """What the images of each run are called; with their folder, where those of several folders have one name."""
-    roots: dict[str, set[str]] = {}
-    for run in runs:
-        roots.setdefault(run.dataset, set()).add(run.root)
-    return {run.place: f"{run.dataset} in {run.root}" if len(roots[run.dataset]) > 1 else run.dataset for run in runs}
 
 
 def _titled(table: SettingsTable, alike: Sequence[SettingsTable]) -> SettingsTable:

@@ -1,7 +1,5 @@
 """Which overrides make a setting what it is, and which say where, on what or how it is computed."""
 
-from collections.abc import Iterable
-
 from assimilate.assimilation.trainer_options import moves_numbers
 
 # What may accompany a row without making it another run.
@@ -29,8 +27,3 @@ def key_of(word: str) -> str:
 def is_setting(word: str) -> bool:
     """Whether an override is of a run's setting: no seed, budget or data set, nor what decides no number."""
     return not is_neutral(key_of(word)) and word.split("=")[0] not in ROW_COMPANIONS
-
-
-def setting_in(words: Iterable[str]) -> str:
-    """The overrides of the setting among those of a command, on one line."""
-    return " ".join(filter(is_setting, words))
