@@ -192,9 +192,9 @@ def test_a_run_has_one_folder_however_its_words_were_typed(words):
     assert job_of(*words, "dataset=digits").run_dir == FOLDER
 
 
-def test_a_word_that_keeps_its_value_from_another_counts():
-    """f takes the encoder's width unless it is told one."""
-    assert job_of("encoder.width=8").run_dir != job_of("encoder.width=8", "view.encoder.width=64").run_dir
+def test_a_value_of_the_defaults_counts_where_an_option_has_another():
+    assert "recipe=narrow,encoder.width=64-" in str(job_of("encoder.width=64", "recipe=narrow").run_dir)
+    assert "adhoc/recipe=narrow-" in str(job_of("encoder.width=16", "recipe=narrow").run_dir)
 
 
 def test_long_overrides_make_short_folders():
