@@ -5,6 +5,7 @@ import pytest
 from assimilate.errors import UserError
 from assimilate.run.composing import compose, hydra_ready
 from assimilate.run.config import make_job
+from assimilate.run.recipe import Recipe
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,6 +26,21 @@ def refused(message, *overrides, stage="train"):
 
 CIFAR = "dataset=cifar10"
 THREE = ("assim.view1=generated", "assim.view2=generated", "assim.view3=generated")
+
+
+@pytest.mark.parametrize(
+    ("words", "counted"),
+    [
+        (["view=wsearch", "view.solver=gradient"], "steps"),
+        (["view=wsearch", "view.solver=ray"], "forward passes an image"),
+        (["view=wperturb", "view.sigma=auto"], "forward passes an image"),
+        (["view=wperturb", "view.sigma=0.1"], "steps"),
+    ],
+)
+def test_what_a_page_calls_the_steps_of_a_view_is_what_it_takes(words, counted):
+    at_one_distance = ["view.epsilon1=0.3"] if "0.1" not in words[1] else []
+    view = Recipe(job_of(CIFAR, *words, *at_one_distance).config).view
+    assert view.counted(None) == counted
 
 
 @pytest.mark.parametrize("view", ["wsearch", "wperturb", "wmix"])

@@ -70,7 +70,8 @@ def main(job: Job) -> None:
     )
     written = write_reports(book)
     filled, total = book.chapters[0].coverage
-    session.say(f"{len(book.runs)} finished runs; {filled} of {total} cells of the paper at budget=paper")
+    cells = f"; {filled} of {total} cells of the paper at budget=paper" if filled or not book.has_own else ""
+    session.say(f"{len(book.runs)} finished run{'' if len(book.runs) == 1 else 's'}{cells}")
     for problem in book.problems:
         session.say(f"left out: {problem.path}: {problem.reason}")
     if not may_write(job.out):

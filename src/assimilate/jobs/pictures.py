@@ -115,7 +115,7 @@ def _view_section(session: Session, folder: Path, reconstruct: Reconstruct) -> S
             ["achieved distance, mean ± std", f"{summary['distance_mean']:.4f} ± {summary['distance_std']:.4f}"],
             *([] if share is None else [["rms error of the distance", f"{100 * share:.2f}% of ε1"]]),
             *spread,
-            ["steps of the search, or forward passes of rays, mean", f"{summary['steps_mean']:.1f}"],
+            [f"{views.step.counted(session)}, mean", f"{summary['steps_mean']:.1f}"],
             ["anchors that did not converge", f"{100 * summary['capped_share']:.2f}%"],
         ]
     agreement = "views that 5-NN on real pixels gives their anchor's label"

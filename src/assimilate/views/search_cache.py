@@ -76,6 +76,11 @@ class SearchCache:
         self.search(indices, emit, progress)
 
     @property
+    def counted(self) -> str:
+        """What an image's `steps` are: "steps", "forward passes an image"."""
+        return self._equation.counted
+
+    @property
     def doubts(self) -> list[str]:
         """Why no anchor can converge, or all of them have before the first step."""
         return list(self._equation.doubts())

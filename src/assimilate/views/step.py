@@ -280,6 +280,10 @@ class Cached(View):
     def source(self, at: Place) -> "ViewSource | None":
         return at.load(self)
 
+    def counted(self, at: Place) -> str:
+        """What an image's `steps` are, where some are measured: "steps", "forward passes an image"."""
+        return "steps"
+
     def summary(self, at: Place) -> dict[str, Any]:
         """What was measured when the cache was filled."""
         return json.loads((at.folder(self) / SUMMARY).read_text(encoding="utf-8"))

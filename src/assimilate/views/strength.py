@@ -66,6 +66,10 @@ class WithStrength(Cached):
         """ε1, where the strength is found."""
         return wanted_distance(self.epsilon1, self.calibration, at) if self.is_tuned else None
 
+    def counted(self, at: Place) -> str:
+        """Those that find the strengths."""
+        return self._search(at).counted if self.is_tuned else super().counted(at)
+
     @property
     def measured(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
         """And what was found, where it was looked for."""

@@ -134,6 +134,10 @@ class WSearch(FromLatents):
         )
         return SearchCache.in_latents(at, equation, self)
 
+    def counted(self, at: Place) -> str:
+        """As its solver counts."""
+        return self._search(at).counted
+
     @property
     def measured(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
         """And how far an image's views are from each other on average, and whether the tolerance was reached."""
