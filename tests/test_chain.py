@@ -41,7 +41,7 @@ def test_a_run_that_is_preempted_in_every_stage_equals_one_that_was_left_alone(c
         codes.append(run(train, f"out={out}"))
     preempted = [title for title, count in reports.items() if count >= 3]
     assert codes == [*[138] * len(preempted), 0]
-    assert {title.split()[0] for title in preempted} >= {"Training", "Optimising", "W-search", "Probing"}, preempted
+    assert {title.split()[0] for title in preempted} >= {"Training", "Optimising", "Making", "Probing"}, preempted
     assert capsys.readouterr().err.count("terminated; the same command resumes") == len(preempted)
     (left_alone,), (again,) = results(chain), results(out)
     assert json.loads(left_alone.read_text())["metrics"] == json.loads(again.read_text())["metrics"]

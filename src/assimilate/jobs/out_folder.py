@@ -31,9 +31,10 @@ def check_out(job: Job, *, only_shows: bool) -> None:
         UserError: the folder cannot be made, written to or locked.
     """
     place = job.out
-    if job.config["prepare"] == "plan":
-        job.ending.callback(_remove_empty, [folder for folder in (job.out, *job.out.parents) if not folder.exists()])
     try:
+        if job.config["prepare"] == "plan":
+            made = [folder for folder in (job.out, *job.out.parents) if not folder.exists()]
+            job.ending.callback(_remove_empty, made)
         job.out.mkdir(parents=True, exist_ok=True)
         for place in (job.out, artifact_root(job.out)):  # which may be a link to another disk
             if place.is_dir():
