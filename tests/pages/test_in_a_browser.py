@@ -60,7 +60,7 @@ def test_clicks(tmp_path):
         made["config"]["loss"]["alpha"] = index
         made["titles"]["run"] = f"Run {HOSTILE}"
         made["knn_curve"] = [[0, 30.0], [1, 50.0], [2, 60.0 + index]]
-        write(out, made, setting=f"alpha{index}-1234abcd")
+        write(out, made, setting=f"alpha{index}-1234abc{index}")
     assert report.main([f"out={out}"]) == 0
     page = tmp_path / "page.html"
     page.write_text((out / "report.html").read_text().replace("</body>", f"{CLICKS}</body>"))
