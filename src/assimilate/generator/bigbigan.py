@@ -23,7 +23,7 @@ from assimilate.generator.bigbigan_blocks import (
     SpectralWeight,
     UpsamplingBlock,
 )
-from assimilate.generator.checkpoint import load_strictly, read_checkpoint
+from assimilate.generator.checkpoint import check_image_size, load_strictly, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,7 @@ def load_bigbigan(path: Path, *, image_size: int | None = None, latent_dim: int 
         architecture = bigbigan_architecture_of(content)
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
-    if image_size is not None and architecture.image_size != image_size:
-        raise ValueError(
-            f"{origin}: makes images of {architecture.image_size}×{architecture.image_size}, but dataset.image_size="
-            f"{image_size}; set dataset.image_size={architecture.image_size} or give another checkpoint"
-        )
+    check_image_size(architecture.image_size, image_size, origin=origin)
     if latent_dim is not None and architecture.latent_dim != latent_dim:
         raise ValueError(
             f"{origin}: its latents have {architecture.latent_dim} numbers, but generator.latent_width={latent_dim}; "

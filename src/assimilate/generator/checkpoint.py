@@ -47,6 +47,19 @@ def name_a_few(keys: Iterable[Any], *, shown: int = 5) -> str:
     return f"{names[:shown]}{more}"
 
 
+def check_image_size(made: int, wanted: int | None, *, origin: str) -> None:
+    """Refuse a generator whose images have another side, in pixels, than the data set's; None takes any.
+
+    Raises:
+        ValueError: it has; names both.
+    """
+    if wanted is not None and made != wanted:
+        raise ValueError(
+            f"{origin}: makes images of {made}×{made}, but dataset.image_size={wanted}; "
+            f"set dataset.image_size={made} or give another checkpoint"
+        )
+
+
 def load_strictly(network: nn.Module, state_dict: object, *, origin: str) -> None:
     """Load ``state_dict`` into ``network``.
 
@@ -127,11 +140,7 @@ def parse_stylegan2(
         architecture = architecture_of(stored["g_ema"])
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
-    if image_size is not None and architecture.image_size != image_size:
-        raise ValueError(
-            f"{origin}: makes images of {architecture.image_size}×{architecture.image_size}, but dataset.image_size="
-            f"{image_size}; set dataset.image_size={architecture.image_size} or give another checkpoint"
-        )
+    check_image_size(architecture.image_size, image_size, origin=origin)
     # Building a network draws initial weights, which must not move the caller's random state.
     with torch.random.fork_rng(devices=[]):
         generator_ema = Generator(architecture)
