@@ -65,7 +65,7 @@ def scan_imagenet(root: Path | str) -> ImageNetListing:
             if not names:
                 empty.append(f"{part}/{wnid}")
         if empty:
-            raise ValueError(f"dataset.root: {len(empty)} class folders of {root} hold no image:{bullets(empty)}")
+            raise ValueError(f"dataset.root: these class folders of {root} hold no image:{bullets(empty)}")
         parts.append(tuple(files))
     train, val = parts
     if len(train_classes) == _NUM_CLASSES and (len(train), len(val)) != (_NUM_TRAIN, _NUM_VAL):
