@@ -12,6 +12,7 @@ from assimilate.run.budget import apply_budget
 from assimilate.run.composing import compose, hydra_ready, searching
 from assimilate.run.config import make_job
 from assimilate.run.known_keys import CONF
+from assimilate.run.words import read_command_line
 
 
 def job_of(*overrides):
@@ -187,18 +188,39 @@ def test_a_word_that_the_budget_caps_is_nowhere_recorded():
     assert "width" not in capped.command
 
 
-@pytest.mark.parametrize("word", ["view.n_cached=6", "view={n_cached: 6, batch: 64}"])
-def test_a_word_is_recorded_as_it_is_run_where_the_run_without_it_is_another(word, own_options):
+@pytest.mark.parametrize(
+    ("word", "recorded"),
+    [("view.n_cached=6", "view.n_cached=2"), ("view={n_cached: 6, batch: 64}", "view={n_cached:2,batch:64}")],
+)
+def test_a_word_is_recorded_as_it_is_run_where_the_run_without_it_is_another(word, recorded, own_options):
     """The option's own number of views is below the cap, the word's above it."""
     own_options("view", "mine", "defaults: [wperturb]\nn_cached: 1\n")
     capped = job_of("view=mine", "assim=a2", "budget=smoke", word)
     assert capped.notices == ("budget=smoke caps view.n_cached 6 → 2",)
-    assert capped.typed[-1] == "view.n_cached=2"
-    assert "view.n_cached=2" in str(capped.run_dir)
-    assert job_of(*capped.overrides).identity == capped.identity
+    assert capped.typed[-1] == recorded
+    again = job_of(*capped.overrides)
+    assert (again.identity, again.run_dir) == (capped.identity, capped.run_dir)
 
 
 def test_what_an_own_option_sets_is_noted_and_shipped_defaults_are_not(own_options):
     own_options("view", "mine", "defaults: [wperturb]\nn_cached: 4\n")
     assert job_of("view=mine", "assim=a2", "budget=smoke").notices == ("budget=smoke caps view.n_cached 4 → 2",)
     assert job_of("view=wperturb", "assim=a2", "budget=smoke").notices == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "recorded"),
+    [
+        (["view.encoder.training={epochs: 300}"], None),
+        (["view.encoder.seed=1", "view.encoder.training={epochs: 300,encoder: {width: 32}}"], None),
+        (["view.encoder.training={epochs: 300,batch_size: 8}"], "view.encoder.training={epochs:2,batch_size:8}"),
+        (["encoder={width: 64,output_dim: 16}"], "encoder={width:8,output_dim:16}"),
+        (["epochs=100", "dataset.max_train_images=${epochs}"], "epochs=100"),
+    ],
+    ids=str,
+)
+def test_what_is_recorded_of_capped_words_is_the_very_run(words, recorded):
+    run = job_of(*read_command_line(["budget=smoke", "assim=a2", "view=wsearch", *words]).words)
+    again = job_of(*run.overrides)
+    assert (again.identity, again.run_dir) == (run.identity, run.run_dir)
+    assert recorded is None or recorded in run.typed, run.typed

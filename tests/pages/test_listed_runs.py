@@ -20,6 +20,39 @@ def test_of_one_run_in_two_folders_the_later_result_is_listed_once(tmp_path):
     assert sorted(run.metrics["acc1"].mean for run in runs(tmp_path)) == [40.0, 55.0]
 
 
+def test_a_later_result_that_is_damaged_hides_no_earlier_one(tmp_path):
+    folders = [
+        write(tmp_path, result(row=None, metrics={"acc1": 50.0}), setting=f"{words}-11e803b4")
+        for words in ("recipe=narrow,assim=simclr", "assim=simclr,recipe=narrow")
+    ]
+    (folders[1] / "metrics.json").write_text('{"schema": 1}')
+    os.utime(folders[0] / "metrics.json", (1e9, 1e9))
+    found = runs(tmp_path)
+    assert [run.folder for run in found] == [folders[0]]
+    assert list(found.problems) == [folders[1] / "metrics.json"]
+    assert report.main([f"out={tmp_path}"]) == 0
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert [run["acc1"] for run in written["runs"]] == [50.0]
+
+
+def test_seeds_of_one_hash_are_one_line_and_those_of_other_images_another(tmp_path):
+    for seed, (words, root) in enumerate([("a=1,b=2", "/one"), ("b=2,a=1", "/one"), ("a=1,b=2", "/two")]):
+        config = {"dataset": {"name": "mine", "root": root, "image_size": 16}}
+        made = result(row=None, dataset="mine", seed=seed, metrics={"acc1": 50.0 + seed}, config=config)
+        made["titles"]["dataset"] = "mine (folder)"
+        write(tmp_path, made, setting=f"{words}-11e803b4")
+    found = runs(tmp_path)
+    assert {key[1:]: value["acc1"].n for key, value in found.over_seeds().items()} == {
+        ("mine (folder) in /one", "paper"): 2,
+        ("mine (folder) in /two", "paper"): 1,
+    }
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found.table("acc1").splitlines()[2:]]
+    assert [line[1::2] for line in lines] == [
+        ["mine (folder) in /one", "50.50 ± 0.71 (2)"],
+        ["mine (folder) in /two", "52.00 (1)"],
+    ]
+
+
 def test_the_table_of_runs_parts_images_by_their_size(tmp_path):
     for size in (16, 32):
         made = result(row=None, metrics={"acc1": 50.0}, config={"dataset": {"image_size": size}})

@@ -1,7 +1,6 @@
 """Decodes a list of images into an array file: in parallel, straight to disk, resuming after a kill."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from assimilate.data.array_file import ArrayFile, DoneMap
 from assimilate.data.decoding import Decoded
 from assimilate.data.directory import displayed
+from assimilate.files.cpus import whole_cpus
 from assimilate.graph.place import Progress, silent
 
 # Images between two flushes: what a kill may cost, how much is queued, and how often progress is told.
@@ -45,7 +45,7 @@ def decode_into(
         rows.check()
         pending = np.flatnonzero(~rows.done)
         progress(len(names) - len(pending), len(names), {})
-        with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as threads:
+        with ThreadPoolExecutor(max_workers=min(32, whole_cpus())) as threads:
             for start in range(0, len(pending), BLOCK):
                 block = pending[start : start + BLOCK].tolist()
                 outcomes = list(threads.map(partial(_decode_row, images, rows, names, decode), block))

@@ -1,7 +1,6 @@
 """The data sets: what decides the prepared arrays of each."""
 
 import functools
-import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from assimilate.data.listing import FolderListing, scan_folder
 from assimilate.data.statistics import MEANS, SMALLEST_STD, STDS, divided_by_255
 from assimilate.data.tinyimagenet import prepare_tinyimagenet
 from assimilate.errors import UserError
+from assimilate.files.cpus import usable_cpus
 from assimilate.graph.cost import Effort
 from assimilate.graph.place import Built, Place, Progress
 from assimilate.graph.required import required
@@ -273,7 +273,7 @@ class OfFiles(Dataset):
 
     def effort(self, images: int) -> Effort:
         """Decoding photographs of some hundred pixels a side, on all cores."""
-        return replace(super().effort(images), gflop=0.0, seconds=images * SECONDS_OF_AN_IMAGE / (os.cpu_count() or 1))
+        return replace(super().effort(images), gflop=0.0, seconds=images * SECONDS_OF_AN_IMAGE / usable_cpus())
 
     def tree(self) -> dict[str, Any]:
         """With the folder: another is another run."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from assimilate.artifacts.artifact import Artifact
 from assimilate.errors import UserError
+from assimilate.files.cpus import whole_cpus
 from assimilate.graph.place import Place
 from assimilate.jobs.stopping import start_child
 from assimilate.jobs.terminal import Pace, Terminal
@@ -156,7 +157,7 @@ def run_shards(at: Parent, artifact: Artifact, count: int, chosen: Sequence[int]
 
 def _threads(at: Place, processes: int) -> int:
     """CPU threads of each of several processes."""
-    return int(at.settings.trainer.num_threads or max(1, (os.cpu_count() or 1) // processes))
+    return int(at.settings.trainer.num_threads or max(1, whole_cpus() // processes))
 
 
 def _written(

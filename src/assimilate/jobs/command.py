@@ -232,8 +232,10 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
             except Exception as error:  # kept from Hydra, which would print it its own way
                 failures.append(error)
 
+        # Hydra makes the folder hydra.run.dir, out: a plan has that in which it was typed.
+        folder = ["hydra.run.dir=."] if job.config["prepare"] == "plan" else []
         with hydra_in_one_line():
-            _hydra().run(CONFIG_NAME, task, list(words))
+            _hydra().run(CONFIG_NAME, task, [*words, *folder])
     if failures:
         raise failures[0]
 
@@ -254,7 +256,8 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
         )
     for job in {job.out: job for job in jobs}.values():
         check_out(job, only_shows=False)
-    folder = SweepFolder(jobs[0].out, name, words, None if plan.searches else len(jobs))
+    is_plan = jobs[0].config["prepare"] == "plan"
+    folder = SweepFolder(jobs[0].out, name, words, None if plan.searches else len(jobs), is_plan=is_plan)
     with refusals_explained():
         folder.clear()
     task = _task_of(name, body, folder)
@@ -268,6 +271,8 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
         print_summary(folder, _to_stderr)
         return 1
     not_done = print_summary(folder, _to_stderr)
+    if is_plan and not not_done:
+        folder.remove()
     if not_done:
         print(f"assimilate.{name}: {not_done} job{'s' * (not_done > 1)} of the sweep failed", file=sys.stderr)
     return 1 if not_done else 0

@@ -1,7 +1,7 @@
 """All finished runs below a folder, as a tuple that prints as a table. Needs neither torch nor Hydra."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, SupportsIndex, overload
@@ -64,14 +64,18 @@ class Runs(tuple[Run, ...]):
     def over_seeds(self) -> dict[tuple[str, str, str], dict[str, Spread]]:
         """By (name, data set, budget), of each metric the mean, sample standard deviation and n over training seeds.
 
-        A metric that some seeds lack is averaged over the others.
+        A metric that some seeds lack is averaged over the others. Names and data sets are those of the table.
         """
-        values: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+        return {key: _measured(own) for key, own in self._settings.items()}
+
+    @property
+    def _settings(self) -> dict[tuple[str, str, str], list[Run]]:
+        """By (name, data set, budget) the runs that differ in nothing but their seed; the first one's name."""
+        found, images = dict[tuple[str, ...], list[Run]](), self._images
         for run in self:
-            setting = values.setdefault((run.name, run.dataset_name, run.budget), {})
-            for metric, measured in run.metrics.items():
-                setting.setdefault(metric, []).append(measured.mean)
-        return {key: {metric: spread(found) for metric, found in each.items()} for key, each in values.items()}
+            place = run.result.place
+            found.setdefault((place.budget, place.group, place.same, images[run.folder]), []).append(run)
+        return {(own[0].name, images[own[0].folder], own[0].budget): own for own in found.values()}
 
     def table(self, *metrics: str) -> str:
         """A Markdown table, a line a setting: "mean ± std (n)" over training seeds; no metrics named: all.
@@ -81,16 +85,14 @@ class Runs(tuple[Run, ...]):
         """
         if not self and not self.problems:
             return self._found
-        settings = self.over_seeds()
-        metrics = metrics or tuple(dict.fromkeys(metric for each in settings.values() for metric in each))
+        settings = self._settings
+        metrics = metrics or tuple(dict.fromkeys(metric for each in self.over_seeds().values() for metric in each))
         lines, images = [("run", "data set", "budget", *metrics)], self._images
-        for key, each in settings.items():
-            of_setting = [run for run in self if (run.name, run.dataset_name, run.budget) == key]
-            own = [run.floors for run in of_setting]
-            marks = {name: f" {BELOW}" for name in each if below_pixels(name, each[name].mean, own)}
-            shown = {name: found.text(2) + marks.get(name, "") for name, found in each.items()}
-            where = images[of_setting[0].folder], _label(of_setting[0])
-            lines.append((key[0], *where, *(shown.get(metric, "–") for metric in metrics)))
+        for (name, dataset, _), own in settings.items():
+            each, floors_of = _measured(own), [run.floors for run in own]
+            marks = {metric: f" {BELOW}" for metric in each if below_pixels(metric, each[metric].mean, floors_of)}
+            shown = {metric: found.text(2) + marks.get(metric, "") for metric, found in each.items()}
+            lines.append((name, dataset, _label(own[0]), *(shown.get(metric, "–") for metric in metrics)))
         for where, floors in texts_by_group(((images[run.folder], _label(run)), run.floors) for run in self).items():
             for floor, texts in floors.items():
                 lines.append((f"floor: {floor}", *where, *(texts.get(metric, "–") for metric in metrics)))
@@ -132,6 +134,15 @@ def runs(out: Path | str | None = None) -> Runs:
     result = Runs(found)
     result.problems, result.out = problems, root
     return result
+
+
+def _measured(runs: Sequence[Run]) -> dict[str, Spread]:
+    """Each metric over the runs that have it."""
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        for metric, measured in run.metrics.items():
+            values.setdefault(metric, []).append(measured.mean)
+    return {metric: spread(found) for metric, found in values.items()}
 
 
 def _label(run: Run) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from assimilate.errors import UserError
+from assimilate.files.cpus import usable_cpus
 from assimilate.graph.cost import USUAL, Speed
 
 
@@ -79,8 +80,11 @@ def _gflops(device: str, channels: int, seconds: float, *, side: int = 32, depth
         network = nn.Sequential(*layers).to(device)
         images = torch.randn(batch, channels, side, side).to(device).requires_grad_()
 
+    # More threads than CPUs take turns.
+    cpus = min(torch.get_num_threads(), usable_cpus())
+
     def now() -> float:
-        return time.process_time() / torch.get_num_threads() if device == "cpu" else time.perf_counter()
+        return time.process_time() / cpus if device == "cpu" else time.perf_counter()
 
     def step() -> float:
         started = now()

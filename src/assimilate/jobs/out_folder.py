@@ -3,8 +3,9 @@
 import contextlib
 import errno
 import fcntl
+import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from assimilate.artifacts.artifact import artifact_root
@@ -21,7 +22,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 def check_out(job: Job, *, only_shows: bool) -> None:
     """Make the output folder, and make sure that it can be written and that files in it can be locked.
 
-    One that is made for a plan is gone again when the job ends.
+    A plan makes none: the folder that it would be made in is looked at instead.
 
     Args:
         job: the job. A finished run, or a plan, may lie in another user's folder.
@@ -33,10 +34,13 @@ def check_out(job: Job, *, only_shows: bool) -> None:
     place = job.out
     try:
         if job.config["prepare"] == "plan":
-            made = [folder for folder in (job.out, *job.out.parents) if not folder.exists()]
-            job.ending.callback(_remove_empty, made)
-        job.out.mkdir(parents=True, exist_ok=True)
-        for place in (job.out, artifact_root(job.out)):  # which may be a link to another disk
+            place = _nearest(job.out)
+            if not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        else:
+            place.mkdir(parents=True, exist_ok=True)
+        writable = place
+        for place in (writable, artifact_root(job.out)):  # which may be a link to another disk
             if place.is_dir():
                 with tempfile.TemporaryFile(dir=place) as file:
                     try:
@@ -48,16 +52,22 @@ def check_out(job: Job, *, only_shows: bool) -> None:
             raise UserError(f"out={place} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
 
 
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Leave nothing of a plan behind: folders that were made for it, the innermost first."""
-    with contextlib.suppress(OSError):  # one that holds something stays, and so do those above it
-        for folder in folders:
-            folder.rmdir()
+def _nearest(folder: Path) -> Path:
+    """The folder itself if it is there, else the nearest above it; a link that leads nowhere is there.
+
+    Raises:
+        OSError: there can be none of that name.
+    """
+    for place in (folder, *folder.parents):
+        with contextlib.suppress(FileNotFoundError):
+            place.lstat()
+            return place
+    return folder
 
 
 def _may_be_shown(job: Job, *, only_shows: bool) -> bool:
     finished = read_metrics(job.run_dir) is not None and not job.config["force"]
-    return job.out.is_dir() and (only_shows or finished or job.config["prepare"] == "plan")
+    return os.path.isdir(job.out) and (only_shows or finished or job.config["prepare"] == "plan")
 
 
 def _without_locks(place: str, error: OSError) -> str:

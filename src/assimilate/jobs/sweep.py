@@ -68,18 +68,28 @@ class SweepFolder:
         stage: the command.
         words: its overrides; the same multirun has the same folder.
         expected: how many jobs there should be; None where only the sweeper knows.
+        is_plan: whether the jobs only plan; nothing of them is kept.
     """
 
-    def __init__(self, out: Path, stage: str, words: Sequence[str], expected: int | None) -> None:
+    def __init__(
+        self, out: Path, stage: str, words: Sequence[str], expected: int | None, *, is_plan: bool = False
+    ) -> None:
         self.out = out
         self.stage = stage
         self.expected = expected
+        self.is_plan = is_plan
         self.path = out / "multirun" / f"{stage}-{content_hash(sorted(words), 8)}"
 
     def clear(self) -> None:
         """Forget an earlier multirun of the same words."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
+
+    def remove(self) -> None:
+        """Leave nothing of a plan behind but the folder `out`."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if {path.name for path in self.path.parent.iterdir()} <= {"multirun.yaml"}:  # Hydra's, of the last multirun
+            shutil.rmtree(self.path.parent)
 
     def log(self, number: int) -> Path:
         """Where a job's lines are kept, and the traceback of one that crashed."""
@@ -283,7 +293,8 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
     for record in failed:
         why = record.error if record.status == "failed" else "killed, or still running"
         say(f"  #{record.number} {record.setting}: {why}\n     log: {folder.log(record.number)}")
-    console.print(f"logs:    {folder.path}", markup=False)
+    if failed or not folder.is_plan:
+        console.print(f"logs:    {folder.path}", markup=False)
     if any(record.status == "done" and not record.planned for record in records) and stage in MEASURING:
         out = shell_word(override_word("out", str(folder.out)))
         console.print(f"tables:  python -m assimilate.report {out}", markup=False)

@@ -1,5 +1,6 @@
 """The result of a finished run as it lies on disk, compared with the probes that it names."""
 
+import contextlib
 import functools
 import json
 import os
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from assimilate.artifacts.artifact import MANIFEST, artifact_root, read_manifest
 from assimilate.files.checked_files import digest_file
-from assimilate.pages.run import Baseline, Run, parse_place
+from assimilate.pages.run import Baseline, Run, parse_place, parse_run
 from assimilate.probes.step import PROBED
 
 IDENTITY = "identity.json"
@@ -34,22 +35,31 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
 def newest(paths: Iterable[Path], out: Path) -> list[Path]:
     """Results without those that a later result of the same run and seed stands for, which lies in another folder.
 
-    Folders had other names once: of the same overrides in another order.
+    Folders had other names once: of the same overrides in another order. One that cannot be read stands for no other.
 
     Args:
         paths: of files of results; those that lie where no run writes are kept.
         out: what they lie below.
     """
-    paths, found = list(paths), dict[tuple[object, ...], Path]()
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns):
-        try:
+    paths, found = list(paths), dict[tuple[object, ...], list[Path]]()
+    for path in paths:
+        with contextlib.suppress(ValueError):
             place = parse_place(path.relative_to(out).parts[:-1])
-        except ValueError:
-            found[path,] = path
-        else:
-            found[place.budget, place.group, place.same, place.dataset, place.seed] = path
-    kept = set(found.values())
-    return [path for path in paths if path in kept]
+            found.setdefault((place.budget, place.group, place.same, place.dataset, place.seed), []).append(path)
+    left_out = set[Path]()
+    for alike in found.values():
+        if len(alike) > 1:
+            readable = [path for path in alike if _is_readable(path, out)]
+            left_out.update(sorted(readable, key=lambda path: path.stat().st_mtime_ns)[:-1])
+    return [path for path in paths if path not in left_out]
+
+
+def _is_readable(path: Path, out: Path) -> bool:
+    try:
+        parse_run(json.loads(path.read_text(encoding="utf-8")), parse_place(path.relative_to(out).parts[:-1]))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def disagreement(result: Mapping[str, Any], out: Path) -> str | None:

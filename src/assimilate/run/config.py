@@ -3,8 +3,8 @@
 import contextlib
 import itertools
 import pkgutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from assimilate.run.composing import (
     whole_path,
 )
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
-from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, check_composed, leaves, settings_in
+from assimilate.run.known_keys import CONF, EXPERIMENTS, check_composed, leaves, settings_in
 from assimilate.run.naming import name_of_setting
 from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral
 from assimilate.run.python_path import needed_python_path
@@ -119,7 +119,9 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     asked = asked_for(parsed)
     notices += [f"budget={plain['budget']['name']} caps {line}" for line in capped if line.split(" ")[0] in asked]
     identity = recipe.identity
-    words = _as_run(parsed, words, plain, {line.split(" ")[0] for line in capped} & asked)
+    words = _as_run(
+        parsed, words, plain, {line.split(" ")[0] for line in capped} & asked, lambda each: _compose_to(each, identity)
+    )
     whole_row = None
     if row is not None and identity == _row_identity(given, sampled=recipe.samples):
         whole_row = row
@@ -130,7 +132,9 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     place = whole_row
     if place is None:
         doubtful = () if recipe.uses_view else ("view",)
-        name = name_of_setting(parse(words), doubtful, lambda others: _compose_to(others, identity))
+        name = name_of_setting(
+            parse(words), doubtful, lambda others: _compose_to([str(each.input_line) for each in others], identity)
+        )
         place = f"adhoc/{name}-{content_hash(setting, 8)}"
     run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
     typed, found_by = tuple(typed_words(words)), needed_python_path(plain)
@@ -154,27 +158,40 @@ def _lowered(
     return plain, apply_budget(plain)
 
 
-def _as_run(parsed: Sequence[Override], words: Sequence[str], plain: Mapping[str, Any], capped: set[str]) -> list[str]:
-    """The words of what is run: one whose value the budget capped is left out, unless the run needs the capped value.
+def _as_run(
+    parsed: Sequence[Override], words: Sequence[str], plain: Mapping[str, Any], capped: set[str],
+    same: Callable[[list[str]], bool],
+) -> list[str]:  # fmt: skip
+    """The words of what is run: one that the budget capped is left out, or says the capped value if the run needs it.
+
+    It stays as it was typed where another word takes its value, `${epochs}`, from before the budget.
 
     Args:
         parsed: the overrides as they were typed.
         words: the same, as words.
         plain: what is run.
         capped: the keys whose values the budget lowered.
+        same: whether words alone compose to this very run.
     """
-    sets = [{leaf for leaf, _ in leaves({override.key_or_group: override.value()})} for override in parsed]
-    capped = capped & set[str]().union(*sets)
-    if not capped:
-        return list(words)
-    others = [str(override.input_line) for override, keys in zip(parsed, sets, strict=True) if not keys & capped]
-    run, alone = dict(leaves(plain)), dict[str, Any]()
-    with contextlib.suppress(UserError):  # it needs a value
-        alone = dict(leaves(_lowered(parse(others), _plain(compose(others)))[0]))
-    kept = [(word, keys) for word, keys in zip(words, sets, strict=True) if not keys <= capped]
-    told = set[str]().union(*(keys for _, keys in kept))  # encoder={width: 64, depth: 2}: the rest of it stays
-    needed = [key for key in sorted(capped) if key in told or alone.get(key, MISSING) != run[key]]
-    return [*(word for word, _ in kept), *(f"{key}={as_typed(run[key])}" for key in needed)]
+    run, found = dict(leaves(plain)), [[word] for word in words]
+    for place, override in enumerate(parsed):
+        if not capped & {leaf for leaf, _ in leaves({override.key_or_group: override.value()})}:
+            continue
+        lowered = replace(override, _value=_with(override.value(), override.key_or_group, capped, run))
+        word = f"{words[place].split('=')[0]}={lowered.get_value_element_as_str()}"
+        for instead in ([], [word]):
+            others = [*found[:place], instead, *found[place + 1 :]]
+            if same(list(itertools.chain.from_iterable(others))):
+                found = others
+                break
+    return list(itertools.chain.from_iterable(found))
+
+
+def _with(value: Any, key: str, capped: Collection[str], run: Mapping[str, Any]) -> Any:
+    """A value of a key, whose leaves that were capped are what is run."""
+    if isinstance(value, dict):
+        return {name: _with(each, f"{key}.{name}", capped, run) for name, each in value.items()}
+    return run[key] if key in capped else value
 
 
 def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Override]) -> list[str]:
@@ -284,11 +301,10 @@ def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, 
     return Recipe(plain).identity
 
 
-def _compose_to(overrides: Sequence[Override], identity: Mapping[str, Any]) -> bool:
-    """Whether overrides compose to a run, whatever else is said."""
+def _compose_to(words: Sequence[str], identity: Mapping[str, Any]) -> bool:
+    """Whether words compose to a run, whatever else is said."""
     try:
-        composed = _plain(compose([str(override.input_line) for override in overrides]))
-        return Recipe(_lowered(overrides, composed)[0]).identity == identity
+        return Recipe(_lowered(parse(words), _plain(compose(words)))[0]).identity == identity
     except UserError:
         return False
 

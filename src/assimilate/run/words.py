@@ -264,7 +264,7 @@ def unreadable(word: str) -> str:
     key, sign, value = word.partition("=")
     if not key or not sign:
         instead = f"{key}=…" if key in known_keys() else (choices_of(key) or ["dataset=digits"])[0]
-        return f"{word} cannot be read: needed is key=value, e.g. {instead}; a value with spaces stands in quotes"
+        return f"{word} cannot be read: expected key=value, e.g. {instead}; put a value with spaces in quotes"
     if _parsed(f"{key}=1") is None:
         return f"{word} cannot be read: {key} is no key; all keys: --cfg job"
     if value[:1] == "[" and value[-1:] == "]":

@@ -17,6 +17,7 @@ from PIL import Image
 
 from assimilate.data.decoding import decode_image
 from assimilate.data.directory import clutter, displayed
+from assimilate.files.cpus import whole_cpus
 from assimilate.graph.place import Progress, silent
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
@@ -213,7 +214,7 @@ def _read_all(
     """(image, its pictures, what is wrong with them), on many threads."""
     files = views.files
     assert files is not None
-    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(max_workers=min(32, whole_cpus())) as threads:
         for start in range(0, len(indices), BLOCK):
             block = indices[start : start + BLOCK]
             outcomes = threads.map(lambda index: _read(views.path, files[index][:num_views], image_size), block)

@@ -95,7 +95,7 @@ class Secants:
                 break
             t, running = torch.from_numpy(self.t.copy()), torch.from_numpy(~self.over)
             distances, *others = evaluate(t)
-            error = (distances - self._wanted).abs().nan_to_num(torch.inf)
+            error = (distances - self._wanted).abs().nan_to_num(torch.inf, posinf=torch.inf)
             better = running & (error < best[0]) if best else running
             now = (error, t, distances, *others)
             best = tuple(_where(better.to(new.device), new, old) for new, old in zip(now, best or now, strict=True))

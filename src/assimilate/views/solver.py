@@ -81,7 +81,7 @@ class Ray(Solver, word="ray", node="ray"):
     title: ClassVar[str] = "rays"
     solves: ClassVar[str] = "assimilate.views.rays.RaySettings"
     direction: Direction
-    opposite: Flag = False
+    opposite: Flag = False  # what was always done, so that caches of that time keep their keys; conf/view says true
     layers: Annotated[list[Whole] | None, Allowed("null (all) or a list of whole numbers ≥ 0")]
     layer_share: Annotated[Positive, Field(le=1), Allowed("a probability > 0, at most 1")]
     width: Count

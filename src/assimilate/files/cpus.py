@@ -1,0 +1,48 @@
+"""How many CPUs this process may use, as the kernel's files say."""
+
+import contextlib
+import os
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cpus() -> float:
+    """CPUs that this process may use, > 0: those it is bound to (taskset, SLURM), or a container's smaller share."""
+    return min(float(len(os.sched_getaffinity(0))), _share_of_container())
+
+
+def whole_cpus() -> int:
+    """The same rounded to a whole number, ≥ 1: for threads and processes."""
+    return max(1, round(usable_cpus()))
+
+
+def _share_of_container(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> float:
+    """The smallest quota of this process's control group and of those above it, in CPUs; ∞ where there is none.
+
+    Both versions of control groups: `cpu.max` holds "<quota> <period>" in microseconds, `cpu.cfs_*_us` one each. Inside
+    a container the group may be known by a path of the host that is not mounted; its files are then at the root.
+
+    Args:
+        root: where control groups are mounted.
+        own: says which groups this process is in, a line each: "<number>:<controllers>:<path>".
+    """
+    groups = [root, root / "cpu"]
+    with contextlib.suppress(OSError):
+        for line in own.read_text(encoding="utf-8").splitlines():
+            _, controllers, path = [*line.split(":", 2), "", ""][:3]
+            if path and controllers in ("", "cpu", "cpu,cpuacct"):
+                group = root / ("cpu" if controllers else "") / path.lstrip("/")
+                groups += [group, *group.parents]
+    return min((_quota(group) for group in groups if group.is_relative_to(root)), default=float("inf"))
+
+
+def _quota(group: Path) -> float:
+    try:
+        if (group / "cpu.max").is_file():
+            quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period"))
+        return float(quota) / float(period) if float(quota) > 0 else float("inf")
+    except (OSError, ValueError):  # "max": none
+        return float("inf")
