@@ -1,12 +1,14 @@
 """Every benchmark of this folder, one after the other, and their lines as a table.
 
 python benchmarks/table.py                writes docs/benchmarks.md; nothing else should run meanwhile. What stands
-                                          there below `BY_HAND` is kept
+                                          there below `BY_HAND` is kept. A run that was stopped goes on after the last
+                                          benchmark that it finished, if the commit is the same and nothing was changed
 python benchmarks/table.py knn losses     these alone, printed and not written
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -15,11 +17,29 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 TABLE = FOLDER.parent / "docs" / "benchmarks.md"
+KEPT = FOLDER.parent / "build" / "benchmarks"
+CHANGED, UNKNOWN = "+changes", "unknown"
 BY_HAND = "<!-- Below this line: written by hand. -->"
 NAMES = (
     "augmentation", "epoch", "preparing", "losses", "knn", "probe", "training_step", "options", "generator", "search",
     "ray_search", "inversion", "report",
 )  # fmt: skip
+
+
+def kept_or_run(name: str, commit: str) -> tuple[list[dict[str, Any]], int]:
+    """The lines of one benchmark, from an earlier run of this commit that was stopped or now, and the exit code."""
+    path = KEPT / commit / f"{name}.jsonl"
+    if path.is_file():
+        text = path.read_text()
+        print(f"{name}: finished before\n{text}", end="", flush=True)
+        return [json.loads(line) for line in text.splitlines()], 0
+    found, code = lines_of(name)
+    if not code and commit != UNKNOWN and not commit.endswith(CHANGED):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text("".join(json.dumps(line) + "\n" for line in found))
+        unfinished.replace(path)
+    return found, code
 
 
 def lines_of(name: str) -> tuple[list[dict[str, Any]], int]:
@@ -88,12 +108,12 @@ def main() -> None:
     load = os.getloadavg()[0]
     if load > 0.5:
         print(f"warning: something else is running here (load {load:.2f}): timings will be off", file=sys.stderr)
-    git = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty=+changes"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    git = ["git", "-C", str(FOLDER), "describe", "--always", f"--dirty={CHANGED}"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or UNKNOWN
     lines: list[dict[str, Any]] = []
     failed = []
     for name in chosen or NAMES:
-        found, code = lines_of(name)
+        found, code = lines_of(name) if chosen else kept_or_run(name, commit)
         lines += found
         if code:  # the hour of the others is kept
             failed.append(f"benchmarks/{name}.py failed (exit code {code})")
@@ -106,6 +126,8 @@ def main() -> None:
         TABLE.parent.mkdir(exist_ok=True)
         TABLE.write_text(replaced(TABLE.read_text() if TABLE.exists() else "", text))
         print(f"written: {TABLE}")
+        if not failed:
+            shutil.rmtree(KEPT, ignore_errors=True)  # the next run begins anew
     if failed:
         raise SystemExit("; ".join(failed))
 

@@ -105,3 +105,17 @@ def test_one_that_fails_does_not_cost_the_others(tmp_path, monkeypatch):
     written = (tmp_path / "benchmarks.md").read_text()
     assert "| knn/k5 | 1.1 |" in written
     assert written.rstrip().endswith("benchmarks/losses.py failed (exit code 3).")
+
+
+def test_a_run_that_was_stopped_goes_on_and_a_changed_tree_begins_anew(tmp_path, monkeypatch):
+    body = "import pathlib, sys\nwith pathlib.Path(__file__).with_name('runs').open('a') as file: file.write('.')\n"
+    (tmp_path / "knn.py").write_text(body + f"print({json.dumps(json.dumps(LINE))})")
+    (tmp_path / "losses.py").write_text(body + "raise SystemExit(3)")
+    monkeypatch.setattr(table, "FOLDER", tmp_path)
+    monkeypatch.setattr(table, "KEPT", tmp_path / "kept")
+    for commit, runs in (("abc", 1), ("abc", 1), ("def", 2), ("def+changes", 3), ("def+changes", 4), ("unknown", 5)):
+        assert table.kept_or_run("knn", commit) == ([LINE], 0)
+        assert len((tmp_path / "runs").read_text()) == runs
+    for runs in (6, 7):  # one that failed is run again
+        assert table.kept_or_run("losses", "abc") == ([], 3)
+        assert len((tmp_path / "runs").read_text()) == runs
