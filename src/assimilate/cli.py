@@ -84,4 +84,4 @@ def _wrong(word: str) -> str:
         return f"--completion needs the shell: {' or '.join(SHELLS)}"
     near = difflib.get_close_matches(word, [*stages(), "--help", "--version"], n=1)
     hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(stages())}"
-    return f"{word} is no stage. {hint}"
+    return f"there is no stage {word}. {hint}"

@@ -74,7 +74,9 @@ def prepare_folder(
             f"folder: no test folder, so {len(test or ())} of {total} images were held out for testing "
             f"({test_fraction:g} of every class, chosen by a hash of the file names)."
         )
-    notes.append(f"folder: shorter side resized to {image_size} (bicubic), centre {image_size}x{image_size} cut out.")
+    notes.append(
+        f"folder: shorter side resized to {image_size} (bicubic), cropped to the central {image_size}x{image_size}."
+    )
     parts = {"train": train} | ({} if test is None else {"test": test})
     arrays = {
         part: ImageArrays(images[part], _labels(files) if listing.class_names else None)

@@ -232,10 +232,8 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
             except Exception as error:  # kept from Hydra, which would print it its own way
                 failures.append(error)
 
-        # Hydra makes the folder hydra.run.dir, out: a plan has that in which it was typed.
-        folder = ["hydra.run.dir=."] if job.config["prepare"] == "plan" else []
         with hydra_in_one_line():
-            _hydra().run(CONFIG_NAME, task, [*words, *folder])
+            _hydra().run(CONFIG_NAME, task, list(words))
     if failures:
         raise failures[0]
 
