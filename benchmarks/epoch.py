@@ -29,7 +29,7 @@ from assimilate.data.images import ImageArrays
 from assimilate.data.transform import make_transform
 from assimilate.data.views import ViewSlot
 from assimilate.encoder.encoder import Encoder, EncoderSpec
-from pairs import medians, report, seconds, speedups
+from pairs import medians, report, seconds, speedups, turns
 
 SIZE, TEMPERATURE, LR = 32, 0.5, 0.06
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -106,7 +106,7 @@ def main() -> None:
         images = drawn[: options.images * 8 // width]
         mine = ours(images, width, options.batch, options.epochs)
         theirs = lightly_script(images, width, options.batch, options.epochs, options.workers)
-        timed = [(seconds(mine), seconds(theirs)) for _ in range(options.pairs)]
+        timed = [(seconds(mine), seconds(theirs)) for _ in turns(options.pairs, fewest=3)]
         middle = medians(timed)
         count = len(images) * options.epochs
         report(

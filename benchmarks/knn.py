@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--bank", type=int, default=50_000)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--pairs", type=int, default=31)
+    parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--pairs-scikit-learn", type=int, default=15)
     arguments = parser.parse_args()
     rng = torch.Generator().manual_seed(0)

@@ -7,24 +7,36 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+# Of a row, on a machine so slow that all of its pairs would take longer.
+SECONDS, FEWEST = 60.0, 5
+
+
+def turns(most: int, *, fewest: int = FEWEST, limit: float = SECONDS) -> Iterator[int]:
+    """0, 1, … below `most`; none after `fewest` of them begins once `limit` seconds have gone by."""
+    started = time.perf_counter()
+    for turn in range(most):
+        if turn >= fewest and time.perf_counter() - started > limit:
+            return
+        yield turn
+
 
 def time_pairs(
     ours: Callable[[], object], reference: Callable[[], object], *, pairs: int = 15, warmup: int = 2
 ) -> list[tuple[float, float]]:
-    """Seconds of (ours, reference), one tuple a pair; every other pair runs the reference first."""
+    """Seconds of (ours, reference), one tuple a pair, in `turns`; every other pair runs the reference first."""
     assert pairs >= 15, "fewer pairs leave the interval too wide to decide anything"
     for _ in range(warmup):
         ours()
         reference()
     timed = []
-    for pair in range(pairs):
+    for pair in turns(pairs):
         if pair % 2:
             reference_seconds = seconds(reference)
             timed.append((seconds(ours), reference_seconds))

@@ -32,7 +32,7 @@ from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
 from assimilate.views.equation3 import Equation3, FoundViews
 from assimilate.views.rays import RayEngine, RaySettings
 from assimilate.views.search import SearchEngine, SearchSettings
-from pairs import medians, report, seconds, speedups
+from pairs import medians, report, seconds, speedups, turns
 from search import World
 
 TOLERANCE = 0.05
@@ -131,7 +131,7 @@ def compare(name: str, networks: Networks, adam: SearchSettings, rays: RaySettin
     """The rows of one world."""
     reference = Solved(networks, adam, SearchEngine(networks.generator, networks.embedding, adam))
     ours = Solved(networks, rays, RayEngine(networks.generator, networks.embedding, rays))
-    timed = [(seconds(ours.run), seconds(reference.run)) for _ in range(pairs)]
+    timed = [(seconds(ours.run), seconds(reference.run)) for _ in turns(pairs, fewest=1, limit=180)]
     of_a_step = passes_of_a_step(networks, adam.width * adam.num_views)
     mine, theirs = ours.quality(), reference.quality()
     on_pixels = Solved(networks, adam, OnPixels(networks.generator, networks.embedding, adam))

@@ -30,7 +30,7 @@ from assimilate.views.objective import search_loss
 from assimilate.views.search import SearchEngine, SearchSettings
 from grouped_generator import GroupedGenerator
 from losses import largest_resident_kilobytes
-from pairs import medians, overheads, report, seconds, speedups, time_pairs
+from pairs import medians, overheads, report, seconds, speedups, time_pairs, turns
 
 UNEVENNESS = 0.4
 MEAN, STD, TRUNCATION = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.7
@@ -256,7 +256,9 @@ def main() -> None:
 
     world, settings = World(arguments.size, arguments.channels, arguments.anchors), search_settings(arguments)
     compared = Compared(world, settings)
-    timed = [(seconds(compared.ours), seconds(compared.straightforward)) for _ in range(arguments.pairs)]
+    timed = [
+        (seconds(compared.ours), seconds(compared.straightforward)) for _ in turns(arguments.pairs, fewest=1, limit=600)
+    ]
     report(
         "search/time_vs_straightforward", speedups(timed), at_least=5.0, view_steps=round(compared.saved_steps(), 2),
         **compared.details(), **medians(timed),
@@ -272,7 +274,7 @@ def main() -> None:
     )
     bare = bare_steps(world, capped, num_steps)
     ratios, idling = [], []
-    for _ in range(15):
+    for _ in turns(15):
         full = seconds(lambda: busy.run(world.latents, world.images, first, lambda views: None))
         none = seconds(lambda: idle.run(world.latents, world.images, first, lambda views: None))
         ratios.append((full - none, seconds(bare)))

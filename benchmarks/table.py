@@ -80,6 +80,7 @@ def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
             "",
             "Written by `make bench`. Ours and the reference run in turns; a ratio is the median over the pairs, its "
             "interval a bootstrap of that median (of fewer than five pairs it is little more than their spread). "
+            "A row whose pairs would take longer than a minute has fewer of them. "
             "`met` and `missed` need the whole interval on one side of a target.",
             "",
             f"Machine: {machine}; commit {commit}; {datetime.now(UTC):%Y-%m-%d}; load before the first: {load:.2f}.",

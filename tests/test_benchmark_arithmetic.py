@@ -55,6 +55,17 @@ def test_a_comparison_has_a_pair_for_every_so_many_steps():
     assert all(own > 0 and bare > 0 for own, bare in timed)
 
 
+@pytest.mark.parametrize(("taken", "expected"), [(1.0, 15), (5.0, 13), (100.0, 5)])
+def test_on_a_slow_machine_a_row_has_as_many_pairs_as_a_minute_holds_and_five_at_least(monkeypatch, taken, expected):
+    now = [0.0]
+    monkeypatch.setattr(pairs.time, "perf_counter", lambda: now[0])
+
+    def side():
+        now[0] += taken / 2
+
+    assert pairs.time_pairs(side, side, warmup=0) == [(taken / 2, taken / 2)] * expected
+
+
 @pytest.mark.parametrize(("low", "high", "word"), [(1.0, 1.1, "met"), (1.0, 1.2, "unresolved"), (1.2, 1.3, "missed")])
 def test_a_verdict_needs_the_whole_interval(low, high, word):
     assert pairs.verdict(low, high, at_most=1.15) == word
