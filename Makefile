@@ -25,7 +25,7 @@ $(UV):
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv uv
 
 $(STAMP): pyproject.toml | $(UV)
-	@echo "Creating $(VENV): about 6 GB, most of it CUDA for PyTorch (1 GB with a CPU-only torch already in it); 3 GB to download, one to ten minutes."
+	@echo "Creating $(VENV): about 6 GB, most of it CUDA for PyTorch (1 GB where a CPU-only torch is already in it); 3 GB to download, one to ten minutes."
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 	$(UV) pip install --quiet --python $(BIN)/python --editable .
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true

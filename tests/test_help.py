@@ -99,8 +99,10 @@ def test_a_table_has_its_rows_and_an_unknown_topic_its_neighbours(capsys):
     assert "paper 92.90 / 72.76 / 51.05" in " ".join(out.split())
     code, _, err = shown(capsys, train.main, "--help", "view.epsilon")
     assert code == 2
-    assert "Did you mean" in err
-    assert "view.epsilon1" in err
+    assert "Did you mean view.epsilon1 or view.epsilon2?" in err
+    code, _, err = shown(capsys, train.main, "--help", "wsearch")
+    assert code == 2
+    assert "wsearch is an option, which its group explains: --help view" in err
 
 
 def test_what_a_field_means_is_found_on_the_nearest_class():

@@ -91,6 +91,7 @@ REFUSED = [
     (["=3"], "=3 cannot be read: expected key=value"),
     (["hydra/launcher=3"], "hydra/launcher=3: there is no such option. Options: basic"),
     (["hydra/launcher=null"], "hydra/launcher=null cannot be used: allowed is one of basic"),
+    (["view=wfine"], r"view=wfine: there is no such option\. Options: .*\. Options of your own: --config-dir=FOLDER$"),
     (["recipe=true"], "recipe=true: there is no such option"),
     (["batch_size=true"], "batch_size=true cannot be used: allowed is a whole number"),
     (["generator.truncation=false"], "generator.truncation=false cannot be used: allowed is a number"),

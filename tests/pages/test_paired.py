@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from assimilate import report
+from assimilate.pages.exported import DIFFERENCE_KEYS
 from assimilate.pages.paired import Baselines, holm, paired, t_test
 from assimilate.pages.run import parse_place, parse_run
 from tests.made_up_out import result, write
@@ -43,12 +44,19 @@ def sixty(tmp_path_factory):
     return out, values
 
 
+def test_a_table_of_no_differences_has_its_header(tmp_path):
+    write(tmp_path, made_up("simclr-0", 0, {"acc1": 90.0}), setting="simclr-0")
+    assert report.main([f"out={tmp_path}"]) == 0
+    assert (tmp_path / "report_differences.csv").read_text() == ",".join(DIFFERENCE_KEYS) + "\n"
+
+
 def test_a_report_of_60_runs_agrees_with_a_computation_outside_it(sixty):
     out, values = sixty
     found = json.loads((out / "report.json").read_text())["differences"]
     assert len(found) == (len(SETTINGS) - 1) * 2
     rows = list(csv.DictReader((out / "report_differences.csv").open(encoding="utf-8")))
     assert len(rows) == len(found)
+    assert {tuple(line) for line in found} == {DIFFERENCE_KEYS}
     for metric in ("acc1", "knn5"):
         others = [setting for setting in SETTINGS if setting != "simclr-0"]
         tests = {s: stats.ttest_rel(values[s, metric], values["simclr-0", metric]).pvalue for s in others}

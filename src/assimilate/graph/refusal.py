@@ -87,8 +87,8 @@ def nearest(key: str, known: Iterable[str]) -> str:
     if ending and key not in known:
         whole = difflib.get_close_matches(key, [name for name in known if "." not in name], n=2, cutoff=0.65)
         return f"Did you mean {listed([*whole, *ending][:MOST_NAMED])}?"
-    near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    alike = {name: difflib.SequenceMatcher(None, name, key).ratio() for name in known}
+    near = sorted((name for name in known if alike[name] >= 0.6), key=lambda name: -alike[name])[:3]
     # Keys of one group are all a little alike: others stand beside the nearest only if they are about as near.
-    alike = [difflib.SequenceMatcher(None, name, key).ratio() for name in near]
-    near = [name for name, ratio in zip(near, alike, strict=True) if ratio > alike[0] - 0.1]
+    near = [name for name in near if alike[name] > alike[near[0]] - 0.1]
     return f"Did you mean {' or '.join(near)}?" if near else "All keys: --cfg job"

@@ -33,6 +33,12 @@ def _measured(run: Run) -> dict[str, Any]:
     return {"hours": round(sum(run.seconds.values()) / 3600, 5), **means}
 
 
+# Of each line of `difference_lines`: the columns of a file without differences too.
+DIFFERENCE_KEYS = (
+    "setting", "dataset", "budget", "metric", "title", "mean", "low", "high", "p", "p_holm", "n", "seeds",
+)  # fmt: skip
+
+
 def difference_lines(book: Book) -> list[dict[str, Any]]:
     """A plain dict a setting and metric: its difference from the baseline."""
     settings = {tuple(_place(run).values()): run for run in book.runs}
@@ -54,9 +60,9 @@ def difference_lines(book: Book) -> list[dict[str, Any]]:
     ]
 
 
-def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Lines with a header of all their keys; lists as words."""
-    header = list(dict.fromkeys(key for line in lines for key in line))
+def as_csv(lines: Sequence[Mapping[str, Any]], keys: Sequence[str] = ()) -> str:
+    """Lines with a header of `keys` and all that the lines have besides; lists as words."""
+    header = list(dict.fromkeys([*keys, *(key for line in lines for key in line)]))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, header, lineterminator="\n")
     writer.writeheader()
@@ -87,7 +93,10 @@ def page_data(book: Book, remembered: Remembered, *, page_of: Callable[[Run], st
     names = ordered(name for run in runs for name in run.metrics)
     frame = [curves.WIDTH, curves.HEIGHT, curves.LEFT, curves.RIGHT, curves.TOP, curves.BOTTOM]
     titles = {name: metric(name).title for name in names}
-    text = json.dumps({**lines, "more": more, "metrics": titles, "frame": frame}, ensure_ascii=False)
+    text = json.dumps(
+        {**lines, "difference_keys": DIFFERENCE_KEYS, "more": more, "metrics": titles, "frame": frame},
+        ensure_ascii=False,
+    )
     return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))
 
 

@@ -5,7 +5,16 @@ from pathlib import Path
 
 from assimilate.files.whole_file import may_write, write_whole
 from assimilate.pages.book import Book
-from assimilate.pages.exported import DIFFERENCES_CSV, JSON, RUNS_CSV, as_csv, difference_lines, page_data, run_lines
+from assimilate.pages.exported import (
+    DIFFERENCE_KEYS,
+    DIFFERENCES_CSV,
+    JSON,
+    RUNS_CSV,
+    as_csv,
+    difference_lines,
+    page_data,
+    run_lines,
+)
 from assimilate.pages.found import cards_of
 from assimilate.pages.metrics import DIVERGED, marked_text, metric, note_of, ordered
 from assimilate.pages.paired import PAIRED_NOTE
@@ -41,8 +50,8 @@ def write_reports(book: Book) -> list[Path]:
         write_whole(markdown, render("report.md", book=book, **NOTES))
         lines = {"runs": run_lines(book), "differences": difference_lines(book)}
         write_whole(book.out / JSON, json.dumps(lines, ensure_ascii=False) + "\n")
-        for name, key in ((RUNS_CSV, "runs"), (DIFFERENCES_CSV, "differences")):
-            write_whole(book.out / name, as_csv(lines[key]))
+        write_whole(book.out / RUNS_CSV, as_csv(lines["runs"]))
+        write_whole(book.out / DIFFERENCES_CSV, as_csv(lines["differences"], DIFFERENCE_KEYS))
         remembered.save()
     return [path for path in (index, markdown) if path.is_file()]
 

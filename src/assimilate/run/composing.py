@@ -194,7 +194,8 @@ def _missing_key(error: Exception) -> str | None:
 def _no_option(group: str, name: str, options: Sequence[str]) -> str:
     near = difflib.get_close_matches(name.lower(), options, n=1)
     hint = f"Did you mean {group}={near[0]}? " if near else _path_in(group, name)
-    return f"{group}={name}: there is no such option. {hint}Options: {', '.join(options or rows_of(group))}"
+    own = "" if near or own_folders() or group.startswith("hydra/") else ". Options of your own: --config-dir=FOLDER"
+    return f"{group}={name}: there is no such option. {hint}Options: {', '.join(options or rows_of(group))}{own}"
 
 
 def _path_in(group: str, value: str) -> str:

@@ -107,6 +107,9 @@ def _topic_page(topic: str, config: Any) -> str:
         rows = options(topic, (EXPERIMENTS, *own_folders()))
         return "\n".join([*lines, *(f"{_wrapped(name, 2)}\n{_wrapped(told, 6)}" for name, told in rows.items())])
     elif not found:
+        if owners := [group for group in groups() if topic in options(group, _folders())]:
+            told = " or ".join(f"--help {group}" for group in owners)
+            raise UserError(f"--help {topic}: {topic} is an option, which its group explains: {told}")
         known = {*groups(), *_tables(), *(each for name in keys(_folders()) for each in (name, topic_of(name)))}
         raise UserError(f"--help {topic}: there is no such group, table or key. {nearest(topic, known)}")
     if found:

@@ -1,4 +1,4 @@
-"""Views that someone else made, by a diffusion model for one: found, checked against the data set, read."""
+"""Views made elsewhere, for example by a diffusion model: found, checked against the data set, read."""
 
 import functools
 import hashlib

@@ -74,8 +74,8 @@ class Ray(Solver, word="ray", node="ray"):
             n_cached farthest apart are kept. null: n_cached.
         projection: sphere: codes are scaled to norm 1, for latents that live on the unit sphere.
         precision: bf16: the generator under autocast, for GPUs that have it; f measures in fp32.
-        compile: torch.compile of the networks: minutes at the start, faster passes on a GPU; reduce-overhead: as a CUDA
-            graph, which saves a pass's launches.
+        compile: torch.compile of the networks: takes minutes at the start, then passes are faster on a GPU;
+            reduce-overhead: as a CUDA graph, which saves a pass's launches.
     """
 
     title: ClassVar[str] = "rays"

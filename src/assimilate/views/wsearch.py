@@ -30,15 +30,15 @@ class Search(Solver, word="gradient", node="search"):
         optimizer: optimiser of the latents (Table 18 has sgd).
         lr: learning rate of the latents.
         iterations: steps at most.
-        tolerance: stop when the anchor's total loss is at most this (the reference averages over a batch); null: not
-            asked.
+        tolerance: stop when the anchor's total loss is at most this (the reference averages over a batch); null: no
+            such limit.
         tolerance_relative: also ask that the rms of ‖·‖ − ε1 over an anchor's views be at most this share of ε1; null:
-            not asked.
+            no such limit.
         stop: anchor: each on its own; batch: width anchors together, on the mean of their losses (reference code).
         space: wplus: a code a layer; w: one code for all layers, from the mean of the inverted ones.
         projection: sphere: codes are scaled to norm 1 after every step, for latents that live on the unit sphere.
         precision: bf16: the loop's networks under autocast, for GPUs that have it.
-        compile: torch.compile of the loop's networks: minutes at the start, faster steps on a GPU.
+        compile: torch.compile of the loop's networks: takes minutes at the start, then steps are faster on a GPU.
         initial_noise: noise on the start; .005 on CIFAR-100 and TinyImageNet.
         noise_first_view: false: the first view starts at the anchor, where the uniformity term alone moves it.
     """

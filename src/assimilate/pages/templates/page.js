@@ -112,8 +112,8 @@
   all(".tools").forEach((tools) => { tools.hidden = false; });
 
   /* Downloads from the page itself, so that it may be sent alone. */
-  const csv = (lines) => {
-    const header = [...new Set(lines.flatMap(Object.keys))];
+  const csv = (lines, keys = []) => {
+    const header = [...new Set([...keys, ...lines.flatMap(Object.keys)])];
     const cell = (value) => {
       const word = value == null ? "" : Array.isArray(value) ? value.join(" ") : String(value);
       return /[",\n]/.test(word) ? `"${word.replaceAll('"', '""')}"` : word;
@@ -123,7 +123,7 @@
   const contents = {
     "report.json": () => JSON.stringify({ runs: data.runs, differences: data.differences }),
     "report_runs.csv": () => csv(data.runs),
-    "report_differences.csv": () => csv(data.differences),
+    "report_differences.csv": () => csv(data.differences, data.difference_keys),
   };
   all("a[download]").forEach((link) => link.addEventListener("click", () => {
     link.href = URL.createObjectURL(new Blob([contents[link.download]()], { type: "text/plain" }));
