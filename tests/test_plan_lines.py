@@ -64,7 +64,7 @@ def test_a_plan_counts_what_goes_into_no_artifact():
     plans = {job: [Planned(f"v{job}", f"v{job}", "make v", "a GPU", 100.0)] for job in (1, 2, 3)}
     for stage, seconds in (("train", STARTING_SECONDS + 3 * DRAWING_SECONDS), ("make_views", STARTING_SECONDS)):
         _, _, _, _, beside, total, *_ = plan_of_all(plans, "", stage)  # one command makes all three
-        assert beside == f"  beside  starting Python, pictures and pages: {duration(seconds)}"
+        assert beside == f"  also    starting Python, pictures and pages: {duration(seconds)}"
         assert f"in all about {duration(300 + seconds)}, " in total
 
 

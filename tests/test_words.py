@@ -290,6 +290,7 @@ def test_a_folder_of_options_is_seen_kept_and_handed_on(spelling, folder, tmp_pa
     write_metrics(job, {"artifacts": {}, "metrics": {}}, print)
     assert read_metrics(job.run_dir)["overrides"] == list(job.overrides)
     assert f'hydra.searchpath=["file://{folder}"]' in job.overrides
+    assert f"--config-dir={folder}" in typed_into_bash([job.command])
     # Ranks, shards and children are given these overrides; a printed command is typed.
     for words in (job.overrides, typed_into_bash([job.command])[3:]):
         (again,), code = jobs_of(*words)

@@ -136,7 +136,7 @@ def totals(planned: Sequence[Planned], smaller: str, beside: float, jobs: str = 
     """The last lines of a plan; `smaller` are the budgets that take less, `beside` seconds that go into no artifact."""
     if any(part.command for part in planned):
         total = sum((part.cost for part in planned), Cost(beside))
-        yield f"  beside  {BESIDE_THEM}: {duration(beside)}"
+        yield f"  also    {BESIDE_THEM}: {duration(beside)}"
         yield f"  in all about {total.text}{jobs} on {next(part.machine for part in planned if part.machine)}"
         if smaller:
             yield f"  smaller: {smaller} (labelled so everywhere)"

@@ -81,5 +81,7 @@ def shell_command(stage: str, words: Sequence[str], python_path: str = "") -> st
 
 
 def shell_word(word: str) -> str:
-    """An override as a shell needs it: quoted only where it must be."""
+    """An override as a shell needs it: quoted only where it must be; the one folder of options as its flag."""
+    if folder := re.fullmatch(r"""hydra\.searchpath=\[(["'])file://([^"'\\]+)\1\]""", word):
+        word = f"--config-dir={folder[2]}"
     return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else "'" + word.replace("'", "'\\''") + "'"
