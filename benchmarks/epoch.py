@@ -95,7 +95,7 @@ def lightly_script(images: np.ndarray, width: int, batch: int, epochs: int, work
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[8, 32])
-    parser.add_argument("--images", type=int, default=4096, help="of width 8; of width w, 8/w of them")
+    parser.add_argument("--images", type=int, default=4096, help="of width 8; of a wider one, 8 / width of them")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)

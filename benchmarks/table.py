@@ -26,6 +26,18 @@ NAMES = (
 )  # fmt: skip
 
 
+def commit_of(page: Path) -> str:
+    """The commit of a page's repository, with `CHANGED` where anything but the page was: a run writes that itself."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(page.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = git("describe", "--always")
+    others = git("status", "--porcelain", "--", ":/", f":(exclude){page.name}")
+    return (commit or UNKNOWN) + (CHANGED if others else "")
+
+
 def kept_or_run(name: str, commit: str) -> tuple[list[dict[str, Any]], int]:
     """The lines of one benchmark, from an earlier run of this commit that was stopped or now, and the exit code."""
     path = KEPT / commit / f"{name}.jsonl"
@@ -109,8 +121,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     if load > 0.5:
         print(f"warning: something else is running here (load {load:.2f}): timings will be off", file=sys.stderr)
-    git = ["git", "-C", str(FOLDER), "describe", "--always", f"--dirty={CHANGED}"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or UNKNOWN
+    commit = commit_of(TABLE)
     lines: list[dict[str, Any]] = []
     failed = []
     for name in chosen or NAMES:

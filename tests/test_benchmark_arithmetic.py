@@ -110,6 +110,7 @@ def test_one_that_fails_does_not_cost_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "FOLDER", tmp_path)
     monkeypatch.setattr(table, "NAMES", ("losses", "knn"))
     monkeypatch.setattr(table, "TABLE", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(table, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(sys, "argv", ["table.py"])
     with pytest.raises(SystemExit, match=r"losses\.py failed \(exit code 3\)"):
         table.main()
@@ -130,3 +131,17 @@ def test_a_run_that_was_stopped_goes_on_and_a_changed_tree_begins_anew(tmp_path,
     for runs in (6, 7):  # one that failed is run again
         assert table.kept_or_run("losses", "abc") == ([], 3)
         assert len((tmp_path / "runs").read_text()) == runs
+
+
+def test_the_page_that_a_run_writes_is_no_change_of_the_code(tmp_path):
+    page = tmp_path / "docs/benchmarks.md"
+    page.parent.mkdir()
+    page.write_text("before")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True).strip()
+    page.write_text("after")
+    assert table.commit_of(page) == commit
+    (tmp_path / "new.py").write_text("")
+    assert table.commit_of(page) == f"{commit}+changes"
