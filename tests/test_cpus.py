@@ -25,6 +25,10 @@ NONE = float("inf")
         ({"job/cpu.max": "50000 100000\n"}, "0::/another\n", NONE),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "1:cpu:/\n", NONE),
         ({"cpu/box/cpu.cfs_quota_us": "300000\n", "cpu/box/cpu.cfs_period_us": "100000\n"}, "3:cpu,cpuacct:/box\n", 3),
+        ({"cpu/box/cpu.cfs_quota_us": "200000\n", "cpu/box/cpu.cfs_period_us": "100000\n"}, "4:cpuacct,cpu:/box\n", 2),
+        ({"cpu,cpuacct/cpu.cfs_quota_us": "5\n", "cpu,cpuacct/cpu.cfs_period_us": "10\n"}, "4:cpu,cpuacct:/a\n", 0.5),
+        ({"cpu.max": "1 0\n"}, "0::/\n", NONE),
+        ({"\udcff/cpu.max": "50000 100000\n"}, "0::/\udcff\n", 0.5),  # a name in no encoding
         ({"cpu.max": "garbage"}, "neither this\n0::/\n", NONE),
     ],
 )  # fmt: skip
@@ -33,7 +37,7 @@ def test_the_share_of_a_container(tmp_path, files, own, share):
         path = tmp_path / "cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    (tmp_path / "own").write_text(own)
+    (tmp_path / "own").write_bytes(os.fsencode(own))
     assert cpus._share_of_container(tmp_path / "cgroup", tmp_path / "own") == share
 
 
@@ -41,6 +45,18 @@ def test_a_process_bound_to_one_cpu_has_one():
     bound = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})"
     told = f"{bound}; from assimilate.files import cpus; print(cpus.usable_cpus() <= 1, cpus.whole_cpus())"
     found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout
+    assert found.split() == ["True", "1"]
+
+
+def test_binding_each_thread_to_a_cpu_takes_none_away():
+    """OpenMP binds the main thread to one of them with the first parallel region."""
+    told = (
+        "from assimilate.files.cpus import usable_cpus; before = usable_cpus(); import os, torch; "
+        "torch.ones(2**20).exp(); print(before == usable_cpus(), len(os.sched_getaffinity(0)))"
+    )
+    threads = str(len(os.sched_getaffinity(0)))
+    env = {**os.environ, "OMP_PROC_BIND": "true", "OMP_NUM_THREADS": threads}
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, env=env).stdout
     assert found.split() == ["True", "1"]
 
 

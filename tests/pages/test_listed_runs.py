@@ -1,5 +1,6 @@
 """Which finished results are listed, and with which others, from made-up ones."""
 
+import hashlib
 import json
 import os
 
@@ -35,6 +36,27 @@ def test_a_later_result_that_is_damaged_hides_no_earlier_one(tmp_path):
     assert [run["acc1"] for run in written["runs"]] == [50.0]
 
 
+def test_a_later_result_that_was_edited_hides_no_earlier_one(tmp_path):
+    """It says something else than its probe measured."""
+    probe = tmp_path / "artifacts/probes/cifar10/p"
+    probe.mkdir(parents=True)
+    measured = result(metrics={"acc1": 50.0})["metrics"]
+    (probe / "probe.json").write_text(json.dumps({"metrics": measured}))
+    digest = hashlib.sha256((probe / "probe.json").read_bytes()).hexdigest()
+    (probe / "manifest.json").write_text(json.dumps({"schema": 1, "files": {"probe.json": {"sha256": digest}}}))
+    folders = []
+    for accuracy, words in ((50.0, "recipe=narrow,assim=simclr"), (51.0, "assim=simclr,recipe=narrow")):
+        made = result(row=None, metrics={"acc1": accuracy}) | {"artifacts": {"probes/cifar10/p": "d" * 64}}
+        folders.append(write(tmp_path, made, setting=f"{words}-11e803b4"))
+    os.utime(folders[0] / "metrics.json", (1e9, 1e9))
+    found = runs(tmp_path)
+    assert [run.folder for run in found] == [folders[0]]
+    assert "says other metrics than probes/cifar10/p measured" in found.problems[folders[1] / "metrics.json"]
+    assert report.main([f"out={tmp_path}"]) == 0
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert [run["acc1"] for run in written["runs"]] == [50.0]
+
+
 def test_seeds_of_one_hash_are_one_line_and_those_of_other_images_another(tmp_path):
     for seed, (words, root) in enumerate([("a=1,b=2", "/one"), ("b=2,a=1", "/one"), ("a=1,b=2", "/two")]):
         config = {"dataset": {"name": "mine", "root": root, "image_size": 16}}
@@ -42,6 +64,7 @@ def test_seeds_of_one_hash_are_one_line_and_those_of_other_images_another(tmp_pa
         made["titles"]["dataset"] = "mine (folder)"
         write(tmp_path, made, setting=f"{words}-11e803b4")
     found = runs(tmp_path)
+    assert {row["dataset"] for row in found.rows()} == {"mine (folder) in /one", "mine (folder) in /two"}
     assert {key[1:]: value["acc1"].n for key, value in found.over_seeds().items()} == {
         ("mine (folder) in /one", "paper"): 2,
         ("mine (folder) in /two", "paper"): 1,

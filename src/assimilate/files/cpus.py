@@ -9,12 +9,21 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 def usable_cpus() -> float:
     """CPUs that this process may use, > 0: those it is bound to (taskset, SLURM), or a container's smaller share."""
-    return min(float(len(os.sched_getaffinity(0))), _share_of_container())
+    return min(float(len(_bound_to())), _share_of_container())
 
 
 def whole_cpus() -> int:
     """The same rounded to a whole number, ≥ 1: for threads and processes."""
     return max(1, round(usable_cpus()))
+
+
+def _bound_to() -> set[int]:
+    """The CPUs on which any of its threads may run: OpenMP (OMP_PROC_BIND) binds each thread to one of them."""
+    found = os.sched_getaffinity(0)
+    for thread in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):  # it has ended
+            found |= os.sched_getaffinity(int(thread.name))
+    return found
 
 
 def _share_of_container(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> float:
@@ -29,12 +38,12 @@ def _share_of_container(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgro
     """
     groups = [root, root / "cpu"]
     with contextlib.suppress(OSError):
-        for line in own.read_text(encoding="utf-8").splitlines():
+        for line in os.fsdecode(own.read_bytes()).splitlines():
             _, controllers, path = [*line.split(":", 2), "", ""][:3]
-            if path and controllers in ("", "cpu", "cpu,cpuacct"):
-                group = root / ("cpu" if controllers else "") / path.lstrip("/")
+            mounts = {"cpu", controllers} if "cpu" in controllers.split(",") else {""} if not controllers else ()
+            for group in (root / mount / path.lstrip("/") for mount in mounts if path):
                 groups += [group, *group.parents]
-    return min((_quota(group) for group in groups if group.is_relative_to(root)), default=float("inf"))
+    return min(_quota(group) for group in groups if group.is_relative_to(root))
 
 
 def _quota(group: Path) -> float:
@@ -44,5 +53,5 @@ def _quota(group: Path) -> float:
         else:
             quota, period = ((group / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period"))
         return float(quota) / float(period) if float(quota) > 0 else float("inf")
-    except (OSError, ValueError):  # "max": none
+    except (OSError, ValueError, ZeroDivisionError):  # "max": none
         return float("inf")

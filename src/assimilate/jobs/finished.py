@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from assimilate.artifacts.artifact import MANIFEST, read_manifest
 from assimilate.data.images import ImageDataset, load_prepared
-from assimilate.pages.result_file import METRICS
+from assimilate.pages.result_file import METRICS, disagreement
 from assimilate.pages.run import parse_place, parse_run
 
 # Folders between `out` and a result.
@@ -162,7 +162,7 @@ class Run:
         result: the same, checked.
 
     Raises:
-        ValueError: there is no finished run, or its result says something else than its folder.
+        ValueError: there is no finished run, or its result says something else than its folder or its probe.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -175,6 +175,8 @@ class Run:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.folder / METRICS} {error}") from error
         self.out, place = self.folder.parents[DEPTH - 1], result.place
+        if (wrong := disagreement(self.raw, self.out)) is not None:
+            raise ValueError(f"{self.folder / METRICS} {wrong}")
         self.name, self.dataset_name = f"{place.group}/{place.setting}", place.dataset
         self.budget, self.seed = place.budget, place.seed
         self.metrics, self.protocols, self.seconds = result.metrics, result.protocols, result.seconds

@@ -10,7 +10,7 @@ from assimilate.jobs.finished import DEPTH, Run
 from assimilate.pages.images import told_apart
 from assimilate.pages.metrics import BELOW
 from assimilate.pages.numbers import Spread, spread
-from assimilate.pages.result_file import METRICS, newest
+from assimilate.pages.result_file import METRICS, read_newest
 from assimilate.pages.run import label_of
 from assimilate.probes.floors import below_pixels, texts_by_group
 
@@ -54,9 +54,13 @@ class Runs(tuple[Run, ...]):
         return {run.folder: result.dataset for run, result in zip(self, results, strict=True)}
 
     def rows(self) -> list[dict[str, Any]]:
-        """A plain dict a run: name, dataset, budget, seed, and the mean of each metric (in percent)."""
+        """A plain dict a run: name, dataset, budget, seed, and the mean of each metric (in percent).
+
+        Names and data sets are those of the table.
+        """
+        images = self._images
         return [
-            {"name": run.name, "dataset": run.dataset_name, "budget": run.budget, "seed": run.seed}
+            {"name": run.name, "dataset": images[run.folder], "budget": run.budget, "seed": run.seed}
             | {metric: value.mean for metric, value in run.metrics.items()}
             for run in self
         ]
@@ -125,14 +129,10 @@ def runs(out: Path | str | None = None) -> Runs:
         raise ValueError(
             f"out={root}: there is no such folder ({root.resolve()}); `assimilate train` writes below out="
         )
-    found, problems = [], {}
-    for path in newest(sorted(root.glob(f"{'*/' * (DEPTH - 1)}seed*/{METRICS}")), root):
-        try:
-            found.append(Run(path.parent))
-        except ValueError as error:
-            problems[path] = str(error)
-    result = Runs(found)
-    result.problems, result.out = problems, root
+    paths = sorted(root.glob(f"{'*/' * (DEPTH - 1)}seed*/{METRICS}"))
+    found, refused = read_newest(paths, root, lambda path: Run(path.parent))
+    result = Runs(found.values())
+    result.problems, result.out = {path: str(error) for path, error in refused.items()}, root
     return result
 
 

@@ -16,7 +16,7 @@ from assimilate.data.dataset import Dataset
 from assimilate.data.parts import Shard
 from assimilate.encoder.step import Encoder
 from assimilate.errors import UserError
-from assimilate.files.cpus import whole_cpus
+from assimilate.files.cpus import usable_cpus, whole_cpus
 from assimilate.files.whole_file import write_whole
 from assimilate.graph.cost import USUAL, Cost, Speed, duration
 from assimilate.jobs.session import Session
@@ -354,4 +354,4 @@ def _read() -> dict[str, Any]:
 
 def _machine(device: str, threads: int | None) -> str:
     """Many machines may share a home folder, and a job may get only some of the cores."""
-    return f"{platform.node()}, {device}, {threads or whole_cpus()} threads"
+    return f"{platform.node()}, {device}, {threads or whole_cpus()} threads, {usable_cpus():g} CPUs"

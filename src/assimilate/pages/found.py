@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from assimilate.artifacts import store as artifacts
 from assimilate.artifacts.artifact import artifact_root
 from assimilate.pages.card import Card, parse_cards
-from assimilate.pages.result_file import IDENTITY, METRICS, disagreement, newest
+from assimilate.pages.result_file import IDENTITY, METRICS, disagreement, read_newest
 from assimilate.pages.run import Run, parse_place, parse_run
 
 ANALYSIS = "analysis"
@@ -84,23 +84,23 @@ class Found:
 
 def read_out(out: Path) -> Found:
     """Every result and analysis below `out`; what cannot be read is listed, never dropped silently."""
-    runs, problems = [], []
+    problems = []
     files = dict.fromkeys(_files(out, METRICS, IDENTITY))
     for path in (path for path in files if path.name == IDENTITY and path.with_name(METRICS) not in files):
         name = path.relative_to(out).as_posix()
         problems.append(Problem(name, "has no metrics.json beside it: its run did not get to the end"))
-    for path in newest((path for path in files if path.name == METRICS), out):
-        name = path.relative_to(out).as_posix()
-        try:
-            place, raw = parse_place(path.relative_to(out).parts[:-1]), _read_json(path)
-            run = parse_run(raw, place)
-            if (wrong := disagreement(raw, out)) is not None:
-                raise ValueError(wrong)
-            runs.append(run)
-        except (ValueError, OSError) as error:
-            problems.append(Problem(name, reason_of(error)))
+
+    def read(path: Path) -> Run:
+        place, raw = parse_place(path.relative_to(out).parts[:-1]), _read_json(path)
+        run = parse_run(raw, place)
+        if (wrong := disagreement(raw, out)) is not None:
+            raise ValueError(wrong)
+        return run
+
+    runs, refused = read_newest((path for path in files if path.name == METRICS), out, read)
+    problems += [Problem(path.relative_to(out).as_posix(), reason_of(error)) for path, error in refused.items()]
     analyses, others = read_analyses(out)
-    return Found(tuple(runs), tuple(analyses), (*problems, *others))
+    return Found(tuple(runs.values()), tuple(analyses), (*problems, *others))
 
 
 def read_analyses(out: Path) -> tuple[list[Analysis], list[Problem]]:

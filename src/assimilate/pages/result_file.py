@@ -4,19 +4,21 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from assimilate.artifacts.artifact import MANIFEST, artifact_root, read_manifest
 from assimilate.files.checked_files import digest_file
-from assimilate.pages.run import Baseline, Run, parse_place, parse_run
+from assimilate.pages.run import Baseline, Run, parse_place
 from assimilate.probes.step import PROBED
 
 IDENTITY = "identity.json"
 METRICS = "metrics.json"
+
+Read = TypeVar("Read")
 
 
 def read_metrics(run_dir: Path) -> dict[str, Any] | None:
@@ -32,34 +34,36 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
     return result if all(isinstance(part, dict) for part in parts) else None
 
 
-def newest(paths: Iterable[Path], out: Path) -> list[Path]:
-    """Results without those that a later result of the same run and seed stands for, which lies in another folder.
+def read_newest(
+    paths: Iterable[Path], out: Path, read: Callable[[Path], Read]
+) -> tuple[dict[Path, Read], dict[Path, ValueError | OSError]]:
+    """Results as `read` gives them, without those that a later one of the same run and seed in another folder replaces.
 
-    Folders had other names once: of the same overrides in another order. One that cannot be read stands for no other.
+    Folders had other names once: of the same overrides in another order. One that `read` refuses replaces no other.
 
     Args:
         paths: of files of results; those that lie where no run writes are kept.
         out: what they lie below.
+        read: raises ValueError or OSError where a file holds no result that counts.
+
+    Returns:
+        What was read, and why the others were refused.
     """
-    paths, found = list(paths), dict[tuple[object, ...], list[Path]]()
+    found, refused = dict[Path, Read](), dict[Path, ValueError | OSError]()
     for path in paths:
+        try:
+            found[path] = read(path)
+        except (ValueError, OSError) as error:
+            refused[path] = error
+    places = dict[tuple[object, ...], list[Path]]()
+    for path in found:
         with contextlib.suppress(ValueError):
             place = parse_place(path.relative_to(out).parts[:-1])
-            found.setdefault((place.budget, place.group, place.same, place.dataset, place.seed), []).append(path)
-    left_out = set[Path]()
-    for alike in found.values():
-        if len(alike) > 1:
-            readable = [path for path in alike if _is_readable(path, out)]
-            left_out.update(sorted(readable, key=lambda path: path.stat().st_mtime_ns)[:-1])
-    return [path for path in paths if path not in left_out]
-
-
-def _is_readable(path: Path, out: Path) -> bool:
-    try:
-        parse_run(json.loads(path.read_text(encoding="utf-8")), parse_place(path.relative_to(out).parts[:-1]))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return True
+            places.setdefault((place.budget, place.group, place.same, place.dataset, place.seed), []).append(path)
+    for alike in places.values():
+        for earlier in sorted(alike, key=lambda path: path.stat().st_mtime_ns)[:-1] if len(alike) > 1 else ():
+            del found[earlier]
+    return found, refused
 
 
 def disagreement(result: Mapping[str, Any], out: Path) -> str | None:
