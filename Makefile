@@ -10,6 +10,11 @@ STAMP := $(VENV)/.ready
 DEV := $(VENV)/.dev-ready
 # Two test processes of one thread each: more threads than cores makes everything slower.
 WORKERS ?= 2
+ifeq ($(UV_TORCH_BACKEND),cpu)
+SIZE := about 1 GB, with CPU-only wheels from PyTorch's own index
+else
+SIZE := about 6 GB, most of it CUDA for PyTorch (1 GB where a CPU-only torch is already in it); 3 GB to download
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup extras demo test test-slow docs bench lint check format clean
@@ -25,7 +30,7 @@ $(UV):
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv uv
 
 $(STAMP): pyproject.toml | $(UV)
-	@echo "Creating $(VENV): about 6 GB, most of it CUDA for PyTorch (1 GB where a CPU-only torch is already in it); 3 GB to download, one to ten minutes."
+	@echo "Creating $(VENV): $(SIZE), one to ten minutes."
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 	$(UV) pip install --quiet --python $(BIN)/python --editable .
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from assimilate import train
 from assimilate.run.known_keys import CONF, EXPERIMENTS, settings_in
 from tests.test_help import given_by_hand
 
@@ -92,3 +93,21 @@ def test_the_workflow_and_the_make_file_run_the_same_commands():
     matrices = [job.get("strategy", {}).get("matrix", {}) for flow in flows for job in flow["jobs"].values()]
     called |= {case["target"] for matrix in matrices for case in matrix.get("include", [])}
     assert {"check", "docs"} <= called <= targets
+
+
+def test_the_hours_of_the_main_job_are_those_of_its_plan(tmp_path, capsys):
+    words = ["dataset=cifar100", "view=wsearch", "assim=a2", "prepare=plan", "trainer=gpu", f"out={tmp_path / 'out'}"]
+    assert train.main(words) == 0
+    units = {"days": 24.0, "h": 1.0, "min": 1 / 60, "s": 1 / 3600}
+    planned, total = {}, 0.0
+    for line in capsys.readouterr().out.splitlines():
+        if found := re.search(r"(?:build   (\w+)/(\S+) +|in all about )((?:[\d.]+ (?:days|h|min|s) ?)+),", line):
+            hours = sum(float(n) * units[unit] for n, unit in re.findall(r"([\d.]+) (\w+)", found[3]))
+            planned[f"{found[1]}/{found[2]}"], total = hours, max(total, hours)
+    text = " ".join((ROOT / "docs/gpu.md").read_text().split())
+    (told,) = re.findall(
+        r"takes about (\d+) days .*?: generator (\d+) h, inversion (\d+) h, f (\d+) h, views (\d+) h, A2 (\d+) h", text
+    )
+    names = ("generators/stylegan2", "latents/indomain", "encoders/simclr", "views/wsearch", "encoders/a2-wsearch")
+    assert [float(hours) for hours in told[1:]] == pytest.approx([planned[name] for name in names], abs=0.6)
+    assert f"about {told[0]} days ({total:.0f} hours)" in " ".join((ROOT / "README.md").read_text().split())

@@ -163,6 +163,16 @@ def test_a_table_lacks_a_metric_that_others_of_its_images_have():
     assert neither.apart == "Unlike the other table of these images: no Acc@1, 5-NN."
 
 
+def test_fewer_test_images_are_other_images():
+    """Those that a budget takes are fewer in all its runs."""
+    runs = [
+        run_of(f"{budget}-{most}", row=None, budget=budget, metrics={"acc1": 1.0}, config={"dataset": made})
+        for budget, most in (("demo", None), ("demo", 64), ("smoke", 128))
+        for made in [{"max_test_images": most, "image_size": 16}]
+    ]
+    assert [run.dataset for run in told_apart(runs)] == ["cifar10", "cifar10, 64 test images", "cifar10"]
+
+
 def test_folders_of_one_name_are_told_apart():
     titles = {"run": "SimCLR", "views": "", "baseline": "SimCLR", "dataset": "images (folder)"}
     runs = [

@@ -50,6 +50,23 @@ def test_a_table_of_no_differences_has_its_header(tmp_path):
     assert (tmp_path / "report_differences.csv").read_text() == ",".join(DIFFERENCE_KEYS) + "\n"
 
 
+def test_a_table_without_the_baseline_has_the_command_that_trains_it(tmp_path):
+    """With the seeds of the runs that lack it."""
+    command = "python -m assimilate.train recipe=narrow assim=simclr"
+    for seed in (0, 1, 3):
+        write(tmp_path, made_up("a2-0", seed, {"acc1": 91.0}, baseline_command=command), setting="a2-0")
+    told = {(): f"{command} seed=0,1,3 -m", (0, 3): f"{command} seed=1", (1,): ""}
+    trained = set()
+    for more, wanted in told.items():
+        for seed in set(more) - trained:
+            write(tmp_path, made_up("simclr-0", seed, {"acc1": 90.0}), setting="simclr-0")
+        trained.update(more)
+        assert report.main([f"out={tmp_path}"]) == 0
+        html, text = ((tmp_path / f"report.{kind}").read_text() for kind in ("html", "md"))
+        assert [line for line in text.splitlines() if command in line] == [f"    {wanted}"] * bool(wanted)
+        assert re.findall(rf">({re.escape(command)}[^<]*)<", html) == [wanted] * bool(wanted)
+
+
 def test_a_report_of_60_runs_agrees_with_a_computation_outside_it(sixty):
     out, values = sixty
     found = json.loads((out / "report.json").read_text())["differences"]

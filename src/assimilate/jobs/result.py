@@ -73,7 +73,7 @@ def finish_run(session: Session) -> None:
             "artifact": chain.reference_probe.label,
             **session.load(chain.reference_probe.step),
         }
-    elif chain.probe is not None and "weights" not in result and (words := words_of_the_baseline(job)):
+    if chain.probe is not None and "weights" not in result and (words := words_of_the_baseline(job)):
         result["baseline_command"] = job.command_of("train", typed_words(words))
     write_metrics(job, result, session.say)
     if may_write(job.run_dir):

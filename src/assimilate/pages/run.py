@@ -118,7 +118,7 @@ class Run(_Recorded):
         seconds: of each artifact that it is made of, by label, in the order of building.
         knn_curve: (epoch, accuracy) while it trained; None: it trained nothing.
         notes: what takes the meaning from its numbers.
-        baseline_command: what trains the SimCLR run of the same images, recipe and seed, where there is no f.
+        baseline_command: what trains the SimCLR run of the same images and recipe, but for the seed; "" of that run.
         probe, paired_with: labels of its own probe, and of that of the SimCLR run of the same images, recipe and seed.
         floors: what an accuracy has to beat, in percent by floor and metric; `floor_notes` say how they were measured.
     """

@@ -101,6 +101,20 @@ class SettingsTable:
         }
 
     @property
+    def baseline_commands(self) -> list[str]:
+        """What trains the baselines of runs that have no difference from one, with the seeds of these."""
+        lacking: dict[str, set[int]] = {}
+        for setting in self.settings:
+            paired = {seed for found in setting.paired.values() for seed in found.seeds}
+            for run in setting.runs:
+                if run.baseline_command and run.place.seed not in paired:
+                    lacking.setdefault(run.baseline_command, set()).add(run.place.seed)
+        return [
+            f"{command} seed={','.join(map(str, sorted(seeds)))}{' -m' if len(seeds) > 1 else ''}"
+            for command, seeds in lacking.items()
+        ]
+
+    @property
     def notes(self) -> list[str]:
         """Each protocol with the metrics that it measures."""
         found: dict[str, list[str]] = {}
