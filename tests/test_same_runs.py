@@ -52,3 +52,10 @@ def test_at_a_smaller_budget_they_are_one_run_too(group, budget):
     assert max(map(len, found.values())) > 1
     for identities in found.values():
         assert all(other == identities[0] for other in identities)
+
+
+def test_a_long_name_ends_with_a_whole_word():
+    """A folder that ends with num_steps=15 held a run with num_steps=150."""
+    words = ["generator.num_steps=150", "inversion.num_steps=150", "inversion.optimization.num_steps=15", "epochs=3"]
+    name = make_job("train", compose(words), words).run_dir.parents[1].name
+    assert name.rpartition("-")[0] == "epochs=3,generator.num_steps=150,inversion.num_steps=150"

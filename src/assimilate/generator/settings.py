@@ -85,9 +85,9 @@ class StyleGAN2Settings(Settings):
         path_length_batch_shrink: it takes a batch so many times smaller.
         mixing_probability: probability that an image mixes the styles of two latents.
         ema_half_life_steps: half-life of the moving average of the weights, which is the generator that is used.
-        augment: leak: real images become expert views (data.expert) with augment_probability, and the generator learns
-            to make them (Appendix I's "-aug"); diffaugment: colour, translation and cutout on real and generated images
-            alike, for few images (Zhao et al. 2020), which does not leak.
+        augment: leak: real images are augmented as expert views are (data.expert) with augment_probability, so the
+            generator learns to make augmented images (Appendix I's "-aug"); diffaugment: colour, translation and cutout
+            on real and generated images alike, for few images (Zhao et al. 2020), which does not leak.
         augment_probability: probability that a real image is augmented.
         checkpoint_every: steps between two checkpoints, so what a kill may cost.
         sample_every: steps between two grids of the same 64 latents, samples/<step>.png; 0: off.

@@ -1,5 +1,6 @@
 """What the folder of a run of no row is called: the words that make it what it is, however they were typed."""
 
+import itertools
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from assimilate.run.composing import CONFIG_NAME, compose, hydra_ready, table_gr
 from assimilate.run.known_keys import CONF, leaves
 from assimilate.run.neutral import ROW_COMPANIONS, is_neutral
 
-# Letters of the longest name; the hash behind it tells two runs apart whose first letters are the same.
+# Letters of the longest name, of whole words; the hash behind it tells two runs apart whose first words are the same.
 LONGEST = 80
 # A key, and whether the override chooses an option rather than set values.
 Word = tuple[str, bool]
@@ -51,8 +52,9 @@ def name_of_setting(
     for chooses in (True, False):
         counting = [override for word, override in given.items() if word in named and word[1] == chooses]
         words |= dict(sorted({key: value for each in counting for key, value in _settings(each)}.items()))
-    text = ",".join(f"{key}={value}" for key, value in words.items())
-    return re.sub(r"[^\w=.,+-]+", "_", text)[:LONGEST] or "default"
+    told = [re.sub(r"[^\w=.,+-]+", "_", f"{key}={value}") for key, value in words.items()]
+    names = list(itertools.accumulate(told, "{},{}".format))
+    return next((name for name in reversed(names) if len(name) <= LONGEST), names[0][:LONGEST] if names else "default")
 
 
 def _said_anyway(given: Mapping[Word, Override], named: Sequence[Word]) -> set[Word]:
