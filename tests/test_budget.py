@@ -15,8 +15,8 @@ from assimilate.run.known_keys import CONF
 from assimilate.run.words import read_command_line
 
 
-def job_of(*overrides):
-    return make_job("train", compose(overrides), overrides)
+def job_of(*overrides, stage="train"):
+    return make_job(stage, compose(overrides), overrides)
 
 
 def test_what_a_budget_caps_away_makes_no_other_run():
@@ -182,6 +182,13 @@ def words_of(job):
     return job.typed, job.overrides, job.run_dir, job.command
 
 
+def assert_composed_again(job):
+    """What is recorded of a job composes to it in every value, neutral ones too."""
+    again = job_of(*job.overrides, stage=job.stage)
+    assert (again.config, again.identity, again.run_dir) == (job.config, job.identity, job.run_dir)
+    assert (again.typed, again.row) == (job.typed, job.row)
+
+
 def test_a_word_that_the_budget_caps_is_nowhere_recorded():
     capped, alone = job_of("budget=smoke", "encoder.width=64", "assim=a2"), job_of("budget=smoke", "assim=a2")
     assert words_of(capped) == words_of(alone)
@@ -198,8 +205,7 @@ def test_a_word_is_recorded_as_it_is_run_where_the_run_without_it_is_another(wor
     capped = job_of("view=mine", "assim=a2", "budget=smoke", word)
     assert capped.notices == ("budget=smoke caps view.n_cached 6 → 2",)
     assert capped.typed[-1] == recorded
-    again = job_of(*capped.overrides)
-    assert (again.identity, again.run_dir) == (capped.identity, capped.run_dir)
+    assert_composed_again(capped)
 
 
 def test_what_an_own_option_sets_is_noted_and_shipped_defaults_are_not(own_options):
@@ -221,6 +227,56 @@ def test_what_an_own_option_sets_is_noted_and_shipped_defaults_are_not(own_optio
 )
 def test_what_is_recorded_of_capped_words_is_the_very_run(words, recorded):
     run = job_of(*read_command_line(["budget=smoke", "assim=a2", "view=wsearch", *words]).words)
-    again = job_of(*run.overrides)
-    assert (again.identity, again.run_dir) == (run.identity, run.run_dir)
+    assert_composed_again(run)
     assert recorded is None or recorded in run.typed, run.typed
+
+
+GENERATOR = ["generator={num_steps: 500,checkpoint_every: 7}"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "words", "recorded"),
+    [
+        ("analyze", ["analysis=grid", "analysis.num_images=100"], ["analysis=grid", "analysis.num_images=48"]),
+        ("analyze", ["analysis=grid", "epochs=100"], ["analysis=grid"]),
+        ("train", GENERATOR, ["generator={num_steps:12,checkpoint_every:7}"]),
+        ("train", ["epochs=500", "generator={num_steps: ${epochs},checkpoint_every: 7}"], None),
+        ("train", ["view.encoder.training={epochs: 300}"], ["view.encoder.training={epochs:2}"]),
+    ],
+    ids=str,
+)
+def test_what_decides_no_number_of_the_run_is_recorded_with_what_was_capped(stage, words, recorded):
+    """How many images a figure shows, how often is saved: the run's identity is the same without them."""
+    words = read_command_line(["budget=smoke", *words]).words
+    run = job_of(*words, stage=stage)
+    assert_composed_again(run)
+    assert recorded is None or run.typed == ("budget=smoke", *recorded)
+
+
+def test_what_was_capped_and_what_decides_no_number_name_no_folder():
+    """A run is one line of a report, however it was asked for."""
+    alone = job_of("budget=smoke").run_dir
+    assert [job_of("budget=smoke", word).run_dir for word in (*GENERATOR, "encoder.width=8")] == [alone, alone]
+    assert "encoder.width=4" in job_of("budget=smoke", "encoder.width=4").run_dir.parts[-3]
+
+
+def test_quotes_within_a_mapping_are_recorded(tmp_path):
+    root = tmp_path / "a b"
+    settings = [f'root:"{root}"', "max_train_images:5000", 'name:"true"']
+    run = job_of("budget=smoke", "dataset=folder", f"dataset={{{','.join(settings)}}}")
+    settings[1] = "max_train_images:128"
+    assert run.typed[-1] == f"dataset={{{','.join(settings)}}}"
+    assert run.config["dataset"]["name"] == "true"
+    assert_composed_again(run)
+
+
+@pytest.mark.parametrize("others", [["view=wperturb"], ["+table4=expert_wperturb_a1"]], ids=str)
+def test_a_stage_that_does_not_probe_takes_data_that_is_probed_on_others(others):
+    """Their root is part of its words, but not of what the words are compared by."""
+    probed_on = "dataset.evaluation.root=/not/there"
+    words = ["budget=smoke", "dataset=imagenet_fake", f"generator.checkpoint={__file__}", probed_on, *others]
+    run = job_of(*words, "epochs=100", stage="make_views")
+    assert run.typed == tuple(words)
+    assert run.row == (others[0].removeprefix("+").replace("=", "/") if others[0].startswith("+") else None)
+    assert "not_there" not in str(run.run_dir)
+    assert_composed_again(run)

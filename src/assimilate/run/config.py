@@ -103,28 +103,30 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     """
     parsed = parse(overrides)
     given = {override.key_or_group: override for override in parsed}
+    measured, probed = stage_name == MEASURING_STAGE, stage_name in PROBING_STAGES
     plain = _plain(config)
     words = canonical(parsed, plain)
-    plain, capped = _lowered(parsed, plain, measured=stage_name == MEASURING_STAGE)
+    plain, capped = _lowered(parsed, plain, measured=measured)
+    asked = asked_for(parsed)
+    capped = [line for line in capped if line.split(" ")[0] in asked]
+    words = _as_run(parsed, words, plain, {line.split(" ")[0] for line in capped}, measured=measured)
     row = plain.get("row")
-    recipe = Recipe(plain, probed=stage_name in PROBING_STAGES)
+    recipe = Recipe(plain, probed=probed)
     check_stage(recipe.job, stage_name, samples=recipe.samples)
     check_given(plain, list(given), stage_name, NEUTRAL_OVERRIDES, samples=recipe.samples)
-    check_analysis(plain, list(given), stage_name, targets_of("view") if stage_name == MEASURING_STAGE else {})
-    recipe.check(measured=stage_name == MEASURING_STAGE)
+    check_analysis(plain, list(given), stage_name, targets_of("view") if measured else {})
+    recipe.check(measured=measured)
     check_composed(plain)
     if recipe.job.objective is not None:
         check_objective(recipe.job.objective, recipe.probe.metrics)
     notices = _check_used(recipe, plain, given) if strict and plain["checkpoint"] is None else []
-    asked = asked_for(parsed)
-    notices += [f"budget={plain['budget']['name']} caps {line}" for line in capped if line.split(" ")[0] in asked]
+    notices += [f"budget={plain['budget']['name']} caps {line}" for line in capped]
     identity = recipe.identity
-    words = _as_run(
-        parsed, words, plain, {line.split(" ")[0] for line in capped} & asked, lambda each: _compose_to(each, identity)
-    )
-    whole_row = None
-    if row is not None and identity == _row_identity(given, sampled=recipe.samples):
-        whole_row = row
+
+    def is_this_run(others: Sequence[str]) -> bool:
+        return _compose_to(others, lambda other: Recipe(other, probed=probed).identity == identity, measured=measured)
+
+    whole_row = row if row is not None and is_this_run(_words_of_row(given, sampled=recipe.samples)) else None
     out = Path(whole_path(plain["out"]))
     setting = {
         key: value for key, value in identity.items() if key != "seed"
@@ -133,7 +135,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     if place is None:
         doubtful = () if recipe.uses_view else ("view",)
         name = name_of_setting(
-            parse(words), doubtful, lambda others: _compose_to([str(each.input_line) for each in others], identity)
+            parse(words), doubtful, lambda others: is_this_run([str(each.input_line) for each in others])
         )
         place = f"adhoc/{name}-{content_hash(setting, 8)}"
     run_dir = out / plain["budget"]["name"] / place / plain["dataset"]["name"] / f"seed{plain['seed']}"
@@ -159,36 +161,36 @@ def _lowered(
 
 
 def _as_run(
-    parsed: Sequence[Override], words: Sequence[str], plain: Mapping[str, Any], capped: set[str],
-    same: Callable[[list[str]], bool],
-) -> list[str]:  # fmt: skip
-    """The words of what is run: one that the budget capped is left out, or says the capped value if the run needs it.
+    parsed: Sequence[Override], words: Sequence[str], plain: Mapping[str, Any], capped: set[str], *, measured: bool
+) -> list[str]:
+    """The words of what is run: one that the budget capped is left out, or says the capped value.
 
-    It stays as it was typed where another word takes its value, `${epochs}`, from before the budget.
+    The first of the two that composes to the very configuration is taken. Where none does, the word stays as it was
+    typed: another word takes its value, `${epochs}`, from before the budget.
 
     Args:
         parsed: the overrides as they were typed.
         words: the same, as words.
         plain: what is run.
         capped: the keys whose values the budget lowered.
-        same: whether words alone compose to this very run.
+        measured: whether the stage looks at views through f.
     """
     run, found = dict(leaves(plain)), [[word] for word in words]
     for place, override in enumerate(parsed):
         if not capped & {leaf for leaf, _ in leaves({override.key_or_group: override.value()})}:
             continue
-        lowered = replace(override, _value=_with(override.value(), override.key_or_group, capped, run))
+        lowered = replace(override, _value=_with(override._value, override.key_or_group, capped, run))
         word = f"{words[place].split('=')[0]}={lowered.get_value_element_as_str()}"
         for instead in ([], [word]):
             others = [*found[:place], instead, *found[place + 1 :]]
-            if same(list(itertools.chain.from_iterable(others))):
+            if _compose_to(list(itertools.chain.from_iterable(others)), plain.__eq__, measured=measured):
                 found = others
                 break
     return list(itertools.chain.from_iterable(found))
 
 
 def _with(value: Any, key: str, capped: Collection[str], run: Mapping[str, Any]) -> Any:
-    """A value of a key, whose leaves that were capped are what is run."""
+    """A value of a key as Hydra parsed it, whose leaves that were capped are what is run."""
     if isinstance(value, dict):
         return {name: _with(each, f"{key}.{name}", capped, run) for name, each in value.items()}
     return run[key] if key in capped else value
@@ -293,18 +295,16 @@ def _is_own(target: str) -> bool:
     return not (isinstance(found, type) and issubclass(found, Generator))
 
 
-def _row_identity(given: Mapping[str, Override], *, sampled: bool) -> dict[str, Any]:
-    companions = (*ROW_COMPANIONS, *(SAMPLED_COMPANIONS if sampled else ()), *table_groups())
-    words = [override.input_line for key, override in given.items() if key in companions or key == SEARCH_PATH]
-    plain = _plain(compose(list(map(str, words))))
-    apply_budget(plain)
-    return Recipe(plain).identity
+def _words_of_row(given: Mapping[str, Override], *, sampled: bool) -> list[str]:
+    """Of what was typed, the row and what may accompany it."""
+    companions = (*ROW_COMPANIONS, *(SAMPLED_COMPANIONS if sampled else ()), *table_groups(), SEARCH_PATH)
+    return [str(override.input_line) for key, override in given.items() if key in companions]
 
 
-def _compose_to(words: Sequence[str], identity: Mapping[str, Any]) -> bool:
-    """Whether words compose to a run, whatever else is said."""
+def _compose_to(words: Sequence[str], same: Callable[[dict[str, Any]], bool], *, measured: bool) -> bool:
+    """Whether what words compose to, as it is run, is the same as something."""
     try:
-        return Recipe(_lowered(parse(words), _plain(compose(words)))[0]).identity == identity
+        return same(_lowered(parse(words), _plain(compose(words)), measured=measured)[0])
     except UserError:
         return False
 

@@ -70,23 +70,30 @@ def _said_anyway(given: Mapping[Word, Override], named: Sequence[Word]) -> set[W
         composed = OmegaConf.to_container(compose(list(options.values()))) if values else {}
     there = dict(leaves(cast(dict[str, Any], composed)))
     for word in values:
-        told = dict(leaves({word[0]: given[word].value()}))
-        found |= {word} if all(_may_be(there.get(key), value) for key, value in told.items()) else set()
+        told = _counting(given[word])
+        may_be = [_may_be(there.get(key), there.get(f"budget.caps.{key}"), value) for key, value in told.items()]
+        found |= {word} if all(may_be) else set()
     return found
 
 
-def _may_be(there: Any, value: Any) -> bool:
-    """Whether what a configuration says of a key, nothing or another key's value, may be a value."""
+def _may_be(there: Any, cap: Any, value: Any) -> bool:
+    """Whether what a configuration says of a key, nothing or another key's value, may be a value once it is capped."""
+    if isinstance(cap, int | float) and isinstance(value, int | float) and value >= cap:
+        return True
     return there is None or (isinstance(there, str) and "${" in there) or bool(canonical(there) == canonical(value))
 
 
-def _settings(override: Override) -> list[tuple[str, Any]]:
-    """The keys and values that an override sets, however they are spelt; of weights the name of their file.
+def _counting(override: Override) -> dict[str, Any]:
+    """The keys and values that an override sets and that count.
 
     Data set, seed and budget have folders of their own, and what is neutral decides nothing.
     """
-    value = override.value()
-    found = [(key, as_typed(canonical(value))) for key, value in leaves({override.key_or_group: value})]
-    counting = [(key, value) for key, value in found if not is_neutral(key) and key not in ROW_COMPANIONS]
+    told = leaves({override.key_or_group: override.value()})
+    return {key: value for key, value in told if not is_neutral(key) and key not in ROW_COMPANIONS}
+
+
+def _settings(override: Override) -> list[tuple[str, Any]]:
+    """What of an override counts, however it is spelt; of weights the name of their file."""
+    counting = [(key, as_typed(canonical(value))) for key, value in _counting(override).items()]
     sign = "~" if override.is_delete() else ""
     return [(f"{sign}{key}", Path(str(value)).name if key == "checkpoint" else value) for key, value in counting]
