@@ -58,7 +58,7 @@ def test_artifacts_on_another_disk_are_looked_at_too(tmp_path, monkeypatch, caps
     (tmp_path / "out" / "artifacts").symlink_to(other)
     monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOLCK, after=1))
     assert run(train, f"out={tmp_path / 'out'}") == 2
-    assert f"out={tmp_path / 'out' / 'artifacts'} cannot be locked" in capsys.readouterr().err
+    assert f"out={tmp_path / 'out'}: {tmp_path / 'out' / 'artifacts'} cannot be locked" in capsys.readouterr().err
     assert not list(other.iterdir())
 
 

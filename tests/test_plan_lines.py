@@ -135,23 +135,6 @@ def test_a_search_that_is_cut_short_uses_all_its_steps():
         assert search.effort_of_a_view == pytest.approx(2 * steps)
 
 
-def test_a_plan_leaves_no_folder_behind(tmp_path):
-    assert train.main([f"out={tmp_path / 'new' / 'out'}", "prepare=plan"]) == 0
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_plan_of_several_jobs_leaves_only_the_folder_out(tmp_path, capsys):
-    assert train.main(["-m", f"out={tmp_path / 'out'}", "prepare=plan", "seed=0,1"]) == 0
-    assert not list((tmp_path / "out").iterdir())
-    assert "logs:" not in capsys.readouterr().out
-
-
-def test_a_plan_asks_whether_the_folder_that_it_would_be_in_can_be_written(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    assert train.main([f"out={tmp_path / 'file' / 'new' / 'out'}", "prepare=plan"]) == 2
-    assert "cannot be written (Not a directory)" in capsys.readouterr().err
-
-
 def test_a_line_of_progress_says_what_is_done():
     words = ["assim=a2", "view=wsearch"]
     recipe = Recipe(make_job("train", compose(words), words).config)

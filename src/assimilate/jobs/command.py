@@ -45,7 +45,7 @@ from assimilate.run.help_pages import help_of
 from assimilate.run.job import Job
 from assimilate.run.keys import is_settable
 from assimilate.run.known_keys import CONF, leaves, nearest_key, plain_keys
-from assimilate.run.words import CommandLine, check_quoted, read_command_line, sweep_word
+from assimilate.run.words import CommandLine, check_quoted, override_word, read_command_line, sweep_word
 
 # Keys in which an option or a row states its own name: set by hand, they would mislabel the run.
 SAID_BY = {
@@ -245,32 +245,36 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
     check_additions(plan.overrides)
     expanded = expand_sweep(plan.overrides, searches=plan.searches)
     jobs = [make_job(name, compose(job), own_words(job)) for job in expanded]
-    if plan.searches and jobs[0].config["objective"] is None:
+    if plan.searches and any(job.config["objective"] is None for job in jobs):
         raise UserError("a sweeper that searches needs objective=: knn5_train looks at no test image, knn5 and acc1 do")
-    if plan.searches and jobs[0].config["prepare"] in ("plan", "only"):
+    for prepare in {job.config["prepare"] for job in jobs if plan.searches} & {"plan", "only"}:
         raise UserError(
-            f"prepare={jobs[0].config['prepare']}: a sweeper that searches chooses each job by the results of those "
-            "before it, and these would have none; give one job without the sweeper"
+            f"prepare={prepare}: a sweeper that searches chooses each job by the results of those before it, and these "
+            "would have none; give one job without the sweeper"
         )
-    for job in {job.out: job for job in jobs}.values():
+    for job in {(job.out, job.config["prepare"]): job for job in jobs}.values():
         check_out(job, only_shows=False)
-    is_plan = jobs[0].config["prepare"] == "plan"
-    folder = SweepFolder(jobs[0].out, name, words, None if plan.searches else len(jobs), is_plan=is_plan)
+    is_plan = all(job.config["prepare"] == "plan" for job in jobs)
     with refusals_explained():
+        folder = SweepFolder(jobs[0].out, name, words, None if plan.searches else len(jobs), is_plan=is_plan)
         folder.clear()
     task = _task_of(name, body, folder)
-    try:
-        with hydra_in_one_line():
-            _hydra().multirun(CONFIG_NAME, task, [*words, "hydra.mode=MULTIRUN"])
-    except UserError:
-        raise
-    except Exception as error:  # from a launcher or a sweeper: the table of the jobs is printed first
-        print(f"assimilate.{name}: the multirun stopped: {type(error).__name__}: {error}", file=sys.stderr)
-        print_summary(folder, _to_stderr)
-        return 1
-    not_done = print_summary(folder, _to_stderr)
-    if is_plan and not not_done:
-        folder.remove()
+    with contextlib.closing(folder):
+        try:
+            with hydra_in_one_line():
+                if is_plan:  # here and at once, whatever the launcher: another machine has another temporary folder
+                    for number, typed in enumerate(expanded):
+                        _hydra().run(CONFIG_NAME, task, [*typed, f"hydra.job.num={number}", "hydra.mode=RUN"])
+                else:
+                    place = override_word("hydra.sweep.dir", str(folder.path))
+                    _hydra().multirun(CONFIG_NAME, task, [place, *words, "hydra.mode=MULTIRUN"])
+        except UserError:
+            raise
+        except Exception as error:  # from a launcher or a sweeper: the table of the jobs is printed first
+            print(f"assimilate.{name}: the multirun stopped: {type(error).__name__}: {error}", file=sys.stderr)
+            print_summary(folder, _to_stderr)
+            return 1
+        not_done = print_summary(folder, _to_stderr)
     if not_done:
         print(f"assimilate.{name}: {not_done} job{'s' * (not_done > 1)} of the sweep failed", file=sys.stderr)
     return 1 if not_done else 0

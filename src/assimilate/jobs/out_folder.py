@@ -33,12 +33,12 @@ def check_out(job: Job, *, only_shows: bool) -> None:
     """
     place = job.out
     try:
-        if job.config["prepare"] == "plan":
-            place = _nearest(job.out)
-            if not place.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        else:
-            place.mkdir(parents=True, exist_ok=True)
+        place = _nearest(job.out)
+        if job.config["prepare"] != "plan":
+            job.out.mkdir(parents=True, exist_ok=True)
+            place = job.out
+        elif not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         writable = place
         for place in (writable, artifact_root(job.out)):  # which may be a link to another disk
             if place.is_dir():
@@ -46,10 +46,11 @@ def check_out(job: Job, *, only_shows: bool) -> None:
                     try:
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     except OSError as error:
-                        raise UserError(_without_locks(f"out={place}", error)) from error
+                        raise UserError(_without_locks(_named(job.out, place), error)) from error
     except OSError as error:
         if error.errno not in _PROTECTED or not _may_be_shown(job, only_shows=only_shows):
-            raise UserError(f"out={place} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
+            named = _named(job.out, place)
+            raise UserError(f"{named} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
 
 
 def _nearest(folder: Path) -> Path:
@@ -59,10 +60,17 @@ def _nearest(folder: Path) -> Path:
         OSError: there can be none of that name.
     """
     for place in (folder, *folder.parents):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             place.lstat()
             return place
     return folder
+
+
+def _named(out: Path, place: Path) -> str:
+    """How a message begins about `out`, a folder above it in which it would be made, or one in it."""
+    if place in out.parents:
+        return f"out={out} cannot be made: {place}"
+    return f"out={out}" + (f": {place}" if place != out else "")
 
 
 def _may_be_shown(job: Job, *, only_shows: bool) -> bool:

@@ -7,6 +7,7 @@ their records here, their results in the folders of their runs.
 import json
 import shutil
 import statistics
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -61,14 +62,14 @@ class JobRecord:
 
 
 class SweepFolder:
-    """The folder of one multirun: `<number>.json` and `<number>.log` a job.
+    """The folder of one multirun: `<number>.json` and `<number>.log` a job, and what Hydra keeps of the whole.
 
     Args:
         out: the folder `out` of the jobs.
         stage: the command.
         words: its overrides; the same multirun has the same folder.
         expected: how many jobs there should be; None where only the sweeper knows.
-        is_plan: whether the jobs only plan; nothing of them is kept.
+        is_plan: whether all jobs only plan: theirs is a temporary folder.
     """
 
     def __init__(
@@ -78,18 +79,19 @@ class SweepFolder:
         self.stage = stage
         self.expected = expected
         self.is_plan = is_plan
-        self.path = out / "multirun" / f"{stage}-{content_hash(sorted(words), 8)}"
+        of_these_words = out / "multirun" / f"{stage}-{content_hash(sorted(words), 8)}"
+        self.path = Path(tempfile.mkdtemp(prefix="assimilate-plan-")) if is_plan else of_these_words
 
     def clear(self) -> None:
-        """Forget an earlier multirun of the same words."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(parents=True)
+        """Make the folder, and forget the jobs of an earlier multirun of the same words."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for path in (*self.path.glob("*.json"), *self.path.glob("*.log")):
+            path.unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """Leave nothing of a plan behind but the folder `out`."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if {path.name for path in self.path.parent.iterdir()} <= {"multirun.yaml"}:  # Hydra's, of the last multirun
-            shutil.rmtree(self.path.parent)
+    def close(self) -> None:
+        """Leave nothing of a plan behind; of one with failed jobs their logs, which the user was told of."""
+        if self.is_plan and all(record.status != "failed" for record in self.read()):
+            shutil.rmtree(self.path)
 
     def log(self, number: int) -> Path:
         """Where a job's lines are kept, and the traceback of one that crashed."""
@@ -249,7 +251,7 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
     failed = [record for record in records if record.status != "done"]
     missing = max(0, (folder.expected or 0) - len(records))
     console = Console(soft_wrap=True, highlight=False)
-    word = "planned" if any(record.planned for record in records) else "done"
+    word = "planned" if folder.is_plan else "done"
     console.print(
         f"\nmultirun: {len(records) + missing} jobs, {len(records) - len(failed)} {word}, {len(failed)} failed"
         + (f", {missing} never started" if missing else ""),

@@ -24,11 +24,11 @@ Read = TypeVar("Read")
 def read_metrics(run_dir: Path) -> dict[str, Any] | None:
     """The result of a finished run, or None where there is none that can be read."""
     path = run_dir / METRICS
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, also below a folder that this user may not enter
         return None
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, PermissionError):
         return None
     parts = (result.get("metrics"), result.get("artifacts", {})) if isinstance(result, dict) else (None,)
     return result if all(isinstance(part, dict) for part in parts) else None

@@ -70,7 +70,7 @@ def whole_path(path: object) -> str:
 
 Plugins.instance().register(ExperimentsSearchPath)
 OmegaConf.register_new_resolver(
-    "folder_of_a_run", lambda out, prepare: "." if prepare == "plan" else str(out), replace=True
+    "folder_of_a_run", lambda out, prepare: "." if prepare == "plan" else whole_path(out), replace=True
 )
 OmegaConf.register_new_resolver(
     "basename", lambda path: re.sub(r"[^\w.-]+", "_", Path(whole_path(path)).name), replace=True
