@@ -1,6 +1,8 @@
 """The loader that composes options once: what it returns and raises is Hydra's own, whatever was composed before."""
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -94,6 +96,15 @@ def test_another_process_gets_a_loader_of_its_own(loaders):
     _, ours = loaders
     expected = outcome(ours, ["seed=7"])
     assert outcome(pickle.loads(pickle.dumps(ours)), ["seed=7"]) == expected
+
+
+def test_a_process_that_has_no_plugins_yet_can_be_sent_it(tmp_path):
+    """A launcher's: joblib's unpickles the job before it restores Hydra's plugins."""
+    with hydra_ready() as loader:
+        (tmp_path / "loader").write_bytes(pickle.dumps(OnceLoader(loader.config_search_path)))
+    received = "import pickle, sys; print(type(pickle.load(open(sys.argv[1], 'rb'))).__name__)"
+    command = [sys.executable, "-c", received, str(tmp_path / "loader")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "OnceLoader\n"
 
 
 def test_a_command_reads_a_file_once_and_composes_its_options_once(monkeypatch, tmp_path):

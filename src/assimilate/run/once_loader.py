@@ -6,7 +6,7 @@ of every job. Here a file is read once, and the options that words choose are co
 """
 
 import copy
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import ConfigRepository
@@ -40,15 +40,21 @@ class ReadOnce(ConfigRepository):
 class OnceLoader(ConfigLoaderImpl):
     """As Hydra's own, to the letter of what it returns and raises.
 
+    A launcher's process unpickles it before it has Hydra's plugins, without which no folder of options can be opened.
+
     Args:
         config_search_path: where options are.
     """
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
-        super().__init__(config_search_path)
-        self.repository = ReadOnce(config_search_path)
+        self.config_search_path = config_search_path
         self._options = lru_cache(REMEMBERED)(self._compose_options)
         self._defaults = lru_cache(REMEMBERED)(self._list_defaults)
+
+    @cached_property
+    def repository(self) -> ReadOnce:  # type: ignore[override]
+        """What the options are read from, opened when it is first asked for."""
+        return ReadOnce(self.config_search_path)
 
     def __reduce__(self) -> tuple[type, tuple[ConfigSearchPath]]:
         return type(self), (self.config_search_path,)  # launchers send it to other processes
