@@ -57,7 +57,7 @@ docs: $(STAMP)  ## The documentation as a site in build/docs; a warning or a bro
 	$(UV) pip install --quiet --python $(BIN)/python --group docs
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/python -m mkdocs build --quiet --strict
 
-bench: $(DEV)  ## All benchmarks against their references (an hour, nothing else running); writes docs/benchmarks.md
+bench: $(DEV)  ## All benchmarks against their references (an hour or two, nothing else running); writes docs/benchmarks.md
 	$(BIN)/python benchmarks/table.py
 
 lint: $(DEV)  ## ruff, mypy and the import contracts
