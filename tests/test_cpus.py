@@ -55,7 +55,7 @@ def test_binding_each_thread_to_a_cpu_takes_none_away():
         "torch.ones(2**20).exp(); print(before == usable_cpus(), len(os.sched_getaffinity(0)))"
     )
     threads = str(len(os.sched_getaffinity(0)))
-    env = {**os.environ, "OMP_PROC_BIND": "true", "OMP_NUM_THREADS": threads}
+    env = {**os.environ, "OMP_PROC_BIND": "true", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, env=env).stdout
     assert found.split() == ["True", "1"]
 
