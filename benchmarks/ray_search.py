@@ -27,7 +27,7 @@ from torch import Tensor
 
 import assimilate
 from assimilate.generator.protocol import LatentGenerator
-from assimilate.views.directions import Difference, OneForAllLayers
+from assimilate.views.directions import Isotropic, OneForAllLayers
 from assimilate.views.embedding import FrozenEmbedding, from_pixels, to_pixels
 from assimilate.views.equation3 import Equation3, FoundViews
 from assimilate.views.rays import RayEngine, RaySettings
@@ -173,7 +173,7 @@ def curve(name: str, networks: Networks, rays: RaySettings) -> None:
         for opposite in (True, False)
         for share in (1, 1.5, 2)
     }
-    for direction in (OneForAllLayers(), Difference()):
+    for direction in (Isotropic(), OneForAllLayers()):
         for opposite in (True, False):
             called = f"1n, {direction.word}{'' if opposite else ', independent'}"
             settings[called] = {"direction": direction, "opposite": opposite}

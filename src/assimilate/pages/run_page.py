@@ -176,7 +176,7 @@ def _artifacts(out: Path, run: Run, folder: Path) -> list[list[str | tuple[str, 
         shown = NOTHING if seed is None else str(seed)
         linked = (label, os.path.relpath(root / label, folder)) if (root / label).is_dir() else label
         rows.append([linked, ", ".join(made_from) or NOTHING, shown, f"{seconds:,.1f}", str(device)])
-    return [*rows, ["in all", "", "", f"{sum(run.seconds.values()):,.1f}", f"{run.hours} h"]]
+    return [*rows, ["in all", "", "", f"{sum(run.seconds.values()):,.1f} ({run.hours} h)", ""]]
 
 
 def _folded(run: Run) -> dict[str, str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from assimilate.data.seeding import generator as seeded
 from assimilate.generator.protocol import LatentGenerator
-from assimilate.views.directions import Direction, Isotropic
+from assimilate.views.directions import Difference, Direction
 from assimilate.views.embedding import FrozenEmbedding
 from assimilate.views.equation3 import FoundViews
 from assimilate.views.line_engine import FoundOnLines, LineAnchor, LineEngine, usual_length
@@ -41,7 +41,7 @@ class RaySettings(LineEquation):
 
     uniformity_weight: float = 0.01
     calibration: int = 256
-    direction: Direction = field(default_factory=Isotropic)
+    direction: Direction = field(default_factory=Difference)
     opposite: bool = True
     layers: Sequence[int] | None = None
     layer_share: float = 1.0
