@@ -4,6 +4,7 @@ A machine's speed drifts by more than most differences; the two runs of a pair f
 """
 
 import json
+import math
 import platform
 import statistics
 import time
@@ -31,7 +32,7 @@ def time_pairs(
     ours: Callable[[], object], reference: Callable[[], object], *, pairs: int = 15, warmup: int = 2
 ) -> list[tuple[float, float]]:
     """Seconds of (ours, reference), one tuple a pair, in `turns`; every other pair runs the reference first."""
-    assert pairs >= 15, "fewer pairs leave the interval too wide to decide anything"
+    assert pairs >= 15, "ask for 15 pairs: `turns` takes fewer only on a machine too slow for them"
     for _ in range(warmup):
         ours()
         reference()
@@ -55,7 +56,9 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def interval(values: list[float], *, share: float = 0.9, draws: int = 10_000) -> tuple[float, float]:
-    """Bootstrap interval of the median."""
+    """Bootstrap interval of the median; a single value says nothing of its spread, and its interval has no ends."""
+    if len(values) == 1:
+        return -math.inf, math.inf
     rng = np.random.default_rng(0)
     medians = np.median(rng.choice(values, (draws, len(values))), axis=1)
     low, high = np.quantile(medians, [(1 - share) / 2, (1 + share) / 2])
@@ -73,20 +76,30 @@ def verdict(low: float, high: float, *, at_least: float | None = None, at_most: 
 
 def report(
     name: str,
-    values: list[float],
+    values: list[float] | float,
     *,
     unit: str = "ratio",
     at_least: float | None = None,
     at_most: float | None = None,
     **details: Any,
 ) -> None:
-    """Print one JSON line: the median of `values` (one a pair), its 90% interval, the target and the verdict."""
-    low, high = interval(values)
+    """Print one JSON line: the median of `values`, its 90% interval, the target and the verdict.
+
+    Args:
+        name: of the row.
+        values: what was measured, one a pair; or one number that is the same each time, a count or an error, whose
+            interval is itself.
+        unit: of the values.
+        at_least, at_most: the target; at most one of them.
+        details: what else the line says.
+    """
+    low, high = interval(values) if isinstance(values, list) else (values, values)
+    values = values if isinstance(values, list) else [values]
     target = f"≥ {at_least}" if at_least is not None else f"≤ {at_most}" if at_most is not None else None
     line = {
         "benchmark": name,
         unit: _rounded(statistics.median(values)),
-        "interval90": [_rounded(low), _rounded(high)],
+        "interval90": [_rounded(low), _rounded(high)] if math.isfinite(low) else None,
         "spread": [_rounded(min(values)), _rounded(max(values))],
         "pairs": len(values),
         "target": target,

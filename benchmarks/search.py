@@ -252,7 +252,7 @@ def main() -> None:
     compared = Compared(counted, search_settings(arguments, width=arguments.counted_width))
     compared.ours()
     compared.straightforward()
-    report("search/view_steps_vs_last_anchor", [compared.saved_steps()], at_least=1.5, **compared.details())
+    report("search/view_steps_vs_last_anchor", compared.saved_steps(), at_least=1.5, **compared.details())
 
     world, settings = World(arguments.size, arguments.channels, arguments.anchors), search_settings(arguments)
     compared = Compared(world, settings)

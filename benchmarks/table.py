@@ -81,9 +81,9 @@ def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
         if line["machine"] != machine:  # other threads, say
             details += f", on {line['machine']}"
         value = f"{line[unit]}" + ("" if unit == "ratio" else f" {unit.replace('_', ' ')}")
-        low, high = line["interval90"]
+        interval = " to ".join(map(str, line["interval90"] or ()))
         rows.append(
-            f"| {line['benchmark']} | {value} | {low} to {high} | {line['pairs']} | {line['target'] or ''} | "
+            f"| {line['benchmark']} | {value} | {interval} | {line['pairs']} | {line['target'] or ''} | "
             f"{line['verdict']} | {details} |"
         )
     return "\n".join(
@@ -91,9 +91,11 @@ def table(lines: list[dict[str, Any]], commit: str, load: float) -> str:
             "# Benchmarks",
             "",
             "Written by `make bench`. Ours and the reference run in turns; a ratio is the median over the pairs, its "
-            "interval a bootstrap of that median (of fewer than five pairs it is little more than their spread). "
-            "A row whose pairs would take longer than a minute has fewer of them. "
-            "`met` and `missed` need the whole interval on one side of a target.",
+            "interval a bootstrap of that median (of fewer than five pairs it is little more than their spread, of one "
+            "there is none). A row that takes long ends before it has all its pairs: after 60 seconds and 5 "
+            "pairs, or 3 of epochs and inversions; searches after 180 or 600 seconds and 1 pair. Counts, errors and "
+            "totals are the same each time and need no pairs. `met` and `missed` need the whole interval on one side "
+            "of a target.",
             "",
             f"Machine: {machine}; commit {commit}; {datetime.now(UTC):%Y-%m-%d}; load before the first: {load:.2f}.",
             "",

@@ -1,5 +1,6 @@
 """What the benchmarks make of their timings: numbers that are known beforehand go in."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -76,7 +77,38 @@ def test_the_interval_of_a_median():
     """Of 15 values 90% of the medians of samples of them lie within the five in the middle and their neighbours."""
     low, high = pairs.interval([float(value) for value in range(15)])
     assert 3 <= low < 7 < high <= 11
-    assert pairs.interval([2.0]) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "interval", "word"),
+    [
+        ([5.2], None, "unresolved"),
+        ([5.1, 5.3], [5.1, 5.3], "met"),
+        (5.2, [5.2, 5.2], "met"),
+        (4.0, [4.0, 4.0], "missed"),
+    ],
+)
+def test_one_timed_pair_resolves_nothing_but_a_count_is_what_it_is(values, interval, word, capsys):
+    pairs.report("search", values, at_least=5.0)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["interval90"], line["verdict"]) == (interval, word)
+    shown = "" if interval is None else f"{interval[0]} to {interval[1]}"
+    assert f" | {shown} | {line['pairs']} | ≥ 5.0 | {word} | " in table.table([line], "abc", 0.1)
+
+
+def test_the_page_says_when_a_row_ends_early():
+    """After so many seconds and pairs, as its benchmark calls `turns`."""
+    said = table.table([LINE], "abc", 0.1)
+    limits = {(pairs.SECONDS, pairs.FEWEST)}
+    for path in BENCHMARKS.glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "turns":
+                given = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+                limits.add((given.get("limit", pairs.SECONDS), given.get("fewest", pairs.FEWEST)))
+    assert limits == {(60, 5), (60, 3), (180, 1), (600, 1)}
+    assert (
+        "after 60 seconds and 5 pairs, or 3 of epochs and inversions; searches after 180 or 600 seconds and 1" in said
+    )
 
 
 def test_a_row_says_how_many_pairs_and_where_it_was_measured():
