@@ -1,6 +1,7 @@
 """Folders as runs leave them, with made-up numbers, for tests of the report."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
@@ -45,7 +46,6 @@ def result(
         "versions": {"torch": "2.11"},
         "commit": "abc",
         "provenance": {},
-        "data_fingerprint": "f" * 32,
         "data_notes": [],
         "artifacts": {own: "d" * 64},
         "config": {
@@ -58,7 +58,9 @@ def result(
             "encoder": {"backbone": "resnet18", "width": 64},
         },
     }
-    return found | changes
+    found |= changes
+    made_of = json.dumps(found["config"].get("dataset"), sort_keys=True)
+    return {"data_fingerprint": hashlib.sha256(made_of.encode()).hexdigest()[:32]} | found
 
 
 def write(out: Path, found: dict, *, setting: str | None = None) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from assimilate.files import cpus
 from assimilate.files.cpus import usable_cpus, whole_cpus
-from assimilate.jobs import machine
+from assimilate.jobs import machine, plan
 
 NONE = float("inf")
 
@@ -48,16 +48,27 @@ def test_a_process_bound_to_one_cpu_has_one():
     assert found.split() == ["True", "1"]
 
 
-def test_binding_each_thread_to_a_cpu_takes_none_away():
-    """OpenMP binds the main thread to one of them with the first parallel region."""
+@pytest.mark.parametrize("threads", {1, len(os.sched_getaffinity(0))})
+def test_binding_each_thread_to_a_cpu_takes_none_away(threads):
+    """OpenMP binds the main thread to one of them with the first parallel region, and any others to further ones."""
     told = (
-        "from assimilate.files.cpus import usable_cpus; before = usable_cpus(); import os, torch; "
-        "torch.ones(2**20).exp(); print(before == usable_cpus(), len(os.sched_getaffinity(0)))"
+        "import os, assimilate, torch; torch.ones(2**20).exp(); from assimilate.jobs.plan import _machine; "
+        "print(len(os.sched_getaffinity(0)), _machine('cpu', None))"
     )
-    threads = str(len(os.sched_getaffinity(0)))
-    env = {**os.environ, "OMP_PROC_BIND": "true", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, env=env).stdout
-    assert found.split() == ["True", "1"]
+    bound = {"OMP_PROC_BIND": "true", "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-c", told]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | bound).stdout
+    assert found == f"1 {plan._machine('cpu', None)}\n"
+
+
+def test_a_forked_process_has_the_cpus_that_it_was_bound_to():
+    told = (
+        "import os; from assimilate.files.cpus import _bound_to; before = _bound_to(os.getpid())\n"
+        "if os.fork() == 0: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(_bound_to(os.getpid()))\n"
+        "else: os.wait(); print(before == _bound_to(os.getpid()))"
+    )
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout
+    assert found.split() == ["1", "True"]
 
 
 def test_a_part_of_a_cpu_is_one_thread(monkeypatch):

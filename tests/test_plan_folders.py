@@ -37,6 +37,9 @@ def everything(folder):
         ["-m", "prepare=plan", "out=new/out", "seed=0,1"],
         ["-m", "prepare=plan", "out=a,~/b"],
         ["-m", "prepare=plan", "sweep=table14", "dataset=digits", "hydra.mode=MULTIRUN"],
+        ["prepare=plan", "hydra.run.dir=mine", "hydra.job.chdir=true"],
+        ["prepare=plan", "hydra.output_subdir=kept", "hydra/job_logging=default"],
+        ["-m", "prepare=plan", "seed=0,1", "hydra.sweep.dir=many", "hydra.run.dir=one", "hydra.output_subdir=kept"],
     ],
     ids=" ".join,
 )

@@ -10,7 +10,11 @@ import importlib
 import pkgutil
 from typing import Any
 
+from assimilate.files.cpus import usable_cpus as _usable_cpus
+
 __version__ = "0.1.0"
+
+_usable_cpus()  # remembered before torch starts its threads, which may bind this one to a single CPU
 
 
 @functools.cache

@@ -173,6 +173,25 @@ def test_fewer_test_images_are_other_images():
     assert [run.dataset for run in told_apart(runs)] == ["cifar10", "cifar10, 64 test images", "cifar10"]
 
 
+@pytest.mark.parametrize(
+    ("of_1000", "of_64", "names"),
+    [
+        ("a", "b", ["cifar10", "cifar10", "cifar10, 64 test images"]),
+        ("a", "a", ["cifar10"] * 3),
+        (None, None, ["cifar10", "cifar10, 1000 test images", "cifar10, 64 test images"]),  # of an earlier version
+    ],
+)
+def test_the_same_images_have_one_name_whatever_their_settings(of_1000, of_64, names):
+    """A limit above the number of test images takes all of them."""
+    runs = [
+        run_of(f"most={most}", row=None, metrics={"acc1": 1.0}, data_fingerprint=pixels, config={"dataset": made})
+        for most, pixels in ((None, "a"), (1000, of_1000), (64, of_64))
+        for made in [{"max_test_images": most}]
+    ]
+    assert [run.dataset for run in told_apart(runs)] == names
+    assert [run.dataset for run in told_apart(runs[::-1])] == names[::-1]
+
+
 def test_folders_of_one_name_are_told_apart():
     titles = {"run": "SimCLR", "views": "", "baseline": "SimCLR", "dataset": "images (folder)"}
     runs = [

@@ -76,6 +76,14 @@ def test_seeds_of_one_hash_are_one_line_and_those_of_other_images_another(tmp_pa
     ]
 
 
+def test_rows_of_one_setting_have_one_name(tmp_path):
+    for seed, words in enumerate(["a=1,b=2", "b=2,a=1"]):
+        write(tmp_path, result(row=None, seed=seed, metrics={"acc1": 50.0 + seed}), setting=f"{words}-11e803b4")
+    found = runs(tmp_path)
+    assert [(row["seed"], row["acc1"]) for row in found.rows()] == [(0, 50.0), (1, 51.0)]
+    assert {(row["name"], row["dataset"], row["budget"]) for row in found.rows()} == set(found.over_seeds())
+
+
 def test_the_table_of_runs_parts_images_by_their_size(tmp_path):
     for size in (16, 32):
         made = result(row=None, metrics={"acc1": 50.0}, config={"dataset": {"image_size": size}})

@@ -1,6 +1,7 @@
 """How many CPUs this process may use, as the kernel's files say."""
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 def usable_cpus() -> float:
     """CPUs that this process may use, > 0: those it is bound to (taskset, SLURM), or a container's smaller share."""
-    return min(float(len(_bound_to())), _share_of_container())
+    return min(float(_bound_to(os.getpid())), _share_of_container())
 
 
 def whole_cpus() -> int:
@@ -17,13 +18,19 @@ def whole_cpus() -> int:
     return max(1, round(usable_cpus()))
 
 
-def _bound_to() -> set[int]:
-    """The CPUs on which any of its threads may run: OpenMP (OMP_PROC_BIND) binds each thread to one of them."""
-    found = os.sched_getaffinity(0)
-    for thread in Path("/proc/self/task").glob("*"):
+@functools.cache
+def _bound_to(process: int) -> int:
+    """How many CPUs the threads of a process may run on, ≥ 1, when this is first asked; remembered from then on.
+
+    With OMP_PROC_BIND, OpenMP binds each of its threads, the main one included, to one CPU when it starts them. So the
+    package asks when it is imported, and where another library has started them before, those of all threads count. A
+    forked process has another number and is asked anew.
+    """
+    found = os.sched_getaffinity(process)
+    for thread in Path(f"/proc/{process}/task").glob("*"):
         with contextlib.suppress(OSError):  # it has ended
             found |= os.sched_getaffinity(int(thread.name))
-    return found
+    return len(found)
 
 
 def _share_of_container(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> float:

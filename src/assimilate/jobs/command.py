@@ -6,7 +6,8 @@ import difflib
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import hydra
@@ -232,10 +233,20 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
             except Exception as error:  # kept from Hydra, which would print it its own way
                 failures.append(error)
 
-        with hydra_in_one_line():
-            _hydra().run(CONFIG_NAME, task, list(words))
+        with _place_of(job) as place, hydra_in_one_line():
+            _hydra().run(CONFIG_NAME, task, [*words, *place])
     if failures:
         raise failures[0]
+
+
+@contextlib.contextmanager
+def _place_of(job: Job) -> Iterator[list[str]]:
+    """The words that give Hydra its folder: a temporary one for a plan, which leaves nothing; else none."""
+    if job.config["prepare"] != "plan":
+        yield []
+        return
+    with tempfile.TemporaryDirectory(prefix="assimilate-plan-") as folder:
+        yield [override_word("hydra.run.dir", folder)]
 
 
 def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
@@ -263,8 +274,9 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
         try:
             with hydra_in_one_line():
                 if is_plan:  # here and at once, whatever the launcher: another machine has another temporary folder
+                    place = override_word("hydra.run.dir", str(folder.path))
                     for number, typed in enumerate(expanded):
-                        _hydra().run(CONFIG_NAME, task, [*typed, f"hydra.job.num={number}", "hydra.mode=RUN"])
+                        _hydra().run(CONFIG_NAME, task, [*typed, f"hydra.job.num={number}", "hydra.mode=RUN", place])
                 else:
                     place = override_word("hydra.sweep.dir", str(folder.path))
                     _hydra().multirun(CONFIG_NAME, task, [place, *words, "hydra.mode=MULTIRUN"])

@@ -58,9 +58,10 @@ class Runs(tuple[Run, ...]):
 
         Names and data sets are those of the table.
         """
-        images = self._images
+        keys = {run.folder: key for key, own in self._settings.items() for run in own}
         return [
-            {"name": run.name, "dataset": images[run.folder], "budget": run.budget, "seed": run.seed}
+            dict(zip(("name", "dataset", "budget"), keys[run.folder], strict=True))
+            | {"seed": run.seed}
             | {metric: value.mean for metric, value in run.metrics.items()}
             for run in self
         ]
