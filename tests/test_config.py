@@ -162,6 +162,17 @@ def test_a_changed_row_never_passes_for_the_row(change):
     assert change.split("=")[0] in str(job.run_dir)
 
 
+def test_a_mapping_counts_setting_by_setting():
+    """Where images lie is no change of a row, how many there are is one."""
+    elsewhere, changed = (
+        job_of(ROW, "dataset=cifar10", f"dataset={{root: /elsewhere{more}}}") for more in ("", ",max_train_images: 100")
+    )
+    assert elsewhere.row is not None
+    assert elsewhere.run_dir == job_of(ROW, "dataset=cifar10").run_dir
+    assert changed.row is None
+    assert changed.run_dir == job_of(ROW, "dataset=cifar10", "dataset.max_train_images=100").run_dir
+
+
 def test_adhoc_folders_differ_with_the_identity_only():
     assert job_of("loss.alpha=1").identity == job_of("loss.alpha=1.0").identity
     assert job_of("loss.alpha=1").run_dir != job_of("loss.alpha=2").run_dir

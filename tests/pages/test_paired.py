@@ -52,9 +52,12 @@ def test_a_table_of_no_differences_has_its_header(tmp_path):
 
 def test_a_table_without_the_baseline_has_the_command_that_trains_it(tmp_path):
     """With the seeds of the runs that lack it."""
-    command = "python -m assimilate.train recipe=narrow assim=simclr"
+    command = "python -m assimilate.train batch_size=8 recipe=narrow assim=simclr"
     for seed in (0, 1, 3):
         write(tmp_path, made_up("a2-0", seed, {"acc1": 91.0}, baseline_command=command), setting="a2-0")
+    # One that is there and shares no metric with the run, as one that diverged, needs no training.
+    write(tmp_path, made_up("simclr-0", 5, {}), setting="simclr-0")
+    write(tmp_path, made_up("a2-0", 5, {"acc1": 91.0}, baseline_command=command), setting="a2-0")
     told = {(): f"{command} seed=0,1,3 -m", (0, 3): f"{command} seed=1", (1,): ""}
     trained = set()
     for more, wanted in told.items():

@@ -81,6 +81,10 @@ class Baselines:
     def __init__(self, runs: Sequence[Run]) -> None:
         self._by_probe = {run.probe: run for run in runs if run.probe is not None}
 
+    def of(self, run: Run) -> Run | None:
+        """The one that a run is compared with."""
+        return self._by_probe.get(run.paired_with or "")
+
     def differences(self, groups: Mapping[Key, Sequence[Run]]) -> dict[tuple[Key, str], Paired]:
         """Of each group of runs that differ in their seed, the difference in each metric.
 
@@ -89,7 +93,7 @@ class Baselines:
         """
         found: dict[tuple[Key, str], Paired] = {}
         for key, runs in groups.items():
-            pairs = [(run, self._by_probe.get(run.paired_with or "")) for run in runs]
+            pairs = [(run, self.of(run)) for run in runs]
             known = [(run, other) for run, other in pairs if other is not None and other.probe != run.probe]
             baseline = ", ".join(dict.fromkeys(other.setting for _, other in known))
             for name in dict.fromkeys(name for run, _ in known for name in run.metrics):

@@ -30,7 +30,7 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, PermissionError):
         return None
-    parts = (result.get("metrics"), result.get("artifacts", {})) if isinstance(result, dict) else (None,)
+    parts = (result.get("metrics"), (result.get("artifacts") or {})) if isinstance(result, dict) else (None,)
     return result if all(isinstance(part, dict) for part in parts) else None
 
 

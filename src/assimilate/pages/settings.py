@@ -20,6 +20,7 @@ class Setting:
         runs: by seed.
         paired: differences from SimCLR by metric.
         shown: of the words those that other lines of its table lack.
+        unpaired: of the runs those whose SimCLR run is not there.
     """
 
     title: str
@@ -27,6 +28,7 @@ class Setting:
     runs: tuple[Run, ...]
     paired: Mapping[str, Paired] = field(default_factory=dict)
     shown: str = ""
+    unpaired: tuple[Run, ...] = ()
 
     def measured(self, name: str) -> Spread | None:
         """A metric over training seeds; None where no run has it."""
@@ -102,13 +104,10 @@ class SettingsTable:
 
     @property
     def baseline_commands(self) -> list[str]:
-        """What trains the baselines of runs that have no difference from one, with the seeds of these."""
+        """What trains the baselines that are not there, with the seeds of the runs that lack them."""
         lacking: dict[str, set[int]] = {}
-        for setting in self.settings:
-            paired = {seed for found in setting.paired.values() for seed in found.seeds}
-            for run in setting.runs:
-                if run.baseline_command and run.place.seed not in paired:
-                    lacking.setdefault(run.baseline_command, set()).add(run.place.seed)
+        for run in (run for setting in self.settings for run in setting.unpaired if run.baseline_command):
+            lacking.setdefault(run.baseline_command, set()).add(run.place.seed)
         return [
             f"{command} seed={','.join(map(str, sorted(seeds)))}{' -m' if len(seeds) > 1 else ''}"
             for command, seeds in lacking.items()
@@ -152,7 +151,8 @@ def group_settings(
         for name, own in settings.items():
             paired = {metric: value for (key, metric), value in differences.items() if key == name}
             shown = " ".join(word for word in own[0].own_words if word not in common)
-            rows.append(Setting(own[0].titles.run, own[0].words, tuple(own), paired, shown))
+            unpaired = tuple(run for run in own if baselines.of(run) is None)
+            rows.append(Setting(own[0].titles.run, own[0].words, tuple(own), paired, shown, unpaired))
         rows.sort(key=lambda setting: not setting.is_baseline)
         found.append(SettingsTable(budget, dataset, dict(protocols), tuple(rows), common=" ".join(common)))
     return tuple(_titled(table, [other for other in found if other.dataset == table.dataset]) for table in found)

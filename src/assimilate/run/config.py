@@ -24,7 +24,7 @@ from assimilate.graph.refusal import as_typed
 from assimilate.graph.wiring import TARGET, find_class
 from assimilate.run.additions import canonical
 from assimilate.run.analysis_checks import check_analysis
-from assimilate.run.baseline import is_baseline, keys_of_baseline
+from assimilate.run.baseline import is_baseline, keys_of_baseline, probe_of_baseline
 from assimilate.run.budget import apply_budget
 from assimilate.run.checks import accumulation_notice, check_given, check_homes, check_objective, check_stage
 from assimilate.run.composing import (
@@ -46,7 +46,7 @@ from assimilate.run.composing import (
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
 from assimilate.run.known_keys import CONF, EXPERIMENTS, check_composed, leaves, settings_in
 from assimilate.run.naming import name_of_setting
-from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral
+from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral, key_of
 from assimilate.run.python_path import needed_python_path
 from assimilate.run.recipe import Recipe
 from assimilate.run.words import SEARCH_PATH, typed_words
@@ -109,7 +109,8 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     plain, capped = _lowered(parsed, plain, measured=measured)
     asked = asked_for(parsed)
     capped = [line for line in capped if line.split(" ")[0] in asked]
-    words = _as_run(parsed, words, plain, {line.split(" ")[0] for line in capped}, measured=measured)
+    words = _each_setting(words, plain, measured=measured)
+    words = _as_run(words, plain, {line.split(" ")[0] for line in capped}, measured=measured)
     row = plain.get("row")
     recipe = Recipe(plain, probed=probed)
     check_stage(recipe.job, stage_name, samples=recipe.samples)
@@ -126,7 +127,7 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     def is_this_run(others: Sequence[str]) -> bool:
         return _compose_to(others, lambda other: Recipe(other, probed=probed).identity == identity, measured=measured)
 
-    whole_row = row if row is not None and is_this_run(_words_of_row(given, sampled=recipe.samples)) else None
+    whole_row = row if row is not None and is_this_run(_words_of_row(words, sampled=recipe.samples)) else None
     out = Path(whole_path(plain["out"]))
     setting = {
         key: value for key, value in identity.items() if key != "seed"
@@ -160,23 +161,45 @@ def _lowered(
     return plain, apply_budget(plain)
 
 
-def _as_run(
-    parsed: Sequence[Override], words: Sequence[str], plain: Mapping[str, Any], capped: set[str], *, measured: bool
-) -> list[str]:
+def _each_setting(words: Sequence[str], plain: Mapping[str, Any], *, measured: bool) -> list[str]:
+    """The words, `encoder={width: 8,output_dim: 16}` as `encoder.width=8 encoder.output_dim=16`.
+
+    So some of its settings may be left out, and others kept. A mapping that stands where none was stays one word.
+
+    Args:
+        words: overrides.
+        plain: what is run.
+        measured: whether the stage looks at views through f.
+    """
+    found = [[word] for word in words]
+    for place, override in enumerate(parse(words)):
+        if not isinstance(override._value, dict):
+            continue
+        sign = words[place][: len(words[place]) - len(words[place].lstrip("+"))]
+        apart = [
+            f"{sign}{key}={replace(override, _value=value).get_value_element_as_str()}"
+            for key, value in leaves({override.key_or_group: override._value})
+        ]
+        others = [*found[:place], apart, *found[place + 1 :]]
+        if _compose_to(list(itertools.chain.from_iterable(others)), plain.__eq__, measured=measured):
+            found = others
+    return list(itertools.chain.from_iterable(found))
+
+
+def _as_run(words: Sequence[str], plain: Mapping[str, Any], capped: set[str], *, measured: bool) -> list[str]:
     """The words of what is run: one that the budget capped is left out, or says the capped value.
 
     The first of the two that composes to the very configuration is taken. Where none does, the word stays as it was
     typed: another word takes its value, `${epochs}`, from before the budget.
 
     Args:
-        parsed: the overrides as they were typed.
-        words: the same, as words.
+        words: overrides.
         plain: what is run.
         capped: the keys whose values the budget lowered.
         measured: whether the stage looks at views through f.
     """
     run, found = dict(leaves(plain)), [[word] for word in words]
-    for place, override in enumerate(parsed):
+    for place, override in enumerate(parse(words)):
         if not capped & {leaf for leaf, _ in leaves({override.key_or_group: override.value()})}:
             continue
         lowered = replace(override, _value=_with(override._value, override.key_or_group, capped, run))
@@ -226,20 +249,37 @@ def words_of_the_baseline(job: Job) -> list[str]:
     """The overrides that compose the SimCLR run that a run is compared with, which chooses its own seed.
 
     Of the run's own they are those that its SimCLR run reads, and options whose class or settings it takes; of its row,
-    and of what its other options set, they are the options and the values. None of a run that is that one.
+    and of what its other options set, they are the options and the values. None of a run that is that one, nor where no
+    overrides compose it.
     """
     recipe = Recipe(job.config)
-    if is_baseline(recipe):
+    wanted = probe_of_baseline(recipe)
+    if wanted is None or is_baseline(recipe):
         return []
     read = keys_of_baseline(recipe) - {f"trainer.{name}" for name in SHOWN}
+    seed, kept = f"seed={recipe.encoder.seed}", _words_that_matter(job, read)
+    for loss in ([], [f"loss={job.config['simclr_loss']}"]):
+        words = [*kept, *loss, "assim=simclr"]
+        with contextlib.suppress(UserError):  # these compose to no run
+            alone = dict(leaves(make_job("train", compose(words), words).config))
+            other = {key: value for key, value in leaves(job.config) if key in read and alone.get(key, value) != value}
+            words += [f"{key}={as_typed(value)}" for key, value in other.items()]
+            words = sorted(words, key=lambda word: (word == "assim=simclr", key_of(word)))
+            made = make_job("train", compose([*words, seed]), [*words, seed])
+            if Recipe(made.config).probe.key == wanted.key:
+                return words
+    return []
+
+
+def _words_that_matter(job: Job, read: set[str]) -> list[str]:
+    """Of a job's words, and of the options of its row, those of which something is read, and where results lie."""
     typed, rows = parse(job.overrides), set(table_groups())
     groups = {override.key_or_group for override in typed}
     of_rows = [word for override in typed if override.key_or_group in rows for word in _options_of_row(override)]
-    parsed = [*parse([word for word in of_rows if word.split("=")[0] not in groups]), *typed]
     kept = []
-    for override in parsed:
+    for override in [*parse([word for word in of_rows if word.split("=")[0] not in groups]), *typed]:
         key, node = override.key_or_group, job.config.get(override.key_or_group)
-        if key in rows or key == "seed":
+        if key in rows or key in ("seed", "loss"):
             continue
         if (CONF / key).is_dir():
             below = [TARGET] if isinstance(node, Mapping) and TARGET in node else list(node or ())
@@ -248,13 +288,10 @@ def words_of_the_baseline(job: Job) -> list[str]:
             wanted = key in ROW_COMPANIONS or told_of
         else:
             leaf = [name for name, _ in leaves({key: override.value()})]
-            wanted = key == SEARCH_PATH or key in ROW_COMPANIONS or any(name in read for name in leaf)
+            wanted = key in (SEARCH_PATH, "out", *ROW_COMPANIONS) or any(name in read for name in leaf)
         if wanted:
             kept.append(str(override.input_line))
-    words = [*kept, "assim=simclr"]
-    alone = dict(leaves(make_job("train", compose(words), words).config))
-    differing = {key: value for key, value in leaves(job.config) if key in read and alone.get(key, value) != value}
-    return [*kept, *(f"{key}={as_typed(value)}" for key, value in sorted(differing.items())), "assim=simclr"]
+    return kept
 
 
 def _options_of_row(override: Override) -> list[str]:
@@ -295,10 +332,15 @@ def _is_own(target: str) -> bool:
     return not (isinstance(found, type) and issubclass(found, Generator))
 
 
-def _words_of_row(given: Mapping[str, Override], *, sampled: bool) -> list[str]:
+def _words_of_row(words: Sequence[str], *, sampled: bool) -> list[str]:
     """Of what was typed, the row and what may accompany it."""
     companions = (*ROW_COMPANIONS, *(SAMPLED_COMPANIONS if sampled else ()), *table_groups(), SEARCH_PATH)
-    return [str(override.input_line) for key, override in given.items() if key in companions]
+    parsed = parse(words)
+    return [
+        word
+        for word, override in zip(words, parsed, strict=True)
+        if override.key_or_group in companions and not isinstance(override.value(), dict)
+    ]
 
 
 def _compose_to(words: Sequence[str], same: Callable[[dict[str, Any]], bool], *, measured: bool) -> bool:
