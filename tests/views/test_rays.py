@@ -101,6 +101,18 @@ def test_an_image_does_not_depend_on_neighbours_order_or_what_else_there_is_to_d
             assert (apart[index].steps, apart[index].spread) == (together[index].steps, together[index].spread)
 
 
+def test_directions_between_samples_are_those_of_a_random_order_of_all():
+    """The first of a permutation that sorts as many uniform draws; both ends are samples, and never one twice."""
+    mapped, codes = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 3)
+    for seed in range(40):
+        draws = torch.rand(5, generator=torch.Generator().manual_seed(seed)).tolist()
+        first, second = sorted(range(5), key=draws.__getitem__)[:2]
+        between = Difference().draw(codes, mapped, torch.Generator().manual_seed(seed))
+        assert torch.equal(between, (mapped[second] - mapped[first]).expand(2, 3))
+        toward = Toward().draw(codes + 1, mapped, torch.Generator().manual_seed(seed))
+        assert torch.equal(toward, (mapped[first] - 1).expand(2, 3))
+
+
 def test_the_seed_moves_views(world):
     one, _ = rays(world, settings(), [0])
     other, _ = rays(world, settings(seed=4), [0])
