@@ -219,7 +219,7 @@ def test_what_an_own_option_sets_is_noted_and_shipped_defaults_are_not(own_optio
     [
         (["view.encoder.training={epochs: 300}"], None),
         (["view.encoder.seed=1", "view.encoder.training={epochs: 300,encoder: {width: 32}}"], None),
-        (["view.encoder.training={epochs: 300,batch_size: 8}"], "++view.encoder.training.batch_size=8"),
+        (["view.encoder.training={epochs: 300,batch_size: 8}"], "view.encoder.training={epochs:2,batch_size:8}"),
         (["encoder={width: 64,output_dim: 16}"], "encoder.output_dim=16"),
         (["epochs=100", "dataset.max_train_images=${epochs}"], "epochs=100"),
     ],
@@ -241,7 +241,7 @@ GENERATOR = ["generator={num_steps: 500,checkpoint_every: 7}"]
         ("analyze", ["analysis=grid", "epochs=100"], ["analysis=grid"]),
         ("train", GENERATOR, ["generator.checkpoint_every=7"]),
         ("train", ["epochs=500", "generator={num_steps: ${epochs},checkpoint_every: 7}"], None),
-        ("train", ["view.encoder.training={epochs: 300}"], ["++view.encoder.training.epochs=2"]),
+        ("train", ["view.encoder.training={epochs: 300}"], ["view.encoder.training={epochs:2}"]),
     ],
     ids=str,
 )

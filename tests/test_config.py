@@ -162,6 +162,24 @@ def test_a_changed_row_never_passes_for_the_row(change):
     assert change.split("=")[0] in str(job.run_dir)
 
 
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ("loss={temperature: 0.2,alpha: 1}", ["loss.temperature=0.2", "loss.alpha=1"]),
+        ("optimizer={lr: 0.123}", ["optimizer.lr=0.123"]),  # and the recipe's warm-up
+    ],
+)
+def test_a_mapping_is_the_run_of_its_settings(mapping, words):
+    whole, apart = job_of(mapping), job_of(*words)
+    assert whole.config == apart.config
+    assert (whole.run_dir, sorted(whole.typed)) == (apart.run_dir, sorted(apart.typed))
+
+
+def test_values_within_a_mapping_are_recorded_as_they_would_be_alone():
+    words = ["epochs=7", "dataset.max_train_images=${epochs}"]
+    assert job_of("epochs=7", "dataset={max_train_images: ${epochs}}").typed == job_of(*words).typed == tuple(words)
+
+
 def test_a_mapping_counts_setting_by_setting():
     """Where images lie is no change of a row, how many there are is one."""
     elsewhere, changed = (

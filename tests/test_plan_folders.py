@@ -1,7 +1,9 @@
 """What plans leave on the disk, which is nothing, and how a command names a folder that it cannot use."""
 
 import contextlib
+import copy
 import json
+import logging
 import tempfile
 
 import pytest
@@ -43,7 +45,9 @@ def everything(folder):
     ],
     ids=" ".join,
 )
-def test_a_plan_leaves_nothing(words, typed, capsys):
+def test_a_plan_leaves_nothing(words, typed, capsys, monkeypatch):
+    for name in ("handlers", "level"):  # as they were before hydra/job_logging=default
+        monkeypatch.setattr(logging.root, name, copy.copy(getattr(logging.root, name)))
     before = everything(typed)
     assert run(train, *words) == 0
     assert everything(typed) == before

@@ -58,7 +58,8 @@ def test_a_table_without_the_baseline_has_the_command_that_trains_it(tmp_path):
     # One that is there and shares no metric with the run, as one that diverged, needs no training.
     write(tmp_path, made_up("simclr-0", 5, {}), setting="simclr-0")
     write(tmp_path, made_up("a2-0", 5, {"acc1": 91.0}, baseline_command=command), setting="a2-0")
-    told = {(): f"{command} seed=0,1,3 -m", (0, 3): f"{command} seed=1", (1,): ""}
+    into = f"out={tmp_path}"
+    told = {(): f"{command} seed=0,1,3 {into} -m", (0, 3): f"{command} seed=1 {into}", (1,): ""}
     trained = set()
     for more, wanted in told.items():
         for seed in set(more) - trained:

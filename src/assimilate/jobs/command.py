@@ -46,6 +46,7 @@ from assimilate.run.help_pages import help_of
 from assimilate.run.job import Job
 from assimilate.run.keys import is_settable
 from assimilate.run.known_keys import CONF, leaves, nearest_key, plain_keys
+from assimilate.run.once_loader import RUN_DIR
 from assimilate.run.words import CommandLine, check_quoted, override_word, read_command_line, sweep_word
 
 # Keys in which an option or a row states its own name: set by hand, they would mislabel the run.
@@ -246,7 +247,7 @@ def _place_of(job: Job) -> Iterator[list[str]]:
         yield []
         return
     with tempfile.TemporaryDirectory(prefix="assimilate-plan-") as folder:
-        yield [override_word("hydra.run.dir", folder)]
+        yield [override_word(RUN_DIR, folder)]
 
 
 def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
@@ -274,7 +275,7 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
         try:
             with hydra_in_one_line():
                 if is_plan:  # here and at once, whatever the launcher: another machine has another temporary folder
-                    place = override_word("hydra.run.dir", str(folder.path))
+                    place = override_word(RUN_DIR, str(folder.path))
                     for number, typed in enumerate(expanded):
                         _hydra().run(CONFIG_NAME, task, [*typed, f"hydra.job.num={number}", "hydra.mode=RUN", place])
                 else:

@@ -102,7 +102,7 @@ def _print_table(session: Session, run: Run) -> None:
         session.say(below)
     session.say("± is the standard deviation over probe seeds of one training run")
     if run.baseline.artifact is None and run.baseline_command:
-        session.say(f"baseline to compare with: {run.baseline_command} seed={run.place.seed}")
+        session.say(f"baseline to compare with: {run.own_baseline_command}")
 
 
 def _floors(session: Session, measured: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, dict[str, float]]:

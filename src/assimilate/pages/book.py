@@ -147,7 +147,7 @@ def make_book(
     for budget in [COMPARABLE_BUDGET, *sorted(budgets - {COMPARABLE_BUDGET})]:
         runs = tuple(sorted((run for run in found.runs if run.place.budget == budget), key=place))
         filled = [_fill(table, found.runs, budget, out_word, lenders, baselines, chosen) for table in tables]
-        settings = group_settings(found.runs, budget=budget, baselines=baselines)
+        settings = group_settings(found.runs, budget=budget, baselines=baselines, out_word=out_word)
         chapters.append(Chapter(budget, tuple(table for table in filled if table.datasets), settings, runs))
     titles = {table.group: table.name for table in tables}
     return Book(out, tuple(chapters), found.analyses, tuple(problems), titles)

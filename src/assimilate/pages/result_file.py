@@ -30,7 +30,7 @@ def read_metrics(run_dir: Path) -> dict[str, Any] | None:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, PermissionError):
         return None
-    parts = (result.get("metrics"), (result.get("artifacts") or {})) if isinstance(result, dict) else (None,)
+    parts = (result.get("metrics"), result.get("artifacts", {})) if isinstance(result, dict) else (None,)
     return result if all(isinstance(part, dict) for part in parts) else None
 
 
@@ -68,7 +68,7 @@ def read_newest(
 
 def disagreement(result: Mapping[str, Any], out: Path) -> str | None:
     """Where a result says something else than the probes that it names; None where nowhere, or where they are gone."""
-    probes = [label for label in result.get("artifacts", {}) if label.startswith("probes/")]
+    probes = [label for label in result.get("artifacts") or {} if label.startswith("probes/")]
     parts: dict[str, Any] = {probes[-1]: result} if probes else {}
     baseline = result.get("baseline")
     if isinstance(baseline, dict) and isinstance(baseline.get("artifact"), str):
@@ -87,11 +87,12 @@ def with_baseline(run: Run, out: Path) -> Run:
     if run.baseline.artifact is not None or label is None or label == run.probe:
         return run
     probe = artifact_root(out) / label
+    measured = _measured_by(probe, _stamps(probe))
     try:
-        found = Baseline.model_validate({**_measured_by(probe, _stamps(probe)), "artifact": label, "is_f": False})
+        found = Baseline.model_validate({**measured, "artifact": label, "is_f": False})
     except ValidationError:
         return run
-    return run.model_copy(update={"baseline": found}) if found.metrics else run
+    return run.model_copy(update={"baseline": found}) if measured else run
 
 
 def _stamps(probe: Path) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Val
 
 from assimilate.pages.numbers import hours_text, shared_seconds
 from assimilate.probes.floors import below_pixels
+from assimilate.run.job import shell_word
 from assimilate.run.neutral import is_setting, key_of
 
 ADHOC = "adhoc"
@@ -118,7 +119,8 @@ class Run(_Recorded):
         seconds: of each artifact that it is made of, by label, in the order of building.
         knn_curve: (epoch, accuracy) while it trained; None: it trained nothing.
         notes: what takes the meaning from its numbers.
-        baseline_command: what trains the SimCLR run of the same images and recipe, but for the seed; "" of that run.
+        baseline_command: what trains the SimCLR run of the same images and recipe, but for the seed and `out`; "" of
+            that run.
         probe, paired_with: labels of its own probe, and of that of the SimCLR run of the same images, recipe and seed.
         floors: what an accuracy has to beat, in percent by floor and metric; `floor_notes` say how they were measured.
     """
@@ -219,6 +221,12 @@ class Run(_Recorded):
         """ "SimCLR (f, seed 0)": over a column of its baseline's numbers."""
         seed = f"f, seed {self.seed_of_f}" if self.baseline.is_f else f"seed {self.place.seed}"
         return f"{self.titles.baseline} ({seed})"
+
+    @property
+    def own_baseline_command(self) -> str:
+        """`baseline_command` with its own seed, into the folder that its own command names; "" of that run."""
+        words = [f"seed={self.place.seed}", *(word for word in self.overrides if word.startswith("out="))]
+        return " ".join([self.baseline_command, *map(shell_word, words)]) if self.baseline_command else ""
 
     @property
     def costs(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ from assimilate.pages.numbers import NOTHING, Spread, spread
 from assimilate.pages.paired import Baselines, Paired, elsewhere
 from assimilate.pages.run import Run, label_of
 from assimilate.probes.floors import texts_by_group
+from assimilate.run.job import shell_word
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class SettingsTable:
         title: of which images, at what budget, and which of several tables of these it is.
         apart: what parts it from those others; "" where there are none.
         common: the overrides that all its settings have.
+        out_word: the override `out=…` that its commands need, if the default does not lead there.
     """
 
     budget: str
@@ -80,6 +82,7 @@ class SettingsTable:
     title: str = ""
     apart: str = ""
     common: str = ""
+    out_word: str | None = None
 
     @property
     def columns(self) -> list[tuple[str, bool, str]]:
@@ -108,8 +111,9 @@ class SettingsTable:
         lacking: dict[str, set[int]] = {}
         for run in (run for setting in self.settings for run in setting.unpaired if run.baseline_command):
             lacking.setdefault(run.baseline_command, set()).add(run.place.seed)
+        into = f" {shell_word(self.out_word)}" if self.out_word else ""
         return [
-            f"{command} seed={','.join(map(str, sorted(seeds)))}{' -m' if len(seeds) > 1 else ''}"
+            f"{command} seed={','.join(map(str, sorted(seeds)))}{into}{' -m' if len(seeds) > 1 else ''}"
             for command, seeds in lacking.items()
         ]
 
@@ -126,7 +130,7 @@ class SettingsTable:
 
 
 def group_settings(
-    runs: Sequence[Run], *, budget: str, baselines: Baselines | None = None
+    runs: Sequence[Run], *, budget: str, baselines: Baselines | None = None, out_word: str | None = None
 ) -> tuple[SettingsTable, ...]:
     """Runs of no row at one budget, seeds together, in a table for each data set and set of protocols.
 
@@ -134,6 +138,7 @@ def group_settings(
         runs: results of any budget.
         budget: whose runs to take.
         baselines: the runs to take differences from; None: those among `runs`.
+        out_word: the override `out=…` that commands need, if the default does not lead there.
     """
     adhoc = [run for run in runs if run.place.budget == budget and run.place.row is None]
     baselines = baselines or Baselines(runs)
@@ -154,7 +159,9 @@ def group_settings(
             unpaired = tuple(run for run in own if baselines.of(run) is None)
             rows.append(Setting(own[0].titles.run, own[0].words, tuple(own), paired, shown, unpaired))
         rows.sort(key=lambda setting: not setting.is_baseline)
-        found.append(SettingsTable(budget, dataset, dict(protocols), tuple(rows), common=" ".join(common)))
+        found.append(
+            SettingsTable(budget, dataset, dict(protocols), tuple(rows), common=" ".join(common), out_word=out_word)
+        )
     return tuple(_titled(table, [other for other in found if other.dataset == table.dataset]) for table in found)
 
 

@@ -246,6 +246,8 @@ def _prefer_named(config: DictConfig, named: Override, parsed: Sequence[Override
     option leaves open (null, ???) stays the recipe's; what a row, a pair of data set and view, or the command line says
     wins over both. Options without a name (encoder=resnet50) are the same thing in another size: a recipe's head stays.
     """
+    if _sets(named):
+        return
     group = named.key_or_group
     recipes = [settings_in(path) for path in (CONF / RECIPE).glob("*.yaml")]
     if not (CONF / group).is_dir() or not any(key.startswith(f"{group}.") for recipe in recipes for key in recipe):
@@ -267,9 +269,9 @@ def _prefer_named(config: DictConfig, named: Override, parsed: Sequence[Override
             own |= settings if str(default.config_path).startswith(f"{group}/") else {}
     if f"{group}.name" not in own:
         return
+    given = {key for override in parsed for key, _ in leaves({override.key_or_group: override.value()})}
     for key, value in own.items():
-        given = any(key == override.key_or_group for override in parsed)
-        if setters[key].startswith(f"{RECIPE}/") and value not in (None, MISSING) and not given:
+        if setters[key].startswith(f"{RECIPE}/") and value not in (None, MISSING) and key not in given:
             OmegaConf.update(config, key, value)
 
 

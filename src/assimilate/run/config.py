@@ -49,7 +49,7 @@ from assimilate.run.naming import name_of_setting
 from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral, key_of
 from assimilate.run.python_path import needed_python_path
 from assimilate.run.recipe import Recipe
-from assimilate.run.words import SEARCH_PATH, typed_words
+from assimilate.run.words import SEARCH_PATH, override_word, typed_words
 
 # What to say when a mandatory value was not given.
 MISSING_HINTS = {
@@ -110,7 +110,9 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
     asked = asked_for(parsed)
     capped = [line for line in capped if line.split(" ")[0] in asked]
     words = _each_setting(words, plain, measured=measured)
-    words = _as_run(words, plain, {line.split(" ")[0] for line in capped}, measured=measured)
+    lowered = {line.split(" ")[0] for line in capped}
+    while (as_run := _as_run(words, plain, lowered, measured=measured)) != words:
+        words = as_run
     row = plain.get("row")
     recipe = Recipe(plain, probed=probed)
     check_stage(recipe.job, stage_name, samples=recipe.samples)
@@ -164,7 +166,8 @@ def _lowered(
 def _each_setting(words: Sequence[str], plain: Mapping[str, Any], *, measured: bool) -> list[str]:
     """The words, `encoder={width: 8,output_dim: 16}` as `encoder.width=8 encoder.output_dim=16`.
 
-    So some of its settings may be left out, and others kept. A mapping that stands where none was stays one word.
+    So some of its settings may be left out, and others kept. A mapping that is added, or stands where none was, stays
+    one word.
 
     Args:
         words: overrides.
@@ -173,17 +176,21 @@ def _each_setting(words: Sequence[str], plain: Mapping[str, Any], *, measured: b
     """
     found = [[word] for word in words]
     for place, override in enumerate(parse(words)):
-        if not isinstance(override._value, dict):
+        if not isinstance(override._value, dict) or words[place].startswith("+"):
             continue
-        sign = words[place][: len(words[place]) - len(words[place].lstrip("+"))]
-        apart = [
-            f"{sign}{key}={replace(override, _value=value).get_value_element_as_str()}"
-            for key, value in leaves({override.key_or_group: override._value})
-        ]
+        settings = leaves({override.key_or_group: override._value})
+        apart = [f"{key}={_value_as_typed(override, value)}" for key, value in settings]
         others = [*found[:place], apart, *found[place + 1 :]]
         if _compose_to(list(itertools.chain.from_iterable(others)), plain.__eq__, measured=measured):
             found = others
     return list(itertools.chain.from_iterable(found))
+
+
+def _value_as_typed(override: Override, value: Any) -> str:
+    """A value of a key within a mapping: quoted as it was, `${key}` as it stands."""
+    if type(value) is str and "${" in value:
+        return value
+    return str(replace(override, _value=value).get_value_element_as_str())
 
 
 def _as_run(words: Sequence[str], plain: Mapping[str, Any], capped: set[str], *, measured: bool) -> list[str]:
@@ -256,14 +263,20 @@ def words_of_the_baseline(job: Job) -> list[str]:
     wanted = probe_of_baseline(recipe)
     if wanted is None or is_baseline(recipe):
         return []
-    read = keys_of_baseline(recipe) - {f"trainer.{name}" for name in SHOWN}
+    read = keys_of_baseline(recipe) - {"out", *(f"trainer.{name}" for name in SHOWN)}
     seed, kept = f"seed={recipe.encoder.seed}", _words_that_matter(job, read)
-    for loss in ([], [f"loss={job.config['simclr_loss']}"]):
-        words = [*kept, *loss, "assim=simclr"]
+    added: list[list[str]] = [[], [f"loss={job.config['simclr_loss']}"]]
+    if (root := job.config["dataset"].get("root")) is not None:  # an own row may say it
+        added += [[*each, override_word("dataset.root", str(root))] for each in added]
+    for more in added:
+        words = [*kept, *more, "assim=simclr"]
         with contextlib.suppress(UserError):  # these compose to no run
             alone = dict(leaves(make_job("train", compose(words), words).config))
             other = {key: value for key, value in leaves(job.config) if key in read and alone.get(key, value) != value}
-            words += [f"{key}={as_typed(value)}" for key, value in other.items()]
+            words += [
+                override_word(key, value) if isinstance(value, str) else f"{key}={as_typed(value)}"
+                for key, value in other.items()
+            ]
             words = sorted(words, key=lambda word: (word == "assim=simclr", key_of(word)))
             made = make_job("train", compose([*words, seed]), [*words, seed])
             if Recipe(made.config).probe.key == wanted.key:
@@ -272,7 +285,7 @@ def words_of_the_baseline(job: Job) -> list[str]:
 
 
 def _words_that_matter(job: Job, read: set[str]) -> list[str]:
-    """Of a job's words, and of the options of its row, those of which something is read, and where results lie."""
+    """Of a job's words, and of the options of its row, those of which something is read."""
     typed, rows = parse(job.overrides), set(table_groups())
     groups = {override.key_or_group for override in typed}
     of_rows = [word for override in typed if override.key_or_group in rows for word in _options_of_row(override)]
@@ -288,7 +301,7 @@ def _words_that_matter(job: Job, read: set[str]) -> list[str]:
             wanted = key in ROW_COMPANIONS or told_of
         else:
             leaf = [name for name, _ in leaves({key: override.value()})]
-            wanted = key in (SEARCH_PATH, "out", *ROW_COMPANIONS) or any(name in read for name in leaf)
+            wanted = key in (SEARCH_PATH, *ROW_COMPANIONS) or any(name in read for name in leaf)
         if wanted:
             kept.append(str(override.input_line))
     return kept

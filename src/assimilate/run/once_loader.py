@@ -19,6 +19,8 @@ from omegaconf import DictConfig
 
 # How many choices of options are remembered: a long multirun has thousands, of a megabyte each.
 REMEMBERED = 64
+# What of Hydra's own a command changes between its check and its run: a plan's folder is a temporary one.
+RUN_DIR = "hydra.run.dir"
 
 
 class ReadOnce(ConfigRepository):
@@ -76,6 +78,7 @@ class OnceLoader(ConfigLoaderImpl):
         self._apply_overrides_to_config(setting, config)
         ours = [override for override in parsed if not override.is_hydra_override()]
         config.hydra.overrides.task = [override.input_line for override in ours]
+        config.hydra.overrides.hydra = [override.input_line for override in parsed if override.is_hydra_override()]
         spelling = config.hydra.job.config.override_dirname
         config.hydra.job.override_dirname = get_overrides_dirname(
             ours, list(spelling.exclude_keys), item_sep=spelling.item_sep, kv_sep=spelling.kv_sep
@@ -87,13 +90,13 @@ class OnceLoader(ConfigLoaderImpl):
         return self._defaults(config_name, self._parse(config_name, overrides)[1], run_mode)
 
     def _parse(self, config_name: str | None, words: list[str]) -> tuple[list[Override], tuple[str, ...]]:
-        """The overrides, and the words of all but those that set a value of ours."""
+        """The overrides, and the words of all but those that set a value of ours, or where a run lies."""
         parsed, repository = self._parse_overrides_and_create_caching_repo(config_name, words)
         choosing = [
             word
             for word, override in zip(words, parsed, strict=True)
             if override.is_sweep_override()
-            or override.is_hydra_override()
+            or (override.is_hydra_override() and override.key_or_group != RUN_DIR)
             or (repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict))
         ]
         return parsed, tuple(choosing)
