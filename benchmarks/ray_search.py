@@ -124,7 +124,7 @@ def passes_of_a_step(networks: Networks, codes_in_flight: int) -> list[float]:
 
     forward()
     step()
-    return [seconds(step) / seconds(forward) for _ in range(7)]
+    return [seconds(step) / seconds(forward) for _ in range(15)]
 
 
 def compare(name: str, networks: Networks, adam: SearchSettings, rays: RaySettings, pairs: int) -> None:
