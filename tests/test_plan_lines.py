@@ -112,7 +112,7 @@ def test_disk_is_told_in_few_digits(megabytes, text):
 
 
 def test_prose_on_a_terminal_ends_between_words_and_what_is_copied_is_whole():
-    path, command = f"result:  /tmp/{'x' * 90}", f"note: {'a ' * 30}python -m assimilate.train {'b=c ' * 9}"
+    path, command = f"result:  /tmp/{'x' * 90}", f"note: {'a ' * 30}python -m assimilate.train {' '.join(['b=c'] * 9)}"
     prose = "  " + "digits are enlarged " * 9
     for is_terminal, parts in ((True, 3), (False, 1)):
         terminal, shown = Terminal(), io.StringIO()

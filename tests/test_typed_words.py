@@ -37,7 +37,7 @@ def test_signs_that_change_nothing_are_not_shown():
     """`++key` of a key that the run has anyway, and `+` of an argument of a class of one's own."""
     words = read_command_line(["++view.epsilon1=0.3", "++loss={alpha: 0.2}", "+view.encoder.training.epochs=3"]).words
     job = make_job("train", compose(words), words)
-    shown = ("view.epsilon1=0.3", "loss={alpha: 0.2}", "+view.encoder.training.epochs=3")
+    shown = ("view.epsilon1=0.3", "loss.alpha=0.2", "+view.encoder.training.epochs=3")
     assert job.typed == job.overrides == shown
     plain = make_job("train", compose(shown), shown)
     assert (plain.identity, plain.run_dir) == (job.identity, job.run_dir)

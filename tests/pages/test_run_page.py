@@ -20,8 +20,9 @@ from assimilate.pages.result_file import with_baseline
 from assimilate.pages.run import parse_place, parse_run
 from assimilate.pages.terminal import run_table
 from assimilate.probes.step import PROBED
+from assimilate.run.baseline_words import words_of_the_baseline
 from assimilate.run.composing import compose
-from assimilate.run.config import make_job, words_of_the_baseline
+from assimilate.run.config import make_job
 from assimilate.run.recipe import Recipe
 from assimilate.run.titles import titles_of
 from tests.made_up_out import HOSTILE, PNG, PROTOCOLS, measured, result, write

@@ -51,7 +51,7 @@ def gradient(generator, embedding):
 
 
 def rays(generator, embedding):
-    wanted = RaySettings(epsilon1=0.05, epsilon2=0.2, num_views=VIEWS, candidates=3, width=6, calibration=3, passes=3)
+    wanted = RaySettings(epsilon1=0.05, epsilon2=0.2, num_views=VIEWS, candidates=3, width=6, calibration=3, passes=6)
     return RayEngine(generator, embedding, wanted)
 
 

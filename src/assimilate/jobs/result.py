@@ -24,8 +24,8 @@ from assimilate.probes.collapse import collapse
 from assimilate.probes.features import extract_features, finite_features, freeze
 from assimilate.probes.floors import COMMONEST_CLASS, PIXELS, below, commonest_class, named_as
 from assimilate.probes.knn import leave_one_out_accuracy
+from assimilate.run.baseline_words import words_of_the_baseline
 from assimilate.run.checks import KNN_TRAIN
-from assimilate.run.config import words_of_the_baseline
 from assimilate.run.words import typed_words
 
 
