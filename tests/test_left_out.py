@@ -2,6 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import pytest
 
@@ -35,6 +36,29 @@ class OwnMethod(Loss):
 
         return type("NoMethod", (Method,), {})(alignment)
 """
+
+
+def test_a_field_by_the_name_of_what_is_inherited_is_refused():
+    """Pydantic would warn, keep the field's value for the identity, and give methods the inherited one."""
+
+    class Parent(Settings):
+        field: int = 1
+        constant: ClassVar[int] = 2
+
+        @property
+        def computed(self) -> int:
+            return 3
+
+    class Child(Parent):
+        field: int = 4  # a field may have another default
+
+    assert Child().field == 4
+    for name in ("computed", "constant", "identity"):
+        with (
+            pytest.warns(UserWarning, match="shadows"),
+            pytest.raises(TypeError, match=rf"its field {name} has the name of an attribute of \w+, which would hide"),
+        ):
+            type("Own", (Parent,), {"__module__": __name__, "__annotations__": {name: int}})
 
 
 @pytest.fixture(scope="module", autouse=True)

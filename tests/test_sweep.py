@@ -333,7 +333,7 @@ def test_names_of_rows_are_whole_in_a_narrow_table(tmp_path, capsys, monkeypatch
     shown = capsys.readouterr().out
     assert all(name in shown for name in names), shown
     # The command below it can be typed as it stands, wherever `out` is.
-    words = shlex.split(next(line for line in shown.splitlines() if line.startswith("tables:")))
+    words = shlex.split(next(line for line in shown.splitlines() if line.startswith("tables and differences:")))
     assert compose(words[-1:])["out"] == str(tmp_path / "öut")
 
 

@@ -265,6 +265,22 @@ def test_a_terminal_of_80_columns_cuts_no_number():
     assert not any(map(alone.is_below_pixels, values))
 
 
+def test_nothing_is_subtracted_from_an_f_of_another_seed(tmp_path):
+    """Until the SimCLR run of the same seed is there, which then stands in its place."""
+    f = {"metrics": {"acc1": measured(80.0)}, "protocols": {"acc1": PROTOCOLS["acc1"]}, "artifact": "probes/cifar10/f"}
+    places = {"probe": "probes/cifar10/a2-x", "paired_with": "probes/cifar10/simclr-x"}
+    for seed_of_f, found in ((3, {"diff.": ["+10.00"]}), (0, {})):
+        made = result(row=None, seed=3, metrics={"acc1": 90.0}, **places)
+        made |= {"baseline": f, "config": {"view": {"encoder": {"seed": seed_of_f}}}}
+        run = with_baseline(parse_run(made, parse_place(("paper", "adhoc", "x", "cifar10", "seed3"))), tmp_path)
+        columns = compare(run)
+        assert columns[f"SimCLR (f, seed {seed_of_f})"] == ["80.00 ± 0.05"]
+        assert {name: cells for name, cells in columns.items() if name == "diff."} == found
+    probed(tmp_path, "probes/cifar10/simclr-x", acc1=88.0)
+    columns = compare(with_baseline(run, tmp_path))
+    assert (columns["SimCLR (seed 3)"], columns["diff."]) == (["88.00 ± 0.05"], ["+2.00"])
+
+
 def test_what_is_below_raw_pixels_is_marked_in_every_column_of_an_encoder(tmp_path):
     """On the run's page, in its report and in the tables of settings; and what the mark means stands below."""
     made = result(row=None, metrics={"acc1": 90.0}, floors={"raw pixels": {"acc1": 80.0}})

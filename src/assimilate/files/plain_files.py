@@ -103,7 +103,10 @@ def check_weights(value: object, *, origin: str) -> dict[str, Tensor]:
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{origin}: {name} is not finite (NaN or ∞)")
         if tensor.is_floating_point() and tensor.numel() and (largest := float(tensor.abs().max())) > LARGEST_WEIGHT:
-            raise ValueError(f"{origin}: {name} holds {largest:.3g}, which is no weight of a trained network")
+            raise ValueError(
+                f"{origin}: {name} holds {largest:.3g}, which is no weight of a trained network: its "
+                "training diverged, as it does where all views are alike, or the learning rate is too large"
+            )
     return value
 
 

@@ -168,7 +168,18 @@ class Settings(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """The keywords of `__init_subclass__` are no settings of pydantic's."""
+        """Refuse fields that would hide what a parent computes; keywords of `__init_subclass__` are none of pydantic's.
+
+        Raises:
+            TypeError: pydantic would give the field its value and the parent's methods theirs.
+        """
+        for name in vars(cls).get("__annotations__", {}):
+            for parent in cls.__mro__[1:]:
+                if name in cls.model_fields and issubclass(parent, Settings) and name in vars(parent):
+                    raise TypeError(
+                        f"{cls.__module__}.{cls.__qualname__}: its field {name} has the name of an attribute of "
+                        f"{parent.__name__}, which would hide its value: call the field something else"
+                    )
 
     @field_validator("*", mode="wrap")
     @classmethod

@@ -142,6 +142,7 @@ class Run:
     Attributes:
         folder: absolute.
         out: the folder `out` that it lies below.
+        title: what is assimilated and how, "A2 with W-search (rays)".
         name: the paper's row ("table3/expert_expert_simclr"), or "adhoc/<overrides>-<hash>".
         dataset_name: the data set's name.
         budget: the budget's name; numbers of any but "paper" are not the paper's.
@@ -178,7 +179,7 @@ class Run:
         if (wrong := disagreement(self.raw, self.out)) is not None:
             raise ValueError(f"{self.folder / METRICS} {wrong}")
         self.name, self.dataset_name = f"{place.group}/{place.setting}", place.dataset
-        self.budget, self.seed = place.budget, place.seed
+        self.title, self.budget, self.seed = result.titles.run, place.budget, place.seed
         self.metrics, self.protocols, self.seconds = result.metrics, result.protocols, result.seconds
         self.paper, self.untrained, self.floors = result.paper, result.untrained, result.floors
         self.knn_curve = [(int(epoch), accuracy) for epoch, accuracy in result.knn_curve or ()]

@@ -101,7 +101,7 @@ def _print_table(session: Session, run: Run) -> None:
     if below := note_of(cell for cells in compare(run).values() for cell in cells):
         session.say(below)
     session.say("± is the standard deviation over probe seeds of one training run")
-    if run.baseline.artifact is None and run.baseline_command:
+    if run.baseline_command and not run.is_beside_its_baseline:
         session.say(f"baseline to compare with: {run.own_baseline_command}")
 
 

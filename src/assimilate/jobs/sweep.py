@@ -299,7 +299,7 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
         console.print(f"logs:    {folder.path}", markup=False)
     if any(record.status == "done" and not record.planned for record in records) and stage in MEASURING:
         out = shell_word(override_word("out", str(folder.out)))
-        console.print(f"tables:  python -m assimilate.report {out}", markup=False)
+        console.print(f"tables and differences:  python -m assimilate.report {out}", markup=False)
     return len(failed) + missing
 
 

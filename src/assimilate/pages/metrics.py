@@ -83,7 +83,7 @@ def compare(run: Run) -> dict[str, list[str]]:
     """The table of a run's results, column by column, a line a metric; empty where nothing was measured.
 
     Beside the run stand its floors (or at least its random network), its baseline and the paper, as far as they are
-    there. "▽" marks the run and its baseline alike.
+    there; the difference is from a baseline of its own seed. "▽" marks the run and its baseline alike.
     """
     names = ordered([*run.metrics, *run.diverged])
     forms = [metric(name) for name in names]
@@ -97,7 +97,7 @@ def compare(run: Run) -> dict[str, list[str]]:
         DIVERGED if own is None else marked_text(run, name, own) for name, own in zip(names, ours, strict=True)
     ]
     columns[DIFFERENCE] = [
-        NOTHING if own is None or other is None else signed(own.mean - other.mean, 2)
+        NOTHING if own is None or other is None or not run.is_beside_its_baseline else signed(own.mean - other.mean, 2)
         for own, other in zip(ours, others, strict=True)
     ]
     # A number of another budget never stands beside the paper's.

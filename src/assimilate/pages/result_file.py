@@ -82,9 +82,9 @@ def disagreement(result: Mapping[str, Any], out: Path) -> str | None:
 
 
 def with_baseline(run: Run, out: Path) -> Run:
-    """The run beside the SimCLR run of the same images, recipe and seed, if that is there and the run has no f."""
+    """The run beside the SimCLR run of the same images, recipe and seed, if that is there and its f is of another."""
     label = run.paired_with
-    if run.baseline.artifact is not None or label is None or label == run.probe:
+    if run.is_beside_its_baseline or label is None or label == run.probe:
         return run
     probe = artifact_root(out) / label
     measured = _measured_by(probe, _stamps(probe))

@@ -13,6 +13,7 @@ from assimilate.run.job import shell_word
 from assimilate.run.neutral import is_setting, key_of
 
 ADHOC = "adhoc"
+UNKNOWN_SEED = "?"
 # The one budget whose numbers may stand beside the paper's.
 COMPARABLE_BUDGET = "paper"
 # What runs go by that keep to that budget, but are of no row that the paper prints.
@@ -223,6 +224,12 @@ class Run(_Recorded):
         return f"{self.titles.baseline} ({seed})"
 
     @property
+    def is_beside_its_baseline(self) -> bool:
+        """Whether `baseline` is a run of its own seed, as far as is recorded, so that numbers may be subtracted."""
+        of_its_seed = not self.baseline.is_f or self.seed_of_f in (self.place.seed, UNKNOWN_SEED)
+        return self.baseline.artifact is not None and of_its_seed
+
+    @property
     def own_baseline_command(self) -> str:
         """`baseline_command` with its own seed, into the folder that its own command names; "" of that run."""
         words = [f"seed={self.place.seed}", *(word for word in self.overrides if word.startswith("out="))]
@@ -253,7 +260,7 @@ class Run(_Recorded):
     def seed_of_f(self) -> Any:
         """The seed of the SimCLR run that its views come from; "?" where it is not recorded."""
         encoder = self.group("view").get("encoder")
-        return encoder.get("seed", "?") if isinstance(encoder, Mapping) else "?"
+        return encoder.get("seed", UNKNOWN_SEED) if isinstance(encoder, Mapping) else UNKNOWN_SEED
 
     @property
     def encoder(self) -> str | None:
