@@ -25,7 +25,8 @@ def run_lines(book: Book) -> list[dict[str, Any]]:
 
 def _place(run: Run) -> dict[str, Any]:
     place = run.place
-    return {"setting": f"{place.group}/{place.setting}", "dataset": run.dataset, "budget": place.budget}
+    name = f"{place.group}/{place.setting}"
+    return {"setting": name, "run": run.titles.run, "dataset": run.dataset, "budget": place.budget}
 
 
 def _measured(run: Run) -> dict[str, Any]:
@@ -35,13 +36,13 @@ def _measured(run: Run) -> dict[str, Any]:
 
 # Of each line of `difference_lines`: the columns of a file without differences too.
 DIFFERENCE_KEYS = (
-    "setting", "dataset", "budget", "metric", "title", "mean", "low", "high", "p", "p_holm", "n", "seeds",
+    "setting", "run", "dataset", "budget", "metric", "title", "mean", "low", "high", "p", "p_holm", "n", "seeds",
 )  # fmt: skip
 
 
 def difference_lines(book: Book) -> list[dict[str, Any]]:
     """A plain dict a setting and metric: its difference from the baseline."""
-    settings = {tuple(_place(run).values()): run for run in book.runs}
+    settings = {(run.place.group, run.place.setting, run.dataset, run.place.budget): run for run in book.runs}
     return [
         {
             **_place(run),
