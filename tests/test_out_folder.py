@@ -105,20 +105,18 @@ def others(chain, tmp_path):
 
 @contextlib.contextmanager
 def not_as_root(out):
-    """Root may write anywhere; within the block this process is nobody."""
+    """Root may write anywhere; within the block this process is nobody, who may enter these folders from then on."""
     if os.geteuid() != 0:
         yield
         return
-    parents = {folder: folder.stat().st_mode for folder in out.parents if not folder.stat().st_mode & 0o001}
-    for folder, mode in parents.items():
-        folder.chmod(mode | 0o011)
+    for folder in out.parents:  # some are those of other processes' tests too, so none is closed again
+        if not (mode := folder.stat().st_mode) & 0o001:
+            folder.chmod(mode | 0o011)
     os.seteuid(65534)
     try:
         yield
     finally:
         os.seteuid(0)
-        for folder, mode in parents.items():
-            folder.chmod(mode)
 
 
 @pytest.mark.xdist_group("chain")

@@ -26,11 +26,11 @@ class Dimmed(LearnedView):
     title: ClassVar[str] = "dimmed"
     trained_by: ClassVar[str | None] = "my_dimming_training.Dimming"
     light: Probability = 0.5
-    whole: Annotated[NoTransform, NEUTRAL, At("")]
+    unchanged: Annotated[NoTransform, NEUTRAL, At("")]
 
     @property
     def given_images(self) -> Transform:
-        return self.whole
+        return self.unchanged
 
     @property
     def training(self) -> Mapping[str, Any]:
