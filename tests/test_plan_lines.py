@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from assimilate import train
+from assimilate import analyze, train
 from assimilate.graph.cost import Cost, duration
 from assimilate.jobs.plan import (
     DRAWING_SECONDS,
@@ -140,3 +140,9 @@ def test_a_line_of_progress_says_what_is_done():
     recipe = Recipe(make_job("train", compose(words), words).config)
     assert recipe.view.doing == "Making views by W-search"
     assert recipe.latents.doing == "Inverting images"
+
+
+def test_a_figure_of_the_images_alone_needs_nothing_built(tmp_path, capsys):
+    words = ["budget=smoke", "analysis=grid", "analysis.columns=[original]", f"out={tmp_path}", "prepare=plan"]
+    assert analyze.main(words) == 0
+    assert capsys.readouterr().out.endswith("  nothing to build\n")

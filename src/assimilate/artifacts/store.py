@@ -13,6 +13,7 @@ from assimilate.artifacts.artifact import MANIFEST, SCHEMA, Artifact, held, read
 from assimilate.artifacts.provenance import provenance
 from assimilate.errors import UserError
 from assimilate.files.checked_files import SeenFiles, digest_file, write_sealed
+from assimilate.files.own_code import named, own_frames
 from assimilate.files.whole_file import sync_folder
 from assimilate.graph.identity import canonical, content_hash
 from assimilate.graph.place import Built
@@ -278,5 +279,7 @@ def failures_explained(artifact: Artifact) -> Iterator[None]:
                 "again, it goes on where it stopped"
             ) from error
         if isinstance(error, ValueError | FloatingPointError):
-            raise UserError(str(error)) from error
+            own = own_frames(error)  # numpy's "high <= 0" says nothing by itself
+            place = f"{named(own[-1])}, line {own[-1].tb_lineno}: " if own else ""
+            raise UserError(f"{place}{error}") from error
         raise

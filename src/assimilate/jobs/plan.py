@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -97,7 +97,8 @@ def print_plan(
     """
     needs = needs_of_run(session) if needs is None else unfold(needs)
     speed, machine = likely_speed(session), "a GPU" if session.gpu_is_likely() else "this CPU"
-    planned = [*_planned(needs, speed, f"{machine} ({_how_rough(speed)})"), *more]
+    machine = f"{machine} ({_how_rough(speed)})"
+    planned = [*_planned(needs, speed, machine), *(replace(part, machine=machine) for part in more)]
     if session.job.turn:
         session.job.planned.extend(asdict(part) for part in planned)
         return
@@ -122,7 +123,7 @@ def parts_of(planned: Sequence[Planned], jobs: Mapping[str, str] = MappingProxyT
         jobs: by key, which jobs of a multirun use it.
     """
     width = max((len(part.label) for part in planned if part.command), default=0)
-    following = [*(part.command for part in planned[1:]), ""]
+    following = [*(part.command for part in planned), ""][1:]
     for part, command in zip(planned, following, strict=True):
         if not part.command:
             yield f"  exists  {part.label}"

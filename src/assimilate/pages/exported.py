@@ -26,7 +26,8 @@ def run_lines(book: Book) -> list[dict[str, Any]]:
 def _place(run: Run) -> dict[str, Any]:
     place = run.place
     name = f"{place.group}/{place.setting}"
-    return {"setting": name, "run": run.titles.run, "dataset": run.dataset, "budget": place.budget}
+    told = {"run": run.titles.run, "words": run.words}
+    return {"setting": name, **told, "dataset": run.dataset, "budget": place.budget}
 
 
 def _measured(run: Run) -> dict[str, Any]:
@@ -36,8 +37,9 @@ def _measured(run: Run) -> dict[str, Any]:
 
 # Of each line of `difference_lines`: the columns of a file without differences too.
 DIFFERENCE_KEYS = (
-    "setting", "run", "dataset", "budget", "metric", "title", "mean", "low", "high", "p", "p_holm", "n", "seeds",
-)  # fmt: skip
+    *("setting", "run", "words", "dataset", "budget", "metric", "title"),
+    *("mean", "low", "high", "p", "p_holm", "n", "seeds"),
+)
 
 
 def difference_lines(book: Book) -> list[dict[str, Any]]:
