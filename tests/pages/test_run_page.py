@@ -270,6 +270,7 @@ def test_nothing_is_subtracted_from_an_f_of_another_seed(tmp_path):
     f = {"metrics": {"acc1": measured(80.0)}, "protocols": {"acc1": PROTOCOLS["acc1"]}, "artifact": "probes/cifar10/f"}
     places = {"probe": "probes/cifar10/a2-x", "paired_with": "probes/cifar10/simclr-x"}
     for seed_of_f, found in ((3, {"diff.": ["+10.00"]}), (0, {})):
+        f["artifact"] = f"probes/cifar10/{'simclr-x' if found else 'f'}"
         made = result(row=None, seed=3, metrics={"acc1": 90.0}, **places)
         made |= {"baseline": f, "config": {"view": {"encoder": {"seed": seed_of_f}}}}
         run = with_baseline(parse_run(made, parse_place(("paper", "adhoc", "x", "cifar10", "seed3"))), tmp_path)

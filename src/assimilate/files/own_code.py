@@ -1,11 +1,13 @@
 """Where an exception went through the user's own code."""
 
+import os
 import sysconfig
 from pathlib import Path
 from types import TracebackType
 
 # Ours, Python's and installed packages: what called the user's code says nothing about it.
 _OTHERS = (
+    Path(__file__).parents[1],
     Path(__file__).resolve().parents[1],
     *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
 )
@@ -26,5 +28,6 @@ def named(frame: TracebackType) -> str:
 
 
 def _is_own(file: str) -> bool:
-    path = Path(file)  # of compiled code a file that is not here
-    return path.is_file() and not any(path.absolute().is_relative_to(other) for other in _OTHERS)
+    if file.startswith("<") or not os.path.isfile(file):  # of compiled code a file that is not here
+        return False
+    return not any(Path(file).absolute().is_relative_to(other) for other in _OTHERS)

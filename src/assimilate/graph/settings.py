@@ -173,9 +173,9 @@ class Settings(BaseModel):
         Raises:
             TypeError: pydantic would give the field its value and the parent's methods theirs.
         """
-        for name in vars(cls).get("__annotations__", {}):
+        for name in cls.model_fields:
             for parent in cls.__mro__[1:]:
-                if name in cls.model_fields and issubclass(parent, Settings) and name in vars(parent):
+                if issubclass(parent, Settings) and name in vars(parent):
                     raise TypeError(
                         f"{cls.__module__}.{cls.__qualname__}: its field {name} has the name of an attribute of "
                         f"{parent.__name__}, which would hide its value: call the field something else"

@@ -225,7 +225,9 @@ class Run(_Recorded):
 
     @property
     def is_beside_its_baseline(self) -> bool:
-        """Whether `baseline` is a run of its own seed, as far as is recorded, so that numbers may be subtracted."""
+        """Whether `baseline` is the run it is paired with, as far as is recorded: numbers may be subtracted."""
+        if self.paired_with is not None:  # f may have settings of its own as well
+            return self.baseline.artifact == self.paired_with
         of_its_seed = not self.baseline.is_f or self.seed_of_f in (self.place.seed, UNKNOWN_SEED)
         return self.baseline.artifact is not None and of_its_seed
 
