@@ -1,13 +1,14 @@
 """What a process shows of the words of its jobs, and what it knows of keys, whatever else it has run."""
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from assimilate.graph.wiring import places_of
 from assimilate.jobs.command import stage
 from assimilate.run.composing import compose
 from assimilate.run.config import make_job
 from assimilate.run.keys import known_keys, value_keys
-from assimilate.run.words import read_command_line, typed_words
+from assimilate.run.words import override_word, read_command_line, typed_words
 from assimilate.views.synthesised import WPerturb
 
 
@@ -42,6 +43,16 @@ def test_signs_that_change_nothing_are_not_shown():
     plain = make_job("train", compose(shown), shown)
     assert (plain.identity, plain.run_dir) == (job.identity, job.run_dir)
     assert typed_words(["generator._target_=my.G", "+generator.width=8"])[1] == "generator.width=8"
+
+
+@pytest.mark.parametrize(
+    "text", ["null", "true", "2020", "1e3", "1,2", "ö (1)", "nan", "0x10", "", "a/b-c.d", "range(1,3)"]
+)
+def test_a_text_is_written_such_that_hydra_reads_that_text(text):
+    (read,) = OverridesParser.create().parse_overrides([override_word("dataset.root", text)])
+    value = read.value()
+    assert not read.is_sweep_override()
+    assert (value if isinstance(value, str) else getattr(value, "text", value)) == text
 
 
 def test_a_class_from_outside_makes_no_key_known_to_other_jobs(tmp_path, capsys, monkeypatch):

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerContext
 
@@ -48,6 +49,8 @@ class WarmProcess:
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
+        while new_session and self._process.exitcode is None and os.getsid(self.pid) != self.pid:
+            time.sleep(0.001)  # there is no group to be killed before it leads one
 
     @property
     def returncode(self) -> int | None:

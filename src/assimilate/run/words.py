@@ -255,8 +255,12 @@ def _quoted(text: str) -> str:
 
 
 def override_word(key: str, value: str) -> str:
-    """`key=value` such that Hydra reads the very value: quoted where its grammar wants it ("ö", "(")."""
-    return f"{key}={value if re.fullmatch(r'[A-Za-z0-9_/.+@%:-]+', value) else _quoted(value)}"
+    """`key=value` such that Hydra reads the very text: quoted where it would read another thing ("ö", "(", "1e3")."""
+    if re.fullmatch(r"[A-Za-z0-9_/.+@%:-]+", value):
+        read = _parsed(f"{key}={value}")
+        if read is not None and read.value() == value:
+            return f"{key}={value}"
+    return f"{key}={_quoted(value)}"
 
 
 def unreadable(word: str) -> str:
