@@ -1,5 +1,6 @@
 """A class from outside that leaves out what it has to give is refused when it is composed, in one line."""
 
+import functools
 import sys
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -59,6 +60,36 @@ def test_a_field_by_the_name_of_what_is_inherited_is_refused():
             pytest.raises(TypeError, match=rf"its field {name} has the name of an attribute of \w+, which would hide"),
         ):
             type("Own", (Parent,), {"__module__": __name__, "__annotations__": {name: int}})
+
+
+def computes(self) -> int:
+    return 5
+
+
+@pytest.mark.parametrize("computed", [property(computes), functools.cached_property(computes), computes])
+def test_a_field_of_a_parent_is_not_computed(computed):
+    """Pydantic would take what computes for the default: a property as it stands there."""
+
+    class Parent(Settings):
+        field: int = 1
+
+    with pytest.raises(TypeError, match="Own: field is a field of a parent, and cannot be computed"):
+        type("Own", (Parent,), {"__module__": __name__, "field": computed})
+
+
+def test_a_field_that_another_base_brings_is_refused_as_well():
+    """The class has no annotation of its own, which would tell of it."""
+
+    class Fields(Settings):
+        side: int = 1
+
+    class Computes(Settings):
+        @property
+        def side(self) -> int:
+            return 2
+
+    with pytest.raises(TypeError, match="side"):
+        type("Own", (Fields, Computes), {"__module__": __name__})
 
 
 @pytest.fixture(scope="module", autouse=True)

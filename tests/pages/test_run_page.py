@@ -15,6 +15,7 @@ import assimilate
 from assimilate import report
 from assimilate.files.checked_files import write_sealed
 from assimilate.graph.wiring import Wiring
+from assimilate.pages.found import read_out
 from assimilate.pages.metrics import compare
 from assimilate.pages.result_file import with_baseline
 from assimilate.pages.run import parse_place, parse_run
@@ -139,6 +140,7 @@ def test_a_page_says_what_its_run_recorded(tmp_path):
     titles = {"run": "My method with my views", "views": "expert, my views", "baseline": "MoCo", "dataset": "my images"}
     made = result(row=None, metrics={"acc1": 50.0, "my_metric": 1.5}, titles=titles)
     made["baseline"] = {"metrics": {"acc1": measured(40.0)}, "artifact": "probes/x/y"}
+    made["paired_with"] = "probes/x/y"
     made["protocols"]["my_metric"] = "as nobody measures"
     folder = write(tmp_path, made, setting="x-1234abcd")
     assert report.main([f"out={tmp_path}"]) == 0
@@ -251,6 +253,7 @@ def test_a_terminal_of_80_columns_cuts_no_number():
         row=None, metrics=values, floors={name: dict.fromkeys(values, value) for name, value in floors.items()}
     )
     made["baseline"] = {"metrics": {name: measured(11.88, 1.88) for name in values}, "artifact": "probes/x/y"}
+    made["paired_with"] = "probes/x/y"
     run = parse_run(made, parse_place(("paper", "adhoc", "x", "cifar10", "seed0")))
     console = Console(width=80, file=io.StringIO())
     console.print(run_table(run))
@@ -280,6 +283,23 @@ def test_nothing_is_subtracted_from_an_f_of_another_seed(tmp_path):
     probed(tmp_path, "probes/cifar10/simclr-x", acc1=88.0)
     columns = compare(with_baseline(run, tmp_path))
     assert (columns["SimCLR (seed 3)"], columns["diff."]) == (["88.00 ± 0.05"], ["+2.00"])
+
+
+@pytest.mark.parametrize("paired_with", ["probes/cifar10/simclr-x", None])
+def test_nothing_is_subtracted_from_an_f_of_the_same_seed_with_settings_of_its_own(tmp_path, paired_with):
+    """Nor where the settings make no SimCLR run, which is recorded as null."""
+    command = "python -m assimilate.train assim=simclr" if paired_with else ""
+    made = result(row=None, metrics={"acc1": 90.0}, paired_with=paired_with, baseline_command=command)
+    f = {"metrics": {"acc1": measured(80.0)}, "protocols": made["protocols"], "artifact": "probes/cifar10/f"}
+    made |= {"baseline": f, "config": {"view": {"encoder": {"seed": made["seed"]}}}}
+    folder = write(tmp_path, made, setting="x-1234abcd")
+    assert report.main([f"out={tmp_path}"]) == 0
+    (run,) = read_out(tmp_path).runs
+    columns = compare(run)
+    assert columns[f"SimCLR (f, seed {made['seed']}, own settings)"] == ["80.00 ± 0.05"]
+    assert "diff." not in columns
+    page = (folder / "report.html").read_text()
+    assert ("The SimCLR run that it is paired with does not stand beside it yet" in page) == bool(paired_with)
 
 
 def test_what_is_below_raw_pixels_is_marked_in_every_column_of_an_encoder(tmp_path):

@@ -28,6 +28,5 @@ def named(frame: TracebackType) -> str:
 
 
 def _is_own(file: str) -> bool:
-    if file.startswith("<") or not os.path.isfile(file):  # of compiled code a file that is not here
-        return False
-    return not any(Path(file).absolute().is_relative_to(other) for other in _OTHERS)
+    # Of compiled code it is no file, or one that is not here.
+    return os.path.isfile(file) and not any(Path(file).absolute().is_relative_to(other) for other in _OTHERS)

@@ -168,18 +168,25 @@ class Settings(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse fields that would hide what a parent computes; keywords of `__init_subclass__` are none of pydantic's.
+        """Refuse fields that hide what a parent computes, and the reverse.
+
+        Pydantic's own hook, since `__init_subclass__` sees no fields.
 
         Raises:
-            TypeError: pydantic would give the field its value and the parent's methods theirs.
+            TypeError: pydantic would give the field one value and the methods another.
         """
-        for name in cls.model_fields:
+        for name, field in cls.model_fields.items():
             for parent in cls.__mro__[1:]:
                 if issubclass(parent, Settings) and name in vars(parent):
                     raise TypeError(
                         f"{cls.__module__}.{cls.__qualname__}: its field {name} has the name of an attribute of "
                         f"{parent.__name__}, which would hide its value: call the field something else"
                     )
+            if hasattr(type(field.default), "__get__"):
+                raise TypeError(
+                    f"{cls.__module__}.{cls.__qualname__}: {name} is a field of a parent, and cannot be computed: give "
+                    "it a value, or call the property or method something else"
+                )
 
     @field_validator("*", mode="wrap")
     @classmethod

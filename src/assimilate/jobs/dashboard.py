@@ -80,7 +80,9 @@ def tell_result(session: Session, result: Mapping[str, Any]) -> None:
         for row in read_rows(encoder.path / CURVE):
             tracker.log({"train/epoch": row["epoch"], "train/knn5": row["knn5"]})
     tracker.curves_are_told()
-    for subject, metrics in (("final", result["metrics"]), ("baseline", result.get("baseline", {}).get("metrics", {}))):
+    beside = result.get("baseline", {})
+    name_of_f = "baseline" if beside.get("artifact") == result["paired_with"] else "f"
+    for subject, metrics in (("final", result["metrics"]), (name_of_f, beside.get("metrics", {}))):
         for name, value in metrics.items():
             tracker.conclude({f"{subject}/{name}": value["mean"], f"{subject}/{name}_std": value["std"]})
             tracker.conclude({f"{subject}/{name}_n": value["n"]})

@@ -83,7 +83,7 @@ def compare(run: Run) -> dict[str, list[str]]:
     """The table of a run's results, column by column, a line a metric; empty where nothing was measured.
 
     Beside the run stand its floors (or at least its random network), its baseline and the paper, as far as they are
-    there; the difference is from a baseline of its own seed. "▽" marks the run and its baseline alike.
+    there; the difference is from the baseline that it is paired with. "▽" marks the run and its baseline alike.
     """
     names = ordered([*run.metrics, *run.diverged])
     forms = [metric(name) for name in names]

@@ -82,7 +82,7 @@ def disagreement(result: Mapping[str, Any], out: Path) -> str | None:
 
 
 def with_baseline(run: Run, out: Path) -> Run:
-    """The run beside the SimCLR run of the same images, recipe and seed, if that is there and its f is of another."""
+    """The run beside the SimCLR run of the same images, recipe and seed, if that is there and its f is another."""
     label = run.paired_with
     if run.is_beside_its_baseline or label is None or label == run.probe:
         return run

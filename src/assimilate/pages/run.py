@@ -220,16 +220,15 @@ class Run(_Recorded):
     @property
     def baseline_title(self) -> str:
         """ "SimCLR (f, seed 0)": over a column of its baseline's numbers."""
-        seed = f"f, seed {self.seed_of_f}" if self.baseline.is_f else f"seed {self.place.seed}"
-        return f"{self.titles.baseline} ({seed})"
+        which = f"f, seed {self.seed_of_f}" if self.baseline.is_f else f"seed {self.place.seed}"
+        if self.baseline.is_f and self.seed_of_f == self.place.seed and not self.is_beside_its_baseline:
+            which += ", own settings"
+        return f"{self.titles.baseline} ({which})"
 
     @property
     def is_beside_its_baseline(self) -> bool:
-        """Whether `baseline` is the run it is paired with, as far as is recorded: numbers may be subtracted."""
-        if self.paired_with is not None:  # f may have settings of its own as well
-            return self.baseline.artifact == self.paired_with
-        of_its_seed = not self.baseline.is_f or self.seed_of_f in (self.place.seed, UNKNOWN_SEED)
-        return self.baseline.artifact is not None and of_its_seed
+        """Whether `baseline` is the very run that it is paired with: f may have a seed or settings of its own."""
+        return self.baseline.artifact is not None and self.baseline.artifact == self.paired_with
 
     @property
     def own_baseline_command(self) -> str:
