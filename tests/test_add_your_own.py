@@ -301,8 +301,11 @@ def test_views_by_a_program_at_a_strength_need_no_f(my, tinted, tmp_path, capsys
     assert {path.name for path in (tmp_path / "artifacts").iterdir()} == {"datasets", "views"}
     (whole,) = artifacts(tmp_path, "views")
     assert "not measured (NaN)" in json.loads((whole / "summary.json").read_text())["distances"]
+    assert "are all the same picture" not in capsys.readouterr().out
     assert make_views.main([*words, "view.strength=0.5", "view.epsilon1=0.3"]) == 2
     assert "view.epsilon1 would be ignored: view.strength=auto alone looks through f" in capsys.readouterr().err
+    assert make_views.main([*words, "view.strength=0"]) == 0
+    assert "warning: the 2 views of an image are all the same picture" in capsys.readouterr().out
 
 
 class Unfinished(Cached):

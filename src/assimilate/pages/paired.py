@@ -18,7 +18,7 @@ PAIRED_NOTE = (
     "Δ is the difference from the baseline, two expert views of the same images with the same recipe and seed: its "
     f"mean over the n seeds that both have, the {LEVEL:.0%} percentile interval of {NUM_RESAMPLES:,} bootstrap "
     "resamples, and * where p < .05 in a paired t-test, by Holm's method for all rows of the table. With few seeds the "
-    "interval is too narrow: with three it runs from the smallest difference to the largest."
+    "interval is too narrow: with two or three it runs from the smallest difference to the largest."
 )
 Key = TypeVar("Key", bound=Hashable)
 

@@ -73,7 +73,9 @@ class External(Cached):
 
     def doubt(self, folder: Path, at: Place) -> str | None:
         """Whether they may be views of other images."""
-        return describe_pairing(at.dataset.train.images, np.load(folder / IMAGES, mmap_mode="r"))
+        return super().doubt(folder, at) or describe_pairing(
+            at.dataset.train.images, np.load(folder / IMAGES, mmap_mode="r")
+        )
 
     def _in_order(self, at: Place) -> ExternalViews:
         files = at.dataset.files

@@ -18,7 +18,7 @@ from assimilate.graph.place import Built, Place, Progress, RowWork, Write
 from assimilate.graph.settings import NAMED, NEUTRAL, Allowed, Count, From
 from assimilate.graph.step import Step
 from assimilate.inversion.step import Latents
-from assimilate.views.cached_files import SUMMARY
+from assimilate.views.cached_files import IMAGES, SUMMARY
 
 if TYPE_CHECKING:
     from assimilate.data.views import ViewSource
@@ -218,6 +218,13 @@ class Cached(View):
 
     def doubt(self, folder: Path, at: Place) -> str | None:
         """A warning about a finished cache; None where there is nothing to say."""
+        views = np.load(folder / IMAGES, mmap_mode="r")
+        some = np.asarray(views[:: max(1, len(views) // 64)])
+        if self.num_views > 1 and (some == some[:, :1]).all():
+            return (
+                f"the {self.num_views} views of an image are all the same picture: nothing random is drawn for each, "
+                "or its strength is 0. One view an image would do as well"
+            )
         return None
 
     def rows(self, at: Place) -> RowWork:
