@@ -1,9 +1,13 @@
 """What a terminal, a locale or a closed stream may do to a job: nothing."""
 
 import ast
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,3 +128,29 @@ def test_a_stream_that_takes_nothing_ends_no_job(copy):
     os.close(writer)
     assert [process.wait() for process in running] == [*commands.values(), 0]
     assert len(artifacts(copy, "encoders")) == before + 1
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_refusal_on_a_terminal_breaks_no_word(width):
+    """Of a pipe it is one line; a command that is to be copied stays in one piece."""
+    command = [sys.executable, "-m", "assimilate.train"]
+    for words in (["view=wserch"], ["datset=digits"]):
+        piped = subprocess.run([*command, *words], capture_output=True, text=True, check=False).stderr
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        with subprocess.Popen(
+            [*command, *words],
+            stdin=theirs,
+            stderr=theirs,
+            stdout=subprocess.DEVNULL,
+            env=environment | {"TERM": "xterm"},
+        ) as process:
+            assert process.wait(timeout=300) == 2
+        os.close(theirs)
+        shown = os.read(ours, 100_000).decode().replace("\r\n", "\n")
+        os.close(ours)
+        assert piped.count("\n") == 1
+        assert shown.split() == piped.split()
+        assert max(map(len, shown.splitlines())) <= width
+        assert len(shown.splitlines()) > 1 or len(piped) <= width + 1

@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(importlib.import_module("assimilate.train").main(["--help", *rest]))
         print(_overview())
     else:
-        print(f"assimilate: {_wrong(first)}", file=sys.stderr)
+        from assimilate.jobs.terminal import to_stderr
+
+        to_stderr(f"assimilate: {_wrong(first)}")
         return 2
     return 0
 

@@ -23,7 +23,7 @@ from assimilate.jobs.session import Session
 from assimilate.jobs.sharing import fill_shard
 from assimilate.jobs.stopping import TerminatedError, die_with_parent, termination_raised
 from assimilate.jobs.streams import keep_printing
-from assimilate.jobs.terminal import Pace
+from assimilate.jobs.terminal import Pace, to_stderr
 from assimilate.run.job import RANK_TARGET, Job, rank
 
 
@@ -39,7 +39,7 @@ def main(file: Path) -> int:
             session.terminal.pace = Pace.taken_over(content["pace"])  # its bar says which step of the job this is
             work(session, content["artifact"])
     except UserError as error:
-        print(f"assimilate.{job.stage}: {error}", file=sys.stderr)
+        to_stderr(f"assimilate.{job.stage}: {error}")
         return 2
     except TerminatedError as ended:
         return 128 + ended.signal

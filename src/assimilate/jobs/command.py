@@ -28,6 +28,7 @@ from assimilate.jobs.out_folder import check_out, refusals_explained
 from assimilate.jobs.stopping import TerminatedError, termination_raised
 from assimilate.jobs.streams import keep_printing
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
+from assimilate.jobs.terminal import to_stderr
 from assimilate.run.composing import (
     CONFIG_NAME,
     SWEEP,
@@ -183,16 +184,16 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
                         _leave_launch()
                         _run_one(name, body, line.words, only_shows=only_shows)
             except UserError as error:
-                print(f"assimilate.{name}: {error}", file=sys.stderr)
+                to_stderr(f"assimilate.{name}: {error}")
                 return 2
             except TerminatedError as ended:
-                _to_stderr(f"assimilate.{name}: terminated; the same command resumes")
+                to_stderr(f"assimilate.{name}: terminated; the same command resumes")
                 return 128 + ended.signal
             except KeyboardInterrupt:
-                _to_stderr(f"\nassimilate.{name}: interrupted; the same command resumes")
+                to_stderr(f"\nassimilate.{name}: interrupted; the same command resumes")
                 return 130
             except Exception as error:  # most likely of a class of the user's own
-                _to_stderr(shown_of(error, name))
+                to_stderr(shown_of(error, name))
                 return 1
             return 0
 
@@ -284,12 +285,12 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
         except UserError:
             raise
         except Exception as error:  # from a launcher or a sweeper: the table of the jobs is printed first
-            print(f"assimilate.{name}: the multirun stopped: {type(error).__name__}: {error}", file=sys.stderr)
-            print_summary(folder, _to_stderr)
+            to_stderr(f"assimilate.{name}: the multirun stopped: {type(error).__name__}: {error}")
+            print_summary(folder, to_stderr)
             return 1
-        not_done = print_summary(folder, _to_stderr)
+        not_done = print_summary(folder, to_stderr)
     if not_done:
-        print(f"assimilate.{name}: {not_done} job{'s' * (not_done > 1)} of the sweep failed", file=sys.stderr)
+        to_stderr(f"assimilate.{name}: {not_done} job{'s' * (not_done > 1)} of the sweep failed")
     return 1 if not_done else 0
 
 
@@ -297,7 +298,7 @@ def _task_of(name: str, body: Body, folder: SweepFolder) -> Callable[[DictConfig
     """What Hydra calls for every job; launchers pickle it and may call it in another process."""
 
     def complain(line: str) -> None:
-        print(f"assimilate.{name} ({line})", file=sys.stderr, flush=True)
+        to_stderr(f"assimilate.{name} ({line})")
 
     def explained(job: Job) -> float | None:
         with refusals_explained():
@@ -326,7 +327,7 @@ def _leave_launch() -> None:
     """
     for variable in ("SLURM_NTASKS", "WORLD_SIZE"):
         if (os.environ.get(variable) or "1") != "1":
-            _to_stderr(
+            to_stderr(
                 f"note: {variable}={os.environ[variable]}: copies of one command do not train together, they wait for "
                 "each other. For N ranks on this machine start one copy, with trainer=ddp trainer.devices=N"
             )
@@ -337,10 +338,6 @@ def _leave_launch() -> None:
 def _where_it_was_typed() -> contextlib.AbstractContextManager[None]:
     """Relative paths are relative to where the command was typed, also with hydra.job.chdir=true."""
     return contextlib.chdir(HydraConfig.get().runtime.cwd)
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _hydra() -> Hydra:

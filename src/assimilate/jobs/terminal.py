@@ -33,6 +33,23 @@ def wrapped(text: str, indent: int, width: int = 80) -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent=after, break_long_words=False, break_on_hyphens=False)
 
 
+def fitted(line: str, width: int) -> list[str]:
+    """A line in lines of a terminal, each word whole.
+
+    What is to be copied stays in one piece: a terminal breaks it, and copies it whole.
+    """
+    is_copied = COMMAND in line or max(map(len, line.split()), default=0) >= width
+    return [line] if is_copied or len(line) <= width else wrapped(line, len(line) - len(line.lstrip()), width)
+
+
+def to_stderr(text: str) -> None:
+    """Print text, of one line or more, to standard error; on a terminal no word is broken."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        text = "\n".join(part for line in text.split("\n") for part in fitted(line, console.width))
+    print(text, file=sys.stderr, flush=True)
+
+
 class Meter:
     """The rate of one piece of work over its last half minute."""
 
@@ -141,12 +158,7 @@ class Terminal:
                     stream.write(f"{line}\n")
 
     def _parts(self, line: str) -> list[str]:
-        width = self.console.width
-        # What is to be copied stays in one piece: a terminal breaks it, and copies it whole.
-        is_copied = COMMAND in line or max(map(len, line.split()), default=0) >= width
-        if not self.console.is_terminal or is_copied or len(line) <= width:
-            return [line]
-        return wrapped(line, len(line) - len(line.lstrip()), width)
+        return fitted(line, self.console.width) if self.console.is_terminal else [line]
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Progress]:
