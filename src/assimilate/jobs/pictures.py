@@ -51,8 +51,13 @@ def draw_pictures(session: Session) -> None:
     if _are_drawn(folder, made_from):
         return
     reconstruct = _reconstruction(session)
-    drawing = [_view_section(session, folder, reconstruct), _inversion_section(session, folder, reconstruct)]
-    sections = [section for section in drawing if section is not None]
+    sections = []
+    with session.terminal.bar("Drawing pictures") as progress:
+        for number, draw in enumerate((_view_section, _inversion_section)):
+            progress(number, 2, {})
+            if (section := draw(session, folder, reconstruct)) is not None:
+                sections.append(section)
+        progress(2, 2, {})
     names = [figure["file"] for section in sections for figure in section["figures"]]
     digests = {name: digest_file(folder / name) for name in names}
     drawn = {"schema": SCHEMA, "sections": sections, "made_from": made_from, "digests": digests}
