@@ -248,7 +248,7 @@ def test_views_by_a_program_go_on_after_it_crashed_and_may_be_made_in_shards(my,
     assert make_views.main([*words, "shard=2/2"]) == 0
     assert "going on: 20 of 64 images are there already" in capsys.readouterr().out
     assert make_views.main(words) == 0
-    assert "took over 64 of 128 images from 1 shards" in capsys.readouterr().out
+    assert "took over 64 of 128 images from 1 shard" in capsys.readouterr().out
     (views,), (whole,) = artifacts(tmp_path, "views"), artifacts(tinted, "views")
     assert (views / "images.npy").read_bytes() == (whole / "images.npy").read_bytes()
     digests = [json.loads((folder / "manifest.json").read_text())["digest"] for folder in (views, whole)]

@@ -62,7 +62,7 @@ def test_embeddings_of_other_shapes_are_refused(call, said):
         (lambda: assimilate.ImageArrays(np.zeros((2, 3, 8, 8))), r"images are float64 .*; needed is uint8"),
         (lambda: assimilate.ImageArrays(np.zeros((2, 3, 8, 8), np.uint8), np.zeros(3, np.int64)), r"int64 \[2\]"),
         (lambda: assimilate.CachedViews(np.zeros((2, 3, 8, 8), np.uint8)), r"needed is uint8 \[N, n, 3, height, width"),
-        (lambda: assimilate.CachedViews(np.zeros((2, 1, 3, 8, 8), np.uint8), num_used=2), "holds 1 views of each"),
+        (lambda: assimilate.CachedViews(np.zeros((2, 1, 3, 8, 8), np.uint8), num_used=2), "holds 1 view of each"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(make, said):

@@ -340,7 +340,7 @@ def test_a_half_made_cache_of_a_chain_is_mended_and_said(copy, capsys):
     write_sealed(part / "part.json", note | {"complete": False, "files": {}})
     flip(part / "images.npy", -1)
     assert run(make_views, f"out={copy}") == 0
-    assert f"{part.name} is damaged: 1 images do not match their checksums" in capsys.readouterr().out
+    assert f"{part.name} is damaged: 1 image does not match its checksum" in capsys.readouterr().out
     assert not partial.exists()
     for name in whole.keys() - {"manifest.json"}:
         assert (views / name).read_bytes() == whole[name], name

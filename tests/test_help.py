@@ -138,6 +138,14 @@ def test_a_key_says_which_options_have_it(capsys):
     assert "  loss.queue_size  (moco: 65536)\n" in out
 
 
+def test_a_sentence_that_ends_in_a_command_is_whole(capsys):
+    told = " ".join(shown(capsys, train.main, "--help", "view_encoder")[1].split())
+    assert (
+        "on CIFAR-10 is recipe=simsiam dataset=cifar10 view=wsearch assim=a2 loss=simsiam view_encoder=essl s" in told
+    )
+    assert told.endswith("on CIFAR-10 is dataset=cifar10 view=wsearch assim=a2 view_encoder=simsiam")
+
+
 def test_options_of_ones_own_and_their_keys_are_explained(capsys, tmp_path, monkeypatch):
     (tmp_path / "explained_loss.py").write_text(
         "from assimilate import Loss\n\n\nclass Mine(Loss):\n"

@@ -66,6 +66,7 @@ def test_a_plan_counts_what_goes_into_no_artifact():
         _, _, _, _, beside, total, *_ = plan_of_all(plans, "", stage)  # one command makes all three
         assert beside == f"  also    starting Python, pictures and pages: {duration(seconds)}"
         assert f"in all about {duration(300 + seconds)}, " in total
+    assert any(" for 1 job on a GPU" in line for line in plan_of_all({1: plans[1]}, "", "train"))
 
 
 def test_a_command_stands_once_below_what_it_builds():

@@ -111,7 +111,7 @@ def test_a_killed_shard_goes_on_and_a_missing_one_is_named(
     assert len(error.strip().splitlines()) == 1
     # Joined without it, the rest is made.
     assert prepare_data.main(words) == 0
-    assert "took over 64 of 128 images from 1 shards" in capsys.readouterr().out
+    assert "took over 64 of 128 images from 1 shard" in capsys.readouterr().out
     assert_same_data(tmp_path / "out", sampled_run)
 
 

@@ -304,6 +304,7 @@ def test_a_smoke_table_says_so(tmp_path, capsys):
     folder.write(finished(tmp_path, 0, 0, "loss.alpha=0.5", acc1=90.0))
     assert print_summary(folder, print) == 0
     shown = capsys.readouterr().out
+    assert "multirun: 1 job, 1 done, 0 failed" in shown
     assert "90.00" in shown
     assert "budget=smoke: not comparable with the paper" in shown
     assert "python -m assimilate.report" in shown

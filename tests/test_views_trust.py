@@ -262,7 +262,7 @@ def test_all_that_is_wrong_with_a_folder_is_said_at_once(copy, tmp_path, capsys)
     error = refused(capsys, "view=external", f"view.path={folder}", "view.n_cached=2", f"out={copy}")
     for message in (
         "7/ is missing",
-        "9/ holds 1 pictures, view.n_cached=2 are wanted",
+        "9/ holds 1 picture, but view.n_cached=2",
         "100/1.png cannot be read",
         "11/1.png is 24x16, the data set's images are 16x16",
         "12/1.jpg and 12/1.png are one view",

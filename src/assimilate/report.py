@@ -11,6 +11,7 @@ from pathlib import Path
 
 from assimilate.errors import UserError
 from assimilate.files.whole_file import may_write
+from assimilate.graph.counted import counted
 from assimilate.jobs.command import stage
 from assimilate.jobs.runs import finished_run
 from assimilate.jobs.session import Session
@@ -71,7 +72,7 @@ def main(job: Job) -> None:
     written = write_reports(book)
     filled, total = book.chapters[0].coverage
     cells = f"; {filled} of {total} cells of the paper at budget=paper" if filled or not book.has_own else ""
-    session.say(f"{len(book.runs)} finished run{'' if len(book.runs) == 1 else 's'}{cells}")
+    session.say(f"{counted(len(book.runs), 'finished run')}{cells}")
     for problem in book.problems:
         session.say(f"left out: {problem.path}: {problem.reason}")
     if not may_write(job.out):

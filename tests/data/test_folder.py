@@ -236,7 +236,7 @@ def test_roots_that_hold_nothing_usable(tmp_path: Path) -> None:
         scan_folder(tmp_path / "empty")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").touch()
-    with pytest.raises(ValueError, match="only 1 files of other kinds"):
+    with pytest.raises(ValueError, match="only 1 file of other kinds"):
         scan_folder(tmp_path / "texts")
     with pytest.raises(ValueError, match="is a file"):
         scan_folder(tmp_path / "texts" / "a.txt")
@@ -245,7 +245,7 @@ def test_roots_that_hold_nothing_usable(tmp_path: Path) -> None:
 def test_ambiguous_layouts_are_refused(tmp_path: Path) -> None:
     picture(tmp_path / "mixed" / "a" / "1.png")
     picture(tmp_path / "mixed" / "loose.png")
-    with pytest.raises(ValueError, match=r"1 images beside 1 folders.*loose\.png"):
+    with pytest.raises(ValueError, match=r"1 image beside 1 folder.*loose\.png"):
         scan_folder(tmp_path / "mixed")
     picture(tmp_path / "strange" / "train" / "a" / "1.png")
     picture(tmp_path / "strange" / "test" / "b" / "1.png")

@@ -96,7 +96,7 @@ def test_what_lies_in_unlabeled_is_read_as_if_it_were_the_root(tmp_path: Path) -
     folders = tree(tmp_path / "a", "unlabeled/cat/1.png", "unlabeled/dog/1.png")
     assert scan_folder(folders).class_names == ("cat", "dog")
     assert scan_folder(tree(tmp_path / "b", "unlabeled/cat/1.png")).class_names == ("cat",)
-    with pytest.raises(ValueError, match="images beside 1 folders"):
+    with pytest.raises(ValueError, match="1 image beside 1 folder,"):
         scan_folder(tree(tmp_path / "c", "unlabeled/1.png", "unlabeled/cat/1.png"))
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "unlabeled").symlink_to(tree(tmp_path / "elsewhere", "1.png"))
@@ -235,7 +235,7 @@ def test_what_cannot_be_listed_is_said_by_its_name(tmp_path: Path, monkeypatch: 
         return real(path)
 
     monkeypatch.setattr(directory.os, "scandir", scandir)
-    with pytest.raises(ValueError, match=r"1 entries of .* cannot be read:\n  b/locked/: Permission denied"):
+    with pytest.raises(ValueError, match=r"1 entry of .* cannot be read:\n  b/locked/: Permission denied"):
         scan_folder(root)
 
 

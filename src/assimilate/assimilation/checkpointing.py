@@ -10,6 +10,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from assimilate.files.plain_files import load_resume_point, previous_of, save_resume_point
+from assimilate.graph.counted import counted
 
 LAST = "last.ckpt"
 
@@ -104,8 +105,9 @@ class ResumePoint(Checkpoint):
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not all(bool(torch.isfinite(parameter).all()) for parameter in pl_module.parameters()):
             raise NonFiniteTrainingError(
-                f"weights are NaN or infinite after {trainer.global_step} steps (epoch {trainer.current_epoch}); "
-                "lower optimizer.lr or raise optimizer.warmup_epochs. " + describe_last_good(self.path)
+                f"weights are NaN or infinite after {counted(trainer.global_step, 'step')} "
+                f"(epoch {trainer.current_epoch}); lower optimizer.lr or raise optimizer.warmup_epochs. "
+                + describe_last_good(self.path)
             )
         trainer.save_checkpoint(self.path)
 

@@ -15,6 +15,7 @@ from assimilate.data.directory import clutter, displayed
 from assimilate.data.images import ImageArrays, ImageDataset, Statistics, save_prepared
 from assimilate.data.listing import bullets
 from assimilate.data.order import subset_of_classes
+from assimilate.graph.counted import counted
 from assimilate.graph.place import Progress, silent
 
 MEAN: Statistics = (0.485, 0.456, 0.406)
@@ -150,8 +151,8 @@ def _classes(root: Path, part: str) -> list[str]:
         loose = sorted(entry.name for entry in visible if entry.name.lower().endswith(_SUFFIXES))
     if loose:
         raise ValueError(
-            f"dataset.root: {folder} holds {len(loose):,} images outside class folders ({loose[0]}, …); move them into "
-            f"{part}/<class>/, as torchvision and timm want them too"
+            f"dataset.root: {folder} holds {counted(len(loose), 'image')} outside class folders ({loose[0]}, …); "
+            f"move them into {part}/<class>/, as torchvision and timm want them too"
         )
     if not folders:
         raise ValueError(f"dataset.root: {folder} holds no class folders")

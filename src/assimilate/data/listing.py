@@ -10,6 +10,7 @@ from pathlib import Path
 
 from assimilate.data.directory import EXTENSIONS, Directory, Identity, ImageFile, Walk, displayed, identity_of, in_line
 from assimilate.data.seed import derive_seed
+from assimilate.graph.counted import counted
 
 # What the folders of a split are called, in any case; of test and val the first is the test set.
 _ROLES = {
@@ -204,7 +205,8 @@ def _listing(
     if not names:
         notes.append(f"folder: {len(train)} images without class folders, so there are no labels and no probes.")
     if problems := walk.passed.problems:
-        raise ValueError(f"dataset.root: {len(problems)} entries of {shown(root)} cannot be read:{bullets(problems)}")
+        entries = "1 entry" if len(problems) == 1 else f"{len(problems)} entries"
+        raise ValueError(f"dataset.root: {entries} of {shown(root)} cannot be read:{bullets(problems)}")
     return FolderListing(root, train, test, tuple(map(displayed, names)), (*notes, *walk.passed.notes()))
 
 
@@ -284,8 +286,8 @@ def _scan_part(
     classes, loose, path = walk.folders(part), part.images, shown(part.path)
     if classes and loose:
         raise ValueError(
-            f"dataset.root: {path} holds {len(loose)} images beside {len(classes)} folders, so it is unclear whether "
-            "the folders are classes; move the images into class folders: "
+            f"dataset.root: {path} holds {counted(len(loose), 'image')} beside {counted(len(classes), 'folder')}, "
+            "so it is unclear whether the folders are classes; move the images into class folders: "
             f"{', '.join(os.path.basename(displayed(file.path)) for file in loose[:5])}"
         )
     if unlabeled := [folder for folder in classes if _is_unlabeled(folder)]:
@@ -299,7 +301,7 @@ def _scan_part(
             raise ValueError(f"dataset.root: {path} holds no class folders, but the training images have classes")
         if not loose:
             others = sum(walk.passed.others.values())
-            found = f"; it holds only {others} files of other kinds" if others else ""
+            found = f"; it holds only {counted(others, 'file')} of other kinds" if others else ""
             reasons = f": {in_line(walk.passed.problems)}" if walk.passed.problems else ""
             raise ValueError(
                 f"dataset.root: {path} holds no images{found}; images are {', '.join(EXTENSIONS)}{reasons}"

@@ -17,6 +17,7 @@ from assimilate.errors import UserError
 from assimilate.figures.figure import Figure
 from assimilate.figures.gallery import load_f, transform_of
 from assimilate.figures.inputs import Kind, Need
+from assimilate.graph.counted import counted
 from assimilate.jobs.runs import claim_run_folder, write_metrics
 from assimilate.jobs.session import Session
 from assimilate.pages.result_file import METRICS, read_metrics
@@ -99,7 +100,7 @@ def _result(
 def _settings(session: Session) -> str:
     mine = session.config["analysis"]["mine"]
     width = "the projection's width" if mine["hidden_dim"] is None else f"{mine['hidden_dim']} wide"
-    return f"T {width}, Adam {mine['lr']:g}, B={mine['batch_size']}, {mine['num_epochs']} epochs"
+    return f"T {width}, Adam {mine['lr']:g}, B={mine['batch_size']}, {counted(mine['num_epochs'], 'epoch')}"
 
 
 def _print(session: Session, result: dict[str, Any]) -> None:

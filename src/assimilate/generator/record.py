@@ -23,6 +23,7 @@ from assimilate.generator.settings import StyleGAN2Settings
 from assimilate.generator.state import GeneratorState
 from assimilate.generator.training import Observer
 from assimilate.generator.truncated import TruncatedStyleGAN2
+from assimilate.graph.counted import counted
 
 if TYPE_CHECKING:
     from assimilate.generator.frechet import FrechetDistance
@@ -123,7 +124,7 @@ class _FrechetRecorder:
         points = sorted([*others, point], key=lambda row: row["step"])
         write_sealed(self._path.with_name(_POINTS), {"points": points})
         write_curve(self._path.parent)
-        self._say(f"  Fréchet distance {value:.4g} after {state.step} steps ({distance.label})")
+        self._say(f"  Fréchet distance {value:.4g} after {counted(state.step, 'step')} ({distance.label})")
 
     def _recorded(self) -> list[dict[str, Any]]:
         path = self._path.with_name(_POINTS)

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.errors import UserError
+from assimilate.graph.counted import counted
 from assimilate.graph.wiring import TARGET
 from assimilate.jobs.crash import shown_of
 from assimilate.jobs.out_folder import check_out, refusals_explained
@@ -290,7 +291,7 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
             return 1
         not_done = print_summary(folder, to_stderr)
     if not_done:
-        to_stderr(f"assimilate.{name}: {not_done} job{'s' * (not_done > 1)} of the sweep failed")
+        to_stderr(f"assimilate.{name}: {counted(not_done, 'job')} of the sweep failed")
     return 1 if not_done else 0
 
 

@@ -19,6 +19,7 @@ from assimilate.analysis.distance_figure import plot_distances
 from assimilate.data.grids import grid_scale, picture_grid, spread_over_classes
 from assimilate.files.checked_files import digest_file
 from assimilate.files.whole_file import may_write, write_whole
+from assimilate.graph.counted import counted
 from assimilate.jobs.session import Session
 from assimilate.pages.run_page import PICTURES, PICTURES_FILE
 from assimilate.views.cached_files import IMAGES
@@ -98,7 +99,9 @@ def _view_section(session: Session, folder: Path, reconstruct: Reconstruct) -> S
     what = "Original" if reconstructions is None else "Original, reconstruction g(e(x))"
     scale = grid_scale(max(train.image_size, cached.shape[-1]), leading + cached.shape[1], most=5)
     grid = picture_grid(rows, scale=scale, gap_after=(leading - 1,))
-    made = f"the {cached.shape[1]} cached {views.step.title} views of {len(chosen)} training images"
+    made = (
+        f"the {counted(cached.shape[1], f'cached {views.step.title} view')} of {counted(len(chosen), 'training image')}"
+    )
     figures = [_save(folder, "views.png", grid, f"{what}, and {made}.")]
     summary = views.step.summary(session)
     facts: list[list[str]] = []

@@ -19,6 +19,7 @@ from assimilate.errors import UserError
 from assimilate.files.cpus import usable_cpus, whole_cpus
 from assimilate.files.whole_file import write_whole
 from assimilate.graph.cost import USUAL, Cost, Speed, duration
+from assimilate.graph.counted import counted
 from assimilate.jobs.session import Session
 from assimilate.jobs.terminal import Pace, wrapped
 from assimilate.run.budget import BUDGETS, lowering
@@ -200,7 +201,7 @@ def plan_of_all(plans: Mapping[int, Sequence[Planned]], smaller: str, stage: str
 
     planned = list(parts.values())
     lines = parts_of(planned, {key: jobs(numbers) for key, numbers in users.items()})
-    return [*lines, *totals(planned, smaller, seconds_beside(stage, len(plans)), f" for {len(plans)} jobs")]
+    return [*lines, *totals(planned, smaller, seconds_beside(stage, len(plans)), f" for {counted(len(plans), 'job')}")]
 
 
 def _planned(

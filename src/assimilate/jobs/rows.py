@@ -19,6 +19,7 @@ from assimilate.data.parts import (
 )
 from assimilate.data.row_writer import DONE, RowWriter, forget_rows, start_over_unless_made_from
 from assimilate.errors import UserError
+from assimilate.graph.counted import counted
 from assimilate.graph.place import RowWork
 from assimilate.jobs.children import Parent, run_shards
 
@@ -114,7 +115,12 @@ def fill(at: Parent, work: RowWork, folder: Path, span: tuple[int, int], taken_o
 
 def _tell_damaged(at: Parent, folder: Path, count: int) -> None:
     if count:
-        at.say(f"warning: {folder.name} is damaged: {count} images do not match their checksums. They are made again.")
+        differ = (
+            "1 image does not match its checksum. It is"
+            if count == 1
+            else f"{count} images do not match their checksums. They are"
+        )
+        at.say(f"warning: {folder.name} is damaged: {differ} made again.")
 
 
 def _adopt_parts(at: Parent, artifact: Artifact, work: RowWork, staging: Path, made_from: Mapping[str, str]) -> int:
@@ -141,7 +147,7 @@ def _adopt_parts(at: Parent, artifact: Artifact, work: RowWork, staging: Path, m
                     _tell_damaged(at, part, rows.num_damaged)
                     copied += adopt(part, rows, writer)
             discard(part)
-    at.say(f"  took over {copied} of {work.count} images from {len(parts)} shards")
+    at.say(f"  took over {copied} of {work.count} images from {counted(len(parts), 'shard')}")
     return copied
 
 

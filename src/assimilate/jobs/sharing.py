@@ -17,6 +17,7 @@ from assimilate.data.parts import (
 )
 from assimilate.data.row_writer import is_made_from
 from assimilate.errors import UserError
+from assimilate.graph.counted import counted
 from assimilate.graph.place import RowWork
 from assimilate.jobs.plan import announce, unfold
 from assimilate.jobs.rows import fill, make_shared, parent_digests, part_held, span_of, start_over_if_needed
@@ -121,7 +122,7 @@ def describe_missing(session: Session, artifact: Artifact) -> str:
     command, said, alone = session.command_for(artifact), "", ""
     for count, missing in missing_parts(artifact.path).items():
         lacking = ", ".join(f"{k}/{count}" for k in missing)
-        said += f"of its {count} shards {f'{lacking} lack or are unfinished' if missing else 'none lacks'}; "
+        said += f"of its {counted(count, 'shard')} {f'{lacking} lack or are unfinished' if missing else 'none lacks'}; "
         if missing and not alone:
             alone = f"; a shard by itself: {command} shard={missing[0]}/{count}"
     return f"{artifact.label} is missing; {said}this builds it: {command}{alone}"

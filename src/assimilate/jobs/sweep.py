@@ -21,6 +21,7 @@ from rich.table import Table
 
 from assimilate.errors import UserError
 from assimilate.files.whole_file import write_whole
+from assimilate.graph.counted import counted
 from assimilate.graph.identity import content_hash
 from assimilate.jobs.plan import Planned, plan_of_all, smaller_than
 from assimilate.pages.metrics import BELOW, BELOW_PIXELS, metric
@@ -253,8 +254,8 @@ def print_summary(folder: SweepFolder, say: Callable[[str], None]) -> int:
     console = Console(soft_wrap=True, highlight=False)
     word = "planned" if folder.is_plan else "done"
     console.print(
-        f"\nmultirun: {len(records) + missing} jobs, {len(records) - len(failed)} {word}, {len(failed)} failed"
-        + (f", {missing} never started" if missing else ""),
+        f"\nmultirun: {counted(len(records) + missing, 'job')}, {len(records) - len(failed)} {word}, "
+        f"{len(failed)} failed" + (f", {missing} never started" if missing else ""),
         markup=False,
     )
     summaries = summarize(records)

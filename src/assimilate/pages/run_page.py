@@ -9,6 +9,7 @@ from typing import Any
 
 from assimilate.artifacts.artifact import artifact_root
 from assimilate.files.whole_file import may_write, write_whole
+from assimilate.graph.counted import counted
 from assimilate.pages.card import Card, card_of
 from assimilate.pages.curves import Plot, plot
 from assimilate.pages.found import cards_of, file_inside, read_analyses, read_curve, read_manifest
@@ -133,7 +134,7 @@ def _labels(run: Run) -> list[str]:
             f"assimilation: {run.group('assim').get('name')}",
             f"loss: {run.group('loss').get('name')}",
             f"encoder: {encoder.get('backbone')}, width {encoder.get('width')}",
-            f"{run.config.get('epochs')} epochs",
+            counted(run.config.get("epochs", 0), "epoch"),
         ]
     return [*words, run.device or ""]
 

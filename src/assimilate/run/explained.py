@@ -204,16 +204,18 @@ def options(group: str, folders: tuple[Path, ...] = (CONF,)) -> dict[str, str]:
 
 
 def told_by(path: Path) -> str:
-    """The first sentence of a file of options; "" where it begins with none."""
-    told = []
+    """The first sentence of a file of options, with the command that it ends in; "" where it begins with none."""
+    told: list[str] = []
     with contextlib.suppress(OSError):
         for line in path.read_text(encoding="utf-8").splitlines():
-            if line.startswith(HEADER):
+            if line.startswith((HEADER, "# python")):
                 continue
-            if not line.startswith("# "):
+            is_command = line.startswith("#  ")
+            if not line.startswith("# ") or (is_command and "".join(told).endswith(".")):
                 break
-            if not line.startswith(("# python", "#  ")):
-                told.append(line[2:].strip())
+            told.append(line[2:].strip())
+            if is_command:
+                break
     return re.split(r"(?<=[\w)²’'])\. (?=[A-Z])", " ".join(told))[0].rstrip(".")
 
 

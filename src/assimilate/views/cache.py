@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assimilate.data.placement import PlacedImages, Placement
+from assimilate.graph.counted import counted
 from assimilate.views.cached_files import IMAGES
 
 
@@ -29,7 +30,7 @@ class CachedViews:
         self._num_stored = int(images.shape[1])
         self._num_views = self._num_stored if num_used is None else num_used
         if not 1 <= self._num_views <= self._num_stored:
-            raise ValueError(f"num_used={num_used}: the cache holds {self._num_stored} views of each image")
+            raise ValueError(f"num_used={num_used}: the cache holds {counted(self._num_stored, 'view')} of each image")
         self._images = images.reshape(-1, *images.shape[2:])
         self.place(torch.device("cpu"), placement="host")
 

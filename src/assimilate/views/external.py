@@ -18,6 +18,7 @@ from PIL import Image
 from assimilate.data.decoding import decode_image
 from assimilate.data.directory import clutter, displayed
 from assimilate.files.cpus import whole_cpus
+from assimilate.graph.counted import counted
 from assimilate.graph.place import Progress, silent
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
@@ -79,8 +80,8 @@ def scan_external(path: Path) -> ExternalViews:
         raise ValueError(f"view.path={path} has no folder <index>/ with pictures <index>/<k>.png: 0/0.png, 0/1.png, …")
     if max(folders) > 2 * len(folders) + MAX_GAP:
         raise ValueError(
-            f"view.path={path} has {len(folders)} folders <index>/, but one is called {folders[max(folders)].name}: "
-            "indices run from 0 without a gap"
+            f"view.path={path} has {counted(len(folders), 'folder')} <index>/, but one is called "
+            f"{folders[max(folders)].name}: indices run from 0 without a gap"
         )
     found = [_pictures(folders[i].path, folders[i].name) if i in folders else [] for i in range(max(folders) + 1)]
     problems = [
@@ -188,16 +189,17 @@ def check_external(views: ExternalViews, *, num_images: int, image_size: int, nu
     """
     problems = list(views.problems)
     if views.num_images != num_images:
-        problems.append(f"it has views for {views.num_images} images, the data set has {num_images} training images")
+        wanted = counted(num_images, "training image")
+        problems.append(f"it has views for {counted(views.num_images, 'image')}, the data set has {wanted}")
     for index, names in enumerate(views.files or ()):
         if names and len(names) < num_views:
-            problems.append(f"{index}/ holds {len(names)} pictures, view.n_cached={num_views} are wanted")
+            problems.append(f"{index}/ holds {counted(len(names), 'picture')}, but view.n_cached={num_views}")
     if views.files is None:
         height, width = np.load(views.path, mmap_mode="r").shape[3:]
         if (height, width) != (image_size, image_size):
             problems.append(f"its pictures are {height}x{width}, the data set's are {image_size}x{image_size}")
         if views.num_views < num_views:
-            problems.append(f"it holds {views.num_views} views an image, view.n_cached={num_views} are wanted")
+            problems.append(f"it holds {counted(views.num_views, 'view')} an image, but view.n_cached={num_views}")
     if problems:
         raise ValueError(_listed(views.path, problems, _wrong_pictures(views, image_size, num_views)))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from assimilate.errors import UserError
 from assimilate.graph.cost import Effort
+from assimilate.graph.counted import counted
 from assimilate.graph.place import Place, Progress, RowWork, Write
 from assimilate.graph.settings import NEUTRAL, PATH, Allowed, Count, From
 from assimilate.views.cached_files import IMAGES
@@ -53,7 +54,7 @@ class External(Cached):
         """
         there = self.num_views
         if self.n_used is not None and self.n_used > there:
-            raise UserError(f"view.n_used={self.n_used} exceeds the {there} views that every image has")
+            raise UserError(f"view.n_used={self.n_used} exceeds the {counted(there, 'view')} that every image has")
         return there if self.n_used is None else self.n_used
 
     def content(self) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from assimilate.data.dataset import Images
 from assimilate.data.transform import Transform
 from assimilate.generator.step import Generator
 from assimilate.graph.cost import Effort
+from assimilate.graph.counted import counted
 from assimilate.graph.place import Built, Place, Progress, RowWork, Write
 from assimilate.graph.settings import NAMED, NEUTRAL, Allowed, Count, From
 from assimilate.graph.step import Step
@@ -92,7 +93,7 @@ class View(Step):
     @property
     def available_as(self) -> str:
         """What limits `num_available`, for people."""
-        return f"the {self.num_available} views that every image has"
+        return f"the {counted(self.num_available or 0, 'view')} that every image has"
 
     @property
     def looks_through_the_trained(self) -> bool:

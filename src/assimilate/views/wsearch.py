@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from assimilate.encoder.step import Encoder
+from assimilate.graph.counted import counted
 from assimilate.graph.place import Place, Progress, RowWork, Write
 from assimilate.graph.settings import Allowed, Count, Flag, NotNegative, Positive, Seed, When, Whole
 from assimilate.graph.wiring import find_class
@@ -145,7 +146,7 @@ class WSearch(FromLatents):
 
     def rows(self, at: Place) -> RowWork:
         epsilon1, epsilon2 = self.epsilons(at)
-        at.say(f"  {self.title}: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {self.n_cached} views an image")
+        at.say(f"  {self.title}: ε1 = {epsilon1:.4f}, ε2 = {epsilon2:.4f}, {counted(self.n_cached, 'view')} an image")
         for doubt in self._search(at).doubts:
             at.say(f"  warning: {doubt}")
         return super().rows(at)
