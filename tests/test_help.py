@@ -138,6 +138,15 @@ def test_a_key_says_which_options_have_it(capsys):
     assert "  loss.queue_size  (moco: 65536)\n" in out
 
 
+def test_a_key_that_chooses_a_class_lists_the_words(capsys):
+    told = " ".join(shown(capsys, train.main, "--help", "assim", "simclr_loss")[1].split())
+    words = "basic, crop50, crop70, crop90, expert, flip, none, weak_crop or module.Class of your own."
+    assert told.count(f"Allowed: generated, {words} assim.view") == 2
+    assert f"null: none. Allowed: null, generated, {words}" in told
+    assert f"only flips). Allowed: {words}" in told
+    assert "loads. Allowed: barlowtwins, byol, full, " in told
+
+
 def test_a_sentence_that_ends_in_a_command_is_whole(capsys):
     told = " ".join(shown(capsys, train.main, "--help", "view_encoder")[1].split())
     assert (

@@ -4,7 +4,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from assimilate.graph.settings import NAMED, NEUTRAL, Allowed, Count, Settings
+from assimilate.data.transform import Transform
+from assimilate.graph.settings import NAMED, NEUTRAL, Allowed, Chooses, Count, Settings
 
 GENERATED = "generated"
 
@@ -26,9 +27,9 @@ class Arrangement(Settings):
     title: ClassVar[str] = ""
     contrasting: ClassVar[str] = "SimCLR"  # what contrasting views is called, where the loss has no title of its own
     name: Annotated[str, NEUTRAL, NAMED]
-    view1: str | None
-    view2: str | None
-    view3: str | None = None
+    view1: Annotated[str | None, Chooses(Transform, (GENERATED,))]
+    view2: Annotated[str | None, Chooses(Transform, (GENERATED,))]
+    view3: Annotated[str | None, Chooses(Transform, ("null", GENERATED))] = None
 
     @property
     def words(self) -> tuple[str | None, ...]:
@@ -95,7 +96,7 @@ class GeneratedTransform(Settings):
     """
 
     absent: ClassVar[str] = "no view of this run is a generated one"
-    generated_transform: str
+    generated_transform: Annotated[str, Chooses(Transform)]
 
 
 class Replacement(Settings):

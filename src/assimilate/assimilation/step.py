@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from assimilate.assimilation.arrangement import GENERATED as GENERATED
+from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.trainer_options import check_options
 from assimilate.assimilation.training_settings import Training
 from assimilate.encoder.curves import CURVE, HISTORY, read_rows
@@ -14,7 +15,7 @@ from assimilate.errors import UserError
 from assimilate.graph.cost import Effort
 from assimilate.graph.identity import brings_code
 from assimilate.graph.place import Built, Place
-from assimilate.graph.settings import From, Seed, Settings
+from assimilate.graph.settings import Chooses, From, Seed, Settings
 from assimilate.graph.source import source_digest
 
 OWN_SETTINGS = "view.encoder.training"
@@ -34,7 +35,7 @@ class TrainingOfF(Settings):
     """
 
     absent: ClassVar[str] = "it is about the training of f, and this run trains no f"
-    loss: Annotated[str, From("simclr_loss")]
+    loss: Annotated[str, From("simclr_loss"), Chooses(Loss)]
     seed: Annotated[Seed, From("view.encoder.seed")] = 0
     training: Annotated[dict[str, Any] | None, From(OWN_SETTINGS)] = None
 

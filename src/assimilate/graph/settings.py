@@ -66,6 +66,24 @@ class Allowed:
     advice: Callable[[Any], str] = lambda value: ""
 
 
+@dataclass(frozen=True)
+class Chooses:
+    """The field's text chooses a class: by its word, or by the dotted path of one of the user's own.
+
+    Attributes:
+        base: what the class is.
+        beside: other words that the field may hold.
+    """
+
+    base: "type[Settings]"
+    beside: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What the field may hold, in words."""
+        return listed([*self.beside, *sorted(choices(self.base)), "module.Class of your own"])
+
+
 class Mark(Enum):
     """What is true of a field, beside what it may hold."""
 
@@ -316,7 +334,7 @@ def choices(base: type[Settings]) -> dict[str, type[Settings]]:
 
 def allowed_in(field: FieldInfo) -> str:
     """What a field may hold, in words: those of its mark, or of its type."""
-    marks = [mark.text for mark in field.metadata if isinstance(mark, Allowed)]
+    marks = [mark.text for mark in field.metadata if isinstance(mark, Allowed | Chooses)]
     return marks[-1] if marks else _allowed_by(field.annotation)
 
 
@@ -328,7 +346,7 @@ def advice_of(field: FieldInfo, value: Any) -> str:
 def _allowed_by(annotation: Any) -> str:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        marks = [mark.text for mark in parts[1:] if isinstance(mark, Allowed)]
+        marks = [mark.text for mark in parts[1:] if isinstance(mark, Allowed | Chooses)]
         return marks[-1] if marks else _allowed_by(parts[0])
     if origin in (types.UnionType, typing.Union):
         # None is first: "null or a number".
