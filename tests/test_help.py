@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import assimilate
-from assimilate import cli, train
+from assimilate import cli, report, train
 from assimilate.graph.settings import Count, Settings
 from assimilate.jobs.command import SAID_BY
 from assimilate.run.explained import keys, meaning_of, topic_of
@@ -138,6 +138,34 @@ def test_a_key_says_which_options_have_it(capsys):
     assert "  loss.queue_size  (moco: 65536)\n" in out
 
 
+@pytest.mark.parametrize("main", [cli.main, train.main, report.main])
+def test_an_option_is_explained_with_its_own_keys(capsys, main):
+    code, out, _ = shown(capsys, main, "--help", "view=wperturb")
+    assert code == 0
+    assert out.startswith("view=wperturb: W-perturb (Section 3.2): ")
+    assert "\n  view.sigma=0.2\n      standard deviation of the noise" in out
+    assert "view.search" not in out
+    assert "wmix" not in out
+    code, _, err = shown(capsys, main, "--help", "view=wpertrub")
+    assert code == 2
+    assert "there is no such option. Did you mean view=wperturb?" in err
+
+
+def test_a_word_with_a_value_is_explained(capsys):
+    assert shown(capsys, train.main, "--help", "epochs=3")[1].startswith("  epochs=3\n      epochs of training. ")
+    out = shown(capsys, train.main, "--help", "+table3=expert_wsearch_a1")[1]
+    assert out.startswith('+table3=expert_wsearch_a1: Table 3, row 2, "expert, W-search, ')
+    out = shown(capsys, train.main, "--help", "view_encoder=essl")[1]
+    assert "It sets:\n  simclr_loss=infonce view.encoder.training.optimizer.weight_decay=5e-05\n" in out
+    code, _, err = shown(capsys, train.main, "--help", "view=wsearch,wmix")
+    assert (code, err) == (2, "assimilate.train: --help view=wsearch,wmix: give one value, to be explained\n")
+
+
+def test_help_of_a_stage_by_its_name_says_what_to_type(capsys):
+    code, _, err = shown(capsys, cli.main, "--help", "report")
+    assert (code, err) == (2, "assimilate.train: --help report: report is a stage: assimilate report --help\n")
+
+
 def test_a_key_that_chooses_a_class_lists_the_words(capsys):
     told = " ".join(shown(capsys, train.main, "--help", "assim", "simclr_loss")[1].split())
     words = "basic, crop50, crop70, crop90, expert, flip, none, weak_crop or module.Class of your own."
@@ -197,6 +225,7 @@ def test_the_version_stands_in_one_place(capsys):
     code, out, _ = shown(capsys, cli.main, "--version")
     assert code == 0
     assert out.startswith(f"assimilate {assimilate.__version__}, Python ")
+    assert shown(capsys, train.main, "--version") == (0, out, "")
 
 
 def completed(line: str) -> list[str]:

@@ -5,24 +5,12 @@ import importlib
 import sys
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
-from assimilate import __version__
-from assimilate.artifacts.provenance import versions_of
+from assimilate.artifacts.provenance import version_line
 from assimilate.jobs.streams import keep_printing
+from assimilate.run.stages import stages
 
 SHELLS = ("bash", "zsh")
-
-
-def stages() -> dict[str, str]:
-    """The stages, each with what it does: the modules of the package that say so in their first line."""
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        with path.open(encoding="utf-8") as stream:
-            line = stream.readline().strip().strip('"')
-        if line.startswith("Stage: "):
-            found[path.stem] = line.removeprefix("Stage: ").rstrip(".")
-    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if first in stages():
         return int(importlib.import_module(f"assimilate.{first}").main(rest))
     if first == "--version":
-        print(_versions())
+        print(version_line())
     elif first == "--completion" and rest and rest[0] in SHELLS:
         from assimilate.run.help_pages import completion_script
 
@@ -73,12 +61,6 @@ def _overview() -> str:
         '  eval "$(assimilate --completion bash)"  completion for this shell; also zsh',
     ]
     return "\n".join(lines)
-
-
-def _versions() -> str:
-    versions = versions_of(("torch", "lightning", "hydra-core"))
-    named = {"assimilate": __version__, "Python": versions.pop("python"), **versions}
-    return ", ".join(f"{name} {version}" for name, version in named.items())
 
 
 def _wrong(word: str) -> str:

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from assimilate import __version__
+
 PACKAGES = ("assimilate-ssl", "torch", "torchvision", "lightning", "numpy", "hydra-core", "scikit-learn")
 
 
@@ -29,6 +31,13 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions
+
+
+def version_line() -> str:
+    """What `--version` prints: of the package, of Python and of what it stands on."""
+    versions = versions_of(("torch", "lightning", "hydra-core"))
+    named = {"assimilate": __version__, "Python": versions.pop("python"), **versions}
+    return ", ".join(f"{name} {version}" for name, version in named.items())
 
 
 def git_commit() -> str | None:

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from assimilate.artifacts.provenance import version_line
 from assimilate.errors import UserError
 from assimilate.graph.counted import counted
 from assimilate.graph.wiring import TARGET
@@ -149,6 +150,7 @@ def _no_addition(override: Override, tables: Sequence[str]) -> UserError:
 
 SHOW_JOB = "--cfg=job"
 HELP = "--help"
+VERSION = "--version"
 
 Body = Callable[[Job], float | None]
 
@@ -168,8 +170,12 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
             # Before torch is imported. OpenMP threads spin while they wait, which on a busy machine makes small steps
             # ten times slower. Asleep after 10,000 turns they are as fast when the machine is ours alone.
             os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+            words = sys.argv[1:] if argv is None else argv
+            if VERSION in words:  # Hydra would print its own alone
+                print(version_line())
+                return 0
             try:
-                line = read_command_line(sys.argv[1:] if argv is None else argv)
+                line = read_command_line(words)
                 with termination_raised(), searching(line.searched):
                     if HELP in line.shows:
                         print(help_of(name, line.words))

@@ -6,6 +6,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -14,10 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 from assimilate.errors import UserError
 from assimilate.graph.refusal import nearest
 from assimilate.graph.settings import Settings
-from assimilate.run.composing import compose, own_folders, rows_of, table_groups
-from assimilate.run.explained import JOB, Key, groups, keys, options, shown, topic_of
-from assimilate.run.keys import named_keys
-from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING
+from assimilate.graph.wiring import TARGET
+from assimilate.run.composing import compose, own_folders, parse, rows_of, table_groups
+from assimilate.run.explained import JOB, Key, groups, keys, options, shown, told_by, topic_of
+from assimilate.run.keys import is_settable, named_keys
+from assimilate.run.known_keys import CONF, EXPERIMENTS, MISSING, settings_in
+from assimilate.run.stages import stages
 
 WIDEST = 100
 FLAGS = {
@@ -33,16 +36,22 @@ def help_of(stage: str, words: Sequence[str]) -> str:
 
     Args:
         stage: the command.
-        words: of the command line; those without = are groups, tables or keys to explain, the others are overrides.
+        words: of the command line. Those without = are groups, tables or keys to explain, and the others are overrides;
+            where all are, their own options, rows and keys are explained.
 
     Raises:
         UserError: an override that cannot be composed, or a topic that there is not.
     """
     topics = [word.lstrip("+") for word in words if "=" not in word]
-    if not topics:
+    overrides = [word for word in words if "=" in word]
+    chosen = [word.lstrip("+").partition("=")[::2] for word in overrides if not word.startswith("hydra.")]
+    if not topics and not chosen:
         return _stage_page(stage)
-    config = compose([word for word in words if "=" in word])
-    return "\n\n".join(_topic_page(topic, config) for topic in topics)
+    if several := [str(override.input_line) for override in parse(overrides) if override.is_sweep_override()]:
+        raise UserError(f"--help {several[0]}: give one value, to be explained")
+    config = compose(overrides)
+    pages = [_topic_page(topic, config) for topic in topics] or [_chosen_page(*pair, config) for pair in chosen]
+    return "\n\n".join(pages)
 
 
 def _width() -> int:
@@ -110,6 +119,8 @@ def _topic_page(topic: str, config: Any) -> str:
         if owners := [group for group in groups() if topic in options(group, _folders())]:
             told = " or ".join(f"--help {group}" for group in owners)
             raise UserError(f"--help {topic}: {topic} is an option, which its group explains: {told}")
+        if topic in stages():
+            raise UserError(f"--help {topic}: {topic} is a stage: assimilate {topic} --help")
         known = {*groups(), *_tables(), *(each for name in keys(_folders()) for each in (name, topic_of(name)))}
         raise UserError(f"--help {topic}: there is no such group, table or key. {nearest(topic, known)}")
     if found:
@@ -117,6 +128,43 @@ def _topic_page(topic: str, config: Any) -> str:
         lines += ["", _wrapped(told, 0)] if lines else []
         lines += [_key_paragraph(key, config) for key in found.values()]
     return "\n".join(lines)
+
+
+def _chosen_page(name: str, value: str, config: Any) -> str:
+    """What is to be said of an option with its own keys, of a row, or of a key and those below it."""
+    is_row = name in _tables()
+    files = [folder / name / f"{value}.yaml" for folder in (EXPERIMENTS, *_folders())]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return _topic_page(name, config)
+    lines = [_wrapped(f"{'+' if is_row else ''}{name}={value}: {told_by(file)}", 0)]
+    found = _keys_of(name, value, config)
+    if found:
+        lines += ["", "Keys, with the values of this command:", *(_key_paragraph(key, config) for key in found)]
+    known = {key.name for key in keys(_folders()).values() if key.topic == name}
+    others = {key: each for key, each in settings_in(file).items() if key not in known and not _is_label(key)}
+    if others:
+        told = " ".join(f"{key}={shown(each)}" for key, each in others.items())
+        lines += ["", f"It {'also ' if found else ''}sets:", _wrapped(told, 2)]
+    return "\n".join([*lines, "", f"All options: --help {name}"])
+
+
+def _keys_of(group: str, option: str, config: Any) -> list[Key]:
+    """The keys of a group that an option has, each with what it means to that option."""
+    found = []
+    for key in keys(_folders()).values():
+        senses = [replace(sense, options=()) for sense in key.senses if not sense.options or option in sense.options]
+        if key.topic == group and senses:
+            own = replace(key, senses=tuple(senses))
+            if not key.values or option in key.values or _value(own, config) is not None:
+                found.append(own)
+    return found
+
+
+def _is_label(key: str) -> bool:
+    """Whether a key says which option or row was chosen."""
+    of_row = key.partition(".")[0] in ("row", "paper")
+    return of_row or (key.rpartition(".")[2] in ("name", "kind", TARGET) and not is_settable(key))
 
 
 def _key_paragraph(key: Key, config: Any) -> str:
