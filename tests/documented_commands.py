@@ -139,6 +139,7 @@ class Desk:
         from tests.generator.toy_bigbigan import toy_bigbigan
 
         rng = np.random.default_rng(0)
+        (folder / "outputs").mkdir()  # where a report finds what was run
         for label in ("red", "blue"):
             (folder / "my/images" / label).mkdir(parents=True)
             for index in range(100):

@@ -119,6 +119,24 @@ def not_as_root(out):
         os.seteuid(0)
 
 
+@pytest.mark.parametrize("words", [[], ["-m", "seed=0,1"]])
+def test_a_report_makes_no_folder(tmp_path, monkeypatch, capsys, words):
+    def refused(*more):
+        assert report.main([*words, *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line.removeprefix("assimilate.report: ")
+
+    monkeypatch.setenv("ASSIMILATE_OUT", str(tmp_path / "outputs"))
+    told = f"no runs yet: out={tmp_path}/%s is not there. A run makes it: python -m assimilate.train%s"
+    assert refused() == told % ("outputs", "")
+    assert refused(f"out={tmp_path}/other") == told % ("other", f" out={tmp_path}/other")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "digits").mkdir()
+    wanted = f"out={tmp_path}/digit: there is no such folder. Did you mean {tmp_path}/digits?"
+    assert refused(f"out={tmp_path}/digit") == wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+
+
 @pytest.mark.xdist_group("chain")
 @pytest.mark.parametrize("show", [train, evaluate, report], ids=["train", "evaluate", "report"])
 def test_a_second_user_sees_a_finished_run(show, others, capsys):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from assimilate import train
 from assimilate.errors import UserError
 from assimilate.jobs.command import stage
 from assimilate.jobs.sweep import JobRecord, SweepFolder, print_summary, summarize
@@ -373,3 +374,17 @@ def test_a_job_that_fails_in_another_process_is_told_of(tmp_path):
     assert "2 jobs, 0 done, 2 failed" in done.stdout
     assert "is missing; this builds it" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_sweep_of_which_a_job_ignores_an_override_is_told_as_two_commands(tmp_path, capsys):
+    words = ["budget=smoke", "seed=0,1", "assim=simclr,a2", "view.solver=ray", f"out={tmp_path}"]
+    assert train.main(["-m", *words]) == 2
+    assert capsys.readouterr().err == (
+        "assimilate.train: view.solver would be ignored: two views of the image are contrasted, none is generated "
+        "(assim=simclr). Give two commands: "
+        f"python -m assimilate.train -m budget=smoke seed=0,1 assim=a2 view.solver=ray out={tmp_path}; "
+        f"python -m assimilate.train -m budget=smoke seed=0,1 assim=simclr out={tmp_path}\n"
+    )
+    assert train.main(["-m", "seed=0,1", "assim=simclr", "view.solver=ray", f"out={tmp_path}"]) == 2
+    assert capsys.readouterr().err.endswith("none is generated (assim=simclr)\n")
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,15 @@
 """Errors of the user, as opposed to faults of the program."""
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """A message for the user: names the key, the value, what is allowed and what helps. Ends a job with exit code 2."""
+
+
+class IgnoredError(UserError):
+    """Overrides that nothing in a run reads, by their keys."""
+
+    def __init__(self, message: str, keys: Sequence[str]) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)

@@ -278,6 +278,7 @@ def test_commands_of_a_report_can_be_typed_whatever_out_is_called(tmp_path):
 
 def test_nothing_run_yet(tmp_path):
     """Every table of the paper in one line that opens, and nothing else."""
+    (tmp_path / "new").mkdir()
     assert report.main([f"out={tmp_path / 'new'}"]) == 0
     html = (tmp_path / "new" / "report.html").read_text()
     assert re.search(r"<strong>0 of \d+</strong> cells", html)

@@ -22,11 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.artifacts.provenance import version_line
-from assimilate.errors import UserError
+from assimilate.errors import IgnoredError, UserError
 from assimilate.graph.counted import counted
 from assimilate.graph.wiring import TARGET
 from assimilate.jobs.crash import shown_of
-from assimilate.jobs.out_folder import check_out, refusals_explained
+from assimilate.jobs.out_folder import check_out, check_there, refusals_explained
+from assimilate.jobs.split_sweep import two_commands
 from assimilate.jobs.stopping import TerminatedError, termination_raised
 from assimilate.jobs.streams import keep_printing
 from assimilate.jobs.sweep import SweepFolder, print_summary, run_swept
@@ -186,7 +187,7 @@ def stage(name: str, *, only_shows: bool = False) -> Callable[[Body], Callable[.
                     elif line.multirun:
                         _leave_launch()
                         with hydra_ready(name):
-                            return _run_all(name, body, line.words)
+                            return _run_all(name, body, line.words, only_shows=only_shows)
                     else:
                         _leave_launch()
                         _run_one(name, body, line.words, only_shows=only_shows)
@@ -232,6 +233,8 @@ def _run_one(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -
             raise UserError("hydra.mode=MULTIRUN cannot be used: add -m")
         with env_override(variables):
             job = make_job(name, config, own_words(words))
+        if only_shows:
+            check_there(job)
         check_out(job, only_shows=only_shows)
         failures: list[Exception] = []
 
@@ -258,13 +261,13 @@ def _place_of(job: Job) -> Iterator[list[str]]:
         yield [override_word(RUN_DIR, folder)]
 
 
-def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
+def _run_all(name: str, body: Body, words: Sequence[str], *, only_shows: bool) -> int:
     """Check every job of a multirun, run all of them even if some fail, and print their table."""
     check_additions(words)
     plan = plan_sweep(words)
     check_additions(plan.overrides)
     expanded = expand_sweep(plan.overrides, searches=plan.searches)
-    jobs = [make_job(name, compose(job), own_words(job)) for job in expanded]
+    jobs = [_swept_job(name, words, job) for job in expanded]
     if plan.searches and any(job.config["objective"] is None for job in jobs):
         raise UserError("a sweeper that searches needs objective=: knn5_train looks at no test image, knn5 and acc1 do")
     for prepare in {job.config["prepare"] for job in jobs if plan.searches} & {"plan", "only"}:
@@ -273,6 +276,8 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
             "would have none; give one job without the sweeper"
         )
     for job in {(job.out, job.config["prepare"]): job for job in jobs}.values():
+        if only_shows:
+            check_there(job)
         check_out(job, only_shows=False)
     is_plan = all(job.config["prepare"] == "plan" for job in jobs)
     with refusals_explained():
@@ -299,6 +304,19 @@ def _run_all(name: str, body: Body, words: Sequence[str]) -> int:
     if not_done:
         to_stderr(f"assimilate.{name}: {counted(not_done, 'job')} of the sweep failed")
     return 1 if not_done else 0
+
+
+def _swept_job(name: str, words: Sequence[str], job: Sequence[str]) -> Job:
+    """One job of a multirun. Where it ignores what others read, the refusal says which two commands there are."""
+
+    def made(words: Sequence[str]) -> Job:
+        return make_job(name, compose(words), own_words(words))
+
+    try:
+        return made(job)
+    except IgnoredError as error:
+        told = two_commands(name, words, job, error.keys, made)
+        raise UserError(f"{error}. {told}" if told else str(error)) from error
 
 
 def _task_of(name: str, body: Body, folder: SweepFolder) -> Callable[[DictConfig], float | None]:

@@ -1,6 +1,7 @@
 """The folder `out`: whether a job can use it, and messages for what its file system refuses."""
 
 import contextlib
+import difflib
 import errno
 import fcntl
 import os
@@ -12,7 +13,8 @@ from assimilate.artifacts.artifact import artifact_root
 from assimilate.artifacts.store import refused_write
 from assimilate.errors import UserError
 from assimilate.pages.result_file import read_metrics
-from assimilate.run.job import Job
+from assimilate.run.job import Job, shell_command
+from assimilate.run.neutral import key_of
 
 # Another user's folder, or a read-only file system.
 _PROTECTED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -51,6 +53,21 @@ def check_out(job: Job, *, only_shows: bool) -> None:
         if error.errno not in _PROTECTED or not _may_be_shown(job, only_shows=only_shows):
             named = _named(job.out, place)
             raise UserError(f"{named} cannot be written ({error.strerror}): give out=/a/folder/of/yours") from error
+
+
+def check_there(job: Job) -> None:
+    """Refuse a stage that shows what is there where there is no folder: it would make an empty one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if os.path.lexists(job.out):
+        return
+    near = difflib.get_close_matches(job.out.name, [each.name for each in job.out.parent.glob("*/")], n=1)
+    if near:
+        raise UserError(f"out={job.out}: there is no such folder. Did you mean {job.out.parent / near[0]}?")
+    first = shell_command("train", [word for word in job.overrides if key_of(word) == "out"])
+    raise UserError(f"no runs yet: out={job.out} is not there. A run makes it: {first}")
 
 
 def _nearest(folder: Path) -> Path:

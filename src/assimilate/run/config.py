@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.data.dataset import Dataset
-from assimilate.errors import UserError
+from assimilate.errors import IgnoredError, UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
 from assimilate.graph.wiring import TARGET, find_class
@@ -238,7 +238,8 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Ov
             ignored.append((group, unread[0][1]))
     if ignored:
         reasons = list(dict.fromkeys(reason for _, reason in ignored))
-        raise UserError(f"{', '.join(key for key, _ in ignored)} would be ignored: {'; '.join(reasons)}")
+        keys = [key for key, _ in ignored]
+        raise IgnoredError(f"{', '.join(keys)} would be ignored: {'; '.join(reasons)}", keys)
     return notices + accumulation_notice(recipe.encoder)
 
 

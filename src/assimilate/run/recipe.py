@@ -354,8 +354,7 @@ class Recipe:
         if (absent := why_absent(key)) is not None:
             return f"{absent} (assim={self.arrangement.name}, view={view}, loss={loss})"
         if not self.uses_view:
-            alone = f"assim={self.arrangement.name}, a command of its own"
-            return f"two views of the image are contrasted, none is generated ({alone})"
+            return f"two views of the image are contrasted, none is generated (assim={self.arrangement.name})"
         return f"nothing in this run (assim={self.arrangement.name}, view={view}, loss={loss}) reads it"
 
     def transform(
