@@ -50,6 +50,7 @@ GENERATED = ["assim.view1=generated", "assim.view2=generated"]
     [
         ([], 2, None, 1),
         (["view.n_sampled=4"], 2, None, 2),
+        (["view.n_sampled=null"], 2, None, 2),
         (GENERATED, 3, None, 1),
         ([*GENERATED, "view.n_sampled=4"], 4, None, 2),
         (["view.n_used=4"], 2, 2, 1),
@@ -73,6 +74,18 @@ def test_a_budget_without_caps_changes_nothing():
     before = repr(config)
     assert apply_budget(config) == []
     assert repr(config) == before
+
+
+def test_a_word_for_the_number_of_views_is_refused_under_a_budget():
+    with pytest.raises(UserError, match=r"^view\.n_sampled=abc cannot be used: allowed is a whole number ≥ 1$"):
+        job_of("dataset=cifar10", "assim=a2", "budget=smoke", "view.n_sampled=abc")
+
+
+@pytest.mark.parametrize("key", ["epochs", "view.n_cached", "encoder.width"])
+@pytest.mark.parametrize("value", ["null", "abc", "true"])
+def test_a_cap_is_a_number(key, value):
+    with pytest.raises(UserError, match=rf"^budget\.caps\.{key}={value} cannot be used: allowed is a number$"):
+        job_of("dataset=cifar10", "assim=a2", "budget=smoke", f"budget.caps.{key}={value}")
 
 
 # ------------------------------------------------------------------------------------------------ parts of a cache

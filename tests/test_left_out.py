@@ -8,8 +8,11 @@ from typing import ClassVar
 import pytest
 
 from assimilate import train
+from assimilate.errors import UserError
 from assimilate.graph.required import left_out, required
 from assimilate.graph.settings import Settings
+from assimilate.run.composing import compose, searching
+from assimilate.run.config import make_job
 from assimilate.run.keys import PLACES
 from assimilate.views.program import Program
 
@@ -179,3 +182,76 @@ def test_a_setting_that_no_file_has_and_a_class_needs_is_given_like_any_other(tm
     assert "encoder.model has no value: give encoder.model=…" in capsys.readouterr().err
     assert train.main([*words, "encoder.model=resnet10t"]) == 2
     assert "encoder.model would be ignored: encoder.backbone=resnet18 does not read it" in capsys.readouterr().err
+
+
+# ----------------------------------------------------------------------------------------------- options of one's own
+
+VIEWS = '''
+from assimilate.views.step import Cached
+
+
+class Grey(Cached):
+    """Grey views."""
+
+    def fill(self, at, write, indices, progress):
+        raise NotImplementedError
+'''
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch):
+    """What is said of an option of one's own, its YAML by group and name, in a run that has it."""
+
+    def refused(option, text, *words, stage="train"):
+        file = tmp_path / f"{option.replace('=', '/')}.yaml"
+        file.parent.mkdir()
+        file.write_text(text)
+        with searching((f"file://{tmp_path}",)), pytest.raises(UserError) as caught:
+            make_job(stage, compose([option, *words]), [option, *words])
+        return str(caught.value).replace(str(file), "FILE")
+
+    (tmp_path / "badview.py").write_text(VIEWS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield refused
+    sys.modules.pop("badview", None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("train", ["assim=a2", "budget=smoke"]),
+        ("train", ["assim=a2"]),
+        ("make_views", ["budget=smoke"]),
+    ],
+)
+def test_a_key_that_an_own_option_lacks_is_named_with_its_file(refusal, stage, words):
+    text = "_target_: badview.Grey\nname: grey\nn_cached: 2\n"
+    said = "view.n_sampled has no value: give view.n_sampled=…, or n_sampled in FILE"
+    assert refusal("view=grey", text, *words, stage=stage) == said
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "key"),
+    [
+        ("view=grey", "_target_: badview.Grey\nn_cached: 2\n", "name"),
+        ("view=grey", "_target_: badview.Grey\nname: grey\nn_sampled: ???\nn_cached: 2\n", "n_sampled"),
+        ("loss=mine", "_target_: assimilate.assimilation.loss.NTXent\ntemperature: 0.5\n", "name"),
+        ("budget=mine", "caps:\n  epochs: 3\n", "name"),
+        ("budget=mine", "# @package _global_\nbudget:\n  caps: {}\n", "budget.name"),
+        ("assim=mine", "_target_: assimilate.assimilation.arrangement.A2Views\nname: mine\n", "view1"),
+    ],
+)
+def test_what_every_run_reads_is_asked_for(refusal, option, text, key):
+    group = option.partition("=")[0]
+    words = ["budget=smoke"] if group != "budget" else []
+    said = refusal(option, text, *words)
+    whole = key if "." in key else f"{group}.{key}"
+    assert said == f"{whole} has no value: give {whole}=…, or {key} in FILE"
+
+
+@pytest.mark.parametrize("text", ["", "name: grey\nn_cached: 2\n", "name: grey\nn_cached: 2\nn_sampled: 1\n"])
+@pytest.mark.parametrize("words", [[], ["budget=smoke"]])
+def test_a_class_that_is_not_there_comes_before_what_it_lacks(refusal, text, words):
+    said = refusal("view=grey", f"_target_: badview.Greyy\n{text}", "assim=a2", *words)
+    assert said.startswith("view._target_=badview.Greyy cannot be imported: AttributeError")
+    assert said.endswith(". Did you mean badview.Grey?")

@@ -13,3 +13,15 @@ class IgnoredError(UserError):
     def __init__(self, message: str, keys: Sequence[str]) -> None:
         super().__init__(message)
         self.keys = tuple(keys)
+
+
+class NoValueError(UserError):
+    """A setting that a run needs and that nothing sets; its argument is the key."""
+
+    @property
+    def key(self) -> str:
+        """Dotted."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.key} has no value: give {self.key}=…"

@@ -1,5 +1,6 @@
 """Classes and functions that are no component of ours: a dotted path, and the arguments that it is called with."""
 
+import difflib
 import functools
 import inspect
 import pkgutil
@@ -90,10 +91,20 @@ def resolved(name: Any) -> Callable[..., Any]:
             "that on PYTHONPATH"
         ) from error
     except Exception as error:  # importing it runs the user's code, which may raise anything
-        raise ValueError(f"{name} cannot be imported: {in_one_line(error)}") from error
+        raise ValueError(f"{name} cannot be imported: {in_one_line(error)}{_nearest_in_module(name, error)}") from error
     if not callable(found):
         raise ValueError(f"{name} cannot be used: it is no class or function")
     return found
+
+
+def _nearest_in_module(name: str, error: Exception) -> str:
+    """Which public class or function of the named module was meant; "" where none is alike."""
+    module, _, last = name.rpartition(".")
+    if not (isinstance(error, AttributeError) and error.name == last and inspect.ismodule(error.obj)):
+        return ""
+    public = [known for known, value in vars(error.obj).items() if callable(value) and not known.startswith("_")]
+    near = difflib.get_close_matches(last, public, n=1)
+    return f". Did you mean {module}.{near[0]}?" if near else ""
 
 
 def in_one_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from assimilate.errors import UserError
+from assimilate.errors import NoValueError, UserError
 from assimilate.graph.settings import MISSING_FILE, Settings, advice_of, allowed_in, listed, settings_type
 
 
@@ -30,7 +30,7 @@ def refused(
     name = called.get(name, name)
     key, value = places.get(name, name), values.get(name, first["input"])
     if kind == "missing" and len(location) == 1:
-        return UserError(f"{key} has no value: give {key}=…")
+        return NoValueError(key)
     if kind == "extra_forbidden":
         return UserError(f"{key}={value} cannot be used: nothing reads it. {nearest(key, places.values())}")
     for part in location[1:]:  # of nested settings, the field that is wrong; of a union, the field that holds it

@@ -8,7 +8,9 @@ import yaml
 
 from assimilate.assimilation.arrangement import GENERATED
 from assimilate.assimilation.step import OWN_SETTINGS
-from assimilate.run.known_keys import CONF
+from assimilate.errors import UserError
+from assimilate.graph.refusal import as_typed
+from assimilate.run.known_keys import CONF, leaves
 
 # Shipped budgets that make a run shorter and ask for nothing else, from the one that lowers least.
 BUDGETS = ("short", "smoke")
@@ -38,8 +40,14 @@ def apply_budget(config: dict[str, Any]) -> list[str]:
 
     Returns:
         A sentence for each value that was lowered.
+
+    Raises:
+        UserError: a cap is no number.
     """
     caps = config["budget"].get("caps") or {}
+    for key, cap in leaves({"budget": {"caps": caps}}):
+        if cap != {} and (isinstance(cap, bool) or not isinstance(cap, int | float)):
+            raise UserError(f"{key}={as_typed(cap)} cannot be used: allowed is a number")
     caps = {**caps, "view": _caps_of_views(config, caps.get("view") or {})}
     own = config["view"].get("encoder", {}).get("training") or {}
     changed = apply_caps(config, caps) + apply_caps(own, caps, f"{OWN_SETTINGS}.")
@@ -63,7 +71,7 @@ def lowering(config: Mapping[str, Any], budgets: Iterable[str]) -> list[str]:
 def view_slots(config: Mapping[str, Any]) -> list[str]:
     """The run's views in order, e.g. ["expert", "expert", "generated"]: two contrasted, the rest appended."""
     assim = config["assim"]
-    slots = [assim["view1"], assim["view2"]]
+    slots = [assim.get("view1"), assim.get("view2")]
     if assim.get("view3") is not None:
         slots += [assim["view3"]] * (config["view"]["n_sampled"] if assim["view3"] == GENERATED else 1)
     return slots
@@ -80,8 +88,11 @@ def _caps_of_views(config: Mapping[str, Any], caps: Mapping[str, Any]) -> dict[s
     """The caps of `view`, such that a step's distinct views can still be drawn from what is cached."""
     if "n_cached" not in caps:
         return dict(caps)
-    sampled = min(config["view"]["n_sampled"], caps.get("n_sampled", config["view"]["n_sampled"]))
-    capped = {**config, "view": {**config["view"], "n_sampled": sampled}}
+    view = dict(config["view"])
+    apply_caps(view, {key: cap for key, cap in caps.items() if key == "n_sampled"})
+    if not isinstance(view.get("n_sampled"), int):  # refused by what reads it
+        view["n_sampled"] = 1
+    capped = {**config, "view": view}
     n_cached = max(caps["n_cached"], view_slots(capped).count(GENERATED))
     # A part of the cache stays a part of it.
     used = {} if config["view"].get("n_used") is None else {"n_used": n_cached}

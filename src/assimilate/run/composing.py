@@ -336,13 +336,18 @@ def suggestion(error: Exception, words: Sequence[str]) -> str:
 def asked_for(parsed: Sequence[Override]) -> set[str]:
     """The keys that a user's own words set, or own options among those that are chosen, in folders of the user's."""
     asked = {leaf for override in parsed for leaf, _ in leaves({override.key_or_group: override.value()})}
+    return asked.union(*(settings_in(file) for file in own_files(parsed)))
+
+
+def own_files(parsed: Sequence[Override]) -> list[Path]:
+    """The files of the options and rows that are chosen, of those in folders of the user's; what wins is last."""
     if not (folders := own_folders()):
-        return asked
+        return []
     words = [str(override.input_line) for override in parsed]
     with hydra_ready() as loader:
         chosen = loader.compute_defaults_list(CONFIG_NAME, words, RunMode.RUN).defaults
     files = [folder / f"{default.config_path}.yaml" for default in chosen for folder in folders]
-    return asked.union(*(settings_in(file) for file in files if file.is_file()))
+    return [file for file in files if file.is_file()]
 
 
 def targets_of(group: str) -> dict[str, str]:

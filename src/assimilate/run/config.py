@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from assimilate.data.dataset import Dataset
-from assimilate.errors import IgnoredError, UserError
+from assimilate.errors import IgnoredError, NoValueError, UserError
 from assimilate.generator.step import Generator
 from assimilate.graph.identity import content_hash
 from assimilate.graph.wiring import TARGET, find_class
@@ -41,32 +41,25 @@ from assimilate.run.composing import (
 )
 from assimilate.run.job import MEASURING_STAGE, PROBING_STAGES, Job
 from assimilate.run.known_keys import CONF, check_composed, leaves, settings_in
+from assimilate.run.missing import MISSING_HINTS, check_always_read, check_marked, where_to_give
 from assimilate.run.naming import name_of_setting
 from assimilate.run.neutral import NEUTRAL_OVERRIDES, ROW_COMPANIONS, is_neutral
 from assimilate.run.python_path import needed_python_path
 from assimilate.run.recipe import Recipe
 from assimilate.run.words import SEARCH_PATH, typed_words
 
-# What to say when a mandatory value was not given.
-MISSING_HINTS = {
-    "dataset.root": "dataset=folder needs the folder of your images: dataset.root=/path/to/images",
-    "view.path": "view=external needs a folder <index>/<k>.png or an array of views: view.path=/path/to/views",
-    "trainer.devices": "trainer=ddp needs the number of processes: trainer.devices=2",
-}
 # A data set that a generator makes is not there without it (Table 4).
 SAMPLED_COMPANIONS = ("generator.checkpoint", "dataset.evaluation.root")
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     try:
-        missing = [key for key in MISSING_HINTS if OmegaConf.is_missing(*_node_of(config, key))]
-        missing = missing or sorted(OmegaConf.missing_keys(config))
-        if missing:
-            raise UserError(MISSING_HINTS.get(missing[0], f"{missing[0]} has no value: give {missing[0]}=…"))
+        check_marked(config)
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(unresolved(error, config)) from error
     assert isinstance(plain, dict)
+    check_always_read(plain)
     check_homes(plain)
     if isinstance(plain["dataset"]["name"], int | float):  # dataset.name=2024
         plain["dataset"]["name"] = str(plain["dataset"]["name"])
@@ -78,11 +71,6 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     if plain["view"].get("path") is not None:
         plain["view"]["path"] = whole_path(plain["view"]["path"])
     return {str(key): value for key, value in plain.items() if key != "hydra"}
-
-
-def _node_of(config: DictConfig, key: str) -> tuple[Any, str]:
-    group, name = key.split(".")
-    return config[group], name
 
 
 def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, strict: bool = True) -> Job:
@@ -98,6 +86,15 @@ def make_job(stage_name: str, config: DictConfig, overrides: Sequence[str], *, s
         UserError: a value out of range, an override that the chosen `assim` or the stage ignores, a missing value.
     """
     parsed = parse(overrides)
+    try:
+        return _job(stage_name, config, overrides, parsed, strict=strict)
+    except NoValueError as error:
+        raise where_to_give(error, config, parsed) from error
+
+
+def _job(
+    stage_name: str, config: DictConfig, overrides: Sequence[str], parsed: Sequence[Override], *, strict: bool
+) -> Job:
     given = {override.key_or_group: override for override in parsed}
     measured, probed = stage_name == MEASURING_STAGE, stage_name in PROBING_STAGES
     plain = _plain(config)
