@@ -255,3 +255,17 @@ def test_a_class_that_is_not_there_comes_before_what_it_lacks(refusal, text, wor
     said = refusal("view=grey", f"_target_: badview.Greyy\n{text}", "assim=a2", *words)
     assert said.startswith("view._target_=badview.Greyy cannot be imported: AttributeError")
     assert said.endswith(". Did you mean badview.Grey?")
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("shade: 3", "view.shade: badview.Grey has no field shade. Its fields: n_cached, n_sampled, n_used, name"),
+        ("shade: {a: 3}", "view.shade: badview.Grey has no field shade. Its fields: n_cached, n_sampled, n_used, name"),
+        ("n_use: 1", "view.n_use: badview.Grey has no field n_use. Did you mean view.n_used?"),
+        ("n_sample: 1", "view.n_sample: badview.Grey has no field n_sample. Did you mean view.n_sampled?"),
+    ],
+)
+def test_a_key_that_a_class_has_no_field_for_is_told_with_the_class(refusal, key, said):
+    text = f"_target_: badview.Grey\nname: grey\nn_cached: 2\nn_sampled: 1\n{key}\n"
+    assert refusal("view=grey", text, "assim=a2") == said

@@ -19,11 +19,12 @@ from assimilate.assimilation.arrangement import (
 )
 from assimilate.assimilation.loss import Loss
 from assimilate.assimilation.step import Trained, TrainingOfF
-from assimilate.data.dataset import Dataset
+from assimilate.data.dataset import Dataset, Images
 from assimilate.encoder.step import ImportedEncoder
 from assimilate.generator.sampled_dataset import Sampled
 from assimilate.generator.step import Generator
 from assimilate.graph.settings import NAMED, Settings, choices, holds_a_path, settings_type
+from assimilate.graph.step import Step
 from assimilate.graph.wiring import TARGET, places_of
 from assimilate.inversion.step import Latents
 from assimilate.probes.step import Probe
@@ -107,6 +108,29 @@ def named_keys(config: Mapping[str, Any]) -> set[str]:
         if isinstance(node, str) and (named := component(node)) is not None:
             found |= {place for place, _, _ in places_of(key.rpartition(".")[0], named)}
     return found
+
+
+def fields_at(path: str, config: Mapping[str, Any]) -> tuple[str, set[str]] | None:
+    """The component that a node names by `_target_`, and the fields that a run with it reads there; None without one.
+
+    Args:
+        path: the node's, dotted.
+        config: the configuration.
+    """
+    node: Any = config
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    target = node.get(TARGET) if isinstance(node, Mapping) else None
+    named = component(target) if isinstance(target, str) else None
+    if named is None:
+        return None
+    bases = [base for place, base in PLACES if place == path]
+    family = tuple(base for base in bases if issubclass(named, base))
+    beside = [base for base in bases if not issubclass(base, family)]
+    keys = (key for cls in (named, *beside) for key, _, _ in places_of(path, cls) if key.startswith(f"{path}."))
+    types = {name: settings_type(field.annotation) for name, field in named.model_fields.items()}
+    upstream = {name for name, each in types.items() if each is not None and issubclass(each, Step | Images)}
+    return str(target), {key.removeprefix(f"{path}.").partition(".")[0] for key in keys} - upstream
 
 
 def _named(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, type[Settings]]]:

@@ -1,5 +1,6 @@
 """Which settings there are: what the shipped files of conf/ define, and what a rule speaks of."""
 
+import difflib
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,8 +11,9 @@ import yaml
 from assimilate.assimilation.step import OWN_SETTINGS
 from assimilate.errors import UserError
 from assimilate.graph.refusal import nearest
+from assimilate.graph.settings import listed
 from assimilate.graph.wiring import TARGET
-from assimilate.run.keys import is_argument, is_settable, known_keys, named_keys, value_keys
+from assimilate.run.keys import fields_at, is_argument, is_settable, known_keys, named_keys, value_keys
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries conf/ and experiments/ inside the package; an editable checkout has them at its top.
@@ -138,7 +140,7 @@ def check_composed(config: Mapping[str, Any]) -> None:
         config: the resolved configuration; the arguments of a class of the user's own are theirs to name.
 
     Raises:
-        UserError: the first of them, with the nearest names.
+        UserError: the first of them, with the nearest names, or the class that has no such field.
     """
     named = named_keys(config)
     for key, _ in leaves(config):
@@ -146,9 +148,22 @@ def check_composed(config: Mapping[str, Any]) -> None:
         if setting in _known_nodes() or setting in named or is_argument(key, config):
             continue
         if not any(_is_open(node) for node in above(key)):
-            raise UserError(
-                f"{key} is set by a row or an option of a group, but nothing reads it. {nearest_key(key, named)}"
-            )
+            raise _unread(key, config, named)
+
+
+def _unread(key: str, config: Mapping[str, Any], named: Iterable[str]) -> UserError:
+    for node in reversed(above(key)):
+        if (found := fields_at(node, config)) is None:
+            continue
+        target, fields = found
+        name = key.removeprefix(f"{node}.").partition(".")[0]
+        if name in fields:
+            break
+        near = difflib.get_close_matches(name, fields - {"name"}, n=2)
+        hint = f"Did you mean {listed([f'{node}.{each}' for each in near])}?" if near else ""
+        hint = hint or f"Its fields: {', '.join(sorted(fields))}"
+        return UserError(f"{node}.{name}: {target} has no field {name}. {hint}")
+    return UserError(f"{key} is set by a row or an option of a group, but nothing reads it. {nearest_key(key, named)}")
 
 
 def nearest_key(key: str, others: Iterable[str]) -> str:
