@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 
 from assimilate import make_views, train, train_generator
+from assimilate.errors import UserError
+from assimilate.run.composing import compose
+from assimilate.run.config import make_job
 from tests.chain_run import artifacts, results, run
 
 
@@ -163,3 +166,23 @@ def test_all_unreadable_images_are_named_at_once(pictures, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "broken.png" in error
     assert "cut.jpg" in error
+
+
+def test_a_share_to_hold_out_is_refused_where_the_folder_has_its_own_test_images(pictures, tmp_path):
+    split = tmp_path / "split"
+    shutil.copytree(pictures, split / "train")
+    words = [*own(split, tmp_path / "out"), "assim=simclr"]
+    share = "dataset.test_fraction=0.3"
+
+    def job(*given):
+        return make_job("train", compose([*words, *given]), [*words, *given])
+
+    assert job(share).config["dataset"]["test_fraction"] == 0.3
+    shutil.copytree(pictures, split / "Val")
+    said = f"dataset.test_fraction would be ignored: {split / 'Val'} holds the test images, so none are held out"
+    with pytest.raises(UserError) as refused:
+        job(share)
+    assert str(refused.value) == said
+    assert job().config["dataset"]["test_fraction"] == 0.2
+    shutil.rmtree(split)
+    assert job(share).config["dataset"]["test_fraction"] == 0.3  # where no images are yet

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from assimilate.data.folder import prepare_folder
 from assimilate.data.images import FILES, ImageDataset, load_prepared
-from assimilate.data.listing import FolderListing, scan_folder
+from assimilate.data.listing import FolderListing, scan_folder, shown
 from assimilate.data.statistics import MEANS, SMALLEST_STD, STDS, divided_by_255
 from assimilate.data.tinyimagenet import prepare_tinyimagenet
 from assimilate.errors import UserError
@@ -107,6 +107,10 @@ class Dataset(Step):
     @abstractmethod
     def available(self) -> int:
         """Training images that there are, before any limit."""
+
+    def overruled(self, field: str) -> str | None:
+        """Why the files that are there leave a field without any effect; None where it has one, or nothing is there."""
+        return None
 
     @property
     def can_be_probed(self) -> bool:
@@ -309,6 +313,18 @@ class Folder(OfFiles):
     def available(self) -> int:
         train, _ = self._listing().split(self.test_fraction)
         return len(train)
+
+    def overruled(self, field: str) -> str | None:
+        if field != "test_fraction":
+            return None
+        try:
+            listing = scan_folder(self.root, out=Path(self.out).expanduser().resolve())
+        except ValueError:  # refused when the images are prepared
+            return None
+        if not listing.test:
+            return None
+        own = listing.root / Path(listing.test[0].path).parts[0]
+        return f"{shown(own)} holds the test images, so none are held out"
 
     @property
     def can_be_probed(self) -> bool:

@@ -227,7 +227,7 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Ov
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     keys = [leaf for key, override in given.items() for leaf, _ in leaves({key: override.value()})]
     concerned = [key for key in keys if key not in groups and key not in table_groups() and not is_neutral(key)]
-    ignored = recipe.ignored(concerned)
+    ignored = recipe.ignored(concerned) + _overruled(recipe, concerned)
     for group in {*given} & (groups - {*plain}):  # a group without a node of its own: its option sets keys of others
         brought = brought_by(group, str(given[group].value()))
         unread = recipe.ignored(brought)
@@ -238,6 +238,14 @@ def _check_used(recipe: Recipe, plain: Mapping[str, Any], given: Mapping[str, Ov
         keys = [key for key, _ in ignored]
         raise IgnoredError(f"{', '.join(keys)} would be ignored: {'; '.join(reasons)}", keys)
     return notices + accumulation_notice(recipe.encoder)
+
+
+def _overruled(recipe: Recipe, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """(key, reason) of those of the given keys that the files of a data set leave without any effect."""
+    images = {"dataset": recipe.dataset, "dataset.evaluation": recipe.own_evaluation}
+    of_images = [(key, images.get(key.rpartition(".")[0])) for key in keys]
+    found = [(key, dataset and dataset.overruled(key.rpartition(".")[2])) for key, dataset in of_images]
+    return [(key, reason) for key, reason in found if reason]
 
 
 def brought_by(group: str, name: str) -> list[str]:
