@@ -31,7 +31,7 @@ $(UV):
 
 $(STAMP): pyproject.toml | $(UV)
 	@echo "Creating $(VENV): $(SIZE), one to ten minutes."
-	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	$(UV) venv --quiet --allow-existing --seed --python $(PYTHON) $(VENV)
 	@$(UV) pip install --quiet --python $(BIN)/python --editable . $(if $(UV_TORCH_BACKEND),|| { echo "PyTorch's own index could not be used: make setup without UV_TORCH_BACKEND takes the ordinary one"; exit 1; })
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $(STAMP)
